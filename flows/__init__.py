@@ -1,0 +1,1 @@
+"""Wiring: flows that call tasks, and the command line that calls flows."""

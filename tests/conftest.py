@@ -1,0 +1,59 @@
+"""What every test gets: a work directory of its own, no network, libraries told to be quiet."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
+
+from tasks._home import quiet_environment
+
+# Before Prefect is imported anywhere: no test touches the user's own Prefect, hub or Git files.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="sft-flow-prefect-")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
+os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
+os.environ["MLFLOW_LOGGING_LEVEL"] = "ERROR"
+os.environ["GIT_PYTHON_REFRESH"] = "quiet"
+for _name in ("PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_URI", "SFT_HOME"):
+    os.environ.pop(_name, None)
+
+quiet_environment()
+
+LOOPBACK = ["127.0.0.1", "::1", "localhost"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in tests/integration, and take the rest for unit tests."""
+    for item in items:
+        names = {marker.name for marker in item.iter_markers()}
+        if not names & {"unit", "integration", "slow"}:
+            is_integration = "integration" in item.path.parts
+            item.add_marker("integration" if is_integration else "unit")
+
+
+@pytest.fixture(autouse=True)
+def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test a work directory of its own."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("SFT_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_network(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Block sockets for unit tests; allow only this machine for the others."""
+    may_use_loopback = any(
+        request.node.get_closest_marker(name) for name in ("integration", "slow", "loopback")
+    )
+    if may_use_loopback:
+        socket_allow_hosts(LOOPBACK, allow_unix_socket=True)
+    else:
+        disable_socket(allow_unix_socket=True)
+    yield
+    enable_socket()
+    socket_allow_hosts(None)

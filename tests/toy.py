@@ -1,0 +1,118 @@
+"""A tiny Llama with a tiny tokenizer, made on the spot: real classes, no download, quick to train."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+TOY_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
+
+
+def make_toy_model(folder: Path, *, has_template: bool = True, seed: int = 0) -> Path:
+    """Write a loadable model folder: Llama, 2 layers, 32 wide, byte-level tokenizer.
+
+    Args:
+        folder: Where to; made when missing.
+        has_template: False makes a base model: no chat template and no chat tokens.
+        seed: Of the initial weights.
+
+    Returns:
+        The folder.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
+    if has_template:
+        fast.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+        fast.add_special_tokens({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
+        fast.chat_template = TOY_TEMPLATE
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(fast),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=fast.eos_token_id,
+            pad_token_id=fast.pad_token_id,
+        )
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+def toy_rows(n_rows: int, *, seed: int = 0) -> list[dict[str, str]]:
+    """Make distinct prompt/completion rows that a tiny model can learn something from.
+
+    Args:
+        n_rows: How many.
+        seed: Of the choice of words.
+
+    Returns:
+        Rows with `prompt`, `completion` and a `topic` column.
+    """
+    generator = random.Random(seed)
+    colours = ["red", "green", "blue", "grey", "black", "white"]
+    things = ["wall", "roof", "door", "beam", "pipe", "tile"]
+    return [
+        {
+            "prompt": f"Item {number}: what colour is the {thing}?",
+            "completion": f"The {thing} is {generator.choice(colours)}.",
+            "topic": thing,
+        }
+        for number in range(n_rows)
+        for thing in [generator.choice(things)]
+    ]
+
+
+def as_messages(rows: list[dict[str, str]]) -> list[dict[str, object]]:
+    """Turn prompt/completion rows into `messages` rows.
+
+    Args:
+        rows: What `toy_rows` made.
+
+    Returns:
+        The same conversations in the other format.
+    """
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": row["prompt"]},
+                {"role": "assistant", "content": row["completion"]},
+            ]
+        }
+        for row in rows
+    ]
+
+
+def write_jsonl(path: Path, rows: list[dict[str, object]] | list[dict[str, str]]) -> Path:
+    """Write rows, one JSON object a line.
+
+    Args:
+        path: The file.
+        rows: Its rows.
+
+    Returns:
+        The path.
+    """
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
