@@ -1,0 +1,181 @@
+"""Turns what pydantic says of a configuration into one error that names key, place and fix."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from schemas.errors import ConfigError
+from schemas.run_config import RunConfig
+
+MAX_LISTED = 5
+"""Wrong settings named in one message."""
+
+
+def section_keys(kind: Any) -> list[str]:
+    """List what may stand directly in a section.
+
+    Args:
+        kind: A model class, or the type of a dict-valued field.
+
+    Returns:
+        Field names, or the allowed dict keys; empty for a plain value.
+    """
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return list(kind.model_fields)
+    if get_origin(kind) is dict:
+        keys = get_args(kind)[0]
+        if get_origin(keys) is Literal:
+            return list(get_args(keys))
+        return [str(member) for member in keys] if issubclass(keys, StrEnum) else []
+    return []
+
+
+def _inner(kind: Any, name: str) -> Any:
+    """Give the type of one key of a section, or None when there is no such key."""
+    if name not in section_keys(kind):
+        return None
+    return (
+        kind.model_fields[name].annotation if hasattr(kind, "model_fields") else get_args(kind)[1]
+    )
+
+
+def all_keys(kind: Any = RunConfig, prefix: str = "") -> Iterator[str]:
+    """Walk through every key a configuration can have.
+
+    Args:
+        kind: Where to start.
+        prefix: Dotted key of that place.
+
+    Yields:
+        Dotted keys.
+    """
+    for name in section_keys(kind):
+        yield prefix + name
+        yield from all_keys(_inner(kind, name), f"{prefix}{name}.")
+
+
+def nearest_key(key: str) -> str:
+    """Find the known key that an unknown one was probably meant to be.
+
+    Args:
+        key: Dotted key.
+
+    Returns:
+        The nearest known key, or an empty string when none is like it.
+    """
+    section, _, name = key.rpartition(".")
+    known = list(all_keys())
+    siblings = [other for other in known if other.rpartition(".")[0] == section]
+    for group in (siblings, known):
+        names = [other.rpartition(".")[2] for other in group]
+        for found in difflib.get_close_matches(name, names, n=1, cutoff=0.7):
+            return group[names.index(found)]
+    return "" if siblings else (difflib.get_close_matches(key, known, n=1, cutoff=0.7) or [""])[0]
+
+
+def explain(error: ValidationError, places: Mapping[str, str], source: str) -> ConfigError:
+    """Say which setting is wrong, where it stands, and what would be right.
+
+    Args:
+        error: What pydantic found.
+        places: Where each dotted key was read.
+        source: The file, for keys whose line is not known.
+
+    Returns:
+        The error to raise; further wrong settings are named in its first line.
+    """
+    faults = [_describe(dict(fault)) for fault in error.errors(include_url=False)]
+    first = faults[0]
+    others = {fault["key"]: fault["expected"] for fault in faults if fault["key"] != first["key"]}
+    listed = [f"{key} ({expected})" for key, expected in list(others.items())[:MAX_LISTED]]
+    tail = f"; also wrong: {', '.join(listed)}" if listed else ""
+    if len(others) > MAX_LISTED:
+        tail += f" and {len(others) - MAX_LISTED} more"
+    return ConfigError(
+        first["what"] + tail,
+        where=_place(first["key"], places, source),
+        expected=first["expected"],
+        got=first["got"],
+        fix=first["fix"],
+    )
+
+
+def _place(key: str, places: Mapping[str, str], source: str) -> str:
+    names = key.split(".")
+    for length in range(len(names), 0, -1):
+        place = places.get(".".join(names[:length]))
+        if place:
+            return place
+    return next((at for name, at in places.items() if name.startswith(f"{key}.")), source)
+
+
+def _describe(fault: dict[str, Any]) -> dict[str, str]:
+    """Lay out one fault."""
+    path = [str(part) for part in fault["loc"] if part != "[key]"]
+    is_unknown = fault["type"] == "extra_forbidden" or "[key]" in fault["loc"]
+    if is_unknown:
+        return _describe_unknown(".".join(path))
+    kind: Any = RunConfig
+    known: list[str] = []
+    for name in path:
+        inner = _inner(kind, name)
+        if inner is None:
+            break
+        known.append(name)
+        kind = inner
+    key = ".".join(known)
+    expected = _expectation(fault, kind)
+    default = _default_of(known)
+    again = f"; the default is {default}" if default else ""
+    return {
+        "key": key or "the configuration",
+        "what": f"{key or 'the configuration'} has a value that is not allowed",
+        "expected": expected,
+        "got": "that combination" if fault["type"] == "value_error" else repr(fault["input"]),
+        "fix": f"correct {key or 'it'} in the file or with --set {key or 'key'}=...{again}",
+    }
+
+
+def _expectation(fault: dict[str, Any], kind: Any) -> str:
+    text = str(fault["msg"])
+    for start in ("Value error, ", "Input should be "):
+        text = text.removeprefix(start)
+    if fault["type"] == "model_type" or fault["type"] == "dict_type":
+        keys = section_keys(kind)
+        text = f"a section with keys such as {', '.join(keys[:4])}" if keys else "a section"
+    return (
+        text.replace("String should", "a text that should")
+        .replace("a valid integer", "a whole number")
+        .replace("a valid ", "a ")
+    )
+
+
+def _describe_unknown(key: str) -> dict[str, str]:
+    section, _, name = key.rpartition(".")
+    near = nearest_key(key)
+    kind: Any = RunConfig
+    for part in section.split(".") if section else []:
+        kind = _inner(kind, part)
+    siblings = ", ".join(section_keys(kind))
+    return {
+        "key": key,
+        "what": f"unknown configuration key {key}",
+        "expected": near or f"one of {siblings}",
+        "got": name,
+        "fix": f"did you mean {near}?" if near else f"known keys here: {siblings}",
+    }
+
+
+def _default_of(names: list[str]) -> str:
+    """Give the default of a plain setting as it would be written."""
+    value: Any = RunConfig()
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+    if value is None or isinstance(value, (BaseModel, dict)):
+        return ""
+    return str(value)

@@ -1,0 +1,165 @@
+"""`load_config`: a `RunConfig` from a YAML or TOML file and `--set key=value` overrides."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from schemas._config_errors import explain, section_keys
+from schemas._plain_yaml import key_lines, parse_yaml
+from schemas.errors import ConfigError
+from schemas.run_config import RunConfig
+
+YAML_ENDINGS = (".yaml", ".yml")
+TOML_ENDINGS = (".toml",)
+
+
+@dataclass
+class _Settings:
+    """Settings as read, and where each dotted key was found."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+
+
+def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a configuration; what is not named keeps its default.
+
+    Args:
+        path: A .yaml, .yml or .toml file; None for the defaults alone.
+        overrides: Texts such as `training.learning_rate=1e-4`, applied in order after the
+            file; the value is read as YAML.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: The file is missing or malformed, a key is unknown or a value is wrong.
+    """
+    settings = _read_file(path) if path else _Settings()
+    for override in overrides:
+        _apply_override(settings, override)
+    try:
+        return RunConfig.model_validate(settings.values)
+    except ValidationError as error:
+        raise explain(error, settings.places, str(path or "")) from None
+
+
+def _read_file(path: Path) -> _Settings:
+    """Read the file by its ending."""
+    ending = path.suffix.lower()
+    if ending not in YAML_ENDINGS + TOML_ENDINGS:
+        raise ConfigError(
+            "the configuration file has an unknown ending",
+            where=str(path),
+            expected=", ".join(YAML_ENDINGS + TOML_ENDINGS),
+            got=ending or "no ending",
+            fix="write the configuration as YAML or TOML and name the file so",
+        )
+    text = _read_text(path)
+    settings = _parse_toml(path, text) if ending in TOML_ENDINGS else _parse_yaml(path, text)
+    return settings
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(
+            "the configuration file does not exist",
+            where=str(path),
+            expected="a .yaml, .yml or .toml file",
+            got="nothing there",
+            fix="correct the path after -c; relative paths start in the current folder",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "the configuration file cannot be read",
+            where=str(path),
+            expected="a readable UTF-8 text file",
+            got=getattr(error, "strerror", None) or type(error).__name__,
+            fix="check that it is a file, its permissions and its encoding",
+        ) from error
+
+
+def _parse_yaml(path: Path, text: str) -> _Settings:
+    try:
+        values = parse_yaml(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(
+            "the configuration file is not valid YAML",
+            where=f"{path}{line}",
+            expected="keys and values, indented with spaces, each key once",
+            got=getattr(error, "problem", None) or str(error).splitlines()[0],
+            fix="mend the line named above",
+        ) from error
+    if values is None:
+        return _Settings()
+    _require_mapping(values, str(path))
+    return _Settings(values, {key: f"{path}:{line}" for key, line in key_lines(text).items()})
+
+
+def _parse_toml(path: Path, text: str) -> _Settings:
+    try:
+        return _Settings(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        problem, _, place = str(error).rpartition(" (at ")
+        line = "".join(letter for letter in place.split(",")[0] if letter.isdigit())
+        raise ConfigError(
+            "the configuration file is not valid TOML",
+            where=f"{path}:{line}" if line else str(path),
+            expected="key = value lines under [section] headings",
+            got=problem or str(error),
+            fix="mend the line named above",
+        ) from error
+
+
+def _require_mapping(values: Any, where: str) -> None:
+    if not isinstance(values, dict):
+        raise ConfigError(
+            "the configuration is not a set of keys and values",
+            where=where,
+            expected=f"sections such as {', '.join(section_keys(RunConfig)[:4])}",
+            got=type(values).__name__,
+            fix="write `section:` lines with indented `key: value` lines below",
+        )
+
+
+def _apply_override(settings: _Settings, override: str) -> None:
+    """Set one dotted key; the sections on the way are made when they are not there."""
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    names = key.split(".")
+    if not equals or not all(names):
+        raise ConfigError(
+            "an override is not of the form key=value",
+            where=f"--set {override}",
+            expected="a dotted key and a value, e.g. training.learning_rate=1e-4",
+            got=override,
+            fix="write it as one argument: --set key.sub=value",
+        )
+    try:
+        value = parse_yaml(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"the value of {key} cannot be read",
+            where=f"--set {override}",
+            expected="a number, a word, true, false, null, [a, b] or {a: b}",
+            got=text,
+            fix="quote the value for YAML, e.g. --set 'key=\"a: b\"'",
+        ) from error
+    section = settings.values
+    for name in names[:-1]:
+        inner = section.get(name)
+        section[name] = dict(inner) if isinstance(inner, Mapping) else {}
+        section = section[name]
+    section[names[-1]] = value
+    settings.places[key] = f"--set {override}"

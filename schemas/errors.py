@@ -1,0 +1,127 @@
+"""One tree of errors, each saying what happened, where, what was expected and how to mend it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class SftFlowError(Exception):
+    """Root of every error the product raises on purpose.
+
+    `exit_code` is what the command line returns (0 done, 1 a gate said no, 2 usage,
+    configuration or unreadable input, 3 the run failed); `is_retryable` tells the task
+    runner whether trying again can help.
+    """
+
+    exit_code: ClassVar[int] = 3
+    is_retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, what: str, *, where: str = "", expected: str = "", got: str = "", fix: str = ""
+    ) -> None:
+        """Keep the parts apart, so that a page or a log can lay them out.
+
+        Args:
+            what: One sentence that names the problem.
+            where: File and line, configuration key or address.
+            expected: What would have been right.
+            got: What was found instead.
+            fix: The next thing to do.
+        """
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.got = got
+        self.fix = fix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with every part, since tasks may run in other processes."""
+        parts = {"where": self.where, "expected": self.expected, "got": self.got, "fix": self.fix}
+        return (_rebuild, (type(self), self.what, parts))
+
+    def __str__(self) -> str:
+        """Lay the parts out, one a line, in the order a reader needs them."""
+        lines = [f"{type(self).__name__}: {self.what}"]
+        if self.where:
+            lines.append(f"  Where: {self.where}")
+        if self.expected or self.got:
+            lines.append(f"  Expected: {self.expected or '-'}   Got: {self.got or '-'}")
+        if self.fix:
+            lines.append(f"  Fix: {self.fix}")
+        return "\n".join(lines)
+
+
+def _rebuild(kind: type[SftFlowError], what: str, parts: dict[str, str]) -> SftFlowError:
+    return kind(what, **parts)
+
+
+class ConfigError(SftFlowError, ValueError):
+    """The configuration cannot be read or breaks a constraint."""
+
+    exit_code = 2
+
+
+class DataSourceError(SftFlowError, ValueError):
+    """The named data is missing, empty or unreadable."""
+
+    exit_code = 2
+
+
+class ModelSourceError(SftFlowError, ValueError):
+    """The named model is unknown, incomplete or unsafe to load."""
+
+    exit_code = 2
+
+
+class TemplateError(SftFlowError, ValueError):
+    """A chat template breaks the contract between training and inference."""
+
+    exit_code = 2
+
+
+class WorkDirectoryError(SftFlowError, OSError):
+    """The work directory cannot be written or has no space left."""
+
+    exit_code = 2
+
+
+class DataRejected(SftFlowError, ValueError):  # noqa: N818 - a verdict, named as users see it
+    """The data gate said no."""
+
+    exit_code = 1
+
+
+class ServiceUnreachable(SftFlowError, ConnectionError):  # noqa: N818
+    """A hub, registry or server did not answer; trying again may help."""
+
+    is_retryable = True
+
+
+class TrainingError(SftFlowError, RuntimeError):
+    """The training process failed or trained nothing."""
+
+
+class TrainingInterrupted(SftFlowError, RuntimeError):  # noqa: N818
+    """Training was stopped by a signal after saving a checkpoint."""
+
+
+class RegistryError(SftFlowError, RuntimeError):
+    """The registry refused, or holds something other than what was written."""
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Tell whether trying the same thing again can help.
+
+    Args:
+        error: What a stage raised.
+
+    Returns:
+        True for I/O, connection and time-out faults; False for bad data, configuration and
+        every other fault, which would only repeat itself.
+    """
+    if isinstance(error, SftFlowError):
+        return error.is_retryable
+    if isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError)):
+        return False
+    return isinstance(error, (OSError, TimeoutError, EOFError))

@@ -1,0 +1,180 @@
+"""Frozen records that stages hand each other: references to files and counts, never the data.
+
+Each stage writes a folder and returns one of these. `sha256` covers the content a later
+stage reads, so equal content gives equal keys whatever the folder is called.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.rules import RuleResult, Verdict
+
+
+class Record(BaseModel):
+    """Base of every record: immutable, no unknown field, JSON in and out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StageReference(Record):
+    """Where a stage left its output."""
+
+    stage: str
+    folder: str
+    """Relative to the work directory, so that the directory can be moved."""
+    sha256: str
+    """Of the content files, as hexadecimal digits."""
+
+
+class DatasetReference(StageReference):
+    """Output of `load_dataset`: `rows.jsonl`, one source row a line, untouched but for column names."""
+
+    source: str
+    n_rows: int
+
+
+class CheckedReference(StageReference):
+    """Output of `check_schema`: `kept.jsonl`, `quarantine.jsonl`, `rules.json`."""
+
+    n_rows: int
+    n_kept_rows: int
+    n_quarantined_rows: int
+    formats: dict[str, int]
+    """Rows per recognised format."""
+    rules: tuple[RuleResult, ...]
+    """Row rules that were broken at least once."""
+
+
+class SplitReference(StageReference):
+    """Output of `split_dataset`: `train.jsonl`, `eval.jsonl`; no prompt stands in both."""
+
+    n_train_rows: int
+    n_eval_rows: int
+    train_sha256: str
+    eval_sha256: str
+
+
+class TemplateReference(StageReference):
+    """Output of `prepare_template`: `model/` (loadable by transformers) and `training_template.jinja`."""
+
+    model_name: str
+    model_fingerprint: str
+    """Commit, version or sha256 of the source model."""
+    template_sha256: str
+    template_origin: str
+    """model, chatml, file or clone."""
+    n_parameters: int
+    n_added_tokens: int
+    eos_token: str
+    pad_token: str
+
+
+class QualityReference(StageReference):
+    """Output of `check_quality`: `train_tokens.parquet`, `eval_tokens.parquet`, `eval_prompts.jsonl`, `quality.json`."""
+
+    verdict: Verdict
+    n_train_rows: int
+    n_eval_rows: int
+    n_train_tokens: int
+    n_supervised_tokens: int
+    eval_sha256: str
+    """Of the rendered evaluation rows and prompts: two scores compare only where this is equal."""
+    rules: tuple[RuleResult, ...]
+
+
+class EvaluationReference(StageReference):
+    """Output of `generate_baseline` and `evaluate_model`: `losses.jsonl`, `answers.jsonl`, `metrics.json`."""
+
+    model_name: str
+    eval_sha256: str
+    n_rows: int
+    metrics: dict[str, float | None]
+
+
+class TrainedReference(StageReference):
+    """Output of `train_model`: `model/` (merged), `adapter/` for LoRA, `history.json`, `training.json`."""
+
+    device: str
+    n_steps: int
+    n_tokens_seen: int
+    first_loss: float
+    last_loss: float
+    n_trainable_parameters: int
+
+
+class GateResult(Record):
+    """One comparison the decision rests on."""
+
+    id: str
+    metric: str
+    comparison: str
+    """absolute or against_base."""
+    base: float | None = None
+    tuned: float | None = None
+    gain: float | None = None
+    """Improvement in the metric's own unit; positive is better."""
+    interval_low: float | None = None
+    interval_high: float | None = None
+    """Ends of the 95 % paired bootstrap interval of the gain."""
+    minimum: float
+    """What the gain or figure must exceed."""
+    verdict: Verdict
+    reason: str
+
+
+class Decision(StrEnum):
+    """Whether the tuned model may become champion."""
+
+    PROMOTE = "promote"
+    REFUSE = "refuse"
+
+
+class DecisionReference(StageReference):
+    """Output of `decide`: `gates.json`."""
+
+    decision: Decision
+    reason: str
+    gates: tuple[GateResult, ...]
+
+
+class Evidence(Record):
+    """Everything a registration and a report rest on."""
+
+    checked: CheckedReference
+    quality: QualityReference
+    template: TemplateReference
+    trained: TrainedReference
+    baseline: EvaluationReference
+    evaluation: EvaluationReference
+    decision: DecisionReference
+
+
+class VersionReference(StageReference):
+    """Output of `register_model`: `version.json`; the model itself lies in the registry."""
+
+    name: str
+    version: int
+    run_id: str
+    model_uri: str
+    tracking_uri: str
+
+
+class PromotionReference(StageReference):
+    """Output of `promote_model`: `promotion.json`."""
+
+    decision: Decision
+    name: str
+    version: int
+    alias: str
+    previous_version: int | None
+    """Who held the alias before, if anyone."""
+
+
+class ReportReference(StageReference):
+    """Output of `publish_report`: `report.html`, `report.json`, `summary.md`."""
+
+    decision: Decision
+    reason: str

@@ -1,0 +1,110 @@
+"""Names, severities and results of the rules that rows and sets are held to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Severity(StrEnum):
+    """What a broken rule does: stop the run, be reported, or not be looked at."""
+
+    BLOCK = "block"
+    WARN = "warn"
+    OFF = "off"
+
+
+class GateMode(StrEnum):
+    """Whether a gate stops the run, only reports, or is not run."""
+
+    ENFORCE = "enforce"
+    WARN = "warn"
+    OFF = "off"
+
+
+class Verdict(StrEnum):
+    """Outcome of a rule or a gate."""
+
+    PASSED = "passed"
+    WARNED = "warned"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class RowRule(StrEnum):
+    """Rules on one row; defined in `schemas/conversation.py`, one row can break several."""
+
+    UNPARSEABLE_LINE = "unparseable_line"
+    NOT_AN_OBJECT = "not_an_object"
+    UNKNOWN_FORMAT = "unknown_format"
+    MIXED_FORMAT = "mixed_format"
+    MESSAGES_EMPTY = "messages_empty"
+    MESSAGE_NOT_OBJECT = "message_not_object"
+    UNKNOWN_ROLE = "unknown_role"
+    CONTENT_MISSING = "content_missing"
+    CONTENT_EMPTY = "content_empty"
+    CONTENT_NOT_TEXT = "content_not_text"
+    SYSTEM_NOT_FIRST = "system_not_first"
+    ROLES_NOT_ALTERNATING = "roles_not_alternating"
+    NO_ASSISTANT_TURN = "no_assistant_turn"
+    LAST_TURN_NOT_ASSISTANT = "last_turn_not_assistant"
+    PROMPT_EMPTY = "prompt_empty"
+    COMPLETION_EMPTY = "completion_empty"
+
+
+class SetRule(StrEnum):
+    """Rules on the whole set; defined in `schemas/quality.py` over the per-row feature table."""
+
+    MIN_ROWS = "min_rows"
+    BAD_ROW_FRACTION = "bad_row_fraction"
+    DUPLICATE_FRACTION = "duplicate_fraction"
+    CONTRADICTORY_FRACTION = "contradictory_fraction"
+    TRAIN_EVAL_OVERLAP = "train_eval_overlap"
+    NO_SUPERVISED_TOKENS = "no_supervised_tokens"
+    STOP_TOKEN_NOT_SUPERVISED = "stop_token_not_supervised"  # noqa: S105 - a rule, not a password
+    PROMPT_NOT_PREFIX = "prompt_not_prefix"
+    DOUBLE_BOS = "double_bos"
+    TOO_LONG = "too_long"
+
+
+class RuleSetting(BaseModel):
+    """How strictly one rule is held."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    severity: Severity = Severity.BLOCK
+    """block, warn or off."""
+    limit: float | None = Field(default=None, ge=0)
+    """Threshold the rule compares with; each rule says its unit. None: the rule's own default."""
+
+
+class RuleExample(BaseModel):
+    """One place where a rule was broken."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str
+    line: int
+    """Counted from 1; the row number where the source has no lines."""
+    detail: str
+
+
+class RuleResult(BaseModel):
+    """What one rule found."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    severity: Severity
+    verdict: Verdict
+    n_rows: int
+    """Rows that broke the rule."""
+    fraction: float
+    """n_rows over all rows looked at."""
+    limit: float | None = None
+    observed: float | None = None
+    """The figure that was compared with the limit, for set rules."""
+    examples: tuple[RuleExample, ...] = ()
+    """At most five."""
+    fix: str = ""

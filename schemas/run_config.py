@@ -1,0 +1,169 @@
+"""`RunConfig`: everything a run can be told, checked when it is built."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from schemas.rules import GateMode, RowRule, RuleSetting, SetRule
+from schemas.training_config import TrainingConfig
+
+
+class Section(BaseModel):
+    """Base of every section: no unknown key, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSource(Section):
+    """Where the rows come from; the only part of the configuration `load_dataset` reads."""
+
+    source: str = Field(default="construction-faq", min_length=1)
+    """Bundled name, file, folder, hub id, or an https, s3 or other fsspec address."""
+    config_name: str | None = None
+    """Configuration (subset) of a hub dataset."""
+    split: str = "train"
+    """Split of a hub dataset."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub dataset."""
+    columns: dict[Literal["messages", "prompt", "completion", "tools"], str] = {}
+    """Which source column holds each field, e.g. {prompt: question, completion: answer}."""
+
+
+class DataConfig(Section):
+    """The data and the rules its rows are held to."""
+
+    source: DataSource = DataSource()
+    """Where the rows come from."""
+    rules: dict[RowRule, RuleSetting] = {}
+    """Severity per row rule (block quarantines the row); what is not named keeps the rule's default."""
+
+
+class SplitConfig(Section):
+    """How rows are parted into training and evaluation."""
+
+    eval_fraction: float = Field(default=0.1, gt=0, lt=1)
+    """Share of prompt groups held out; by hash, so a row never changes sides when others are added."""
+    max_eval_rows: int = Field(default=200, ge=1)
+    """Upper limit; the surplus is not used at all, so evaluation time stays bounded."""
+
+
+class ModelConfig(Section):
+    """The model to start from."""
+
+    source: str = Field(default="smollm2-135m-instruct", min_length=1)
+    """Bundled name, hub id, local folder, .gguf file, or models:/name@alias."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Off: such models are refused."""
+    allow_pickle: bool = False
+    """Accept weights that are not safetensors. Off: such models are refused."""
+
+
+class TemplateKind(StrEnum):
+    """Where the chat template comes from."""
+
+    AUTO = "auto"
+    CHATML = "chatml"
+    FILE = "file"
+    CLONE = "clone"
+
+
+class TemplateConfig(Section):
+    """The chat template."""
+
+    kind: TemplateKind = TemplateKind.AUTO
+    """auto keeps the model's own and gives ChatML to a model without one; chatml, file, clone set it."""
+    path: str | None = None
+    """Jinja file, for kind file; with generation markers it also serves training."""
+    clone_from: str | None = None
+    """Tokenizer folder or hub id whose template is taken, for kind clone."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> TemplateConfig:
+        if (self.kind == TemplateKind.FILE) != (self.path is not None):
+            raise ValueError("template.path goes with template.kind=file, and only with it")
+        if (self.kind == TemplateKind.CLONE) != (self.clone_from is not None):
+            raise ValueError("template.clone_from goes with template.kind=clone, and only with it")
+        return self
+
+
+class QualityConfig(Section):
+    """The set gate."""
+
+    mode: GateMode = GateMode.ENFORCE
+    """enforce stops the run, warn only reports, off skips the set rules."""
+    max_length_tokens: int = Field(default=1024, ge=8)
+    """Longest row in tokens; longer ones break rule too_long and are never cut silently."""
+    rules: dict[SetRule, RuleSetting] = {}
+    """Severity and limit per set rule; what is not named keeps the rule's default."""
+
+
+class EvaluationConfig(Section):
+    """How models are judged; the same for every model."""
+
+    n_generation_rows: int = Field(default=12, ge=1)
+    """Held-out prompts each model answers."""
+    max_new_tokens: int = Field(default=48, ge=1)
+    """Longest answer in tokens."""
+    generation_batch_size: int = Field(default=16, ge=1)
+    """Prompts answered at a time (left padding)."""
+    loss_batch_size: int = Field(default=8, ge=1)
+    """Rows per forward pass when the loss is measured."""
+
+
+class GateConfig(Section):
+    """What the tuned model must show to be promoted."""
+
+    min_eval_rows: int = Field(default=20, ge=2)
+    """Fewer held-out rows than this refuse: the interval would mean little."""
+    min_loss_gain: float = Field(default=0.0, ge=0)
+    """The lower end of the interval of the loss gain (nats per token) must exceed this."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Level of the paired bootstrap interval."""
+    n_resamples: int = Field(default=9999, ge=100)
+    """Bootstrap resamples; scipy's default."""
+
+
+RegisteredName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]*$", max_length=200)
+]
+
+
+class RegistryConfig(Section):
+    """Where the model is registered."""
+
+    name: RegisteredName = "construction-faq-smollm2"
+    """Registered model name; letters, digits, dot, dash, underscore and space."""
+    experiment: str = Field(default="sft-flow", min_length=1)
+    """MLflow experiment of the run."""
+    alias: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] = "champion"
+    """Alias a promoted version gets."""
+
+
+class RunConfig(Section):
+    """One run, from data to promotion; the defaults fine-tune the bundled model on the bundled data."""
+
+    seed: int = Field(default=42, ge=0)
+    """Seed of every random act: split, data order, initial weights, bootstrap."""
+    data: DataConfig = DataConfig()
+    """The rows and their rules."""
+    split: SplitConfig = SplitConfig()
+    """Training and evaluation rows."""
+    model: ModelConfig = ModelConfig()
+    """The model to start from."""
+    template: TemplateConfig = TemplateConfig()
+    """The chat template."""
+    quality: QualityConfig = QualityConfig()
+    """The set gate."""
+    training: TrainingConfig = TrainingConfig()
+    """The training itself."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How models are judged."""
+    gates: GateConfig = GateConfig()
+    """What a promotion takes."""
+    registry: RegistryConfig = RegistryConfig()
+    """Where the model goes."""

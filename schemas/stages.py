@@ -1,0 +1,22 @@
+"""The stages of the flow, in the order they run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """Name of a stage: its task, its file in `tasks/` and its folder in the work directory."""
+
+    LOAD_DATASET = "load_dataset"
+    CHECK_SCHEMA = "check_schema"
+    SPLIT_DATASET = "split_dataset"
+    PREPARE_TEMPLATE = "prepare_template"
+    CHECK_QUALITY = "check_quality"
+    GENERATE_BASELINE = "generate_baseline"
+    TRAIN_MODEL = "train_model"
+    EVALUATE_MODEL = "evaluate_model"
+    DECIDE = "decide"
+    REGISTER_MODEL = "register_model"
+    PROMOTE_MODEL = "promote_model"
+    PUBLISH_REPORT = "publish_report"

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas._config_errors import all_keys, nearest_key
+from schemas._plain_yaml import parse_yaml
+from schemas.config_file import load_config
+from schemas.errors import ConfigError
+from schemas.rules import RowRule, Severity
+from schemas.run_config import RunConfig
+from schemas.training_config import Method
+
+
+def fail(path: Path | None = None, *overrides: str) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides)
+    return caught.value
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_load_config_without_a_file_gives_the_defaults() -> None:
+    assert load_config() == RunConfig()
+
+
+def test_load_config_reads_yaml(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "seed: 7\ntraining:\n  method: full\n  learning_rate: 5e-5\n")
+    config = load_config(path)
+    assert (config.seed, config.training.method) == (7, Method.FULL)
+    assert config.training.learning_rate == 5e-5
+
+
+def test_load_config_reads_toml(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.toml", "seed = 7\n[data.source.columns]\nprompt = 'question'\n")
+    config = load_config(path)
+    assert config.seed == 7
+    assert config.data.source.columns == {"prompt": "question"}
+
+
+def test_load_config_takes_an_empty_file_for_the_defaults(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "a.yml", "# nothing\n")) == RunConfig()
+
+
+def test_override_goes_before_the_file_and_keeps_its_neighbours(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "training:\n  max_steps: 3\n  learning_rate: 0.1\n")
+    config = load_config(path, ["training.learning_rate=1e-4", "seed=1", "seed=2"])
+    assert (config.training.max_steps, config.training.learning_rate, config.seed) == (3, 1e-4, 2)
+
+
+def test_override_reaches_keys_of_a_dict() -> None:
+    config = load_config(None, ["data.rules.roles_not_alternating.severity=off"])
+    assert config.data.rules[RowRule.ROLES_NOT_ALTERNATING].severity is Severity.OFF
+
+
+def test_override_takes_lists_mappings_and_null() -> None:
+    config = load_config(
+        None,
+        [
+            "training.lora.target_modules=[q_proj, v_proj]",
+            "data.source.columns={prompt: question, completion: answer}",
+            "training.max_steps=null",
+            "data.source.revision=2024-01-01",
+        ],
+    )
+    assert config.training.lora.target_modules == ("q_proj", "v_proj")
+    assert config.data.source.columns == {"prompt": "question", "completion": "answer"}
+    assert config.training.max_steps is None
+    assert config.data.source.revision == "2024-01-01"
+
+
+def test_missing_file_is_one_clear_error(tmp_path: Path) -> None:
+    error = fail(tmp_path / "no.yaml")
+    assert (error.what, error.exit_code) == ("the configuration file does not exist", 2)
+    assert error.where == str(tmp_path / "no.yaml")
+
+
+def test_folder_in_place_of_the_file_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").mkdir()
+    assert "cannot be read" in fail(tmp_path / "a.yaml").what
+
+
+def test_unknown_ending_names_the_known_ones(tmp_path: Path) -> None:
+    error = fail(write(tmp_path, "a.ini", "seed=1"))
+    assert (error.expected, error.got) == (".yaml, .yml, .toml", ".ini")
+
+
+def test_bad_yaml_names_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "seed: 1\ntraining: [1,\nmodel: }\n")
+    assert fail(path).where == f"{path}:3"
+
+
+def test_bad_toml_names_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.toml", "seed = 1\nseed = = 2\n")
+    assert fail(path).where == f"{path}:2"
+
+
+def test_repeated_yaml_key_is_refused_at_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "seed: 1\nmodel:\n  source: a\n  source: b\n")
+    error = fail(path)
+    assert (error.where, error.got) == (f"{path}:4", "key 'source' stands twice")
+
+
+def test_list_in_place_of_sections_is_refused(tmp_path: Path) -> None:
+    assert fail(write(tmp_path, "a.yaml", "- seed\n")).got == "list"
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("training.learnin_rate", "training.learning_rate"),
+        ("learning_rate", "training.learning_rate"),
+        ("trainings", "training"),
+        ("data.rules.roles_not_alternatin", "data.rules.roles_not_alternating"),
+        ("zzzz", ""),
+    ],
+)
+def test_nearest_key(key: str, nearest: str) -> None:
+    assert nearest_key(key) == nearest
+
+
+def test_all_keys_walks_into_rules_and_columns() -> None:
+    keys = set(all_keys())
+    assert {"seed", "training.lora.r", "data.source.columns.prompt"} <= keys
+    assert "quality.rules.too_long.limit" in keys
+
+
+def test_unknown_key_names_the_nearest_and_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "seed: 1\ntraining:\n  learnin_rate: 1\n")
+    error = fail(path)
+    assert error.what == "unknown configuration key training.learnin_rate"
+    assert (error.where, error.expected) == (f"{path}:3", "training.learning_rate")
+    assert error.fix == "did you mean training.learning_rate?"
+
+
+def test_unknown_rule_id_names_the_nearest() -> None:
+    error = fail(None, "quality.rules.too_lng.limit=1")
+    assert error.expected == "quality.rules.too_long"
+    assert error.where == "--set quality.rules.too_lng.limit=1"
+
+
+def test_unknown_key_without_a_like_lists_its_neighbours() -> None:
+    error = fail(None, "data.source.columns.zzz=1")
+    assert error.expected == "one of messages, prompt, completion, tools"
+
+
+def test_negative_learning_rate_names_key_expectation_and_default(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "training:\n  learning_rate: -1\n")
+    error = fail(path)
+    assert error.what == "training.learning_rate has a value that is not allowed"
+    assert (error.where, error.expected, error.got) == (f"{path}:2", "greater than 0", "-1")
+    assert "default is 0.0005" in error.fix
+    assert "pydantic" not in str(error)
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "abc", "[1]", "null"])
+def test_learning_rate_that_is_no_number_is_refused(value: str) -> None:
+    assert fail(None, f"training.learning_rate={value}").what.startswith("training.learning_rate")
+
+
+def test_choice_lists_the_allowed_words() -> None:
+    assert fail(None, "training.device=gpu").expected == "'auto', 'cuda', 'mps' or 'cpu'"
+
+
+def test_plain_value_in_place_of_a_section_names_its_keys() -> None:
+    assert fail(None, "training=3").expected.startswith("a section with keys such as method")
+
+
+def test_section_in_place_of_a_plain_value_is_refused() -> None:
+    error = fail(None, "seed.x=1")
+    assert (error.where, error.expected) == ("--set seed.x=1", "a whole number")
+
+
+def test_broken_combination_says_what_goes_together() -> None:
+    error = fail(None, "template.kind=file")
+    assert error.expected == "template.path goes with template.kind=file, and only with it"
+
+
+def test_unknown_scheduler_lists_the_known_ones() -> None:
+    assert "cosine" in fail(None, "training.lr_scheduler_type=foo").expected
+
+
+def test_invalid_registered_name_is_refused_here() -> None:
+    assert fail(None, "registry.name=a/b").what.startswith("registry.name")
+
+
+def test_further_wrong_settings_are_named_too() -> None:
+    error = fail(None, "training.device=gpu", "seed=-1", "zzz=1")
+    for key in ("training.device", "seed", "zzz"):
+        assert key in error.what
+
+
+@pytest.mark.parametrize("override", ["seed", "=1", "a..b=1", ".seed=1"])
+def test_malformed_override_is_refused(override: str) -> None:
+    assert fail(None, override).what == "an override is not of the form key=value"
+
+
+def test_override_with_a_bad_value_is_refused() -> None:
+    assert fail(None, "seed=[1").what == "the value of seed cannot be read"
+
+
+def test_yaml_words_and_numbers_are_read_as_meant() -> None:
+    text = "[off, on, yes, no, true, 5e-4, 1E3, .5, 2024-01-01, null]"
+    expected = ["off", "on", "yes", "no", True, 5e-4, 1e3, 0.5, "2024-01-01", None]
+    assert parse_yaml(text) == expected
+
+
+def test_a_saved_configuration_reads_back(tmp_path: Path) -> None:
+    config = load_config(None, ["data.rules.prompt_empty.severity=warn", "seed=9"])
+    path = write(tmp_path, "a.yaml", config.model_dump_json(indent=1))
+    assert load_config(path) == config
