@@ -1,0 +1,105 @@
+"""Hash of the code that implements a stage: its module and every module of ours that it imports."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+CONTRACT_MODULES = frozenset(
+    {
+        "schemas.errors",
+        "schemas.records",
+        "schemas.run_config",
+        "schemas.training_config",
+        "tasks",
+        "tasks._cache",
+        "tasks._code",
+        "tasks._home",
+        "tasks._journal",
+        "tasks._progress",
+        "tasks._stage",
+        "schemas",
+    }
+)
+"""Left out: they carry values and results, which the key covers by content."""
+
+
+def code_sha256(module: str) -> str:
+    """Hash the code a stage runs, without comments and docstrings.
+
+    Args:
+        module: Dotted name of the stage's module.
+
+    Returns:
+        A sha256 over the syntax trees of the module and of all it imports from us.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(_closure(module)):
+        digest.update(f"{name}\n{read_code(name)}\n".encode())
+    return digest.hexdigest()
+
+
+def _closure(module: str) -> set[str]:
+    """Follow our own imports from one module, wherever in the file they stand."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or (name in CONTRACT_MODULES and name != module):
+            continue
+        found.add(name)
+        waiting.extend(_own_imports(name))
+    return found
+
+
+def _own_imports(module: str) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(_source(module))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {name for name in names if name.split(".")[0] in ("tasks", "schemas") and _path(name)}
+
+
+def read_code(module: str) -> str:
+    """Render a module without comments, docstrings and layout, so that only behaviour counts.
+
+    Args:
+        module: Dotted name.
+
+    Returns:
+        The syntax tree as text.
+    """
+    tree = ast.parse(_source(module))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+@cache
+def _source(module: str) -> str:
+    path = _path(module)
+    return path.read_text(encoding="utf-8") if path else ""
+
+
+@cache
+def _path(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.origin) if spec and spec.origin else None

@@ -1,0 +1,74 @@
+"""What each stage of each flow run did, for `sft-flow status` and the report."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field
+
+from schemas.records import Record
+from tasks._home import work_directory
+
+
+class StageEntry(Record):
+    """One line of the journal."""
+
+    stage: str
+    event: str
+    """HIT or MISS."""
+    detail: str
+    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+
+
+def journal_path(flow_run_id: str) -> Path:
+    """Name the journal of one flow run.
+
+    Args:
+        flow_run_id: Prefect's id of the run.
+
+    Returns:
+        Path of a JSONL file in the work directory.
+    """
+    return work_directory() / "runs" / f"{flow_run_id}.jsonl"
+
+
+def append_entry(flow_run_id: str, entry: StageEntry) -> None:
+    """Add one line to a run's journal.
+
+    Args:
+        flow_run_id: Prefect's id of the run.
+        entry: What happened.
+    """
+    path = journal_path(flow_run_id)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(entry.model_dump_json() + "\n")
+
+
+def read_entries(flow_run_id: str) -> list[StageEntry]:
+    """Read a run's journal.
+
+    Args:
+        flow_run_id: Prefect's id of the run.
+
+    Returns:
+        Its entries in order; empty when there is no journal.
+    """
+    path = journal_path(flow_run_id)
+    if not path.is_file():
+        return []
+    return [
+        StageEntry.model_validate_json(line)
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+
+
+def last_flow_run_id() -> str | None:
+    """Find the run that wrote last.
+
+    Returns:
+        Its Prefect id, or None when nothing ran in this work directory.
+    """
+    paths = list((work_directory() / "runs").glob("*.jsonl"))
+    return max(paths, key=lambda path: path.stat().st_mtime).stem if paths else None

@@ -1,0 +1,35 @@
+"""Progress bars with an estimate of the time left; plain lines when nobody watches a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(
+    iterable: Iterable[Any] | None = None, *, total: int | None, label: str, unit: str
+) -> Any:
+    """Make a progress bar on standard error.
+
+    Args:
+        iterable: What to go through; None for a bar that is moved by hand.
+        total: How many units there are, if known.
+        label: What is going on, e.g. "train".
+        unit: What is counted, e.g. "step".
+
+    Returns:
+        A `tqdm` bar: iterate over it, or call `update` and `close`.
+    """
+    is_terminal = sys.stderr.isatty()
+    return tqdm(
+        iterable,
+        total=total,
+        desc=label,
+        unit=unit,
+        leave=False,
+        dynamic_ncols=is_terminal,
+        mininterval=0.2 if is_terminal else 15.0,
+    )

@@ -1,0 +1,254 @@
+"""`stage_task`: one decorator that gives a stage its cache, retries, time limit and JSON result."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
+
+from prefect import Task
+from prefect.cache_policies import CachePolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.logging import get_run_logger
+from prefect.logging.loggers import task_run_logger
+from prefect.tasks import exponential_backoff
+
+from schemas.errors import SftFlowError, is_retryable
+from schemas.records import StageReference
+from tasks._cache import (
+    Lookup,
+    OutputFolder,
+    StageDefinition,
+    discard,
+    generation,
+    look_up,
+    stage_key,
+)
+from tasks._home import work_directory
+from tasks._journal import StageEntry, append_entry
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=StageReference)
+
+RETRIES = 3
+BACKOFF_SECONDS = 2.0
+"""First retry after about this long, then twice, then four times as long."""
+REFRESH_PARAMETER = "refresh"
+"""Flow parameter with the names of stages whose output does not count this time."""
+
+
+class PlanReached(Exception):  # noqa: N818 - a stop sign, not a fault
+    """Raised while planning at the first stage that would run."""
+
+    def __init__(self, lookup: Lookup) -> None:
+        """Keep what the cache said of the stage."""
+        super().__init__(lookup.key.stage)
+        self.lookup = lookup
+
+
+@dataclass
+class Plan:
+    """Look-ups made while a flow is walked through without running it."""
+
+    refresh: frozenset[str]
+    lookups: list[Lookup] = field(default_factory=list)
+
+    def visit(self, definition: StageDefinition, arguments: Mapping[str, Any]) -> StageReference:
+        """Answer from the cache, or stop the walk.
+
+        Args:
+            definition: The stage called.
+            arguments: Its arguments.
+
+        Returns:
+            The verified record.
+
+        Raises:
+            PlanReached: The stage would run.
+        """
+        found = look_up(definition, stage_key(definition, arguments))
+        if definition.name in self.refresh:
+            found = Lookup(found.key, None, "refresh was asked for")
+        self.lookups.append(found)
+        if found.reference is None:
+            raise PlanReached(found)
+        return found.reference
+
+
+PLAN: ContextVar[Plan | None] = ContextVar("PLAN", default=None)
+"""Set while planning: stages then answer from the cache instead of running."""
+
+
+@dataclass
+class ContentKey(CachePolicy):
+    """Prefect cache policy: the stage's content key, and only if its output is still whole."""
+
+    definition: StageDefinition | None = None
+
+    def compute_key(
+        self,
+        task_ctx: TaskRunContext,
+        inputs: dict[str, Any],
+        flow_parameters: dict[str, Any],
+        **_: Any,
+    ) -> str | None:
+        """Look the output up, say HIT or MISS and why, and return a key that is true.
+
+        Args:
+            task_ctx: The task run.
+            inputs: The stage's arguments.
+            flow_parameters: Parameters of the flow run, for `refresh`.
+
+        Returns:
+            A key with a stored result when the output is whole; otherwise a key never used before.
+        """
+        if self.definition is None:
+            return None
+        try:
+            key = stage_key(self.definition, inputs)
+        except SftFlowError:
+            return None  # the attempt meets the same error, where it is raised and retried or not
+        found = look_up(self.definition, key)
+        if found.reference and key.stage in flow_parameters.get(REFRESH_PARAMETER, ()):
+            found = Lookup(key, None, "refresh was asked for")
+        if found.reference is None:
+            discard(work_directory() / key.folder)
+        number = generation(key, is_renewed=found.reference is None)
+        _announce(found, task_ctx.task_run)
+        return f"{key.stage}-{key.digest}-{number}"
+
+
+def _announce(found: Lookup, task_run: TaskRun) -> None:
+    """Log HIT or MISS and keep it for `sft-flow status`."""
+    outcome = "HIT" if found.reference else "MISS"
+    detail = f"verified {found.n_files} files" if found.reference else found.reason
+    task_run_logger(task_run).info("%-4s %s: %s", outcome, found.key.stage, detail)
+    if task_run.flow_run_id:
+        append_entry(
+            str(task_run.flow_run_id),
+            StageEntry(stage=found.key.stage, event=outcome, detail=detail),
+        )
+
+
+class StageTask(Task[P, R], Generic[P, R]):
+    """A Prefect task that knows its stage, and that a plan can walk through."""
+
+    definition: StageDefinition
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the stage, or look it up while planning."""
+        plan = PLAN.get()
+        if plan is None:
+            return super().__call__(*args, **kwargs)
+        bound = inspect.signature(self.fn).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return plan.visit(self.definition, bound.arguments)
+
+
+def stage_task(
+    *,
+    timeout_seconds: float,
+    libraries: tuple[str, ...] = (),
+    assets: tuple[Path, ...] = (),
+    fingerprint: Callable[[Mapping[str, Any]], str] | None = None,
+    verify: Callable[[Any], str] | None = None,
+) -> Callable[[Callable[Concatenate[OutputFolder, P], R]], StageTask[P, R]]:
+    """Make a stage of a function that fills an output folder and returns its record.
+
+    The function's first parameter is the `OutputFolder`; callers pass the others, which
+    together are everything the stage reads, so they are its cache key.
+
+    Args:
+        timeout_seconds: Longest time one attempt may take.
+        libraries: Packages whose version shapes the output.
+        assets: Files other than Python code that shape it.
+        fingerprint: Names content that lies outside the work directory.
+        verify: Checks on a hit what lies outside the work directory.
+
+    Returns:
+        A decorator that makes the Prefect task.
+    """
+
+    def decorate(function: Callable[Concatenate[OutputFolder, P], R]) -> StageTask[P, R]:
+        definition = StageDefinition(
+            name=function.__name__,
+            module=function.__module__,
+            result_type=get_type_hints(function)["return"],
+            libraries=libraries,
+            assets=assets,
+            fingerprint=fingerprint,
+            verify=verify,
+        )
+        stage: StageTask[P, R] = StageTask(
+            _attempt(definition, function),
+            name=definition.name,
+            description=inspect.getdoc(function),
+            cache_policy=ContentKey(definition=definition),
+            persist_result=True,
+            result_serializer="json",
+            retries=RETRIES,
+            retry_delay_seconds=exponential_backoff(BACKOFF_SECONDS),
+            retry_jitter_factor=0.2,
+            retry_condition_fn=should_retry,
+            timeout_seconds=timeout_seconds,
+        )
+        stage.definition = definition
+        return stage
+
+    return decorate
+
+
+def _attempt(
+    definition: StageDefinition, function: Callable[Concatenate[OutputFolder, P], R]
+) -> Callable[P, R]:
+    """Wrap the function with its output folder, and hide that folder from the signature."""
+    signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())[1:]
+
+    @functools.wraps(function)
+    def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
+        bound = attempt.__signature__.bind(*args, **kwargs)  # type: ignore[attr-defined]
+        bound.apply_defaults()
+        key = stage_key(definition, bound.arguments)
+        present = look_up(definition, key)
+        if isinstance(present.reference, definition.result_type):
+            _logger().info("HIT  %s: output is whole, its record was restored", key.stage)
+            return present.reference  # type: ignore[return-value]
+        started = time.monotonic()
+        output = OutputFolder(key)
+        try:
+            result = function(output, *args, **kwargs)
+        except BaseException:
+            output.abandon()
+            raise
+        _logger().info("DONE %s in %.1f s", key.stage, time.monotonic() - started)
+        return result
+
+    attempt.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return attempt
+
+
+def _logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    return get_run_logger()
+
+
+def should_retry(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Retry what trying again can help; never bad data or configuration.
+
+    Args:
+        _task: The task.
+        _run: Its run.
+        state: The failed state, which holds the error.
+
+    Returns:
+        True when the error is an I/O or connection fault.
+    """
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, BaseException) and is_retryable(error)
