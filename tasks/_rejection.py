@@ -1,0 +1,91 @@
+"""How the data gate says no: counts, places and a fix, and the evidence kept where it can be read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from schemas.errors import DataRejected
+from schemas.rules import RuleResult
+from tasks._cache import OutputFolder
+from tasks._home import work_directory
+
+
+def describe(result: RuleResult, n_rows: int, where: str) -> str:
+    """Say what one rule found, with places.
+
+    Args:
+        result: The rule's result.
+        n_rows: Rows looked at.
+        where: Name of the data.
+
+    Returns:
+        A sentence, and a line of examples when there are some.
+    """
+    limit = 0 if result.limit is None else result.limit
+    if result.id == "min_rows":
+        return f"{result.observed or 0:,.0f} usable rows in {where} broke rule min_rows (at least {limit:g})."
+    sentence = (
+        f"{result.n_rows:,} of {n_rows:,} rows in {where} broke rule {result.id} (limit {limit:g})."
+    )
+    return "\n".join(filter(None, [sentence, places(result)]))
+
+
+def places(result: RuleResult) -> str:
+    """List a rule's examples on one line.
+
+    Args:
+        result: The rule's result.
+
+    Returns:
+        `line 17: user, user   line 88: …`, with file names where there are several files; empty
+        without examples.
+    """
+    has_files = len({example.file for example in result.examples}) > 1
+    parts = [
+        f"{example.file + ' ' if has_files else ''}line {example.line}: {example.detail}"
+        for example in result.examples
+    ]
+    return "  " + "   ".join(parts) if parts else ""
+
+
+def rejection(
+    headline: str, broken: Sequence[RuleResult], *, n_rows: int, where: str
+) -> DataRejected:
+    """Put a refusal together.
+
+    Args:
+        headline: What was decided, if the rules do not say it already; may be empty.
+        broken: Rules that led to it, each with its examples.
+        n_rows: Rows looked at.
+        where: Name of the data.
+
+    Returns:
+        The error, to be raised; its `where` is for the folder with the evidence.
+    """
+    lines = [headline] if headline else []
+    lines.extend(describe(result, n_rows, where) for result in broken)
+    fixes = list(dict.fromkeys(result.fix for result in broken if result.fix))
+    return DataRejected(
+        "\n".join(lines),
+        fix="; ".join(fixes) + (", then run again." if fixes else ""),
+    )
+
+
+def keep_evidence(output: OutputFolder, names: Sequence[str]) -> Path:
+    """Copy files out of an output that is about to be abandoned, so that nothing is lost.
+
+    Args:
+        output: The stage's output.
+        names: Files in it.
+
+    Returns:
+        The folder the copies lie in: `rejected/<stage>/<key>/` in the work directory.
+    """
+    folder = work_directory() / "rejected" / output.key.stage / output.key.digest
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (output.path / name).is_file():
+            shutil.copyfile(output.path / name, folder / name)
+    return folder

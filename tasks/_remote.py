@@ -1,0 +1,266 @@
+"""Data that lies elsewhere: datasets of the Hugging Face hub, and https, s3 and other addresses."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import DataSourceError, ServiceUnreachable, SftFlowError
+from schemas.rows import SourceRow
+from schemas.run_config import DataSource
+from tasks._progress import progress_bar
+from tasks._readers import READERS, plain_value, read_file
+
+HUB_TIMEOUT_SECONDS = 10.0
+COMMIT = re.compile(r"[0-9a-f]{40}")
+VERSION_FIELDS = ("ETag", "etag", "Content-MD5", "Digest", "LastModified", "Last-Modified", "mtime")
+"""What stores call the mark that changes with the content."""
+OFFLINE_WAY = (
+    "check the network; or download the dataset elsewhere, copy its cache here, set HF_HOME to it "
+    "and HF_HUB_OFFLINE=1; or give a local folder as data.source.source"
+)
+
+
+def is_offline() -> bool:
+    """Tell whether the hub may not be asked.
+
+    Returns:
+        True when HF_HUB_OFFLINE is set.
+    """
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def hub_commit(source: DataSource) -> str:
+    """Find the commit that a hub dataset's revision names now.
+
+    Args:
+        source: Where the rows come from.
+
+    Returns:
+        The commit's hexadecimal sha; offline the one in the local cache, and the named revision
+        where the cache holds none.
+
+    Raises:
+        DataSourceError: The hub has no such dataset or revision, or does not show it.
+        ServiceUnreachable: The hub did not answer.
+    """
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    revision = source.revision or "main"
+    if COMMIT.fullmatch(revision):
+        return revision
+    if is_offline():
+        reference = _hub_cache(source) / "refs" / revision
+        return reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
+    try:
+        found = HfApi().dataset_info(
+            source.source, revision=source.revision, timeout=HUB_TIMEOUT_SECONDS
+        )
+    except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code >= 500:
+            raise _unreachable(source) from error
+        raise DataSourceError(
+            f"the Hugging Face hub has no dataset {source.source} that it shows to you",
+            where=f"revision {revision}",
+            fix="check the name and the revision; a gated dataset needs `hf auth login`",
+        ) from error
+    except (httpx.HTTPError, OSError) as error:
+        raise _unreachable(source) from error
+    return str(found.sha)
+
+
+def _hub_cache(source: DataSource) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"datasets--{source.source.replace('/', '--')}"
+
+
+def _unreachable(source: DataSource) -> ServiceUnreachable:
+    return ServiceUnreachable(
+        f"the Hugging Face hub did not answer, so dataset {source.source} cannot be read",
+        fix=OFFLINE_WAY,
+    )
+
+
+def read_hub(source: DataSource) -> Iterator[SourceRow]:
+    """Read one split of a hub dataset through the `datasets` library.
+
+    Args:
+        source: Id, configuration, split and revision.
+
+    Yields:
+        Its rows in order, numbered from 1.
+
+    Raises:
+        DataSourceError: The dataset, configuration or split is not there, or offline not cached.
+        ServiceUnreachable: The hub did not answer.
+    """
+    import datasets
+
+    name, revision = source.source, hub_commit(source)
+    if is_offline():
+        name, revision = _cached_dataset(source, revision)
+    try:
+        rows = datasets.load_dataset(
+            name, source.config_name, split=source.split, revision=revision or None
+        )
+    except ConnectionError as error:
+        if is_offline():
+            raise _not_cached(source) from error
+        raise _unreachable(source) from error
+    except (ValueError, KeyError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
+        raise DataSourceError(
+            f"dataset {source.source} cannot be read: {_first_line(error)}",
+            where=f"configuration {source.config_name or 'default'}, split {source.split}",
+            fix="check data.source.config_name and data.source.split",
+        ) from error
+    label = f"{source.source}/{source.split}"
+    for number, row in enumerate(rows, start=1):
+        yield SourceRow(label, number, plain_value(row))
+
+
+def _cached_dataset(source: DataSource, revision: str) -> tuple[str, str]:
+    """Find a downloaded copy: the hub's snapshot of the revision, else what `datasets` prepared."""
+    snapshot = _hub_cache(source) / "snapshots" / revision
+    files = [path for path in snapshot.rglob("*") if path.is_file()]
+    if any(path.suffix.lower() in (*READERS, ".txt", ".gz", ".zst", ".arrow") for path in files):
+        return str(snapshot), ""
+    if source.revision is not None:
+        raise _not_cached(source)
+    return source.source, ""
+
+
+def _not_cached(source: DataSource) -> DataSourceError:
+    return DataSourceError(
+        f"dataset {source.source} is not in the local Hugging Face cache, and HF_HUB_OFFLINE is set",
+        where=str(_hub_cache(source)),
+        expected=f"revision {source.revision or 'main'}",
+        fix=f"unset HF_HUB_OFFLINE; or run `hf download --repo-type dataset {source.source}` "
+        "elsewhere and set HF_HOME to a copy of its cache; or give a local folder",
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _addressed(address: str) -> Iterator[tuple[Any, str]]:
+    """Open a store and turn its faults into ours."""
+    import aiohttp
+    import fsspec
+
+    try:
+        yield fsspec.core.url_to_fs(address)
+    except SftFlowError:
+        raise
+    except (OSError, TimeoutError, ImportError, ValueError, aiohttp.ClientError) as error:
+        # fsspec says FileNotFoundError of whatever goes wrong over HTTP; the cause knows better.
+        is_web_fault = isinstance(error.__cause__, (aiohttp.ClientError, TimeoutError))
+        cause = error.__cause__ if is_web_fault else error
+        raise _address_fault(cause or error, _without_secrets(address)) from error
+
+
+def _address_fault(error: BaseException, where: str) -> SftFlowError:
+    """Say what is wrong with an address, and whether trying again can help."""
+    status = getattr(error, "status", None)
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        return DataSourceError(
+            "there is no file at this address",
+            where=where,
+            fix="check the address; a browser or the store's own client should find it",
+        )
+    if isinstance(error, PermissionError) or status in (401, 403):
+        return DataSourceError(
+            "the server or store does not let this address be read",
+            where=where,
+            fix="check the credentials in the environment",
+        )
+    if isinstance(error, (ImportError, ValueError)):
+        return DataSourceError(
+            f"this kind of address cannot be read: {_first_line(error)}",
+            where=where,
+            fix="for s3:// install the extra: pip install 'sft-flow[s3]'",
+        )
+    return ServiceUnreachable(
+        "the server of this address did not answer" + (f" but with {status}" if status else ""),
+        where=where,
+        fix="check the network; or download the file elsewhere and give its path",
+    )
+
+
+def _without_secrets(address: str) -> str:
+    """Leave the query and the password out of what is shown and logged."""
+    return re.sub(r"//[^/@]*@", "//", address.split("?")[0])
+
+
+def _remote_files(store: Any, path: str, address: str) -> list[str]:
+    """Name the data files at a path, which may be a folder."""
+    if Path(path.split("?")[0]).suffix.lower() in READERS:
+        return [path]
+    found = [name for name in store.ls(path, detail=False) if Path(name).suffix.lower() in READERS]
+    if not found:
+        raise DataSourceError(
+            "there is no data file at this address",
+            where=_without_secrets(address),
+            expected=f"a name ending in {', '.join(READERS)}, or a folder of such files",
+            fix="name a data file, or the folder that holds the files itself",
+        )
+    return sorted(found)
+
+
+def read_address(address: str) -> Iterator[SourceRow]:
+    """Read what lies at an fsspec address; each file is fetched whole, then read.
+
+    Args:
+        address: With a scheme, e.g. https://, s3:// or memory://.
+
+    Yields:
+        The rows in order of the files' names.
+    """
+    with _addressed(address) as (store, path), tempfile.TemporaryDirectory() as folder:
+        for remote in _remote_files(store, path, address):
+            name = os.path.basename(remote.split("?")[0])
+            local = Path(folder) / name
+            size = store.info(remote).get("size")
+            with (
+                progress_bar(total=size, label=f"download {name}", unit="B") as bar,
+                store.open(remote, "rb") as incoming,
+                local.open("wb") as outgoing,
+            ):
+                while block := incoming.read(1 << 20):
+                    outgoing.write(block)
+                    bar.update(len(block))
+            yield from read_file(local, name)
+            local.unlink()
+
+
+def address_version(address: str) -> str:
+    """Name the content at an address by the store's own mark, or by its sha256 if it has none.
+
+    Args:
+        address: With a scheme.
+
+    Returns:
+        Text that changes when the content does.
+    """
+    with _addressed(address) as (store, path):
+        marks = []
+        for remote in _remote_files(store, path, address):
+            info = store.info(remote)
+            mark = [f"{name}={info[name]}" for name in VERSION_FIELDS if info.get(name)]
+            if not mark:
+                with store.open(remote, "rb") as stream:
+                    mark = [hashlib.file_digest(stream, "sha256").hexdigest()]
+            marks.append(f"{os.path.basename(remote.split('?')[0])} {info.get('size')} {mark}")
+    return hashlib.sha256("\n".join(marks).encode()).hexdigest()

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import DataRejected
+from schemas.records import CheckedReference, DatasetReference
+from schemas.rows import SourceRow
+from schemas.rules import RowRule, RuleSetting, Severity, Verdict
+from tasks._cache import OutputFolder, StageKey, locate
+from tasks._home import work_directory
+from tasks._lines import json_line
+from tasks.check_schema import check_schema
+from tests.toy import toy_rows
+
+BAD = {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}
+
+
+def dataset_of(rows: list[Any]) -> DatasetReference:
+    output = OutputFolder(StageKey("load_dataset", {"rows": json.dumps(rows)}))
+    lines = [SourceRow("a.jsonl", n, row).to_json() for n, row in enumerate(rows, start=1)]
+    text = "".join(json_line(line) for line in lines)
+    (output.path / "rows.jsonl").write_text(text, encoding="utf-8")
+    return output.commit(DatasetReference, source="data/a.jsonl", n_rows=len(rows))
+
+
+def check(
+    rows: list[Any], rules: dict[RowRule, RuleSetting] | None = None, key: str = ""
+) -> CheckedReference:
+    output = OutputFolder(StageKey("check_schema", {"key": key}))
+    return inspect.unwrap(check_schema.fn)(output, dataset_of(rows), rules or {})
+
+
+def read(reference: CheckedReference, name: str) -> list[Any]:
+    return [json.loads(line) for line in locate(reference, name).read_text("utf-8").splitlines()]
+
+
+def test_rows_are_parted_and_none_is_lost() -> None:
+    rows: list[Any] = [*toy_rows(3), BAD, "x"]
+    checked = check(rows)
+    assert (checked.n_rows, checked.n_kept_rows, checked.n_quarantined_rows) == (5, 3, 2)
+    assert checked.formats == {"messages": 1, "prompt_completion": 3}
+    kept = read(checked, "kept.jsonl")
+    assert [line["line"] for line in kept] == [1, 2, 3]
+    assert kept[0] == {
+        "file": "a.jsonl",
+        "line": 1,
+        "format": "prompt_completion",
+        "messages": [
+            {"role": "user", "content": rows[0]["prompt"]},
+            {"role": "assistant", "content": rows[0]["completion"]},
+        ],
+        "n_prompt_messages": 1,
+        "tools": None,
+        "columns": {"topic": rows[0]["topic"]},
+    }
+    first, second = read(checked, "quarantine.jsonl")
+    assert first["rules"] == ["mixed_format", "roles_not_alternating", "no_assistant_turn"]
+    assert "roles_not_alternating: user, user" in first["reason"]
+    assert (first["line"], first["row"]) == (4, BAD)
+    assert second == {
+        "file": "a.jsonl",
+        "line": 5,
+        "rules": ["not_an_object"],
+        "reason": "not_an_object: a text",
+        "row": "x",
+    }
+
+
+def test_results_count_rows_with_places_and_fix() -> None:
+    checked = check([*toy_rows(2), BAD, BAD])
+    by_id = {result.id: result for result in checked.rules}
+    assert list(by_id) == ["mixed_format", "roles_not_alternating", "no_assistant_turn"]
+    result = by_id["roles_not_alternating"]
+    assert (result.n_rows, result.fraction, result.verdict) == (2, 0.5, Verdict.FAILED)
+    assert [(e.line, e.detail) for e in result.examples] == [(3, "user, user"), (4, "user, user")]
+    assert result.fix == "merge or drop these rows"
+    assert by_id["mixed_format"].verdict is Verdict.WARNED
+    assert [r["id"] for r in json.loads(locate(checked, "rules.json").read_text())] == list(by_id)
+
+
+def test_warned_row_is_kept_but_counts() -> None:
+    rules = {
+        RowRule.ROLES_NOT_ALTERNATING: RuleSetting(severity=Severity.WARN),
+        RowRule.NO_ASSISTANT_TURN: RuleSetting(severity=Severity.OFF),
+    }
+    checked = check([BAD], rules)
+    assert checked.n_kept_rows == 1
+    assert [(r.id, r.verdict) for r in checked.rules] == [("roles_not_alternating", Verdict.WARNED)]
+
+
+def test_no_usable_row_is_rejected_with_places_and_the_rows_are_kept() -> None:
+    with pytest.raises(DataRejected) as caught:
+        check([BAD, "x"])
+    text = str(caught.value)
+    assert text.startswith("DataRejected: none of 2 rows in data/a.jsonl can be used.\n")
+    assert (
+        "1 of 2 rows in data/a.jsonl broke rule roles_not_alternating (limit 0).\n"
+        "  line 1: user, user\n" in text
+    )
+    assert "Fix: " in text
+    evidence = Path(caught.value.where) / "quarantine.jsonl"
+    assert len(evidence.read_text().splitlines()) == 2
+    assert evidence.is_relative_to(work_directory())
+
+
+def test_rule_with_a_limit_of_its_own_stops_the_run_beyond_it() -> None:
+    def rules(limit: float) -> dict[RowRule, RuleSetting]:
+        return {RowRule.ROLES_NOT_ALTERNATING: RuleSetting(limit=limit)}
+
+    assert check([*toy_rows(3), BAD], rules(0.25)).n_kept_rows == 3
+    with pytest.raises(DataRejected) as caught:
+        check([*toy_rows(3), BAD], rules(0.2))
+    assert "1 of 4 rows in data/a.jsonl broke rule roles_not_alternating (limit 0.2)." in str(
+        caught.value
+    )
+
+
+def test_same_rows_give_the_same_sha256() -> None:
+    rows = [*toy_rows(30), BAD]
+    assert check(rows, key="one").sha256 == check(rows, key="two").sha256

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from pathlib import Path
+
+from schemas.run_config import DataSource
+from tasks._cache import OutputFolder, StageKey
+from tasks.load_dataset import load_dataset, write_rows
+from tests.toy import toy_rows, write_jsonl
+
+
+def test_every_line_is_written_with_its_place(tmp_path: Path) -> None:
+    source = tmp_path / "a.jsonl"
+    source.write_text('{"q": "ä", "a": "b"}\n\n{"q"\n')
+    columns = {"prompt": "q", "completion": "a"}
+    n_rows = write_rows(
+        DataSource.model_validate({"source": str(source), "columns": columns}), tmp_path / "rows"
+    )
+    assert n_rows == 2
+    lines = [json.loads(line) for line in (tmp_path / "rows").read_text("utf-8").splitlines()]
+    assert lines == [
+        {"file": "a.jsonl", "line": 1, "row": {"prompt": "ä", "completion": "b"}},
+        {"file": "a.jsonl", "line": 3, "unparseable": "Expecting ':' delimiter at column 5"},
+    ]
+
+
+def test_same_rows_give_the_same_sha256(tmp_path: Path) -> None:
+    source = DataSource(source=str(write_jsonl(tmp_path / "a.jsonl", toy_rows(20))))
+    digests = set()
+    for name in ("one", "two"):
+        write_rows(source, tmp_path / name)
+        digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_stage_returns_a_reference_to_its_rows(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", toy_rows(4))
+    stage = inspect.unwrap(load_dataset.fn)
+    reference = stage(OutputFolder(StageKey("load_dataset", {})), DataSource(source=str(path)))
+    assert (reference.source, reference.n_rows) == (str(path), 4)
