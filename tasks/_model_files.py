@@ -1,0 +1,141 @@
+"""The files of a model: which must be there, what they may do, and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from schemas.errors import ModelSourceError
+from schemas.run_config import ModelConfig
+from tasks._cache import file_sha256
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")
+"""One of these makes a tokenizer."""
+
+
+def folder_sha256(folder: Path) -> str:
+    """Hash the names and contents of a folder's files, hidden ones aside.
+
+    Args:
+        folder: A model folder.
+
+    Returns:
+        Hexadecimal sha256; the folder's own name does not count.
+    """
+    digest = hashlib.sha256()
+    for name in file_names(folder):
+        digest.update(f"{name} {file_sha256(folder / name)}\n".encode())
+    return digest.hexdigest()
+
+
+def file_names(folder: Path) -> list[str]:
+    """List a folder's files, hidden ones aside.
+
+    Args:
+        folder: A model folder.
+
+    Returns:
+        Relative names in order.
+    """
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)
+    )
+
+
+def check_files(names: Iterable[str], where: str, config: ModelConfig) -> None:
+    """Check that config, tokenizer and weights of a permitted kind are there.
+
+    Args:
+        names: Files of the model.
+        where: The model, for the message.
+        config: The model section.
+
+    Raises:
+        ModelSourceError: Something is missing, or the weights are pickled.
+    """
+    present = set(names)
+    if "config.json" not in present:
+        raise ModelSourceError(
+            "the model has no config.json",
+            where=where,
+            expected="config.json, model.safetensors, tokenizer.json",
+            got=_shown(present),
+            fix="name the folder that save_pretrained wrote, or the .gguf file itself",
+        )
+    if not present & set(TOKENIZER_FILES):
+        raise ModelSourceError(
+            "the model has no tokenizer",
+            where=where,
+            expected="tokenizer.json, or tokenizer.model, or vocab.json with merges.txt",
+            got=_shown(present),
+            fix="save the tokenizer into the same folder: tokenizer.save_pretrained(folder)",
+        )
+    if any(name.endswith(".safetensors") for name in present):
+        return
+    is_pickled = any(name.endswith((".bin", ".pt", ".pth")) for name in present)
+    if not is_pickled or not config.allow_pickle:
+        raise ModelSourceError(
+            "the weights are pickled, which can run code" if is_pickled else "there are no weights",
+            where=where,
+            expected="model.safetensors, whole or in shards",
+            got=_shown(present),
+            fix="convert them with save_pretrained, or set model.allow_pickle=true if you trust "
+            "where they come from"
+            if is_pickled
+            else "name a folder that holds the weights",
+        )
+
+
+def _shown(names: set[str]) -> str:
+    ordered = sorted(names)
+    rest = f" and {len(ordered) - 8} more" if len(ordered) > 8 else ""
+    return (", ".join(ordered[:8]) + rest) or "no files"
+
+
+def refuse_custom_code(settings: Iterable[Path], config: ModelConfig) -> None:
+    """Refuse a model that brings Python code, unless that is allowed.
+
+    Args:
+        settings: Its config.json and tokenizer_config.json; the second may be missing.
+        config: The model section.
+
+    Raises:
+        ModelSourceError: A file names code to run, or is not JSON.
+    """
+    for path in settings:
+        if not path.is_file():
+            continue
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise unloadable(str(path), error) from error
+        if values.get("auto_map") and not config.trust_remote_code:
+            raise ModelSourceError(
+                "the model brings Python code of its own",
+                where=f"auto_map in {path}",
+                expected="an architecture that transformers knows",
+                got=json.dumps(values["auto_map"]),
+                fix="take another model, or read that code and set model.trust_remote_code=true",
+            )
+
+
+def unloadable(where: str, error: Exception) -> ModelSourceError:
+    """Explain that a library cannot make a model of the files.
+
+    Args:
+        where: The model.
+        error: What the library said.
+
+    Returns:
+        The error to raise.
+    """
+    return ModelSourceError(
+        "the model cannot be loaded",
+        where=where,
+        expected="whole files of a causal language model that transformers knows",
+        got=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}",
+        fix="load it with AutoModelForCausalLM.from_pretrained to see more, or fetch it again",
+    )

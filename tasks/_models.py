@@ -1,0 +1,198 @@
+"""Where a model comes from: bundled, folder, .gguf file, hub or MLflow registry."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schemas.errors import ModelSourceError
+from schemas.run_config import ModelConfig
+from tasks._bundled_model import BUNDLED_NAME, bundled_file
+from tasks._cache import file_sha256
+from tasks._gguf import load_gguf
+from tasks._hub import HUB_ID, find_hub_model, hub_commit, hub_errors, hub_file
+from tasks._model_files import (
+    check_files,
+    file_names,
+    folder_sha256,
+    refuse_custom_code,
+    unloadable,
+)
+from tasks._registered_models import REGISTRY_SCHEME, fetch_registered, find_registered
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SOURCE_KINDS = (
+    f"{BUNDLED_NAME}, a model folder, a .gguf file, a hub id (owner/name), "
+    "models:/name@alias or models:/name/version"
+)
+
+
+class SourceKind(StrEnum):
+    """What a model source stands for."""
+
+    BUNDLED = "bundled"
+    FOLDER = "folder"
+    GGUF = "gguf"
+    HUB = "hub"
+    REGISTRY = "registry"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A source, told apart from the others; `path` is set for all that lie on disk."""
+
+    kind: SourceKind
+    name: str
+    path: Path = Path()
+
+
+def resolve_source(source: str) -> ModelSource:
+    """Tell what a source stands for.
+
+    Args:
+        source: `model.source` of the configuration.
+
+    Returns:
+        Its kind, and its path where it has one.
+
+    Raises:
+        ModelSourceError: It is none of the known kinds, or a path that does not exist.
+    """
+    if source == BUNDLED_NAME:
+        return ModelSource(SourceKind.BUNDLED, source, bundled_file())
+    if source.startswith(REGISTRY_SCHEME):
+        return ModelSource(SourceKind.REGISTRY, source)
+    path = Path(source).expanduser()
+    if path.is_file() and path.suffix == ".gguf":
+        return ModelSource(SourceKind.GGUF, source, path)
+    if path.is_dir():
+        return ModelSource(SourceKind.FOLDER, source, path)
+    if HUB_ID.match(source) and "/" in source and not path.exists() and path.suffix != ".gguf":
+        return ModelSource(SourceKind.HUB, source)
+    raise ModelSourceError(
+        "the model is unknown",
+        where=f"model.source={source}",
+        expected=SOURCE_KINDS,
+        got="a file of another kind" if path.exists() else "no such name, file or folder",
+        fix="correct model.source",
+    )
+
+
+def model_fingerprint(config: ModelConfig) -> str:
+    """Name the content of the configured model: equal models, equal fingerprints.
+
+    Args:
+        config: The model section.
+
+    Returns:
+        sha256 of a file or folder, hub commit, or registered version with its run.
+    """
+    source = resolve_source(config.source)
+    match source.kind:
+        case SourceKind.BUNDLED:
+            return f"{BUNDLED_NAME} sha256:{file_sha256(source.path)}"
+        case SourceKind.GGUF:
+            return file_sha256(source.path)
+        case SourceKind.FOLDER:
+            return folder_sha256(source.path)
+        case SourceKind.HUB:
+            return hub_commit(source.name, config.revision)
+        case SourceKind.REGISTRY:
+            return find_registered(source.name).fingerprint
+
+
+def load_model(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the configured model with its tokenizer, after looking at what its files may do.
+
+    Weights keep the checkpoint's type; those of a .gguf file become 32-bit floats.
+
+    Args:
+        config: The model section.
+
+    Returns:
+        Model and tokenizer.
+    """
+    source = resolve_source(config.source)
+    match source.kind:
+        case SourceKind.BUNDLED | SourceKind.GGUF:
+            return load_gguf(source.path)
+        case SourceKind.FOLDER:
+            return load_folder(source.path, source.path, config)
+        case SourceKind.HUB:
+            return load_hub_model(source.name, config)
+        case SourceKind.REGISTRY:
+            with tempfile.TemporaryDirectory() as scratch:
+                model, tokenizer = fetch_registered(find_registered(source.name), Path(scratch))
+                return load_folder(model, tokenizer, config)
+
+
+def load_folder(
+    folder: Path, tokenizer_folder: Path, config: ModelConfig
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model folder.
+
+    Args:
+        folder: With config and weights.
+        tokenizer_folder: With the tokenizer; mostly the same.
+        config: The model section.
+
+    Returns:
+        Model and tokenizer.
+    """
+    tokenizer_names = file_names(tokenizer_folder)
+    check_files({*file_names(folder), *tokenizer_names}, str(folder), config)
+    refuse_custom_code([folder / "config.json", tokenizer_folder / "tokenizer_config.json"], config)
+    return _from_pretrained(str(folder), str(tokenizer_folder), None, config)
+
+
+def load_hub_model(
+    name: str, config: ModelConfig
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model from the hub, pinned to the commit its revision stands for now.
+
+    Args:
+        name: Hub id.
+        config: The model section.
+
+    Returns:
+        Model and tokenizer.
+    """
+    found = find_hub_model(name, config.revision)
+    check_files(found.files, name, config)
+    settings = found.files & {"config.json", "tokenizer_config.json"}
+    refuse_custom_code([hub_file(found, setting) for setting in sorted(settings)], config)
+    with hub_errors(name):
+        return _from_pretrained(name, name, found.commit, config)
+
+
+def _from_pretrained(
+    folder: str, tokenizer_folder: str, revision: str | None, config: ModelConfig
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load with transformers; weights that are missing are a fault, not a warning."""
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    options = {"revision": revision, "trust_remote_code": config.trust_remote_code}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, **options)
+        model, notes = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype="auto",
+            use_safetensors=None if config.allow_pickle else True,
+            output_loading_info=True,
+            **options,
+        )
+    except ConnectionError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise unloadable(folder, error) from error
+    if lacking := sorted(str(key) for key in notes["missing_keys"]):
+        raise unloadable(folder, KeyError(f"weights missing: {', '.join(lacking[:5])}"))
+    if not tokenizer.is_fast:
+        raise unloadable(tokenizer_folder, ValueError("its tokenizer has no tokenizer.json form"))
+    return model, tokenizer

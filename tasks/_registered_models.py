@@ -1,0 +1,113 @@
+"""Models of the MLflow registry: which version an address means, and where its files are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from schemas.errors import ModelSourceError
+from tasks._registry import connect, store_errors
+
+REGISTRY_SCHEME = "models:/"
+_ADDRESS = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """One version in the registry."""
+
+    name: str
+    version: int
+    run_id: str
+    artifacts: str
+    """Address of its artefacts."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Name the version's content, which the registry never changes."""
+        return f"{self.name} version {self.version} run {self.run_id}"
+
+
+def find_registered(address: str) -> RegisteredModel:
+    """Look a version up in the store that `MLFLOW_TRACKING_URI` names.
+
+    Args:
+        address: `models:/name@alias` or `models:/name/version`.
+
+    Returns:
+        The version.
+
+    Raises:
+        ModelSourceError: The address is malformed, or there is no such version or alias.
+    """
+    parts = _ADDRESS.match(address)
+    if not parts:
+        raise _unknown(address, "something else")
+    client = connect()
+    from mlflow.exceptions import MlflowException
+
+    name, alias = parts["name"], parts["alias"]
+    with store_errors():
+        try:
+            number = parts["version"] or client.get_model_version_by_alias(name, alias).version
+            version = client.get_model_version(name, str(number))
+            artifacts = client.get_model_version_download_uri(name, str(number))
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise _unknown(address, str(error)) from error
+    return RegisteredModel(name, int(number), str(version.run_id), str(artifacts))
+
+
+def fetch_registered(model: RegisteredModel, scratch: Path) -> tuple[Path, Path]:
+    """Find a version's files on this disk, or download them.
+
+    Args:
+        model: The version.
+        scratch: Where a download goes; artefacts on this disk are read in place.
+
+    Returns:
+        Folder of the model and folder of the tokenizer, as `mlflow.transformers` lays them out.
+
+    Raises:
+        ModelSourceError: The version was not logged by `mlflow.transformers` with its weights.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    address = f"{REGISTRY_SCHEME}{model.name}/{model.version}"
+    is_local = urlsplit(model.artifacts).scheme in ("", "file")
+    with store_errors():
+        try:
+            found = mlflow.artifacts.download_artifacts(
+                address, dst_path=None if is_local else str(scratch)
+            )
+        except (MlflowException, OSError) as error:
+            raise _incomplete(address, str(error)) from error
+    folder = Path(found)
+    if not (folder / "model" / "config.json").is_file():
+        raise _incomplete(address, "no model/config.json")
+    tokenizer = folder / "components" / "tokenizer"
+    return folder / "model", tokenizer if tokenizer.is_dir() else folder / "model"
+
+
+def _incomplete(address: str, got: str) -> ModelSourceError:
+    return ModelSourceError(
+        "the registered version holds no transformers model",
+        where=f"model.source={address}",
+        expected="a version logged with mlflow.transformers, weights included",
+        got=got,
+        fix="name another version, or a model folder",
+    )
+
+
+def _unknown(address: str, got: str) -> ModelSourceError:
+    return ModelSourceError(
+        "the registry has no such model",
+        where=f"model.source={address}",
+        expected="models:/name@alias or models:/name/version of a registered model",
+        got=got,
+        fix="correct model.source, or MLFLOW_TRACKING_URI if the model is in another store",
+    )

@@ -1,0 +1,299 @@
+"""The template contract: what holds between the training and the inference text of a model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import TemplateError
+from tasks._template_variants import has_markers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Message = dict[str, str]
+
+USER_TURNS = ("How tall may a fence be?", "And who decides that?")
+ASSISTANT_TURNS = ("Two metres at most.", "Your local council.")
+SYSTEM_TURN = "Answer briefly."
+FIX = (
+    "write a template that keeps the contract, with {% generation %} and {% endgeneration %} round "
+    "what the assistant says and its stop token, and set template.kind=file and template.path"
+)
+
+
+class TemplateRule(StrEnum):
+    """What the contract demands."""
+
+    RENDERS = "renders"
+    MARKERS_PRESENT = "markers_present"
+    SAME_TEXT = "same_text"
+    PROMPT_IS_PREFIX = "prompt_is_prefix"
+    ONLY_ASSISTANT_MARKED = "only_assistant_marked"
+    STOP_TOKEN_SUPERVISED = "stop_token_supervised"  # noqa: S105 - a rule, not a password
+    ONE_BOS = "one_bos"
+    PAD_TOKEN = "pad_token"  # noqa: S105
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fixed conversation that templates are tried on."""
+
+    name: str
+    messages: tuple[Message, ...]
+
+    def before(self, turn: int) -> list[Message]:
+        """Cut the conversation before one of its messages."""
+        return list(self.messages[:turn])
+
+    @property
+    def assistant_turns(self) -> list[int]:
+        """Positions of the assistant's messages."""
+        return [i for i, message in enumerate(self.messages) if message["role"] == "assistant"]
+
+
+def make_probes() -> tuple[Probe, ...]:
+    """Make the fixed conversations: one and two turns, each without and with a system message.
+
+    Returns:
+        The probes, those without a system message first.
+    """
+    dialogue: list[Message] = []
+    for question, answer in zip(USER_TURNS, ASSISTANT_TURNS, strict=True):
+        dialogue.append({"role": "user", "content": question})
+        dialogue.append({"role": "assistant", "content": answer})
+    system: Message = {"role": "system", "content": SYSTEM_TURN}
+    return (
+        Probe("one turn", tuple(dialogue[:2])),
+        Probe("two turns", tuple(dialogue)),
+        Probe("one turn with a system message", (system, *dialogue[:2])),
+        Probe("two turns with a system message", (system, *dialogue)),
+    )
+
+
+def check_contract(tokenizer: PreTrainedTokenizerBase, training_template: str) -> str:
+    """Hold a tokenizer and a training template to the contract.
+
+    Args:
+        tokenizer: Tokenizer with its inference template set.
+        training_template: Jinja source with generation markers.
+
+    Returns:
+        The token that ends an assistant turn.
+
+    Raises:
+        TemplateError: A rule of the contract is broken; the message names it.
+    """
+    if not has_markers(training_template):
+        raise _breach(
+            TemplateRule.MARKERS_PRESENT,
+            "it has no generation markers",
+            expected="{% generation %}",
+            got="none",
+        )
+    probes = [probe for probe in make_probes() if not _is_system_refused(tokenizer, probe)]
+    stops = {_check_probe(tokenizer, training_template, probe) for probe in probes}
+    if len(stops) > 1:
+        raise _breach(
+            TemplateRule.STOP_TOKEN_SUPERVISED,
+            "turns end on different tokens",
+            expected="one stop token",
+            got=", ".join(sorted(stops)),
+        )
+    return stops.pop()
+
+
+def _check_probe(tokenizer: PreTrainedTokenizerBase, training_template: str, probe: Probe) -> str:
+    """Check one conversation and name its stop token."""
+    messages = list(probe.messages)
+    inference = render(tokenizer, messages)
+    training = render(tokenizer, messages, chat_template=training_template)
+    if inference != training:
+        raise _breach(
+            TemplateRule.SAME_TEXT,
+            "training and inference would see different texts",
+            where=probe.name,
+            expected=repr(inference),
+            got=repr(training),
+        )
+    _check_prefixes(tokenizer, probe, inference)
+    ids, mask = supervised_tokens(tokenizer, messages, training_template)
+    _check_bos(tokenizer, ids, probe)
+    return _check_marked(tokenizer, ids, mask, probe)
+
+
+def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **options: Any) -> str:
+    """Render a conversation to text.
+
+    Args:
+        tokenizer: Tokenizer with a chat template.
+        messages: The conversation.
+        **options: For `apply_chat_template`.
+
+    Returns:
+        The text.
+
+    Raises:
+        TemplateError: The template cannot render it.
+    """
+    from jinja2.exceptions import TemplateError as JinjaError
+
+    try:
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
+    except (JinjaError, TypeError, ValueError, KeyError) as error:
+        raise _breach(
+            TemplateRule.RENDERS,
+            "it cannot render a plain conversation",
+            where=", ".join(message["role"] for message in messages),
+            expected="text",
+            got=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def supervised_tokens(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], training_template: str
+) -> tuple[list[int], list[int]]:
+    """Tokenise a conversation and tell which tokens are trained.
+
+    Args:
+        tokenizer: Tokenizer backed by the `tokenizers` library.
+        messages: The conversation.
+        training_template: Jinja source with generation markers.
+
+    Returns:
+        Token ids, and 1 or 0 for each.
+    """
+    output = tokenizer.apply_chat_template(
+        list(messages),
+        chat_template=training_template,
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    return list(output["input_ids"]), list(output["assistant_masks"])
+
+
+def _is_system_refused(tokenizer: PreTrainedTokenizerBase, probe: Probe) -> bool:
+    """Tell whether a template has no place for a system message, which it may."""
+    if probe.messages[0]["role"] != "system":
+        return False
+    try:
+        return SYSTEM_TURN not in render(tokenizer, probe.messages)
+    except TemplateError:
+        return True
+
+
+def _check_prefixes(tokenizer: PreTrainedTokenizerBase, probe: Probe, text: str) -> None:
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    for turn in probe.assistant_turns:
+        prompt = render(tokenizer, probe.before(turn), add_generation_prompt=True)
+        prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        if not text.startswith(prompt) or ids[: len(prompt_ids)] != prompt_ids:
+            raise _breach(
+                TemplateRule.PROMPT_IS_PREFIX,
+                "the prompt at inference is not how the training text begins",
+                where=probe.name,
+                expected=repr(prompt),
+                got=repr(text[: len(prompt)]),
+            )
+
+
+def _check_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], probe: Probe) -> None:
+    """Find two BOS in a row; some templates open every turn with one, which is no fault."""
+    bos = tokenizer.bos_token_id
+    if bos is not None and any(first == second == bos for first, second in itertools.pairwise(ids)):
+        raise _breach(
+            TemplateRule.ONE_BOS,
+            "the text begins with two BOS tokens",
+            where=probe.name,
+            expected="at most one",
+            got="two in a row",
+        )
+
+
+def _check_marked(
+    tokenizer: PreTrainedTokenizerBase, ids: list[int], mask: list[int], probe: Probe
+) -> str:
+    """Check that each assistant turn is marked, nothing else, up to its stop token."""
+    pieces = _marked_pieces(ids, mask)
+    texts = [str(tokenizer.decode(piece)) for piece in pieces]
+    answers = [probe.messages[turn]["content"] for turn in probe.assistant_turns]
+    others = [m["content"] for m in probe.messages if m["role"] != "assistant"]
+    are_answers = len(texts) == len(answers) and all(
+        answer in text for answer, text in zip(answers, texts, strict=True)
+    )
+    if not are_answers or any(other in text for other in others for text in texts):
+        raise _breach(
+            TemplateRule.ONLY_ASSISTANT_MARKED,
+            "the markers do not enclose each assistant turn and nothing else",
+            where=probe.name,
+            expected=repr(answers),
+            got=repr(texts),
+        )
+    stops = {_stop_token(tokenizer, piece) for piece in pieces}
+    if len(stops) > 1 or "" in stops:
+        raise _breach(
+            TemplateRule.STOP_TOKEN_SUPERVISED,
+            "the model would not learn to stop",
+            where=probe.name,
+            expected="the same special token at the end of each marked turn",
+            got=repr([text[-20:] for text in texts]),
+        )
+    return stops.pop()
+
+
+def _marked_pieces(ids: list[int], mask: list[int]) -> list[list[int]]:
+    pieces: list[list[int]] = []
+    was_marked = 0
+    for token, is_marked in zip(ids, mask, strict=True):
+        if is_marked and not was_marked:
+            pieces.append([])
+        if is_marked:
+            pieces[-1].append(token)
+        was_marked = is_marked
+    return pieces
+
+
+def _stop_token(tokenizer: PreTrainedTokenizerBase, piece: list[int]) -> str:
+    """Name the first of the special tokens a marked turn ends with; empty when there is none."""
+    stop = ""
+    for token in reversed(piece):
+        if token in tokenizer.added_tokens_decoder:
+            stop = str(tokenizer.convert_ids_to_tokens(token))
+        elif str(tokenizer.decode([token])).strip():
+            break
+    return stop
+
+
+def check_pad(tokenizer: PreTrainedTokenizerBase, stop: str) -> None:
+    """Check that padding cannot be taken for the end of a turn.
+
+    Args:
+        tokenizer: With its pad token set.
+        stop: The token that ends a turn.
+
+    Raises:
+        TemplateError: There is no pad token, or it is the stop token.
+    """
+    if tokenizer.pad_token is None or tokenizer.pad_token == stop:
+        raise _breach(
+            TemplateRule.PAD_TOKEN,
+            "padding cannot be told from the end of a turn",
+            expected=f"a pad token other than {stop}",
+            got=str(tokenizer.pad_token),
+        )
+
+
+def _breach(
+    rule: TemplateRule, problem: str, *, where: str = "", expected: str, got: str
+) -> TemplateError:
+    return TemplateError(
+        f"the chat template breaks rule {rule}: {problem}",
+        where=f"probe conversation: {where}" if where else "",
+        expected=expected,
+        got=got,
+        fix=FIX,
+    )

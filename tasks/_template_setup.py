@@ -1,0 +1,237 @@
+"""Set-up of a chat template on a model: template, tokens, embeddings, generation settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from schemas.errors import TemplateError
+from schemas.run_config import TemplateConfig, TemplateKind
+from tasks._template_contract import FIX, check_contract, check_pad
+from tasks._template_sources import (
+    VOCABULARY_MULTIPLE,
+    clone_template,
+    own_template,
+    read_user_template,
+)
+from tasks._template_variants import (
+    candidate_variants,
+    has_markers,
+    read_template,
+    without_markers,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
+CHATML_STOP = CHATML_TOKENS[1]
+PAD_CANDIDATES = (
+    "<|pad|>",
+    "<pad>",
+    "[PAD]",
+    "<|finetune_right_pad_id|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<unk>",
+)
+"""Tokens that many vocabularies have and no conversation contains, the plainest first."""
+NEW_PAD = "<|pad|>"
+
+
+class TemplateOrigin(StrEnum):
+    """Where the inference template came from."""
+
+    MODEL = "model"
+    CHATML = "chatml"
+    FILE = "file"
+    CLONE = "clone"
+
+
+@dataclass(frozen=True)
+class PreparedTemplate:
+    """What was set up on a model and its tokenizer."""
+
+    training_template: str
+    origin: TemplateOrigin
+    n_added_tokens: int
+
+
+def set_up_template(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TemplateConfig
+) -> PreparedTemplate:
+    """Give a model its chat template, with tokens, embeddings and generation settings to match.
+
+    Args:
+        model: Changed in place.
+        tokenizer: Changed in place.
+        config: Where the template comes from.
+
+    Returns:
+        The training template, which keeps the contract, and what was added.
+    """
+    known = dict(tokenizer.get_vocab())
+    former_eos = tokenizer.eos_token
+    origin, training = set_template(model, tokenizer, config)
+    training, stop_token = choose_variant(tokenizer, training)
+    tokenizer.eos_token = stop_token
+    former_stops = stop_ids(model) if origin == TemplateOrigin.MODEL else []
+    stops = list(dict.fromkeys([int(tokenizer.eos_token_id), *former_stops]))
+    set_pad_token(tokenizer, former_eos, stops)
+    check_pad(tokenizer, stop_token)
+    new_ids = sorted(token for name, token in tokenizer.get_vocab().items() if name not in known)
+    resize_embeddings(model, tokenizer, [] if origin == TemplateOrigin.CLONE else new_ids)
+    set_generation(model, tokenizer, stops)
+    return PreparedTemplate(training, origin, len(new_ids))
+
+
+def set_template(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TemplateConfig
+) -> tuple[TemplateOrigin, str | None]:
+    """Set the inference template and the tokens it needs.
+
+    Args:
+        model: Changed in place when the template is cloned.
+        tokenizer: Changed in place.
+        config: Where the template comes from.
+
+    Returns:
+        Where it came from, and the training template if the user's file is one.
+    """
+    if config.kind == TemplateKind.CLONE:
+        clone_template(model, tokenizer, str(config.clone_from))
+        return TemplateOrigin.CLONE, None
+    if config.kind == TemplateKind.FILE:
+        text = read_user_template(str(config.path))
+        if all(token in text for token in CHATML_TOKENS):
+            add_chatml_tokens(tokenizer)
+        tokenizer.chat_template = without_markers(text)
+        return TemplateOrigin.FILE, text if has_markers(text) else None
+    if config.kind == TemplateKind.AUTO and tokenizer.chat_template:
+        tokenizer.chat_template = own_template(tokenizer)
+        return TemplateOrigin.MODEL, None
+    add_chatml_tokens(tokenizer)
+    tokenizer.chat_template = read_template("chatml")
+    return TemplateOrigin.CHATML, None
+
+
+def add_chatml_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Add the ChatML tokens that the vocabulary lacks, and let the second end a text.
+
+    Args:
+        tokenizer: Changed in place.
+    """
+    from tokenizers import AddedToken
+
+    tokens = [AddedToken(token, special=True, normalized=False) for token in CHATML_TOKENS]
+    tokenizer.add_tokens(tokens, special_tokens=True)
+    tokenizer.eos_token = CHATML_STOP
+
+
+def choose_variant(tokenizer: PreTrainedTokenizerBase, training: str | None) -> tuple[str, str]:
+    """Find a training variant that keeps the contract.
+
+    Args:
+        tokenizer: Tokenizer with its inference template set.
+        training: The user's own, which is then the only candidate; None tries all known ways.
+
+    Returns:
+        The training template, and the token that ends an assistant turn.
+
+    Raises:
+        TemplateError: The user's template breaks the contract, or no variant keeps it.
+    """
+    if training is not None:
+        return training, check_contract(tokenizer, training)
+    breaches: list[str] = []
+    for name, candidate in candidate_variants(tokenizer):
+        try:
+            return candidate, check_contract(tokenizer, candidate)
+        except TemplateError as error:
+            breach = error
+            breaches.append(f"{name}: {error.what}")
+    raise TemplateError(
+        "no training variant of the chat template keeps the contract",
+        where=breach.where,
+        expected="a variant with generation markers and the same text",
+        got="; ".join(breaches),
+        fix=FIX,
+    ) from breach
+
+
+def stop_ids(model: PreTrainedModel) -> list[int]:
+    """List the tokens at which generation stops so far.
+
+    Args:
+        model: A model with a generation configuration.
+
+    Returns:
+        Token ids, in the configuration's order.
+    """
+    present = model.generation_config.eos_token_id
+    return present if isinstance(present, list) else [present] if present is not None else []
+
+
+def set_pad_token(
+    tokenizer: PreTrainedTokenizerBase, former_eos: str | None, stops: list[int]
+) -> None:
+    """Choose a pad token that no answer ends with; add one if the vocabulary has none.
+
+    Args:
+        tokenizer: Changed in place.
+        former_eos: End token before the template was set; no conversation contains it any more.
+        stops: Ids at which generation stops.
+    """
+    vocabulary = tokenizer.get_vocab()
+    taken = {*stops, tokenizer.bos_token_id}
+    candidates = (tokenizer.pad_token, former_eos, *PAD_CANDIDATES)
+    for token in candidates:
+        if token is not None and token in vocabulary and vocabulary[token] not in taken:
+            tokenizer.pad_token = token
+            return
+    tokenizer.add_special_tokens({"pad_token": NEW_PAD})
+
+
+def resize_embeddings(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_ids: list[int]
+) -> None:
+    """Make room for new tokens and start them at the mean of the existing embeddings.
+
+    Args:
+        model: Changed in place; its size stays when the vocabulary fits.
+        tokenizer: With all tokens added.
+        new_ids: Ids of the tokens that were added and have no embedding of their own yet.
+
+    Source: transformers 5.17, resize_token_embeddings(mean_resizing=True), after Hewitt 2021,
+        "Initializing New Word Embeddings for Pretrained Language Models".
+    """
+    import torch
+
+    n_rows = int(model.get_input_embeddings().weight.shape[0])
+    n_needed = max(tokenizer.get_vocab().values()) + 1
+    spare = [token for token in new_ids if token < n_rows]
+    if spare:
+        with torch.no_grad():
+            for table in (model.get_input_embeddings(), model.get_output_embeddings()):
+                # Rows beyond the old vocabulary were never trained: they are no part of the mean.
+                table.weight[spare] = table.weight[: min(spare)].mean(dim=0)
+    if n_needed > n_rows:
+        model.resize_token_embeddings(n_needed, pad_to_multiple_of=VOCABULARY_MULTIPLE)
+
+
+def set_generation(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stops: list[int]
+) -> None:
+    """Let generation stop at the end of a turn, and all settings name the same tokens.
+
+    Args:
+        model: Changed in place.
+        tokenizer: With its special tokens set.
+        stops: Ids at which generation stops, the template's own first.
+    """
+    for settings in (model.config.get_text_config(), model.generation_config):
+        settings.bos_token_id = tokenizer.bos_token_id
+        settings.pad_token_id = tokenizer.pad_token_id
+        settings.eos_token_id = stops[0]
+    model.generation_config.eos_token_id = stops if len(stops) > 1 else stops[0]

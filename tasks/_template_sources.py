@@ -1,0 +1,111 @@
+"""Chat templates that come from outside: the model's own, a file, another tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schemas.errors import ModelSourceError, TemplateError
+from tasks._hub import hub_errors
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+VOCABULARY_MULTIPLE = 64
+"""New embeddings are rounded up to this many rows, as TRL does, for faster matrix products."""
+
+
+def own_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Take the default one of a model's own templates.
+
+    Args:
+        tokenizer: Tokenizer with one or several templates.
+
+    Returns:
+        Jinja source.
+
+    Raises:
+        TemplateError: It has several, none of them the default.
+    """
+    template = tokenizer.chat_template
+    if isinstance(template, str):
+        return template
+    if "default" not in template:
+        raise TemplateError(
+            "the model has several chat templates and none is the default",
+            expected="one named default",
+            got=", ".join(sorted(template)),
+            fix="save the one you want to a file, and set template.kind=file and template.path",
+        )
+    return str(template["default"])
+
+
+def read_user_template(path: str) -> str:
+    """Read the user's own template.
+
+    Args:
+        path: Jinja file.
+
+    Returns:
+        Its text.
+
+    Raises:
+        TemplateError: The file is missing, empty or not text.
+    """
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, f"{type(error).__name__}: {error}") from error
+    if not text.strip():
+        raise _unreadable(path, "an empty file")
+    return text
+
+
+def _unreadable(path: str, got: str) -> TemplateError:
+    return TemplateError(
+        "the template file cannot be read",
+        where=f"template.path={path}",
+        expected="a jinja file, UTF-8",
+        got=got,
+        fix="correct template.path",
+    )
+
+
+def clone_template(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Copy template and special tokens of another tokenizer, with TRL.
+
+    Args:
+        model: Changed in place.
+        tokenizer: Changed in place.
+        name: Tokenizer folder or hub id.
+
+    Raises:
+        ModelSourceError: There is no tokenizer of that name.
+        TemplateError: It has no chat template.
+    """
+    from transformers import AutoTokenizer
+    from trl import clone_chat_template
+
+    where = f"template.clone_from={name}"
+    try:
+        with hub_errors(name):
+            source = AutoTokenizer.from_pretrained(name)
+    except (ConnectionError, ModelSourceError):
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelSourceError(
+            "the tokenizer to clone from cannot be loaded",
+            where=where,
+            expected="a folder or hub id with a tokenizer",
+            got=str(error).strip().splitlines()[0],
+            fix="correct template.clone_from",
+        ) from error
+    if not source.chat_template:
+        raise TemplateError(
+            "the tokenizer to clone from has no chat template",
+            where=where,
+            expected="a tokenizer with a chat template",
+            got="none",
+            fix="name another tokenizer, or set template.kind=chatml",
+        )
+    clone_chat_template(model, tokenizer, name, resize_to_multiple_of=VOCABULARY_MULTIPLE)

@@ -1,0 +1,128 @@
+"""Training variants of chat templates: the same text, with markers round what the assistant says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TEMPLATES = Path(__file__).parent / "templates"
+ASSETS = tuple(
+    TEMPLATES / f"{name}.jinja"
+    for name in ("chatml", "chatml_training", "smollm2_training", "derived_training")
+)
+KNOWN_VARIANTS = {
+    "872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788": "smollm2_training",
+}
+"""sha256 of an inference template's text to the file with its training variant."""
+
+_OPEN = re.compile(r"\{%([-+]?)\s*generation\s*([-+]?)%\}")
+_CLOSE = re.compile(r"\{%([-+]?)\s*endgeneration\s*([-+]?)%\}")
+_HEADER = re.compile(r"\A\{#-.*?-#\}\s*", re.DOTALL)
+
+
+def template_sha256(text: str) -> str:
+    """Hash a template.
+
+    Args:
+        text: Jinja source.
+
+    Returns:
+        Hexadecimal sha256.
+    """
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_template(name: str) -> str:
+    """Read one of our own templates.
+
+    Args:
+        name: File name without `.jinja`.
+
+    Returns:
+        Jinja source.
+    """
+    return (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def has_markers(template: str) -> bool:
+    """Tell whether a template marks what the assistant says.
+
+    Args:
+        template: Jinja source.
+
+    Returns:
+        True when it has both markers.
+    """
+    return bool(_OPEN.search(template) and _CLOSE.search(template))
+
+
+def without_markers(template: str) -> str:
+    """Make the inference template of a training template.
+
+    The markers give way to a condition that always holds, since plain removal would undo the
+    whitespace control of their tags.
+
+    Args:
+        template: Jinja source with markers.
+
+    Returns:
+        Jinja source that renders the same text, for tools that do not know the markers.
+    """
+    opened = _OPEN.sub(r"{%\1 if true \2%}", template)
+    return _CLOSE.sub(r"{%\1 endif \2%}", opened)
+
+
+def derive_variant(template: str, stop_token: str) -> str:
+    """Make a training variant of any template, with the same text by construction.
+
+    Args:
+        template: Jinja source of the inference template.
+        stop_token: What ends an assistant turn.
+
+    Returns:
+        Jinja source with markers; slower to render, once for each assistant turn.
+    """
+    original = template[:-1] if template.endswith("\n") else template  # as jinja itself does
+    frame = _HEADER.sub("", read_template("derived_training"))
+    frame = frame.replace("STOP", json.dumps(stop_token, ensure_ascii=False))
+    return frame.replace("ORIGINAL", original)
+
+
+def candidate_variants(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str, str]]:
+    """Name the training variants to try for the tokenizer's template, the best first.
+
+    Args:
+        tokenizer: Tokenizer whose chat template is set.
+
+    Yields:
+        Where a variant comes from, and its Jinja source.
+    """
+    template = str(tokenizer.chat_template)
+    if has_markers(template):
+        yield "the template itself", template
+    from_trl = _trl_variant(tokenizer)
+    if from_trl is not None:
+        yield "TRL", from_trl
+    known = KNOWN_VARIANTS.get(template_sha256(template))
+    if known:
+        yield known, read_template(known)
+    if template == read_template("chatml"):
+        yield "chatml_training", read_template("chatml_training")
+    yield "derived", derive_variant(template, str(tokenizer.eos_token))
+
+
+def _trl_variant(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    from trl.chat_template_utils import get_training_chat_template
+
+    try:
+        variant: str | None = get_training_chat_template(tokenizer)
+    except ValueError:  # a template TRL does not know
+        return None
+    return variant

@@ -1,0 +1,113 @@
+"""Stage `prepare_template`: a model folder whose chat template, stop and pad token are in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import TemplateError
+from schemas.records import TemplateReference
+from schemas.run_config import ModelConfig, TemplateConfig
+from tasks._cache import OutputFolder
+from tasks._hub import hub_commit
+from tasks._model_files import folder_sha256
+from tasks._models import SourceKind, load_model, model_fingerprint, resolve_source
+from tasks._quiet import quiet_transformers
+from tasks._stage import stage_task
+from tasks._template_setup import set_up_template
+from tasks._template_sources import read_user_template
+from tasks._template_variants import ASSETS, template_sha256
+
+
+def source_fingerprint(arguments: Mapping[str, Any]) -> str:
+    """Name the content behind the model and the template, which both lie outside the work directory.
+
+    Args:
+        arguments: The stage's, by name: `model` and `template`.
+
+    Returns:
+        Text that changes when the content does.
+    """
+    template: TemplateConfig = arguments["template"]
+    parts = [model_fingerprint(arguments["model"])]
+    if template.path is not None:
+        parts.append(template_sha256(read_user_template(template.path)))
+    if template.clone_from is not None:
+        parts.append(_tokenizer_fingerprint(template.clone_from))
+    return " ".join(parts)
+
+
+def _tokenizer_fingerprint(name: str) -> str:
+    source = resolve_source(name)
+    if source.kind == SourceKind.FOLDER:
+        return folder_sha256(source.path)
+    if source.kind == SourceKind.HUB:
+        return hub_commit(name, None)
+    raise TemplateError(
+        "a template can only be cloned from a tokenizer folder or a hub id",
+        where=f"template.clone_from={name}",
+        expected="a folder or owner/name",
+        got=source.kind.value,
+        fix="correct template.clone_from",
+    )
+
+
+def prepare_model(
+    folder: Path, model_config: ModelConfig, template: TemplateConfig, seed: int
+) -> dict[str, str | int]:
+    """Load a model, set its template up, and save it where transformers can load it.
+
+    Args:
+        folder: Gets `model/` and `training_template.jinja`.
+        model_config: The model to start from.
+        template: The chat template.
+        seed: Of the initial values of new embeddings.
+
+    Returns:
+        The record's own facts.
+    """
+    import torch
+
+    with quiet_transformers():
+        model, tokenizer = load_model(model_config)
+        torch.manual_seed(seed)
+        prepared = set_up_template(model, tokenizer, template)
+        model.save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+    path = folder / "training_template.jinja"
+    path.write_text(prepared.training_template, encoding="utf-8", newline="\n")
+    return {
+        "model_name": model_config.source,
+        "model_fingerprint": model_fingerprint(model_config),
+        "template_sha256": template_sha256(str(tokenizer.chat_template)),
+        "template_origin": prepared.origin.value,
+        "n_parameters": int(model.num_parameters()),
+        "n_added_tokens": prepared.n_added_tokens,
+        "eos_token": str(tokenizer.eos_token),
+        "pad_token": str(tokenizer.pad_token),
+    }
+
+
+@stage_task(
+    timeout_seconds=2 * 3600,
+    libraries=("gguf", "tokenizers", "transformers", "trl"),
+    assets=ASSETS,
+    fingerprint=source_fingerprint,
+)
+def prepare_template(
+    output: OutputFolder, model: ModelConfig, template: TemplateConfig, seed: int
+) -> TemplateReference:
+    """Set up the chat template, and save model and tokenizer once for all later stages.
+
+    Args:
+        output: Gets `model/` and `training_template.jinja`.
+        model: The model to start from.
+        template: The chat template.
+        seed: Of the initial values of new embeddings.
+
+    Returns:
+        Reference to the folder, with what was set up.
+    """
+    facts = prepare_model(output.path, model, template, seed)
+    return output.commit(TemplateReference, content=("model", "training_template.jinja"), **facts)

@@ -1,0 +1,144 @@
+"""The hub: a model from the local cache, a hub that answers, and one that does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ModelSourceError, ServiceUnreachable
+from schemas.run_config import ModelConfig
+from tasks._hub import find_hub_model, hub_commit
+from tasks._models import load_model, model_fingerprint
+from tests.toy import make_toy_model
+
+pytestmark = pytest.mark.unit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache as the hub's client lays it out, with one model on branch main."""
+    from huggingface_hub import constants
+
+    root = tmp_path / "hub"
+    home = root / "models--acme--toy"
+    snapshot, blobs = home / "snapshots" / COMMIT, home / "blobs"
+    for folder in (snapshot, blobs, home / "refs"):
+        folder.mkdir(parents=True)
+    (home / "refs" / "main").write_text(COMMIT)
+    for number, path in enumerate(sorted(make_toy_model(tmp_path / "toy").iterdir())):
+        shutil.move(path, blobs / f"{number:040x}")
+        (snapshot / path.name).symlink_to(blobs / f"{number:040x}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root))
+    return root
+
+
+class FakeHub(BaseHTTPRequestHandler):
+    """Answers for one model, and is the only thing faked here."""
+
+    def do_GET(self) -> None:
+        """Answer the question for a model's files."""
+        if self.path.startswith("/api/models/acme/toy"):
+            body = {"id": "acme/toy", "sha": COMMIT, "siblings": [{"rfilename": "config.json"}]}
+            self._answer(200, {}, json.dumps(body).encode())
+        elif self.path.startswith("/api/models/acme/busy"):
+            self._answer(503, {}, b"{}")
+        else:
+            self._answer(404, {"X-Error-Code": "RepoNotFound"}, b"{}")
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def point_to(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants, hf_api
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(hf_api.constants, "ENDPOINT", address)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    point_to(address, monkeypatch)
+    yield address
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.usefixtures("cache")
+def test_hub_model_loads_from_the_cache_without_a_connection() -> None:
+    config = ModelConfig(source="acme/toy")
+    model, tokenizer = load_model(config)
+    assert model.config.num_hidden_layers == 2
+    assert tokenizer.pad_token == "<|endoftext|>"
+    assert model_fingerprint(config) == COMMIT
+
+
+def test_find_hub_model_lists_the_cached_files(cache: Path) -> None:
+    found = find_hub_model("acme/toy", None)
+    names = {path.name for path in (cache / "models--acme--toy" / "snapshots" / COMMIT).iterdir()}
+    assert (found.commit, found.files) == (COMMIT, names)
+
+
+@pytest.mark.usefixtures("cache")
+def test_model_that_is_not_in_the_cache_says_how_to_fetch_it() -> None:
+    with pytest.raises(ModelSourceError, match="not in the local hub cache") as caught:
+        load_model(ModelConfig(source="acme/other", revision="v2"))
+    assert "hf download acme/other" in caught.value.fix
+    assert caught.value.where == "model.source=acme/other, model.revision=v2"
+
+
+def test_full_commit_stands_for_itself() -> None:
+    assert hub_commit("acme/toy", COMMIT) == COMMIT
+
+
+@pytest.mark.loopback
+@pytest.mark.usefixtures("hub")
+def test_find_hub_model_asks_the_hub() -> None:
+    found = find_hub_model("acme/toy", "main")
+    assert (found.commit, found.files) == (COMMIT, {"config.json"})
+
+
+@pytest.mark.loopback
+@pytest.mark.usefixtures("hub")
+def test_unknown_hub_model_is_a_wrong_source() -> None:
+    with pytest.raises(ModelSourceError, match="the hub has no such model") as caught:
+        model_fingerprint(ModelConfig(source="acme/missing"))
+    assert caught.value.where == "model.source=acme/missing"
+
+
+@pytest.mark.loopback
+@pytest.mark.usefixtures("hub")
+def test_hub_that_answers_with_a_server_error_may_be_asked_again() -> None:
+    with pytest.raises(ServiceUnreachable) as caught:
+        hub_commit("acme/busy", None)
+    assert caught.value.is_retryable
+
+
+@pytest.mark.loopback
+def test_unreachable_hub_gives_one_sentence_and_the_offline_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point_to("http://127.0.0.1:9", monkeypatch)
+    with pytest.raises(ServiceUnreachable, match="hub cannot be reached") as caught:
+        load_model(ModelConfig(source="acme/toy"))
+    assert "HF_HUB_OFFLINE=1" in caught.value.fix
+    assert "hf download acme/toy" in caught.value.fix

@@ -1,0 +1,185 @@
+"""What is set up on a model: tokens, embeddings, stop and pad token, generation settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import ModelSourceError, ServiceUnreachable, TemplateError
+from schemas.run_config import ModelConfig, TemplateConfig
+from tasks._models import load_model
+from tasks._template_setup import (
+    PreparedTemplate,
+    TemplateOrigin,
+    resize_embeddings,
+    set_pad_token,
+    set_up_template,
+)
+from tasks._template_variants import read_template
+from tests.toy import TOY_TEMPLATE, make_toy_model
+
+pytestmark = pytest.mark.unit
+
+
+def load_toy(tmp_path: Path, *, has_template: bool) -> tuple[Any, Any]:
+    folder = make_toy_model(tmp_path / f"toy-{has_template}", has_template=has_template)
+    return load_model(ModelConfig(source=str(folder)))
+
+
+def set_up(tmp_path: Path, has_template: bool, **config: str) -> tuple[Any, Any, PreparedTemplate]:
+    model, tokenizer = load_toy(tmp_path, has_template=has_template)
+    prepared = set_up_template(model, tokenizer, TemplateConfig.model_validate(config))
+    return model, tokenizer, prepared
+
+
+def test_base_model_gets_chatml_with_stop_and_pad(tmp_path: Path) -> None:
+    model, tokenizer, prepared = set_up(tmp_path, False)
+    assert tokenizer.chat_template == read_template("chatml")
+    assert prepared.training_template == read_template("chatml_training")
+    assert (prepared.origin, prepared.n_added_tokens) == (TemplateOrigin.CHATML, 2)
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+    assert tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"]) == [257, 258]
+    for settings in (model.config, model.generation_config):
+        assert (settings.eos_token_id, settings.pad_token_id) == (258, 256)
+
+
+def test_new_embeddings_start_at_the_mean_of_the_old(tmp_path: Path) -> None:
+    import torch
+
+    before = load_toy(tmp_path, has_template=False)[0].get_input_embeddings().weight
+    model, _, _ = set_up(tmp_path, False)
+    after = model.get_input_embeddings().weight
+    assert tuple(after.shape) == (320, 32)  # 259 tokens, rounded up to a multiple of 64
+    assert torch.equal(after[:257], before)
+    assert torch.allclose(after[257:], before.mean(dim=0).expand(63, 32), atol=1e-5)
+    assert model.config.vocab_size == 320
+    assert model.lm_head.weight.data_ptr() == after.data_ptr()
+
+
+def test_new_token_in_a_spare_row_gets_the_mean_without_a_resize(tmp_path: Path) -> None:
+    import torch
+
+    model, tokenizer = load_toy(tmp_path, has_template=False)
+    model.resize_token_embeddings(300, mean_resizing=False)
+    used = model.get_input_embeddings().weight[:257].clone()
+    tokenizer.add_tokens(["<|new|>"])
+    resize_embeddings(model, tokenizer, [257])
+    weight = model.get_input_embeddings().weight
+    assert weight.shape[0] == 300
+    assert torch.allclose(weight[257], used.mean(dim=0))
+    assert torch.equal(weight[:257], used)
+
+
+def test_model_with_a_template_keeps_template_and_size(tmp_path: Path) -> None:
+    import torch
+
+    before, _ = load_toy(tmp_path, has_template=True)
+    model, tokenizer, prepared = set_up(tmp_path, True)
+    assert tokenizer.chat_template == TOY_TEMPLATE
+    assert (prepared.origin, prepared.n_added_tokens) == (TemplateOrigin.MODEL, 0)
+    assert torch.equal(model.lm_head.weight, before.lm_head.weight)
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+
+
+def test_generation_stops_at_the_turn_end_and_where_it_stopped_before(tmp_path: Path) -> None:
+    model, tokenizer = load_toy(tmp_path, has_template=True)
+    end, text_end = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    tokenizer.eos_token = "<|endoftext|>"
+    model.generation_config.eos_token_id = text_end
+    set_up_template(model, tokenizer, TemplateConfig())
+    assert model.generation_config.eos_token_id == [end, text_end]
+    assert model.config.eos_token_id == end
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert tokenizer.pad_token == "<|pad|>"  # every other token already means something
+
+
+def test_kind_chatml_replaces_a_models_own_template(tmp_path: Path) -> None:
+    _, tokenizer, prepared = set_up(tmp_path, True, kind="chatml")
+    assert tokenizer.chat_template == read_template("chatml")
+    assert (prepared.origin, prepared.n_added_tokens) == (TemplateOrigin.CHATML, 0)
+
+
+@pytest.mark.parametrize("name", ["chatml", "chatml_training"])
+def test_kind_file_serves_with_and_without_markers(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "mine.jinja"
+    path.write_text("{# mine #}" + read_template(name))
+    _, tokenizer, prepared = set_up(tmp_path, False, kind="file", path=str(path))
+    assert "{# mine #}" in tokenizer.chat_template
+    assert "generation -%}" not in tokenizer.chat_template
+    assert "generation -%}" in prepared.training_template
+    assert (prepared.origin, prepared.n_added_tokens) == (TemplateOrigin.FILE, 2)
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe"])
+def test_unreadable_template_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "mine.jinja"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TemplateError, match="cannot be read") as caught:
+        set_up(tmp_path, True, kind="file", path=str(path))
+    assert caught.value.where == f"template.path={path}"
+
+
+def test_users_training_template_that_breaks_the_contract_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jinja"
+    path.write_text("{% generation %}" + TOY_TEMPLATE + "{% endgeneration %}")
+    with pytest.raises(TemplateError, match="only_assistant_marked"):
+        set_up(tmp_path, True, kind="file", path=str(path))
+
+
+@pytest.mark.parametrize(
+    "text", ["{% for m in messages %}{{ m.content }}{% endfor %}", "{% for m in messages %}"]
+)
+def test_template_without_a_sound_variant_names_every_breach(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.jinja"
+    path.write_text(text)
+    with pytest.raises(TemplateError, match="no training variant") as caught:
+        set_up(tmp_path, True, kind="file", path=str(path))
+    assert caught.value.got.startswith("derived: the chat template breaks rule ")
+    assert "template.kind=file" in caught.value.fix
+
+
+def test_kind_clone_takes_template_and_tokens_of_another_model(tmp_path: Path) -> None:
+    source = make_toy_model(tmp_path / "source")
+    model, tokenizer, prepared = set_up(tmp_path, False, kind="clone", clone_from=str(source))
+    assert tokenizer.chat_template == TOY_TEMPLATE
+    assert prepared.origin == TemplateOrigin.CLONE
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+    assert prepared.n_added_tokens == 63  # both ChatML tokens, and TRL's filling up to 320
+    assert len(tokenizer) == model.get_input_embeddings().weight.shape[0] == 320
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+
+
+def test_clone_from_a_tokenizer_without_template_is_refused(tmp_path: Path) -> None:
+    source = make_toy_model(tmp_path / "source", has_template=False)
+    with pytest.raises(TemplateError, match="has no chat template"):
+        set_up(tmp_path, True, kind="clone", clone_from=str(source))
+
+
+@pytest.mark.parametrize("name", ["acme/missing", "{tmp}"])
+def test_clone_from_nothing_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises((ModelSourceError, ServiceUnreachable)) as caught:
+        set_up(tmp_path, True, kind="clone", clone_from=name.format(tmp=tmp_path))
+    assert caught.value.fix
+
+
+def test_several_templates_need_a_default(tmp_path: Path) -> None:
+    model, tokenizer = load_toy(tmp_path, has_template=True)
+    tokenizer.chat_template = {"rag": TOY_TEMPLATE, "tool_use": TOY_TEMPLATE}
+    with pytest.raises(TemplateError, match="none is the default") as caught:
+        set_up_template(model, tokenizer, TemplateConfig())
+    assert caught.value.got == "rag, tool_use"
+    tokenizer.chat_template = {"default": TOY_TEMPLATE, "rag": "other"}
+    set_up_template(model, tokenizer, TemplateConfig())
+    assert tokenizer.chat_template == TOY_TEMPLATE
+
+
+def test_set_pad_token_adds_one_when_none_is_free(tmp_path: Path) -> None:
+    _, tokenizer = load_toy(tmp_path, has_template=True)
+    ids = tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_end|>"])
+    set_pad_token(tokenizer, None, ids)
+    assert tokenizer.pad_token == "<|pad|>"
+    assert tokenizer.pad_token_id == 259
