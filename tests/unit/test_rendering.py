@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.rows import Conversation, RowFormat
+from tasks._rendering import (
+    NOT_TRAINED,
+    RenderedRow,
+    Renderer,
+    load_renderer,
+    make_labels,
+    render_prompt,
+    render_row,
+)
+from tests.toy import make_toy_model
+
+# The toy template with markers; the line feed after the stop token lies inside them here.
+MARKED = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{%- generation -%}{{ message['content'] + '<|im_end|>' + '\n' }}{%- endgeneration -%}"
+    "{%- else -%}{{ message['content'] + '<|im_end|>' + '\n' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
+TURNS = [
+    ("user", "How tall?"),
+    ("assistant", "Two metres."),
+    ("user", "Sure?"),
+    ("assistant", "Ja ä."),
+]
+
+
+def messages(n_turns: int) -> list[dict[str, Any]]:
+    return [{"role": role, "content": content} for role, content in TURNS[:n_turns]]
+
+
+def chat(n_turns: int, n_prompt_messages: int | None = None) -> Conversation:
+    row_format = RowFormat.MESSAGES if n_prompt_messages is None else RowFormat.PROMPT_COMPLETION
+    columns: dict[str, str | int | float | bool] = {"topic": "walls"}
+    return Conversation(
+        "a.jsonl", 1, row_format, messages(n_turns), n_prompt_messages, None, columns
+    )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_toy_model(tmp_path_factory.mktemp("model"))
+
+
+def renderer_of(model: Path, folder: Path, template: str = MARKED) -> Renderer:
+    path = folder / "training_template.jinja"
+    path.write_text(template, encoding="utf-8")
+    return load_renderer(model, path)
+
+
+@pytest.fixture
+def renderer(model: Path, tmp_path: Path) -> Renderer:
+    return renderer_of(model, tmp_path)
+
+
+def trained_text(renderer: Renderer, row: RenderedRow) -> str:
+    kept = [label for label in row.labels if label != NOT_TRAINED]
+    return str(renderer.tokenizer.decode(kept))
+
+
+def test_messages_row_trains_every_answer_with_its_stop_token(renderer: Renderer) -> None:
+    row = render_row(renderer, chat(4))
+    assert trained_text(renderer, row) == "Two metres.<|im_end|>Ja ä.<|im_end|>"
+    assert renderer.tokenizer.decode(row.input_ids) == (
+        "<|im_start|>user\nHow tall?<|im_end|>\n<|im_start|>assistant\nTwo metres.<|im_end|>\n"
+        "<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\nJa ä.<|im_end|>\n"
+    )
+    assert len(row.labels) == len(row.input_ids)
+    assert all(
+        label in (NOT_TRAINED, token)
+        for label, token in zip(row.labels, row.input_ids, strict=True)
+    )
+    # One token a byte and one for each stop: 11 + 1 and 6 ("ä" is two bytes) + 1.
+    assert row.n_supervised_tokens == 12 + 7
+    assert row.stop_is_supervised
+    assert row.prompt_is_prefix
+    assert (row.n_bos, row.problem) == (0, "")
+
+
+def test_prompt_completion_row_trains_only_the_completion(renderer: Renderer) -> None:
+    row = render_row(renderer, chat(4, n_prompt_messages=3))
+    assert trained_text(renderer, row) == "Ja ä.<|im_end|>"
+    whole = render_row(renderer, chat(4, n_prompt_messages=1))
+    assert trained_text(renderer, whole) == "Two metres.<|im_end|>Ja ä.<|im_end|>"
+
+
+def test_template_without_markers_trains_nothing(model: Path, tmp_path: Path) -> None:
+    plain = MARKED.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+    row = render_row(renderer_of(model, tmp_path, plain), chat(2))
+    assert (row.n_supervised_tokens, row.stop_is_supervised) == (0, False)
+
+
+def test_template_that_leaves_the_stop_token_out_is_seen(model: Path, tmp_path: Path) -> None:
+    template = MARKED.replace(
+        "{{ message['content'] + '<|im_end|>' + '\n' }}{%- endgeneration -%}",
+        "{{ message['content'] }}{%- endgeneration -%}{{ '<|im_end|>' + '\n' }}",
+    )
+    row = render_row(renderer_of(model, tmp_path, template), chat(2))
+    assert row.n_supervised_tokens == 11
+    assert not row.stop_is_supervised
+
+
+def test_template_whose_prompt_is_not_a_prefix_is_seen(model: Path, tmp_path: Path) -> None:
+    template = MARKED.replace(
+        "'<|im_start|>' + message['role']", "'<|im_start|> ' + message['role']"
+    )
+    row = render_row(renderer_of(model, tmp_path, template), chat(2))
+    assert not row.prompt_is_prefix
+    assert render_row(renderer_of(model, tmp_path), chat(2)).prompt_is_prefix
+
+
+def test_leading_bos_tokens_are_counted(renderer: Renderer) -> None:
+    # SmolLM2's beginning-of-sequence token opens every turn; only those at the start count.
+    renderer.tokenizer.bos_token = "<|im_start|>"
+    assert render_row(renderer, chat(4)).n_bos == 1
+    doubled = Renderer(renderer.tokenizer, "{{ '<|im_start|>' }}" + MARKED, renderer.stop_ids)
+    assert render_row(doubled, chat(4)).n_bos == 2
+
+
+def test_refused_row_has_no_tokens_and_a_reason(renderer: Renderer) -> None:
+    refusing = Renderer(
+        renderer.tokenizer, "{{ raise_exception('no tools here') }}", renderer.stop_ids
+    )
+    row = render_row(refusing, chat(2))
+    assert (row.input_ids, row.labels, row.problem) == ([], [], "no tools here")
+    no_text = chat(2)
+    no_text.messages[1]["content"] = None
+    assert render_row(renderer, no_text).problem
+
+
+def test_long_row_gives_no_warning(renderer: Renderer, caplog: pytest.LogCaptureFixture) -> None:
+    long_row = chat(2)
+    long_row.messages[0]["content"] = "x" * 5000
+    assert len(render_row(renderer, long_row).input_ids) > 5000
+    assert not caplog.records
+
+
+def test_labels_end_at_the_last_stop_token_before_white_space(renderer: Renderer) -> None:
+    stop, feed, letter = renderer.tokenizer.convert_tokens_to_ids(["<|im_end|>", "Ċ", "a"])
+    skip = NOT_TRAINED
+    ids = [letter, stop, feed, letter, letter]
+    assert make_labels(renderer, ids, [1, 1, 1, 0, 0]) == ([letter, stop, skip, skip, skip], True)
+    assert make_labels(renderer, ids, [1, 1, 1, 1, 0]) == (
+        [letter, stop, feed, letter, skip],
+        False,
+    )
+    assert make_labels(renderer, ids, [1, 1, 0, 1, 1])[1] is False
+    assert make_labels(renderer, ids, [0] * 5) == ([skip] * 5, False)
+
+
+def test_stop_tokens_come_from_the_generation_config_too(model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [3, 4]}))
+    renderer = renderer_of(folder, tmp_path)
+    assert renderer.stop_ids == {3, 4, renderer.tokenizer.eos_token_id}
+
+
+def test_evaluation_prompt_ends_where_the_last_answer_begins(renderer: Renderer) -> None:
+    assert render_prompt(renderer, chat(4)) == {
+        "prompt": "<|im_start|>user\nHow tall?<|im_end|>\n<|im_start|>assistant\n"
+        "Two metres.<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n",
+        "question": "Sure?",
+        "reference": "Ja ä.",
+        "columns": {"topic": "walls"},
+    }
