@@ -1,0 +1,99 @@
+"""Held-out loss of a model, row by row, on tokens that were rendered once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.run_config import EvaluationConfig
+from tasks._batches import batches
+from tasks._progress import progress_bar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+IGNORED_LABEL = -100
+
+
+@dataclass(frozen=True)
+class RowLoss:
+    """Teacher-forced score of one evaluation row.
+
+    `loss_sum_nats` is the sum over its supervised tokens of -log p(token | all before it).
+    """
+
+    row: int
+    loss_sum_nats: float
+    n_tokens: int
+    n_correct_tokens: int
+
+
+def measure_losses(
+    model: PreTrainedModel, tokens: Path, evaluation: EvaluationConfig
+) -> list[RowLoss]:
+    """Sum the negative log-likelihood of each row's supervised tokens.
+
+    Args:
+        model: The model, in evaluation mode.
+        tokens: Parquet file with `row`, `input_ids`, `labels`.
+        evaluation: Batch size.
+
+    Returns:
+        One score per row, in the order of the file.
+    """
+    import pyarrow.parquet as parquet
+
+    rows: list[dict[str, Any]] = parquet.read_table(tokens).to_pylist()
+    by_length = sorted(rows, key=lambda row: len(row["input_ids"]))
+    scores: list[RowLoss] = []
+    with progress_bar(total=len(rows), label="held-out loss", unit="row") as bar:
+        for batch in batches(by_length, evaluation.loss_batch_size):
+            scores.extend(_batch_losses(model, batch))
+            bar.update(len(batch))
+    order = {row["row"]: position for position, row in enumerate(rows)}
+    return sorted(scores, key=lambda score: order[score.row])
+
+
+def _batch_losses(model: PreTrainedModel, batch: Sequence[dict[str, Any]]) -> Iterator[RowLoss]:
+    """Score a batch.
+
+    Shape:
+        input_ids, attention_mask and labels (batch, seq), right-padded; -100 = not scored.
+    """
+    import torch
+
+    length = max(len(row["input_ids"]) for row in batch)
+    input_ids = torch.zeros((len(batch), length), dtype=torch.long)
+    attention_mask = torch.zeros_like(input_ids)
+    labels = torch.full_like(input_ids, IGNORED_LABEL)
+    for index, row in enumerate(batch):
+        n_tokens = len(row["input_ids"])
+        input_ids[index, :n_tokens] = torch.tensor(row["input_ids"])
+        attention_mask[index, :n_tokens] = 1
+        labels[index, :n_tokens] = torch.tensor(row["labels"])
+    with torch.inference_mode():
+        logits = model(
+            input_ids=input_ids.to(model.device), attention_mask=attention_mask.to(model.device)
+        ).logits
+    for index, row in enumerate(batch):
+        loss_sum, n_scored, n_correct = _score_row(logits[index], labels[index].to(model.device))
+        yield RowLoss(row["row"], loss_sum, n_scored, n_correct)
+
+
+def _score_row(logits: Tensor, labels: Tensor) -> tuple[float, int, int]:
+    """Score one row; the logits at position t predict the token at t + 1.
+
+    Shape:
+        logits (seq, vocabulary), labels (seq,).
+    """
+    import torch
+
+    targets = labels[1:]
+    is_scored = targets != IGNORED_LABEL
+    chosen, targets = logits[:-1][is_scored].float(), targets[is_scored]
+    loss_sum = torch.nn.functional.cross_entropy(chosen, targets, reduction="sum")
+    n_correct = (chosen.argmax(dim=-1) == targets).sum()
+    return float(loss_sum), int(is_scored.sum()), int(n_correct)
