@@ -1,0 +1,60 @@
+"""The main flow: a dataset goes in, a promoted model or a reasoned refusal comes out."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from schemas.records import Evidence, ReportReference
+from schemas.run_config import RunConfig
+from schemas.stages import Stage
+from tasks.check_environment import check_environment
+from tasks.check_quality import check_quality
+from tasks.check_schema import check_schema
+from tasks.decide import decide
+from tasks.evaluate_model import evaluate_model
+from tasks.generate_baseline import generate_baseline
+from tasks.load_dataset import load_dataset
+from tasks.prepare_template import prepare_template
+from tasks.promote_model import promote_model
+from tasks.publish_report import publish_report
+from tasks.register_model import register_model
+from tasks.split_dataset import split_dataset
+from tasks.train_model import train_model
+
+
+@flow(name="train-sft", flow_run_name="{config.registry.name}", log_prints=False)
+def train_sft(
+    config: RunConfig = RunConfig(),  # noqa: B008 - frozen
+    refresh: tuple[Stage, ...] = (),
+) -> ReportReference:
+    """Turn a dataset into a promoted model, or refuse with figures.
+
+    Args:
+        config: Everything the run depends on.
+        refresh: Stages to compute anew although nothing they depend on changed.
+
+    Returns:
+        Reference to the report, which carries the decision.
+    """
+    check_environment()
+    dataset = load_dataset(config.data.source)
+    checked = check_schema(dataset, config.data.rules)
+    split = split_dataset(checked, config.split, config.seed)
+    template = prepare_template(config.model, config.template, config.seed)
+    quality = check_quality(split, checked, template, config.quality)
+    baseline = generate_baseline(template, quality, config.evaluation, config.seed)
+    trained = train_model(template, quality, config.training, config.seed)
+    evaluation = evaluate_model(trained, quality, config.evaluation, config.seed)
+    decision = decide(baseline, evaluation, config.gates, config.seed)
+    evidence = Evidence(
+        checked=checked,
+        quality=quality,
+        template=template,
+        trained=trained,
+        baseline=baseline,
+        evaluation=evaluation,
+        decision=decision,
+    )
+    version = register_model(config, evidence)
+    promotion = promote_model(version, decision, config.registry.alias)
+    return publish_report(config, evidence, version, promotion)

@@ -1,0 +1,144 @@
+"""The MLflow store: reaching it, and saying clearly when it cannot be reached."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from schemas.errors import ServiceUnreachable
+from tasks._home import tracking_uri, work_directory
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PING_SECONDS = 5.0
+FINGERPRINT_TAG = "sft.fingerprint"
+"""Tag of a model version: the key of the stage that registered it."""
+
+
+def ping(uri: str) -> None:
+    """Check that the store's server listens; a file-based store needs no server.
+
+    Args:
+        uri: An MLflow tracking URI.
+
+    Raises:
+        ServiceUnreachable: Nothing listens there.
+    """
+    address = urlsplit(uri)
+    ports = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
+    scheme = address.scheme.split("+")[0]
+    if scheme not in ports or not address.hostname:
+        return
+    try:
+        where = (address.hostname, address.port or ports[scheme])
+        socket.create_connection(where, timeout=PING_SECONDS).close()
+    except OSError as error:
+        raise unreachable(uri, error) from error
+
+
+def unreachable(uri: str, error: Exception) -> ServiceUnreachable:
+    """Explain that the store does not answer.
+
+    Args:
+        uri: The tracking URI, whose password is left out of the message.
+        error: What the network said.
+
+    Returns:
+        The error to raise.
+    """
+    address = urlsplit(uri)
+    shown = uri.replace(f":{address.password}@", ":***@") if address.password else uri
+    return ServiceUnreachable(
+        "the MLflow server cannot be reached",
+        where=shown,
+        expected="an MLflow tracking server that answers",
+        got=str(error),
+        fix="start it, correct MLFLOW_TRACKING_URI, or unset it to use SQLite in the work directory",
+    )
+
+
+def connect() -> MlflowClient:
+    """Open the store and quiet its start-up messages.
+
+    Returns:
+        A client on `MLFLOW_TRACKING_URI`, or on SQLite in the work directory.
+    """
+    for name in ("mlflow", "alembic", "mlflow.store.db.utils", "mlflow.tracking"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    uri = tracking_uri()
+    ping(uri)
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if uri.startswith("sqlite:///"):
+        work_directory().mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(uri)
+    return mlflow.MlflowClient()
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn the store's network errors into one that says what to do and is retried.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ServiceUnreachable: The store stopped answering.
+    """
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except requests.RequestException as error:
+        raise unreachable(tracking_uri(), error) from error
+    except MlflowException as error:
+        if error.error_code in ("TEMPORARILY_UNAVAILABLE",) or "API request to" in str(error):
+            raise unreachable(tracking_uri(), error) from error
+        raise
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """Find or make the experiment.
+
+    Args:
+        client: The store.
+        name: The experiment's name.
+
+    Returns:
+        Its id. On the default store its artefacts lie in the work directory.
+    """
+    found = client.get_experiment_by_name(name)
+    if found:
+        return str(found.experiment_id)
+    is_default = tracking_uri().startswith("sqlite:///")
+    location = (work_directory() / "artifacts").as_uri() if is_default else None
+    return str(client.create_experiment(name, artifact_location=location))
+
+
+def alias_holder(client: MlflowClient, name: str, alias: str) -> int | None:
+    """Find which version has an alias.
+
+    Args:
+        client: The store.
+        name: Registered model name.
+        alias: e.g. champion.
+
+    Returns:
+        The version number, or None when the model or the alias does not exist.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return int(client.get_model_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise

@@ -1,0 +1,82 @@
+"""Task `check_environment`: what would otherwise fail after an hour fails in the first second."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import exponential_backoff
+
+from schemas.errors import WorkDirectoryError
+from tasks._home import tracking_uri, work_directory
+from tasks._registry import ping
+from tasks._stage import BACKOFF_SECONDS, PLAN, RETRIES, should_retry
+
+MIN_FREE_BYTES = 2 * 2**30
+"""The demo's outputs take about 1.8 GB: base, tuned, registered copy and checkpoints."""
+MIN_FREE_VARIABLE = "SFT_MIN_FREE_BYTES"
+
+
+def check_work_directory(folder: Path) -> None:
+    """Make the work directory and prove that it can be written to.
+
+    Args:
+        folder: The work directory.
+
+    Raises:
+        WorkDirectoryError: It cannot be made or written, or the disk is nearly full.
+    """
+    probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("ok", encoding="utf-8")
+        probe.unlink()
+    except OSError as error:
+        raise WorkDirectoryError(
+            "the work directory cannot be written",
+            where=str(folder),
+            expected="a folder with write permission",
+            got=error.strerror or str(error),
+            fix="set SFT_HOME to a folder of yours, or mend its permissions",
+        ) from error
+    free = shutil.disk_usage(folder).free
+    wanted = int(os.environ.get(MIN_FREE_VARIABLE, MIN_FREE_BYTES))
+    if free < wanted:
+        raise WorkDirectoryError(
+            "the disk of the work directory is nearly full",
+            where=str(folder),
+            expected=f"at least {wanted / 2**30:.1f} GiB free",
+            got=f"{free / 2**30:.1f} GiB",
+            fix=f"free space, set SFT_HOME to another disk, or set {MIN_FREE_VARIABLE}",
+        )
+
+
+def _check_environment() -> None:
+    """Check the work directory and reach the registry, before any work is done."""
+    check_work_directory(work_directory())
+    ping(tracking_uri())
+
+
+class _EnvironmentTask(Task[[], None]):
+    """A task that a plan passes over, since looking is not allowed to touch servers."""
+
+    def __call__(self) -> None:  # type: ignore[override]
+        """Check, unless planning."""
+        if PLAN.get() is None:
+            super().__call__()
+
+
+check_environment = _EnvironmentTask(
+    _check_environment,
+    name="check_environment",
+    cache_policy=NO_CACHE,
+    retries=RETRIES,
+    retry_delay_seconds=exponential_backoff(BACKOFF_SECONDS),
+    retry_jitter_factor=0.2,
+    retry_condition_fn=should_retry,
+    timeout_seconds=300,
+)

@@ -1,0 +1,284 @@
+"""Stage `register_model`: one MLflow run and one model version, with the lineage in its tags."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from schemas.records import Evidence, VersionReference
+from schemas.run_config import RunConfig
+from tasks._cache import OutputFolder, locate
+from tasks._home import tracking_uri
+from tasks._registry import FINGERPRINT_TAG, connect, experiment_id, store_errors
+from tasks._stage import stage_task
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SERVING_PACKAGES = ("accelerate", "torch", "transformers")
+MAX_DIGEST = 36
+"""Longest dataset digest MLflow stores; the whole sha256 stands in the tags."""
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Turn nested settings into dotted parameters.
+
+    Args:
+        values: Nested mapping.
+        prefix: Put before each name.
+
+    Returns:
+        Dotted name to text.
+    """
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
+
+
+def lineage_tags(evidence: Evidence, fingerprint: str) -> dict[str, str]:
+    """Say where a version comes from, in tags that can be searched.
+
+    Args:
+        evidence: What the version rests on.
+        fingerprint: Key of the registering stage.
+
+    Returns:
+        Tag name to text.
+    """
+    loss = evidence.evaluation.metrics["loss"]
+    base_loss = evidence.baseline.metrics["loss"]
+    return {
+        FINGERPRINT_TAG: fingerprint,
+        "sft.decision": evidence.decision.decision.value,
+        "sft.reason": evidence.decision.reason,
+        "sft.dataset_sha256": evidence.checked.sha256,
+        "sft.train_rows": str(evidence.quality.n_train_rows),
+        "sft.eval_rows": str(evidence.quality.n_eval_rows),
+        "sft.quarantined_rows": str(evidence.checked.n_quarantined_rows),
+        "sft.eval_sha256": evidence.quality.eval_sha256,
+        "sft.template_sha256": evidence.template.template_sha256,
+        "sft.base_model": evidence.template.model_name,
+        "sft.base_fingerprint": evidence.template.model_fingerprint,
+        "sft.model_sha256": evidence.trained.sha256,
+        "sft.code_version": importlib.metadata.version("sft-flow"),
+        "sft.heldout_loss": f"{loss}",
+        "sft.base_heldout_loss": f"{base_loss}",
+    }
+
+
+def describe(evidence: Evidence) -> str:
+    """Write the version's description.
+
+    Args:
+        evidence: What the version rests on.
+
+    Returns:
+        Markdown.
+    """
+    base, tuned = evidence.baseline.metrics, evidence.evaluation.metrics
+    rows = "\n".join(f"| {name} | {base[name]} | {tuned[name]} |" for name in tuned)
+    return (
+        f"Fine-tuned from {evidence.template.model_name} on {evidence.quality.n_train_rows} rows "
+        f"({evidence.trained.n_steps} steps), judged on {evidence.quality.n_eval_rows} held-out "
+        f"rows.\n\n**{evidence.decision.decision.value}**: {evidence.decision.reason}\n\n"
+        f"| metric | base | tuned |\n|---|---|---|\n{rows}\n"
+    )
+
+
+def log_evidence(config: RunConfig, evidence: Evidence) -> None:
+    """Log parameters, data, loss curve, scores and files to the active run.
+
+    Args:
+        config: The resolved configuration.
+        evidence: What the run produced.
+    """
+    import mlflow
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    settings = config.model_dump(mode="json")
+    mlflow.log_params(flatten(settings))
+    mlflow.log_text(yaml.safe_dump(settings, sort_keys=False), "config.yaml")
+    source = CodeDatasetSource(tags={"sft.source": config.data.source.source})
+    digest = evidence.checked.sha256[:MAX_DIGEST]
+    name = config.data.source.source[-250:]
+    mlflow.log_input(MetaDataset(source=source, name=name, digest=digest), context="training")
+    history = json.loads(locate(evidence.trained, "history.json").read_text(encoding="utf-8"))
+    for entry in history:
+        figures = {key: float(value) for key, value in entry.items() if key != "step"}
+        mlflow.log_metrics(
+            {f"train/{key}": value for key, value in figures.items()}, step=int(entry["step"])
+        )
+    for side, scores in (("base", evidence.baseline), ("tuned", evidence.evaluation)):
+        mlflow.log_metrics(
+            {f"{side}/{key}": value for key, value in scores.metrics.items() if value is not None}
+        )
+    mlflow.log_artifact(str(locate(evidence.decision, "gates.json")))
+    mlflow.log_artifact(str(locate(evidence.checked, "rules.json")), "data")
+    mlflow.log_artifact(str(locate(evidence.quality, "quality.json")), "data")
+
+
+def log_chat_model(folder: Path) -> str:
+    """Log the model so that `mlflow.pyfunc.load_model` answers chat messages.
+
+    Args:
+        folder: The merged model, loadable by transformers.
+
+    Returns:
+        URI of the logged model.
+    """
+    import mlflow
+
+    requirements = [f"{name}=={_public_version(name)}" for name in ("mlflow", *SERVING_PACKAGES)]
+    logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)
+    info = mlflow.transformers.log_model(
+        transformers_model=str(folder),
+        name="model",
+        task="llm/v1/chat",
+        pip_requirements=requirements,
+        model_card=None,
+    )
+    return str(info.model_uri)
+
+
+def _public_version(package: str) -> str:
+    return importlib.metadata.version(package).split("+")[0]  # a local build's label is not on PyPI
+
+
+def find_version(client: MlflowClient, name: str, fingerprint: str) -> tuple[int, str, str] | None:
+    """Find the version an earlier attempt registered.
+
+    Args:
+        client: The store.
+        name: Registered model name.
+        fingerprint: Key of the registering stage.
+
+    Returns:
+        Version, run id and source URI, or None.
+    """
+    found = client.search_model_versions(
+        f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'"
+    )
+    return (int(found[0].version), str(found[0].run_id), str(found[0].source)) if found else None
+
+
+def register(
+    client: MlflowClient, config: RunConfig, evidence: Evidence, fingerprint: str
+) -> tuple[int, str, str]:
+    """Make the run, the logged model and the version.
+
+    Args:
+        client: The store.
+        config: The resolved configuration.
+        evidence: What the version rests on.
+        fingerprint: Key of the registering stage.
+
+    Returns:
+        Version, run id and model URI.
+    """
+    import mlflow
+
+    registry = config.registry
+    experiment = experiment_id(client, registry.experiment)
+    with mlflow.start_run(experiment_id=experiment, run_name=registry.name) as run:
+        log_evidence(config, evidence)
+        model_uri = log_chat_model(locate(evidence.trained, "model"))
+        tags = lineage_tags(evidence, fingerprint)
+        version = create_version(client, registry.name, model_uri, run.info.run_id, tags)
+        client.update_model_version(registry.name, version, describe(evidence))
+        mlflow.set_tags({"sft.decision": evidence.decision.decision.value})
+    return int(version), str(run.info.run_id), model_uri
+
+
+def create_version(
+    client: MlflowClient, name: str, model_uri: str, run_id: str, tags: dict[str, str]
+) -> str:
+    """Register a logged model as the next version of a name.
+
+    Args:
+        client: The store.
+        name: Registered model name; made when it is new.
+        model_uri: `models:/<id>` of the logged model.
+        run_id: The run that logged it.
+        tags: Lineage.
+
+    Returns:
+        The version's number, as MLflow writes it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        name, model_uri, run_id=run_id, tags=tags, model_id=model_uri.rsplit("/", 1)[-1]
+    )
+    return str(version.version)
+
+
+def verify_version(reference: VersionReference) -> str:
+    """Check on a hit that the registry still holds the version.
+
+    Args:
+        reference: What was registered.
+
+    Returns:
+        What is wrong; empty when nothing is.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = connect()
+    try:
+        client.get_model_version(reference.name, str(reference.version))
+        run = client.get_run(reference.run_id)
+    except MlflowException as error:
+        return f"version {reference.version} is no longer in the registry ({error.error_code})"
+    return "" if run.info.lifecycle_stage == "active" else f"run {reference.run_id} was deleted"
+
+
+@stage_task(
+    timeout_seconds=6 * 3600,
+    libraries=("mlflow", "transformers"),
+    fingerprint=lambda _: tracking_uri(),
+    verify=verify_version,
+)
+def register_model(output: OutputFolder, config: RunConfig, evidence: Evidence) -> VersionReference:
+    """Register the tuned model with everything it rests on, whatever was decided of it.
+
+    Args:
+        output: Gets `version.json`.
+        config: The resolved configuration, saved with the run.
+        evidence: What the version rests on.
+
+    Returns:
+        Name and number of the version.
+    """
+    client = connect()
+    with store_errors():
+        fingerprint = output.key.digest
+        name = config.registry.name
+        found = find_version(client, name, fingerprint) or register(
+            client, config, evidence, fingerprint
+        )
+    version, run_id, model_uri = found
+    facts: dict[str, Any] = {
+        "name": name,
+        "version": version,
+        "run_id": run_id,
+        "model_uri": model_uri,
+    }
+    facts["tracking_uri"] = tracking_uri()
+    (output.path / "version.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    return output.commit(VersionReference, **facts)

@@ -1,0 +1,89 @@
+"""Models of a real MLflow registry as the model to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ModelSourceError, ServiceUnreachable
+from schemas.run_config import ModelConfig
+from tasks._models import load_model, model_fingerprint
+from tasks._registered_models import find_registered
+from tasks._registry import connect, experiment_id
+from tasks.register_model import log_chat_model
+from tests.toy import make_toy_model
+
+pytestmark = pytest.mark.integration
+
+NAME = "faq-toy"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A store with one version, alias champion, and a second that holds no model."""
+    import mlflow
+
+    home = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFT_HOME", str(home))
+        client = connect()
+        folder = make_toy_model(home / "toy")
+        with mlflow.start_run(experiment_id=experiment_id(client, "tests")) as run:
+            version = mlflow.register_model(log_chat_model(folder), NAME)
+            mlflow.log_text("nothing", "other/note.txt")
+        client.set_registered_model_alias(NAME, "champion", version.version)
+        client.create_model_version(NAME, f"{run.info.artifact_uri}/other", run.info.run_id)
+    return str(run.info.run_id), home
+
+
+@pytest.fixture(autouse=True)
+def _use_store(store: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFT_HOME", str(store[1]))
+
+
+@pytest.mark.parametrize("address", [f"models:/{NAME}@champion", f"models:/{NAME}/1"])
+def test_registered_model_loads_as_it_was_logged(store: tuple[str, Path], address: str) -> None:
+    import torch
+
+    model, tokenizer = load_model(ModelConfig(source=address))
+    original, _ = load_model(ModelConfig(source=str(store[1] / "toy")))
+    assert torch.equal(model.lm_head.weight, original.lm_head.weight)
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert tokenizer.chat_template
+
+
+def test_fingerprint_is_version_and_run(store: tuple[str, Path]) -> None:
+    config = ModelConfig(source=f"models:/{NAME}@champion")
+    assert model_fingerprint(config) == f"{NAME} version 1 run {store[0]}"
+
+
+@pytest.mark.parametrize(
+    "address", ["models:/none/1", f"models:/{NAME}@none", f"models:/{NAME}/9", "models:/a/b/c"]
+)
+def test_unknown_version_is_a_wrong_source(address: str) -> None:
+    with pytest.raises(ModelSourceError, match="the registry has no such model") as caught:
+        find_registered(address)
+    assert address in caught.value.where
+
+
+def test_version_without_a_transformers_model_is_refused() -> None:
+    with pytest.raises(ModelSourceError, match="holds no transformers model") as caught:
+        load_model(ModelConfig(source=f"models:/{NAME}/2"))
+    assert caught.value.got == "no model/config.json"
+
+
+def test_version_whose_files_were_deleted_is_refused(store: tuple[str, Path]) -> None:
+    artifacts = store[1] / "artifacts"
+    artifacts.rename(store[1] / "gone")
+    try:
+        with pytest.raises(ModelSourceError, match="holds no transformers model"):
+            load_model(ModelConfig(source=f"models:/{NAME}/1"))
+    finally:
+        (store[1] / "gone").rename(artifacts)
+
+
+def test_unreachable_registry_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(ServiceUnreachable, match="MLflow server cannot be reached"):
+        load_model(ModelConfig(source=f"models:/{NAME}/1"))
