@@ -1,0 +1,199 @@
+"""How commands speak: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import textwrap
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any
+
+import click
+
+from schemas.errors import SftFlowError, TrainingInterrupted
+
+EXIT_FAILED = 3
+EXIT_INTERRUPTED = 130
+"""128 + SIGINT, as shells count."""
+DEBUG = "sft_flow.debug"
+MIN_WIDTH, MAX_WIDTH = 60, 160
+
+
+class GuardedGroup(click.Group):
+    """A group whose commands end in a clear sentence and the right exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; turn what it raises into a message and an exit code.
+
+        Args:
+            ctx: Click's context.
+
+        Returns:
+            What the command returned.
+
+        Raises:
+            click.ClickException: The usage is wrong; click prints it.
+        """
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (KeyboardInterrupt, TrainingInterrupted):
+            click.echo(
+                "Interrupted. What is finished is kept: the next run picks up here.", err=True
+            )
+            ctx.exit(EXIT_INTERRUPTED)
+        except Exception as error:
+            if is_debug(ctx):
+                traceback.print_exc()
+            click.echo(describe(error), err=True)
+            ctx.exit(error.exit_code if isinstance(error, SftFlowError) else EXIT_FAILED)
+
+
+def describe(error: Exception) -> str:
+    """Put an error into words.
+
+    Args:
+        error: What a command raised.
+
+    Returns:
+        All parts of an error of ours; one line for any other.
+    """
+    if isinstance(error, SftFlowError):
+        return str(error)
+    first_line = (str(error).strip().splitlines() or ["no message"])[0]
+    return f"{type(error).__name__}: {first_line}  (add --debug for the traceback)"
+
+
+def is_debug(context: click.Context | None = None) -> bool:
+    """Tell whether --debug was given.
+
+    Args:
+        context: Click's context; the current one when None.
+
+    Returns:
+        True when tracebacks and library warnings are wanted.
+    """
+    context = context or click.get_current_context(silent=True)
+    return bool(context and context.find_root().meta.get(DEBUG))
+
+
+def quiet_libraries() -> None:
+    """Keep libraries' warnings and chatter from the reader, here and in child processes."""
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+    if is_debug() or sys.warnoptions:
+        return
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    warnings.simplefilter("ignore")
+    logging.captureWarnings(False)
+
+
+@contextmanager
+def keep_stdout_clean() -> Iterator[None]:
+    """Send what libraries print to standard error, so that only our result is on the output.
+
+    Yields:
+        Nothing.
+    """
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on standard output.
+
+    Args:
+        document: Anything that JSON can hold.
+    """
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Print a table: drawn by rich on a terminal, as plain columns elsewhere.
+
+    Args:
+        headings: Names of the columns.
+        rows: Cells, already formatted.
+        title: A line above.
+    """
+    if sys.stdout.isatty():
+        _print_rich_table(headings, rows, title)
+        return
+    if title:
+        click.echo(title)
+    for line in plain_table(headings, rows, terminal_width()):
+        click.echo(line)
+
+
+def terminal_width() -> int:
+    """Measure the terminal, within reason.
+
+    Returns:
+        Columns to fill.
+    """
+    return max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size((100, 24)).columns))
+
+
+def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Lay a table out in columns no wider than the page; long cells are wrapped.
+
+    Args:
+        headings: Names of the columns.
+        rows: Cells.
+        width: Columns of the page.
+
+    Returns:
+        Lines of text.
+    """
+    natural = [
+        max(len(line) for cell in column for line in (cell or " ").splitlines())
+        for column in zip(headings, *rows, strict=True)
+    ]
+    widths = _fit(natural, width - 2 * (len(headings) - 1))
+    lines: list[str] = []
+    for row in [list(headings), ["-" * size for size in widths], *rows]:
+        cells = [_wrap(cell, size) for cell, size in zip(row, widths, strict=True)]
+        for number in range(max(len(cell) for cell in cells)):
+            parts = [cell[number] if number < len(cell) else "" for cell in cells]
+            padded = [part.ljust(size) for part, size in zip(parts, widths, strict=True)]
+            lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def _fit(natural: list[int], room: int) -> list[int]:
+    """Shrink the widest columns until all of them fit."""
+    widths = list(natural)
+    while sum(widths) > room and max(widths) > 8:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _wrap(cell: str, width: int) -> list[str]:
+    return [
+        part for line in (cell or " ").splitlines() for part in (textwrap.wrap(line, width) or [""])
+    ]
+
+
+def _print_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        show_lines=any("\n" in c for r in rows for c in r),
+    )
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

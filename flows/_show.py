@@ -1,0 +1,202 @@
+"""Lays plans, reports and verdicts out for a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows._console import plain_table, print_table, terminal_width
+from flows._plan import PlanReport
+from flows._status import StatusReport
+from schemas.rules import RuleResult
+from tasks._home import tracking_uri
+
+N_ANSWERS = 3
+MAX_ANSWER_CHARACTERS = 400
+
+
+def figure(value: object) -> str:
+    """Format one figure of a report.
+
+    Args:
+        value: A number, or None for one that is missing.
+
+    Returns:
+        Four significant decimals at most; a dash for a missing figure.
+    """
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def show_report(report: Mapping[str, Any], page: Path) -> None:
+    """Print the result of a run: figures, answers, decision, and where to look further.
+
+    Args:
+        report: What `report.json` holds.
+        page: The HTML page.
+    """
+    base, tuned = report["metrics"]["base"], report["metrics"]["tuned"]
+    names = list(dict.fromkeys([*base, *tuned]))
+    rows = [[name, figure(base.get(name)), figure(tuned.get(name))] for name in names]
+    click.echo()
+    print_table(["metric", "base", "tuned"], rows, title="Held-out rows")
+    answers = report["answers"][:N_ANSWERS]
+    columns = ("prompt", "reference", "base", "tuned")
+    if answers:
+        click.echo()
+        cells = [[shorten(str(answer[name])) for name in columns] for answer in answers]
+        print_table(columns, cells, title="Answers side by side")
+    click.echo()
+    show_decision(report)
+    click.echo(f"Report: {page}")
+    click.echo("Pages:  prefect server start       then http://127.0.0.1:4200")
+    uri = report["registry"].get("tracking_uri") or tracking_uri()
+    click.echo(f"        {mlflow_command(uri)}")
+
+
+def mlflow_command(uri: str) -> str:
+    """Say how to see the registry's page.
+
+    Args:
+        uri: The MLflow tracking URI.
+
+    Returns:
+        A command and an address, or only the address of a server that already runs.
+    """
+    if uri.startswith(("http://", "https://")):
+        return f"MLflow is at {uri}"
+    return (
+        f"mlflow ui --backend-store-uri {uri} --host 127.0.0.1 --port 5000"
+        "       then http://127.0.0.1:5000"
+    )
+
+
+def show_decision(report: Mapping[str, Any]) -> None:
+    """Print the decision with its reason, and who holds the alias now.
+
+    Args:
+        report: What `report.json` holds.
+    """
+    registry = report["registry"]
+    click.echo(f"Decision: {report['decision'].upper()} - {report['reason']}")
+    name, version, alias = registry["name"], registry["version"], registry["alias"]
+    previous = registry.get("previous_version")
+    if report["decision"] == "promote":
+        before = f" (before: version {previous})" if previous else ""
+        click.echo(f"Model: {name} version {version} is {alias}{before}, models:/{name}@{alias}")
+    else:
+        kept = f"version {previous} stays {alias}" if previous else f"nobody is {alias}"
+        click.echo(f"Model: {name} version {version} is registered, {kept}")
+
+
+def shorten(text: str) -> str:
+    """Cut a long answer for the table; the report has it whole.
+
+    Args:
+        text: An answer.
+
+    Returns:
+        At most 400 characters, with an ellipsis where it was cut.
+    """
+    text = text.strip()
+    return text if len(text) <= MAX_ANSWER_CHARACTERS else f"{text[: MAX_ANSWER_CHARACTERS - 1]}…"
+
+
+def show_plan(plan: PlanReport) -> None:
+    """Print what would run and about how long it takes.
+
+    Args:
+        plan: What `make_plan` found.
+    """
+    rows = [[entry.outcome, entry.stage.value, entry.reason] for entry in plan.stages]
+    print_table(["", "stage", "why"], rows)
+    n_runs = sum(entry.outcome == "RUN" for entry in plan.stages)
+    click.echo()
+    if n_runs == 0:
+        click.echo("Nothing to do: every stage would be a HIT.")
+        return
+    click.echo(f"{n_runs} of {len(plan.stages)} stages would run; one that comes after another")
+    click.echo("is a HIT after all if what it reads comes out the same.")
+    estimate = plan.estimate
+    if estimate:
+        click.echo(
+            f"Training, estimated: {estimate.n_train_rows:,} rows, "
+            f"{estimate.n_train_tokens:,} tokens, {estimate.n_steps:,} steps, "
+            f"{duration(estimate.seconds)} ({estimate.basis})"
+        )
+    elif all(entry.outcome == "RUN" for entry in plan.stages):
+        click.echo("Rows, tokens, steps and time are known once load_dataset has run.")
+
+
+def duration(seconds: float) -> str:
+    """Write a time span as people say it.
+
+    Args:
+        seconds: Its length.
+
+    Returns:
+        Seconds, minutes or hours.
+    """
+    if seconds < 90:
+        return f"about {seconds:.0f} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
+def show_check(report: Any) -> None:
+    """Print the verdict of the data gate.
+
+    Args:
+        report: A `CheckReport`.
+    """
+    found = ", ".join(f"{count} {name}" for name, count in report.formats.items()) or "none"
+    click.echo(f"Data {str(report.verdict).upper()}: {report.n_rows:,} rows, formats: {found}")
+    click.echo(f"Kept {report.n_kept_rows:,}, quarantined {report.n_quarantined_rows:,}.")
+    if not report.rules:
+        return
+    click.echo()
+    print_table(
+        ["rule", "severity", "verdict", "rows", "observed", "limit", "where and how to mend"],
+        [_rule_row(rule) for rule in report.rules],
+    )
+
+
+def _rule_row(rule: RuleResult) -> list[str]:
+    lines = [f"{place.file}:{place.line} {place.detail}" for place in rule.examples]
+    numbers = [figure(rule.observed), figure(rule.limit)]
+    notes = "\n".join([*lines, *([rule.fix] if rule.fix else [])])
+    return [rule.id, rule.severity.value, rule.verdict.value, str(rule.n_rows), *numbers, notes]
+
+
+def show_status(status: StatusReport) -> None:
+    """Print the state of the work directory.
+
+    Args:
+        status: What `read_status` found.
+    """
+    click.echo(f"Work directory: {status.work_directory}")
+    click.echo(f"Last run:       {status.flow_run_id or 'none yet'}")
+    width = terminal_width()
+    if status.stages:
+        rows = [
+            [f"{entry.at.astimezone():%d %b %H:%M:%S}", entry.event, entry.stage, entry.detail]
+            for entry in status.stages
+        ]
+        click.echo("\n".join(plain_table(["at", "", "stage", "why"], rows, width)))
+    if status.outputs:
+        click.echo()
+        sizes = [
+            [out.stage.value, f"{out.n_bytes / 2**20:.1f} MiB", out.folder]
+            for out in status.outputs
+        ]
+        click.echo("\n".join(plain_table(["last output of", "size", "folder"], sizes, width)))
+    click.echo()
+    holder = f"version {status.champion_version}" if status.champion_version else "none yet"
+    click.echo(f"{status.registered_name}@{status.alias}: {holder}")
+    if status.registry_problem:
+        click.echo(status.registry_problem)

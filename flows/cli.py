@@ -1,0 +1,225 @@
+"""`sft-flow`: the command line. Heavy libraries are imported by the commands that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from flows._console import (
+    DEBUG,
+    EXIT_FAILED,
+    GuardedGroup,
+    keep_stdout_clean,
+    print_json,
+    print_table,
+    quiet_libraries,
+)
+from schemas.stages import Stage
+from tasks._home import quiet_environment
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+EXIT_REFUSED = 1
+
+
+def _remember_debug(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.find_root().meta[DEBUG] = True
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_remember_debug,
+    help="Show tracebacks and library warnings.",
+)
+json_option = click.option(
+    "--json", "is_json", is_flag=True, help="Print one JSON document and nothing else."
+)
+refresh_option = click.option(
+    "--refresh",
+    multiple=True,
+    type=click.Choice([stage.value for stage in Stage]),
+    metavar="STAGE",
+    help="Compute this stage anew although nothing changed; may be repeated.",
+)
+
+
+def config_options(function: Function) -> Function:
+    """Add -c, --set and --debug to a command.
+
+    Args:
+        function: The command's function; gets `config_path` and `overrides`.
+
+    Returns:
+        The same function.
+    """
+    options = (
+        click.option(
+            "-c",
+            "--config",
+            "config_path",
+            type=click.Path(path_type=Path),
+            help="Configuration file: .yaml, .yml or .toml. Without it: the demo.",
+        ),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override one setting, e.g. training.learning_rate=1e-4; may be repeated.",
+        ),
+        debug_option,
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@click.group(cls=GuardedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sft-flow", prog_name="sft-flow")
+@debug_option
+def main() -> None:
+    """Turn a dataset into a promoted model: checked, cached, measured, registered.
+
+    Outputs lie in SFT_HOME (default: .sft in the current folder). Exit codes: 0 done, accepted
+    or promoted; 1 a gate said no; 2 usage, configuration or unreadable input; 3 the run failed.
+    """
+    quiet_environment()
+
+
+@main.command()
+@config_options
+@refresh_option
+@json_option
+def run(
+    config_path: Path | None, overrides: Sequence[str], refresh: Sequence[str], is_json: bool
+) -> None:
+    """Run every stage that is not cached, up to the registered and judged model."""
+    from schemas.config_file import load_config
+
+    config = load_config(config_path, overrides)
+    quiet_libraries()
+    from flows._server import prefect_api
+
+    with keep_stdout_clean(), prefect_api():
+        from flows.train_sft import train_sft
+
+        reference = train_sft(config, tuple(Stage(name) for name in refresh))
+    from flows._show import show_report
+    from flows._status import open_report
+    from tasks._cache import locate
+
+    report = open_report(locate(reference, "report.json").parent)
+    if is_json:
+        print_json(report)
+    else:
+        show_report(report, locate(reference, "report.html"))
+    if report["decision"] != "promote":
+        click.get_current_context().exit(EXIT_REFUSED)
+
+
+@main.command()
+@config_options
+@refresh_option
+@json_option
+def plan(
+    config_path: Path | None, overrides: Sequence[str], refresh: Sequence[str], is_json: bool
+) -> None:
+    """Say which stages would run and why, and how long the training would take."""
+    from schemas.config_file import load_config
+
+    config = load_config(config_path, overrides)
+    quiet_libraries()
+    from flows._plan import make_plan
+    from flows._show import show_plan
+
+    with keep_stdout_clean():
+        planned = make_plan(config, tuple(Stage(name) for name in refresh))
+    if is_json:
+        print_json(planned.model_dump(mode="json"))
+    else:
+        show_plan(planned)
+
+
+@main.command()
+@click.argument("source")
+@config_options
+@json_option
+def check(source: str, config_path: Path | None, overrides: Sequence[str], is_json: bool) -> None:
+    """Put SOURCE (a path or a name) through the data gate alone."""
+    from schemas.config_file import load_config
+
+    config = load_config(config_path, overrides)
+    quiet_libraries()
+    from flows._show import show_check
+    from tasks._gate import check_file
+
+    with keep_stdout_clean():
+        report = check_file(source, config)
+    if is_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        show_check(report)
+    if report.verdict != "accepted":
+        click.get_current_context().exit(EXIT_REFUSED)
+
+
+@main.command()
+@config_options
+@json_option
+def status(config_path: Path | None, overrides: Sequence[str], is_json: bool) -> None:
+    """Show what the last run did, what it left behind, and who is champion."""
+    from schemas.config_file import load_config
+
+    config = load_config(config_path, overrides)
+    quiet_libraries()
+    from flows._show import show_status
+    from flows._status import read_status
+
+    with keep_stdout_clean():
+        found = read_status(config)
+    if is_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        show_status(found)
+
+
+@main.command()
+@click.option("--open", "is_opened", is_flag=True, help="Open the page in a browser.")
+@json_option
+@debug_option
+def report(is_opened: bool, is_json: bool) -> None:
+    """Tell where the newest report lies."""
+    from flows._status import read_report
+
+    page, document = read_report()
+    if is_json:
+        print_json({"path": str(page), **document})
+    else:
+        click.echo(str(page))
+    if is_opened:
+        click.launch(page.as_uri())
+
+
+@main.command()
+@json_option
+@debug_option
+def doctor(is_json: bool) -> None:
+    """Examine this machine: is everything here that a run needs?"""
+    quiet_libraries()
+    from flows._doctor import Health, examine
+
+    with keep_stdout_clean():
+        findings = examine()
+    if is_json:
+        print_json([finding.model_dump(mode="json") for finding in findings])
+    else:
+        rows = [[item.health.value, item.topic, item.detail, item.mend] for item in findings]
+        print_table(["", "what", "found", "how to mend"], rows)
+    if any(finding.health is Health.PROBLEM for finding in findings):
+        click.get_current_context().exit(EXIT_FAILED)
