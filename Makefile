@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 MODELS := $(VENV)/share/sft-flow/models
 TOOLS := $(VENV)/share/sft-flow/tools
 STAMP := $(VENV)/.installed
-SOURCES := flows schemas tasks tests
+SOURCES := flows schemas tasks tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install test test-slow check demo constraints clean
+.PHONY: help .venv install test test-slow check demo bench-demo constraints clean
 
 help: ## Print this list.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ check: install ## Run every checker: what CI runs before the tests.
 
 demo: install ## Fine-tune the bundled model on the bundled data, judge it, register it.
 	$(BIN)/sft-flow run -c demo.yaml
+
+bench-demo: install ## Measure time and memory of the demo, first and second run.
+	$(BIN)/python benchmarks/measure_demo.py
 
 constraints: ## Resolve the ranges anew in a clean environment and write constraints.txt.
 	rm -rf build/constraints

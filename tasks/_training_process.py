@@ -158,7 +158,7 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
     dtype = torch.float32 if device == "cpu" else "auto"
     tokenizer = AutoTokenizer.from_pretrained(spec.model)
     n_tokens = len(tokenizer)
-    return SFTTrainer(
+    trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(spec.model, dtype=dtype),
         args=sft_arguments(spec, longest, device),
         train_dataset=rows,
@@ -169,6 +169,12 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
         ),
         callbacks=[make_callback(stop)],
     )
+    head: Any = trainer.model.get_output_embeddings()
+    if not hasattr(head, "bias"):
+        # PEFT 0.21 wraps a head that shares its weights with trained token rows and passes on its
+        # merged `weight`, but not the `bias` that TRL 1.16's fused loss asks for.
+        head.register_parameter("bias", None)
+    return trainer
 
 
 def save_results(trainer: SFTTrainer, spec: TrainingSpec) -> None:

@@ -64,7 +64,8 @@ def test_promotion_does_not_take_the_alias_back(toy_run: ToyRun) -> None:
     reference = promote(toy_run, "stable")
     client = connect()
     assert alias_holder(client, "toy", "stable") == reference.version
-    other = client.create_model_version("toy", "models:/nowhere")
+    source = client.get_model_version("toy", str(reference.version)).source
+    other = client.create_model_version("toy", source)
     client.set_registered_model_alias("toy", "stable", other.version)
     assert verify_alias(reference) == ""
     assert promote(toy_run, "stable") == reference

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from flows.train_sft import train_sft
 from schemas.records import Decision
@@ -13,10 +14,11 @@ from schemas.stages import Stage
 from tasks._cache import locate
 from tasks._journal import last_flow_run_id, read_entries
 from tasks._registry import alias_holder, connect
-from tests.integration.conftest import N_ROWS, ToyRun, toy_config
+from tests.integration.conftest import N_ROWS, ToyRun, record_calls, toy_config
 from tests.toy import as_messages, make_toy_model, toy_rows, write_jsonl
 
 pytestmark = pytest.mark.integration
+EMBEDDINGS = "model.embed_tokens.weight"
 
 
 def test_flow_promotes_a_model_that_beats_its_base(toy_run: ToyRun) -> None:
@@ -55,6 +57,15 @@ def test_flow_takes_messages_and_a_base_model_without_template(
     report = json.loads(locate(reference, "report.json").read_text(encoding="utf-8"))
     assert report["data"]["formats"] == {"messages": N_ROWS}
     assert reference.decision is Decision.PROMOTE
+    calls = record_calls(config)
+    template = calls["train_model"][1]["template"]
+    assert template.n_added_tokens > 0
+    before = load_file(locate(template, "model") / "model.safetensors")
+    after = load_file(locate(calls["evaluate_model"][1]["trained"], "model") / "model.safetensors")
+    changed = (before[EMBEDDINGS] != after[EMBEDDINGS]).any(dim=1).nonzero().flatten().tolist()
+    n_known_tokens = 257  # 256 bytes and the end-of-text token of the toy base model
+    assert changed  # left at the mean, the new stop token could never be told from the others
+    assert min(changed) >= n_known_tokens
 
 
 def test_flow_refuses_a_model_that_did_not_learn(toy_run: ToyRun) -> None:
