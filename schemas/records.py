@@ -42,6 +42,8 @@ class CheckedReference(StageReference):
     n_rows: int
     n_kept_rows: int
     n_quarantined_rows: int
+    kept_sha256: str
+    """Of `kept.jsonl`, the rows that training and evaluation are taken from."""
     formats: dict[str, int]
     """Rows per recognised format."""
     rules: tuple[RuleResult, ...]

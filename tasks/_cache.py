@@ -8,61 +8,25 @@ its sha256 and holds the record the stage returned.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from filelock import FileLock
+from pydantic import ValidationError
 
 from schemas.records import StageReference
-from tasks._code import code_sha256
 from tasks._home import work_directory
+from tasks._keys import StageDefinition, StageKey, explain_absence, file_sha256, last_key_path
 
 MANIFEST = "manifest.json"
 Reference = TypeVar("Reference", bound=StageReference)
-
-
-@dataclass(frozen=True)
-class StageDefinition:
-    """What the key and the check of one stage depend on.
-
-    `fingerprint` names what lies outside the work directory (a source file, a hub commit);
-    `verify` looks at what a hit claims outside it (a registry version) and returns what is
-    wrong, or an empty string.
-    """
-
-    name: str
-    module: str
-    result_type: type[StageReference]
-    libraries: tuple[str, ...] = ()
-    assets: tuple[Path, ...] = ()
-    fingerprint: Callable[[Mapping[str, Any]], str] | None = None
-    verify: Callable[[Any], str] | None = None
-
-
-@dataclass(frozen=True)
-class StageKey:
-    """Everything that shapes an output, by name, and the digest of it all."""
-
-    stage: str
-    parts: dict[str, str]
-
-    @property
-    def digest(self) -> str:
-        """Hash the parts; equal parts give equal digests on every machine."""
-        return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()[:24]
-
-    @property
-    def folder(self) -> str:
-        """Name the output folder, relative to the work directory."""
-        return f"stages/{self.stage}/{self.digest}"
 
 
 @dataclass(frozen=True)
@@ -73,19 +37,6 @@ class Lookup:
     reference: StageReference | None
     reason: str
     n_files: int = 0
-
-
-def file_sha256(path: Path) -> str:
-    """Hash a file without holding it in memory.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Hexadecimal sha256.
-    """
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def locate(reference: StageReference, name: str) -> Path:
@@ -101,42 +52,6 @@ def locate(reference: StageReference, name: str) -> Path:
     return work_directory() / reference.folder / name
 
 
-def stage_key(definition: StageDefinition, arguments: Mapping[str, Any]) -> StageKey:
-    """Compute the key of one call.
-
-    Args:
-        definition: The stage.
-        arguments: Parameter name to value: records count by content, the rest by value.
-
-    Returns:
-        The key, with one named part for each thing that can change.
-    """
-    parts = {"stage": definition.name, "code": code_sha256(definition.module)}
-    for name, value in arguments.items():
-        _flatten(name, value, parts)
-    for library in definition.libraries:
-        parts[f"library {library}"] = importlib.metadata.version(library)
-    for asset in definition.assets:
-        parts[f"file {asset.name}"] = file_sha256(asset)
-    if definition.fingerprint:
-        parts["source content"] = definition.fingerprint(arguments)
-    return StageKey(definition.name, parts)
-
-
-def _flatten(name: str, value: Any, parts: dict[str, str]) -> None:
-    """Name every leaf: records by the content they refer to, settings by value."""
-    if isinstance(value, StageReference):
-        parts[f"input {name}"] = value.sha256
-    elif isinstance(value, BaseModel):
-        for field_name in type(value).model_fields:
-            _flatten(f"{name}.{field_name}", getattr(value, field_name), parts)
-    elif isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            _flatten(f"{name}.{key}", item, parts)
-    else:
-        parts[f"config {name}"] = json.dumps(value, sort_keys=True)
-
-
 def look_up(definition: StageDefinition, key: StageKey) -> Lookup:
     """Find the output of a key and verify every file of it.
 
@@ -149,7 +64,7 @@ def look_up(definition: StageDefinition, key: StageKey) -> Lookup:
     """
     folder = work_directory() / key.folder
     if not folder.is_dir():
-        return Lookup(key, None, _explain_absence(key))
+        return Lookup(key, None, explain_absence(key))
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         reference = definition.result_type.model_validate(manifest["result"])
@@ -164,32 +79,6 @@ def look_up(definition: StageDefinition, key: StageKey) -> Lookup:
             return Lookup(key, None, f"output {name} was damaged")
     problem = definition.verify(reference) if definition.verify else ""
     return Lookup(key, None if problem else reference, problem or "unchanged", len(files))
-
-
-def _explain_absence(key: StageKey) -> str:
-    """Compare with the stage's last key, part by part."""
-    last = _last_key_path(key.stage)
-    try:
-        former: dict[str, str] = json.loads(last.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return "first run of this stage"
-    changed = [
-        f"{name} {_short(former.get(name))} → {_short(key.parts.get(name))}"
-        for name in sorted(former.keys() | key.parts.keys())
-        if former.get(name) != key.parts.get(name)
-    ]
-    return f"changed: {'; '.join(changed)}" if changed else "its output was deleted"
-
-
-def _short(text: str | None) -> str:
-    if text is None:
-        return "(none)"
-    is_digest = len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
-    return text[:8] if is_digest else text
-
-
-def _last_key_path(stage: str) -> Path:
-    return work_directory() / "stages" / stage / "last_key.json"
 
 
 def generation(key: StageKey, *, is_renewed: bool) -> int:
@@ -214,6 +103,22 @@ def generation(key: StageKey, *, is_renewed: bool) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, str(number))
     return number
+
+
+@contextmanager
+def stage_lock(key: StageKey) -> Iterator[None]:
+    """Let one run at a time compute a key; another waits, and then finds the output.
+
+    Args:
+        key: The stage's key.
+
+    Yields:
+        Nothing, while the lock is held; it is released when the process ends, however it ends.
+    """
+    path = work_directory() / f"{key.folder}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -277,7 +182,7 @@ class OutputFolder:
         final = work_directory() / self.key.folder
         discard(final)
         self.path.rename(final)
-        write_whole(_last_key_path(self.key.stage), json.dumps(self.key.parts, indent=1))
+        write_whole(last_key_path(self.key.stage), json.dumps(self.key.parts, indent=1))
         return reference
 
     def abandon(self) -> None:

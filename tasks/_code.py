@@ -19,6 +19,7 @@ CONTRACT_MODULES = frozenset(
         "tasks._code",
         "tasks._home",
         "tasks._journal",
+        "tasks._keys",
         "tasks._progress",
         "tasks._stage",
         "schemas",

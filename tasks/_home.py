@@ -17,6 +17,9 @@ QUIET_ENVIRONMENT = {
 """No usage events from our processes, no thread warnings, no server chatter."""
 
 
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
+
+
 def quiet_environment() -> None:
     """Set what is not set yet; a value the user chose stays."""
     for name, value in QUIET_ENVIRONMENT.items():
@@ -38,4 +41,4 @@ def tracking_uri() -> str:
     Returns:
         A URI that MLflow understands.
     """
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{work_directory()}/mlflow.db"
+    return os.environ.get(TRACKING_VARIABLE) or f"sqlite:///{work_directory()}/mlflow.db"

@@ -14,7 +14,7 @@ from tasks._answers import RowAnswer, answer_prompts
 from tasks._batches import read_jsonl, write_jsonl
 from tasks._device import choose_device
 from tasks._losses import RowLoss, measure_losses
-from tasks._quiet import quiet_transformers
+from tasks._prepared import load_prepared_model, load_prepared_tokenizer
 
 
 def judge_model(
@@ -36,15 +36,12 @@ def judge_model(
     Returns:
         The metrics, as written to `metrics.json`.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+    from transformers import set_seed
 
     set_seed(seed)
     device = choose_device(Device.AUTO)
-    dtype = torch.float32 if device == "cpu" else "auto"
-    with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(model_folder)
-        model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=dtype).to(device).eval()
+    tokenizer = load_prepared_tokenizer(model_folder)
+    model = load_prepared_model(model_folder, device).to(device).eval()
     losses = measure_losses(model, quality_folder / "eval_tokens.parquet", evaluation)
     prompts = read_jsonl(quality_folder / "eval_prompts.jsonl")[: evaluation.n_generation_rows]
     answers = answer_prompts(model, tokenizer, prompts, evaluation)

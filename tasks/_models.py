@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from schemas.errors import ModelSourceError
 from schemas.run_config import ModelConfig
 from tasks._bundled_model import BUNDLED_NAME, bundled_file
-from tasks._cache import file_sha256
 from tasks._gguf import load_gguf
 from tasks._hub import HUB_ID, find_hub_model, hub_commit, hub_errors, hub_file
+from tasks._keys import file_sha256
 from tasks._model_files import (
     check_files,
     file_names,

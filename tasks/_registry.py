@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from schemas.errors import ServiceUnreachable
-from tasks._home import tracking_uri, work_directory
+from tasks._home import TRACKING_VARIABLE, tracking_uri, work_directory
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -78,7 +79,11 @@ def connect() -> MlflowClient:
         logging.getLogger(name).setLevel(logging.ERROR)
     if uri.startswith("sqlite:///"):
         work_directory().mkdir(parents=True, exist_ok=True)
+    configured = os.environ.get(TRACKING_VARIABLE)
     mlflow.set_tracking_uri(uri)
+    if configured is None:
+        # MLflow exports the address; it would then pass for the user's own choice.
+        os.environ.pop(TRACKING_VARIABLE, None)
     return mlflow.MlflowClient()
 
 
@@ -118,7 +123,7 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
-    is_default = tracking_uri().startswith("sqlite:///")
+    is_default = not os.environ.get(TRACKING_VARIABLE)
     location = (work_directory() / "artifacts").as_uri() if is_default else None
     return str(client.create_experiment(name, artifact_location=location))
 
@@ -142,3 +147,72 @@ def alias_holder(client: MlflowClient, name: str, alias: str) -> int | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+
+
+def has_model_files(client: MlflowClient, model_uri: str) -> bool:
+    """Check that a logged model can still be loaded from the store.
+
+    Args:
+        client: The store.
+        model_uri: `models:/<id>` of the logged model.
+
+    Returns:
+        True when its description is there.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        files = client.list_logged_model_artifacts(model_uri.rsplit("/", 1)[-1])
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return "MLmodel" in {file.path.rsplit("/", 1)[-1] for file in files}
+
+
+def find_version(client: MlflowClient, name: str, fingerprint: str) -> tuple[int, str, str] | None:
+    """Find the version an earlier attempt registered.
+
+    Args:
+        client: The store.
+        name: Registered model name.
+        fingerprint: Key of the registering stage.
+
+    Returns:
+        Version, run id and source URI; None when there is none whose files are still there.
+    """
+    found = client.search_model_versions(
+        f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'"
+    )
+    for version in sorted(found, key=lambda one: int(one.version), reverse=True):
+        if has_model_files(client, str(version.source)):
+            return int(version.version), str(version.run_id), str(version.source)
+    return None
+
+
+def create_version(
+    client: MlflowClient, name: str, model_uri: str, run_id: str, tags: dict[str, str]
+) -> str:
+    """Register a logged model as the next version of a name.
+
+    Args:
+        client: The store.
+        name: Registered model name; made when it is new.
+        model_uri: `models:/<id>` of the logged model.
+        run_id: The run that logged it.
+        tags: Lineage.
+
+    Returns:
+        The version's number, as MLflow writes it.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    version = client.create_model_version(
+        name, model_uri, run_id=run_id, tags=tags, model_id=model_uri.rsplit("/", 1)[-1]
+    )
+    return str(version.version)

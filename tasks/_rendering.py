@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.rows import Conversation
+from tasks._prepared import load_prepared_tokenizer
 from tasks._prompts import answer_text, last_answer_index
 
 if TYPE_CHECKING:
@@ -60,9 +61,7 @@ def load_renderer(model: Path, training_template: Path) -> Renderer:
     Returns:
         The renderer.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+    tokenizer = load_prepared_tokenizer(model)
     # Rows over the limit are counted by rule too_long; the library would only print a warning.
     tokenizer.model_max_length = NO_LIMIT_TOKENS
     return Renderer(

@@ -16,7 +16,7 @@ from typing import Any
 from schemas.errors import DataSourceError, SftFlowError
 from schemas.rows import SourceRow
 from schemas.run_config import DataSource
-from tasks._cache import file_sha256
+from tasks._keys import file_sha256
 from tasks._readers import READERS, read_file
 from tasks._remote import address_version, hub_commit, read_address, read_hub
 

@@ -15,24 +15,16 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
 from prefect import Task
 from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.logging.loggers import task_run_logger
 from prefect.tasks import exponential_backoff
 
 from schemas.errors import SftFlowError, is_retryable
 from schemas.records import StageReference
-from tasks._cache import (
-    Lookup,
-    OutputFolder,
-    StageDefinition,
-    discard,
-    generation,
-    look_up,
-    stage_key,
-)
-from tasks._home import work_directory
+from tasks._cache import Lookup, OutputFolder, generation, look_up, stage_lock
 from tasks._journal import StageEntry, append_entry
+from tasks._keys import StageDefinition, stage_key
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=StageReference)
@@ -104,7 +96,7 @@ class ContentKey(CachePolicy):
         Args:
             task_ctx: The task run.
             inputs: The stage's arguments.
-            flow_parameters: Parameters of the flow run, for `refresh`.
+            flow_parameters: Not looked at.
 
         Returns:
             A key with a stored result when the output is whole; otherwise a key never used before.
@@ -116,10 +108,8 @@ class ContentKey(CachePolicy):
         except SftFlowError:
             return None  # the attempt meets the same error, where it is raised and retried or not
         found = look_up(self.definition, key)
-        if found.reference and key.stage in flow_parameters.get(REFRESH_PARAMETER, ()):
+        if found.reference and is_refreshed(key.stage):
             found = Lookup(key, None, "refresh was asked for")
-        if found.reference is None:
-            discard(work_directory() / key.folder)
         number = generation(key, is_renewed=found.reference is None)
         _announce(found, task_ctx.task_run)
         return f"{key.stage}-{key.digest}-{number}"
@@ -217,22 +207,36 @@ def _attempt(
         bound = attempt.__signature__.bind(*args, **kwargs)  # type: ignore[attr-defined]
         bound.apply_defaults()
         key = stage_key(definition, bound.arguments)
-        present = look_up(definition, key)
-        if isinstance(present.reference, definition.result_type):
-            _logger().info("HIT  %s: output is whole, its record was restored", key.stage)
-            return present.reference  # type: ignore[return-value]
-        started = time.monotonic()
-        output = OutputFolder(key)
-        try:
-            result = function(output, *args, **kwargs)
-        except BaseException:
-            output.abandon()
-            raise
-        _logger().info("DONE %s in %.1f s", key.stage, time.monotonic() - started)
-        return result
+        with stage_lock(key):
+            present = look_up(definition, key).reference
+            if isinstance(present, definition.result_type) and not is_refreshed(key.stage):
+                _logger().info("HIT  %s: output is whole, its record was restored", key.stage)
+                return present  # type: ignore[return-value]
+            started = time.monotonic()
+            output = OutputFolder(key)
+            try:
+                result = function(output, *args, **kwargs)
+            except BaseException:
+                output.abandon()
+                raise
+            _logger().info("DONE %s in %.1f s", key.stage, time.monotonic() - started)
+            return result
 
     attempt.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return attempt
+
+
+def is_refreshed(stage: str) -> bool:
+    """Tell whether the flow run was asked to compute a stage anew.
+
+    Args:
+        stage: The stage's name.
+
+    Returns:
+        True when the flow's parameter `refresh` names it.
+    """
+    context = FlowRunContext.get()
+    return context is not None and stage in (context.parameters or {}).get(REFRESH_PARAMETER, ())
 
 
 def _logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:

@@ -55,7 +55,12 @@ class PreparedTemplate:
 
     training_template: str
     origin: TemplateOrigin
-    n_added_tokens: int
+    added_token_ids: tuple[int, ...]
+
+    @property
+    def n_added_tokens(self) -> int:
+        """Count the tokens that were added."""
+        return len(self.added_token_ids)
 
 
 def set_up_template(
@@ -83,7 +88,7 @@ def set_up_template(
     new_ids = sorted(token for name, token in tokenizer.get_vocab().items() if name not in known)
     resize_embeddings(model, tokenizer, [] if origin == TemplateOrigin.CLONE else new_ids)
     set_generation(model, tokenizer, stops)
-    return PreparedTemplate(training, origin, len(new_ids))
+    return PreparedTemplate(training, origin, tuple(new_ids))
 
 
 def set_template(

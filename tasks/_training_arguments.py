@@ -63,7 +63,7 @@ def sft_arguments(spec: TrainingSpec, longest_row_tokens: int, device: str) -> S
     )
 
 
-def lora_arguments(training: TrainingConfig, new_token_ids: list[int]) -> LoraConfig | None:
+def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> LoraConfig | None:
     """Translate the adapter settings for PEFT.
 
     Args:
@@ -85,5 +85,5 @@ def lora_arguments(training: TrainingConfig, new_token_ids: list[int]) -> LoraCo
         lora_dropout=training.lora.dropout,
         target_modules=target if isinstance(target, str) else list(target),
         task_type="CAUSAL_LM",
-        trainable_token_indices=new_token_ids or None,
+        trainable_token_indices=list(new_token_ids) or None,
     )

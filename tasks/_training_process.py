@@ -15,11 +15,20 @@ import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from schemas.training_config import Method
 from tasks._device import choose_device
+from tasks._prepared import (
+    load_prepared_model,
+    load_prepared_tokenizer,
+    read_facts,
+    write_facts,
+)
 from tasks._training_arguments import lora_arguments, sft_arguments
 from tasks._training_spec import (
     EXIT_INTERRUPTED,
@@ -37,6 +46,8 @@ if TYPE_CHECKING:
     from trl import SFTTrainer
 
 
+ORPHAN_SECONDS = 600
+"""Time an orphaned training of the same key gets to finish its step, save and stop."""
 EVENT_STREAM = 1
 """File descriptor of the events; a copy of standard output, which libraries print to as well."""
 
@@ -65,7 +76,8 @@ def say(event: TrainingEvent) -> None:
     Args:
         event: What happened.
     """
-    os.write(EVENT_STREAM, (event.model_dump_json() + "\n").encode())
+    with suppress(BrokenPipeError):  # nobody listens any more; StopFlag sees it and saves
+        os.write(EVENT_STREAM, (event.model_dump_json() + "\n").encode())
 
 
 def read_tokens(path: Path) -> Dataset:
@@ -147,26 +159,20 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
     Returns:
         The trainer.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+    from transformers import set_seed
     from trl import SFTTrainer
 
     set_seed(spec.seed)
     device = choose_device(spec.training.device)
     rows = read_tokens(spec.train_tokens)
     longest = max(len(tokens) for tokens in rows["input_ids"])
-    dtype = torch.float32 if device == "cpu" else "auto"
-    tokenizer = AutoTokenizer.from_pretrained(spec.model)
-    n_tokens = len(tokenizer)
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(spec.model, dtype=dtype),
+        model=load_prepared_model(spec.model, device),
         args=sft_arguments(spec, longest, device),
         train_dataset=rows,
         eval_dataset=read_tokens(spec.eval_tokens) if spec.training.eval_steps else None,
-        processing_class=tokenizer,
-        peft_config=lora_arguments(
-            spec.training, list(range(n_tokens - spec.n_added_tokens, n_tokens))
-        ),
+        processing_class=load_prepared_tokenizer(spec.model),
+        peft_config=lora_arguments(spec.training, read_facts(spec.model).added_token_ids),
         callbacks=[make_callback(stop)],
     )
     head: Any = trainer.model.get_output_embeddings()
@@ -191,6 +197,7 @@ def save_results(trainer: SFTTrainer, spec: TrainingSpec) -> None:
     model.config.use_cache = True
     model.save_pretrained(spec.output / "model")
     trainer.processing_class.save_pretrained(spec.output / "model")
+    write_facts(spec.output / "model", read_facts(spec.model))
 
 
 def train(spec: TrainingSpec) -> int:
@@ -203,6 +210,8 @@ def train(spec: TrainingSpec) -> int:
         The exit code of the process.
     """
     stop = StopFlag()
+    lock = FileLock(spec.checkpoints / ".lock")
+    lock.acquire(timeout=ORPHAN_SECONDS)  # held until the process ends
     resume_from = last_whole_checkpoint(spec.checkpoints)
     trainer = build_trainer(spec, stop)
     started = time.monotonic()

@@ -26,8 +26,6 @@ class TrainingSpec(Record):
     checkpoints: Path
     training: TrainingConfig
     seed: int
-    n_added_tokens: int = 0
-    """Tokens the chat template brought, the last of the vocabulary; LoRA trains their rows too."""
 
 
 class EventKind(StrEnum):

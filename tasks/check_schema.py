@@ -13,6 +13,7 @@ from schemas.records import CheckedReference, DatasetReference
 from schemas.rows import SourceRow
 from schemas.rules import RowRule, RuleSetting
 from tasks._cache import OutputFolder, locate
+from tasks._keys import file_sha256
 from tasks._lines import json_line, read_lines
 from tasks._progress import progress_bar
 from tasks._rejection import keep_evidence, rejection
@@ -107,6 +108,7 @@ def check_schema(
         n_rows=tally.n_rows,
         n_kept_rows=tally.n_kept_rows,
         n_quarantined_rows=tally.n_rows - tally.n_kept_rows,
+        kept_sha256=file_sha256(output.path / "kept.jsonl"),
         formats=tally.format_counts(),
         rules=tally.results(),
     )

@@ -14,6 +14,8 @@ from tasks._batches import read_jsonl
 from tasks._cache import OutputFolder, locate
 from tasks._stage import stage_task
 
+MIN_BOOTSTRAP_ROWS = 2
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -137,6 +139,9 @@ def loss_gate(
     }
     if not base or len(base) != len(tuned):
         reason = f"row losses are missing: base has {len(base)} rows, tuned {len(tuned)}"
+        return GateResult(**common, verdict=Verdict.FAILED, reason=reason)
+    if len(base) < MIN_BOOTSTRAP_ROWS:
+        reason = f"{len(base)} held-out row gives no interval"
         return GateResult(**common, verdict=Verdict.FAILED, reason=reason)
     if not all(math.isfinite(row["loss_sum_nats"]) for row in (*base, *tuned)):
         reason = "a row loss is NaN or infinite"

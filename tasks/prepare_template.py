@@ -13,6 +13,7 @@ from tasks._cache import OutputFolder
 from tasks._hub import hub_commit
 from tasks._model_files import folder_sha256
 from tasks._models import SourceKind, load_model, model_fingerprint, resolve_source
+from tasks._prepared import PreparedFacts, write_facts
 from tasks._quiet import quiet_transformers
 from tasks._stage import stage_task
 from tasks._template_setup import set_up_template
@@ -75,6 +76,9 @@ def prepare_model(
         prepared = set_up_template(model, tokenizer, template)
         model.save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
+    trust = model_config.trust_remote_code
+    facts = PreparedFacts(added_token_ids=prepared.added_token_ids, trust_remote_code=trust)
+    write_facts(folder / "model", facts)
     path = folder / "training_template.jinja"
     path.write_text(prepared.training_template, encoding="utf-8", newline="\n")
     return {

@@ -125,7 +125,7 @@ def build_report(
             "tracking_uri": version.tracking_uri,
         },
         "lineage": {
-            "dataset_sha256": evidence.checked.sha256,
+            "dataset_sha256": evidence.checked.kept_sha256,
             "eval_sha256": evidence.quality.eval_sha256,
             "template_sha256": evidence.template.template_sha256,
             "base_model": evidence.template.model_name,

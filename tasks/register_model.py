@@ -15,7 +15,15 @@ from schemas.records import Evidence, VersionReference
 from schemas.run_config import RunConfig
 from tasks._cache import OutputFolder, locate
 from tasks._home import tracking_uri
-from tasks._registry import FINGERPRINT_TAG, connect, experiment_id, store_errors
+from tasks._registry import (
+    FINGERPRINT_TAG,
+    connect,
+    create_version,
+    experiment_id,
+    find_version,
+    has_model_files,
+    store_errors,
+)
 from tasks._stage import stage_task
 
 if TYPE_CHECKING:
@@ -61,7 +69,7 @@ def lineage_tags(evidence: Evidence, fingerprint: str) -> dict[str, str]:
         FINGERPRINT_TAG: fingerprint,
         "sft.decision": evidence.decision.decision.value,
         "sft.reason": evidence.decision.reason,
-        "sft.dataset_sha256": evidence.checked.sha256,
+        "sft.dataset_sha256": evidence.checked.kept_sha256,
         "sft.train_rows": str(evidence.quality.n_train_rows),
         "sft.eval_rows": str(evidence.quality.n_eval_rows),
         "sft.quarantined_rows": str(evidence.checked.n_quarantined_rows),
@@ -110,7 +118,7 @@ def log_evidence(config: RunConfig, evidence: Evidence) -> None:
     mlflow.log_params(flatten(settings))
     mlflow.log_text(yaml.safe_dump(settings, sort_keys=False), "config.yaml")
     source = CodeDatasetSource(tags={"sft.source": config.data.source.source})
-    digest = evidence.checked.sha256[:MAX_DIGEST]
+    digest = evidence.checked.kept_sha256[:MAX_DIGEST]
     name = config.data.source.source[-250:]
     mlflow.log_input(MetaDataset(source=source, name=name, digest=digest), context="training")
     history = json.loads(locate(evidence.trained, "history.json").read_text(encoding="utf-8"))
@@ -155,23 +163,6 @@ def _public_version(package: str) -> str:
     return importlib.metadata.version(package).split("+")[0]  # a local build's label is not on PyPI
 
 
-def find_version(client: MlflowClient, name: str, fingerprint: str) -> tuple[int, str, str] | None:
-    """Find the version an earlier attempt registered.
-
-    Args:
-        client: The store.
-        name: Registered model name.
-        fingerprint: Key of the registering stage.
-
-    Returns:
-        Version, run id and source URI, or None.
-    """
-    found = client.search_model_versions(
-        f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'"
-    )
-    return (int(found[0].version), str(found[0].run_id), str(found[0].source)) if found else None
-
-
 def register(
     client: MlflowClient, config: RunConfig, evidence: Evidence, fingerprint: str
 ) -> tuple[int, str, str]:
@@ -200,34 +191,6 @@ def register(
     return int(version), str(run.info.run_id), model_uri
 
 
-def create_version(
-    client: MlflowClient, name: str, model_uri: str, run_id: str, tags: dict[str, str]
-) -> str:
-    """Register a logged model as the next version of a name.
-
-    Args:
-        client: The store.
-        name: Registered model name; made when it is new.
-        model_uri: `models:/<id>` of the logged model.
-        run_id: The run that logged it.
-        tags: Lineage.
-
-    Returns:
-        The version's number, as MLflow writes it.
-    """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    version = client.create_model_version(
-        name, model_uri, run_id=run_id, tags=tags, model_id=model_uri.rsplit("/", 1)[-1]
-    )
-    return str(version.version)
-
-
 def verify_version(reference: VersionReference) -> str:
     """Check on a hit that the registry still holds the version.
 
@@ -240,12 +203,19 @@ def verify_version(reference: VersionReference) -> str:
     from mlflow.exceptions import MlflowException
 
     client = connect()
-    try:
-        client.get_model_version(reference.name, str(reference.version))
-        run = client.get_run(reference.run_id)
-    except MlflowException as error:
-        return f"version {reference.version} is no longer in the registry ({error.error_code})"
-    return "" if run.info.lifecycle_stage == "active" else f"run {reference.run_id} was deleted"
+    with store_errors():
+        try:
+            client.get_model_version(reference.name, str(reference.version))
+            run = client.get_run(reference.run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return f"version {reference.version} is no longer in the registry"
+        if run.info.lifecycle_stage != "active":
+            return f"run {reference.run_id} was deleted"
+        if not has_model_files(client, reference.model_uri):
+            return f"the files of version {reference.version} were deleted"
+    return ""
 
 
 @stage_task(

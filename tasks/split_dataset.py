@@ -14,7 +14,8 @@ from schemas.errors import ConfigError
 from schemas.records import CheckedReference, SplitReference
 from schemas.rows import Conversation
 from schemas.run_config import SplitConfig
-from tasks._cache import OutputFolder, file_sha256, locate
+from tasks._cache import OutputFolder, locate
+from tasks._keys import file_sha256
 from tasks._lines import json_line, read_lines
 from tasks._prompts import normalised_prompt
 from tasks._stage import stage_task

@@ -20,6 +20,7 @@ from tasks._progress import progress_bar
 from tasks._stage import stage_task
 from tasks._training_spec import (
     EXIT_INTERRUPTED,
+    EXIT_TRAINED_NOTHING,
     EventKind,
     TrainingEvent,
     TrainingFacts,
@@ -70,6 +71,9 @@ def train_in_process(spec: TrainingSpec) -> TrainingFacts:
             code = process.wait()
         finally:
             stop_process(process)
+    if code == EXIT_TRAINED_NOTHING:  # going on from weights that are NaN already would not help
+        for checkpoint in spec.checkpoints.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
     if code == EXIT_INTERRUPTED:
         raise TrainingInterrupted(
             "training was told to stop and saved a checkpoint",
@@ -200,7 +204,6 @@ def train_model(
         checkpoints=checkpoints,
         training=training,
         seed=seed,
-        n_added_tokens=template.n_added_tokens,
     )
     facts = train_in_process(spec)
     reference = output.commit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 import pytest
@@ -10,10 +11,11 @@ from prefect import flow
 from flows.train_sft import train_sft
 from schemas.records import DecisionReference, PromotionReference
 from schemas.run_config import RunConfig
-from tasks._cache import look_up, stage_key
-from tasks._registry import alias_holder, connect
+from tasks._cache import look_up
+from tasks._keys import stage_key
+from tasks._registry import alias_holder, connect, find_version
 from tasks.promote_model import promote_model, verify_alias
-from tasks.register_model import describe, find_version, flatten, verify_version
+from tasks.register_model import describe, flatten, verify_version
 from tests.integration.conftest import ToyRun, record_calls
 
 pytestmark = pytest.mark.integration
@@ -46,6 +48,24 @@ def test_deleted_version_is_noticed(toy_run: ToyRun) -> None:
     assert verify_version(reference) == ""  # type: ignore[arg-type]
     missing = reference.model_copy(update={"version": 999})  # type: ignore[union-attr]
     assert "no longer in the registry" in verify_version(missing)  # type: ignore[arg-type]
+
+
+def test_deleted_model_files_are_noticed(toy_run: ToyRun) -> None:
+    definition, arguments = record_calls(toy_run.config)["register_model"]
+    key = stage_key(definition, arguments)
+    hidden = toy_run.home / "hidden"
+    (toy_run.home / "artifacts").rename(hidden)
+    try:
+        assert "files of version" in look_up(definition, key).reason
+        assert find_version(connect(), "toy", key.digest) is None
+    finally:
+        hidden.rename(toy_run.home / "artifacts")
+    assert look_up(definition, key).reference is not None
+
+
+def test_connecting_leaves_the_environment_alone(toy_run: ToyRun) -> None:
+    connect()
+    assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 def promote(toy_run: ToyRun, alias: str) -> PromotionReference:

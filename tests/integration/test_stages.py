@@ -17,7 +17,8 @@ from schemas.errors import DataRejected
 from schemas.records import Decision, StageReference
 from schemas.rules import RowRule, RuleSetting, Severity
 from schemas.stages import Stage
-from tasks._cache import OutputFolder, look_up, stage_key
+from tasks._cache import OutputFolder, look_up
+from tasks._keys import stage_key
 from tests.integration.conftest import ToyRun, record_calls
 from tests.toy import make_toy_model, toy_rows, write_jsonl
 

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+import tasks._stage
 from flows.train_sft import train_sft
+from schemas.errors import DataRejected
 from schemas.records import Decision
 from schemas.stages import Stage
-from tasks._cache import locate
+from tasks._cache import OutputFolder, locate
 from tasks._journal import last_flow_run_id, read_entries
+from tasks._keys import StageKey
 from tasks._registry import alias_holder, connect
 from tests.integration.conftest import N_ROWS, ToyRun, record_calls, toy_config
 from tests.toy import as_messages, make_toy_model, toy_rows, write_jsonl
@@ -45,6 +48,22 @@ def test_flow_refresh_computes_the_named_stage_anew(toy_run: ToyRun) -> None:
     entries = {entry.stage: entry for entry in read_entries(last_flow_run_id() or "")}
     assert entries["decide"].detail == "refresh was asked for"
     assert [name for name, entry in entries.items() if entry.event == "MISS"] == ["decide"]
+
+
+def test_failed_refresh_keeps_the_former_output(
+    toy_run: ToyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+
+        def refuse(_key: StageKey) -> OutputFolder:
+            raise DataRejected("no")
+
+        patch.setattr(tasks._stage, "OutputFolder", refuse)
+        with pytest.raises(DataRejected):
+            train_sft(toy_run.config, refresh=(Stage.SPLIT_DATASET,))
+    train_sft(toy_run.config)
+    entries = read_entries(last_flow_run_id() or "")
+    assert [entry.event for entry in entries] == ["HIT"] * len(Stage)
 
 
 def test_flow_takes_messages_and_a_base_model_without_template(

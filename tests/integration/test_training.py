@@ -21,7 +21,7 @@ from tests.toy import make_toy_model
 pytestmark = pytest.mark.integration
 
 
-def make_spec(root: Path, name: str) -> TrainingSpec:
+def make_spec(root: Path, name: str, *, save_steps: int = 5) -> TrainingSpec:
     import pyarrow
     import pyarrow.parquet as parquet
 
@@ -40,7 +40,7 @@ def make_spec(root: Path, name: str) -> TrainingSpec:
     output.mkdir()
     (root / f"{name}-checkpoints").mkdir()
     training = TrainingConfig(
-        max_steps=60, save_steps=5, learning_rate=0.01, packing_length_tokens=48
+        max_steps=60, save_steps=save_steps, learning_rate=0.01, packing_length_tokens=48
     )
     return TrainingSpec(
         model=root / "model",
@@ -117,7 +117,7 @@ def test_cut_off_checkpoint_is_removed_and_not_resumed(tmp_path: Path) -> None:
 
 
 def test_orphaned_training_saves_and_stops(tmp_path: Path) -> None:
-    spec = make_spec(tmp_path, "orphan")
+    spec = make_spec(tmp_path, "orphan", save_steps=1000)  # only the emergency saves
     (spec.checkpoints / "spec.json").write_text(spec.model_dump_json())
     parent = subprocess.Popen(
         [
@@ -125,9 +125,10 @@ def test_orphaned_training_saves_and_stops(tmp_path: Path) -> None:
             "-c",
             "import subprocess, sys, time\n"
             "child = subprocess.Popen([sys.executable, '-m', 'tasks._training_process', sys.argv[1]],"
-            " stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+            " stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)\n"
             "print(child.pid, flush=True)\n"
-            "time.sleep(600)",
+            "for line in child.stdout:\n"
+            "    print(line.decode(), end='', flush=True)\n",
             str(spec.checkpoints / "spec.json"),
         ],
         env=process_environment(),
@@ -135,10 +136,8 @@ def test_orphaned_training_saves_and_stops(tmp_path: Path) -> None:
         text=True,
     )
     child = int(parent.stdout.readline())  # type: ignore[union-attr]
+    wait_for_step(parent, 3)
     deadline = time.monotonic() + 120
-    while not list(spec.checkpoints.glob("checkpoint-*/whole.json")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
     parent.kill()
     parent.communicate()
     while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:

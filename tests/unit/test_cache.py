@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from schemas.records import StageReference
 from schemas.run_config import SplitConfig
@@ -12,16 +13,14 @@ from tasks._cache import (
     MANIFEST,
     Lookup,
     OutputFolder,
-    StageDefinition,
-    StageKey,
     discard,
-    file_sha256,
     generation,
     locate,
     look_up,
-    stage_key,
+    stage_lock,
     write_whole,
 )
+from tasks._keys import StageDefinition, StageKey, file_sha256, stage_key
 
 DEFINITION = StageDefinition("split_dataset", "schemas.stages", StageReference)
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -232,3 +231,14 @@ def test_write_whole_leaves_the_old_file_when_it_fails(
     with pytest.raises(OSError, match="No space"):
         write_whole(path, "new")
     assert path.read_text(encoding="utf-8") == "old"
+
+
+def test_a_key_is_computed_by_one_run_at_a_time(work_folder: Path) -> None:
+    key = StageKey("decide", {"stage": "decide"})
+    with stage_lock(key):
+        second = FileLock(work_folder / f"{key.folder}.lock")
+        with pytest.raises(Timeout):
+            second.acquire(timeout=0)
+    second.acquire(timeout=0)
+    second.release()
+    assert not second.is_locked

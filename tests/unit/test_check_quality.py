@@ -11,7 +11,8 @@ from schemas.errors import DataRejected
 from schemas.records import CheckedReference, QualityReference, SplitReference, TemplateReference
 from schemas.rules import GateMode, RuleSetting, SetRule, Severity, Verdict
 from schemas.run_config import QualityConfig
-from tasks._cache import OutputFolder, StageKey, locate
+from tasks._cache import OutputFolder, locate
+from tasks._keys import StageKey
 from tasks._lines import json_line, read_lines
 from tasks.check_quality import check_quality, judge
 from tests.toy import make_toy_model, toy_rows
@@ -78,6 +79,7 @@ def run(
         n_rows=len(lines) + n_bad,
         n_kept_rows=len(lines),
         n_quarantined_rows=n_bad,
+        kept_sha256="0" * 64,
         formats={},
         rules=(),
     )

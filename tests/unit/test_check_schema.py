@@ -11,8 +11,9 @@ from schemas.errors import DataRejected
 from schemas.records import CheckedReference, DatasetReference
 from schemas.rows import SourceRow
 from schemas.rules import RowRule, RuleSetting, Severity, Verdict
-from tasks._cache import OutputFolder, StageKey, locate
+from tasks._cache import OutputFolder, locate
 from tasks._home import work_directory
+from tasks._keys import StageKey
 from tasks._lines import json_line
 from tasks.check_schema import check_schema
 from tests.toy import toy_rows

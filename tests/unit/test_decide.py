@@ -65,6 +65,7 @@ def test_loss_gate_passes_a_clear_gain() -> None:
         ([math.inf, 30.0], [1.0, 1.0], "NaN or infinite"),
         ([30.0] * 4, [1.0] * 3, "row losses are missing"),
         ([], [], "row losses are missing"),
+        ([30.0], [1.0], "gives no interval"),
     ],
 )
 def test_loss_gate_refuses_with_its_reason(

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from schemas.run_config import DataSource
-from tasks._cache import OutputFolder, StageKey
+from tasks._cache import OutputFolder
+from tasks._keys import StageKey
 from tasks.load_dataset import load_dataset, write_rows
 from tests.toy import toy_rows, write_jsonl
 
