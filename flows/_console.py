@@ -21,8 +21,14 @@ from schemas.errors import SftFlowError, TrainingInterrupted
 EXIT_FAILED = 3
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
+EXIT_TERMINATED = 143
+"""128 + SIGTERM."""
 DEBUG = "sft_flow.debug"
 MIN_WIDTH, MAX_WIDTH = 60, 160
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: end as after Ctrl-C, through every `finally`."""
 
 
 class GuardedGroup(click.Group):
@@ -44,11 +50,11 @@ class GuardedGroup(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except (KeyboardInterrupt, TrainingInterrupted):
+        except (KeyboardInterrupt, TrainingInterrupted) as error:
             click.echo(
                 "Interrupted. What is finished is kept: the next run picks up here.", err=True
             )
-            ctx.exit(EXIT_INTERRUPTED)
+            ctx.exit(EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED)
         except Exception as error:
             if is_debug(ctx):
                 traceback.print_exc()

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 
+from flows._console import Terminated
 from schemas.errors import ServiceUnreachable
 from tasks._home import work_directory
 from tasks._journal import StageEntry, last_flow_run_id, read_entries
@@ -32,6 +36,34 @@ SETTLED_SECONDS = 0.5
 UNFINISHED = ("PENDING", "RUNNING")
 API_VARIABLE = "PREFECT_API_URL"
 LOG_NAME = "prefect-server.log"
+GUARD = Path(__file__).with_name("_server_guard.py")
+
+
+@contextmanager
+def unwind_on_sigterm() -> Iterator[None]:
+    """Raise at SIGTERM, whose default action would leave the server behind.
+
+    While a flow runs Prefect 3.8 has a handler of its own; afterwards it puts this one back and
+    sends the signal again. A handler that a caller has set, and other threads, are left alone.
+
+    Yields:
+        Nothing.
+    """
+    is_ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if is_ours:
+        signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def set_prefect_environment() -> None:
@@ -50,15 +82,32 @@ def prefect_api() -> Iterator[str]:
         ServiceUnreachable: The server did not start.
     """
     set_prefect_environment()
-    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+    from prefect.settings import get_current_settings
 
     from tasks.check_environment import check_work_directory
 
     check_work_directory(work_directory())
     configured = get_current_settings().api.url
-    if configured:
-        yield configured
-        return
+    with unwind_on_sigterm():
+        if configured:
+            yield configured
+            return
+        with temporary_server() as address:
+            yield address
+
+
+@contextmanager
+def temporary_server() -> Iterator[str]:
+    """Run a server until the block ends.
+
+    Yields:
+        Address of its API.
+
+    Raises:
+        ServiceUnreachable: It did not start.
+    """
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
     port = free_port()
     address = f"http://{LOOPBACK}:{port}/api"
     log = work_directory() / LOG_NAME
@@ -95,7 +144,8 @@ def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     environment.pop("PREFECT_LOGGING_SERVER_LEVEL", None)
-    command = [sys.executable, "-m", "prefect", "server", "start"]
+    # -P: the folder of flows is no place to import from.
+    command = [sys.executable, "-P", str(GUARD), str(os.getpid()), "server", "start"]
     with log.open("wb") as stream:
         return subprocess.Popen(  # noqa: S603 - our own command
             [*command, "--host", LOOPBACK, "--port", str(port)],

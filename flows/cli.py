@@ -12,6 +12,7 @@ from flows._console import (
     DEBUG,
     EXIT_FAILED,
     GuardedGroup,
+    is_debug,
     keep_stdout_clean,
     print_json,
     print_table,
@@ -104,9 +105,10 @@ def run(
 
     config = load_config(config_path, overrides)
     quiet_libraries()
+    from flows._run_log import short_failures
     from flows._server import prefect_api
 
-    with keep_stdout_clean(), prefect_api():
+    with keep_stdout_clean(), prefect_api(), short_failures(is_wanted=not is_debug()):
         from flows.train_sft import train_sft
 
         reference = train_sft(config, tuple(Stage(name) for name in refresh))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,29 @@ with prefect_api() as address:
 
     print(address, count())
 """
+WAITING = """
+import sys, threading
+import flows._server as server
+
+started = server._start
+
+def start(port, log):
+    process = started(port, log)
+    print(process.pid, flush=True)
+    return process
+
+server._start = start
+with server.prefect_api():
+    from prefect import flow
+
+    @flow
+    def wait():
+        print("ready", flush=True)
+        threading.Event().wait()
+
+    wait() if sys.argv[1] == "flow" else threading.Event().wait(print("ready", flush=True))
+"""
+DEADLINE_SECONDS = 60.0
 RECORDED = """
 import sqlite3, sys
 print(*sqlite3.connect(sys.argv[1]).execute("select state_type, count(*) from task_run group by 1"))
@@ -94,3 +119,38 @@ def test_server_that_cannot_start_is_one_clear_error(
     with pytest.raises(ServiceUnreachable, match="did not start") as caught:
         server._await_health(broken, "http://127.0.0.1:9/api", tmp_path / "log")
     assert caught.value.got == "exit code 3"
+
+
+def is_running(process_id: int) -> bool:
+    """Tell whether a process runs; a zombie that nobody has collected does not."""
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2]
+    except FileNotFoundError:
+        return False
+    return state.split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [("block", signal.SIGKILL), ("block", signal.SIGTERM), ("flow", signal.SIGTERM)],
+)
+def test_server_ends_with_a_run_that_was_killed(
+    tmp_path: Path, place: str, number: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING, place],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(tmp_path),
+    ) as run_process:
+        assert run_process.stdout
+        server_id = int(run_process.stdout.readline())
+        assert run_process.stdout.readline() == "ready\n"
+        assert is_running(server_id)
+        run_process.send_signal(number)
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while is_running(server_id) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not is_running(server_id)
