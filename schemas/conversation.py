@@ -131,6 +131,8 @@ def row_severities(settings: Mapping[RowRule, RuleSetting]) -> dict[RowRule, Sev
     """
     severities = {rule: definition.severity for rule, definition in ROW_RULES.items()}
     for rule, setting in settings.items():
+        if setting.severity is None:
+            continue
         if ROW_RULES[rule].is_structural and setting.severity != Severity.BLOCK:
             raise ConfigError(
                 f"rule {rule} cannot be set to {setting.severity}: such a row holds no conversation",

@@ -106,10 +106,6 @@ class TrainingInterrupted(SftFlowError, RuntimeError):  # noqa: N818
     """Training was stopped by a signal after saving a checkpoint."""
 
 
-class RegistryError(SftFlowError, RuntimeError):
-    """The registry refused, or holds something other than what was written."""
-
-
 def is_retryable(error: BaseException) -> bool:
     """Tell whether trying the same thing again can help.
 

@@ -144,7 +144,7 @@ def set_rule_settings(
     completed = {}
     for rule, definition in SET_RULES.items():
         named = settings.get(rule)
-        severity = named.severity if named else definition.severity
+        severity = (named.severity if named else None) or definition.severity
         if mode == GateMode.OFF:
             severity = Severity.OFF
         elif mode == GateMode.WARN and severity == Severity.BLOCK:
@@ -213,13 +213,14 @@ def check_set(
         column = features[definition.column] if outcome else None
         n_rows = int(column.sum()) if column is not None else 0
         n_looked_at = int(column.count()) if column is not None else 0
-        verdict = _verdict(outcome, settings[rule].severity)
+        severity = settings[rule].severity or definition.severity
+        verdict = _verdict(outcome, severity)
         has_findings = n_rows > 0 and rule != SetRule.MIN_ROWS
         is_broken = verdict in (Verdict.FAILED, Verdict.WARNED)
         results.append(
             RuleResult(
                 id=rule,
-                severity=settings[rule].severity,
+                severity=severity,
                 verdict=verdict,
                 n_rows=n_rows if has_findings else 0,
                 fraction=n_rows / n_looked_at if has_findings else 0.0,

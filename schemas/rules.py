@@ -73,8 +73,8 @@ class RuleSetting(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    severity: Severity = Severity.BLOCK
-    """block, warn or off."""
+    severity: Severity | None = None
+    """block, warn or off; None: the rule's own default."""
     limit: float | None = Field(default=None, ge=0)
     """Threshold the rule compares with; each rule says its unit. None: the rule's own default."""
 

@@ -44,7 +44,7 @@ class DataConfig(Section):
 class SplitConfig(Section):
     """How rows are parted into training and evaluation."""
 
-    eval_fraction: float = Field(default=0.1, gt=0, lt=1)
+    eval_fraction: float = Field(default=0.1, gt=0, lt=1, allow_inf_nan=False)
     """Share of prompt groups held out; by hash, so a row never changes sides when others are added."""
     max_eval_rows: int = Field(default=200, ge=1)
     """Upper limit; the surplus is not used at all, so evaluation time stays bounded."""
@@ -120,9 +120,9 @@ class GateConfig(Section):
 
     min_eval_rows: int = Field(default=20, ge=2)
     """Fewer held-out rows than this refuse: the interval would mean little."""
-    min_loss_gain: float = Field(default=0.0, ge=0)
+    min_loss_gain: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """The lower end of the interval of the loss gain (nats per token) must exceed this."""
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, allow_inf_nan=False)
     """Level of the paired bootstrap interval."""
     n_resamples: int = Field(default=9999, ge=100)
     """Bootstrap resamples; scipy's default."""

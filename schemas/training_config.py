@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -32,9 +33,9 @@ class LoraSettings(BaseModel):
     """Rank of the update matrices."""
     alpha: int = Field(default=32, ge=1)
     """Scale: the update is multiplied by alpha / r."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
     """Dropout on the adapter's input."""
-    target_modules: str | tuple[str, ...] = "all-linear"
+    target_modules: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
     """Layers that get an adapter; all-linear is every linear layer but the head."""
 
 
@@ -49,7 +50,7 @@ class TrainingConfig(BaseModel):
     """Read when method is lora."""
     device: Device = Device.AUTO
     """Where training runs."""
-    num_train_epochs: float = Field(default=1.0, gt=0)
+    num_train_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Passes over the training rows; ignored when max_steps is set."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimiser steps; None trains num_train_epochs."""
@@ -57,15 +58,15 @@ class TrainingConfig(BaseModel):
     """Sequences per device and forward pass; packed sequences when packing is on."""
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     """Forward passes per optimiser step; the effective batch is the product of both."""
-    learning_rate: float = Field(default=5e-4, gt=0, lt=1)
+    learning_rate: float = Field(default=5e-4, gt=0, lt=1, allow_inf_nan=False)
     """Peak learning rate of AdamW; about ten times smaller for method full."""
-    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1, allow_inf_nan=False)
     """Share of the steps in which the learning rate rises from 0 to its peak."""
     lr_scheduler_type: str = "cosine"
     """Shape of the learning rate after the warm-up; any name transformers knows."""
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """AdamW weight decay."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Gradients are scaled down to this norm."""
     logging_steps: int = Field(default=1, ge=1)
     """Steps between points of the loss curve."""

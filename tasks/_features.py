@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from schemas.quality import SET_RULES
 from schemas.rows import Conversation
 from schemas.rules import RuleExample, SetRule
 from tasks._prompts import (
@@ -172,12 +171,3 @@ def _overlaps(places: Sequence[RowPlace], table: FeatureTable) -> list[float]:
             detail = f"its prompt is trained at {twin.file}:{twin.line}"
             table.show(SetRule.TRAIN_EVAL_OVERLAP, place, detail)
     return marks
-
-
-def token_columns() -> list[str]:
-    """Name the columns that token rules look at.
-
-    Returns:
-        Column names, in the order of the rules.
-    """
-    return [rule.column for rule in SET_RULES.values() if rule.is_token_rule]

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from schemas.records import StageReference
 from tasks._code import code_sha256
 from tasks._home import work_directory
+from tasks._secrets import public_settings
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _flatten(name: str, value: Any, parts: dict[str, str]) -> None:
         for key, item in value.items():
             _flatten(f"{name}.{key}", item, parts)
     else:
-        parts[f"config {name}"] = json.dumps(value, sort_keys=True)
+        parts[f"config {name}"] = json.dumps(public_settings(value), sort_keys=True)
 
 
 def explain_absence(key: StageKey) -> str:

@@ -32,4 +32,5 @@ def progress_bar(
         leave=False,
         dynamic_ncols=is_terminal,
         mininterval=0.2 if is_terminal else 15.0,
+        delay=0.0 if is_terminal else 15.0,
     )

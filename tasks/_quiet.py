@@ -13,11 +13,13 @@ def quiet_transformers() -> Iterator[None]:
     Yields:
         Nothing.
     """
+    from huggingface_hub.utils import enable_progress_bars
     from transformers.utils import logging
 
     level, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    enable_progress_bars()  # the line above silences the hub's download bars as well
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from schemas.rows import SourceRow
 from schemas.run_config import DataSource
 from tasks._progress import progress_bar
 from tasks._readers import READERS, plain_value, read_file
+from tasks._secrets import without_secrets
 
 HUB_TIMEOUT_SECONDS = 10.0
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -168,7 +169,7 @@ def _addressed(address: str) -> Iterator[tuple[Any, str]]:
         # fsspec says FileNotFoundError of whatever goes wrong over HTTP; the cause knows better.
         is_web_fault = isinstance(error.__cause__, (aiohttp.ClientError, TimeoutError))
         cause = error.__cause__ if is_web_fault else error
-        raise _address_fault(cause or error, _without_secrets(address)) from error
+        raise _address_fault(cause or error, without_secrets(address)) from error
 
 
 def _address_fault(error: BaseException, where: str) -> SftFlowError:
@@ -199,11 +200,6 @@ def _address_fault(error: BaseException, where: str) -> SftFlowError:
     )
 
 
-def _without_secrets(address: str) -> str:
-    """Leave the query and the password out of what is shown and logged."""
-    return re.sub(r"//[^/@]*@", "//", address.split("?")[0])
-
-
 def _remote_files(store: Any, path: str, address: str) -> list[str]:
     """Name the data files at a path, which may be a folder."""
     if Path(path.split("?")[0]).suffix.lower() in READERS:
@@ -212,7 +208,7 @@ def _remote_files(store: Any, path: str, address: str) -> list[str]:
     if not found:
         raise DataSourceError(
             "there is no data file at this address",
-            where=_without_secrets(address),
+            where=without_secrets(address),
             expected=f"a name ending in {', '.join(READERS)}, or a folder of such files",
             fix="name a data file, or the folder that holds the files itself",
         )

@@ -6,14 +6,13 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import DataSourceError, SftFlowError
+from schemas.errors import DataSourceError
 from schemas.rows import SourceRow
 from schemas.run_config import DataSource
 from tasks._keys import file_sha256
@@ -227,19 +226,24 @@ def source_fingerprint(arguments: Mapping[str, Any]) -> str:
         arguments: The stage's arguments; `source` is a `DataSource`.
 
     Returns:
-        Text that changes when the content does. What cannot be found or reached gets a name
-        never given before, so that the cache holds nothing for it and the stage itself says
-        what is wrong.
+        Text that changes when the content does.
+
+    Raises:
+        DataSourceError: A file cannot be read.
     """
     source: DataSource = arguments["source"]
+    resolved = resolve_source(source)
+    if resolved.kind == SourceKind.HUB:
+        return f"commit {hub_commit(source)}"
+    if resolved.kind == SourceKind.ADDRESS:
+        return address_version(source.source)
     try:
-        resolved = resolve_source(source)
-        if resolved.kind == SourceKind.HUB:
-            return f"commit {hub_commit(source)}"
-        if resolved.kind == SourceKind.ADDRESS:
-            return address_version(source.source)
         contents = [f"{path.name} {file_sha256(path)}" for path in resolved.files]
-    except (SftFlowError, OSError) as error:
-        return f"not found ({type(error).__name__}) {uuid.uuid4().hex}"
+    except OSError as error:
+        raise DataSourceError(
+            f"{source.source} cannot be read: {error.strerror or error}",
+            where=str(error.filename),
+            fix="check the file's permissions",
+        ) from error
     digest = hashlib.sha256("\n".join(contents).encode()).hexdigest()
     return f"{resolved.version} {digest}" if resolved.version else digest

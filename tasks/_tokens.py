@@ -16,7 +16,6 @@ from tasks._rendering import RenderedRow, Renderer, render_prompt, render_row
 
 BATCH_ROWS = 1000
 """Rows gathered before they are written."""
-MEASURES = ("n_tokens", "n_supervised_tokens", "n_bos")
 
 
 @dataclass

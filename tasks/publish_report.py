@@ -20,6 +20,7 @@ from schemas.run_config import RunConfig
 from tasks._batches import read_jsonl
 from tasks._cache import OutputFolder, locate
 from tasks._registry import connect, store_errors
+from tasks._secrets import public_settings, without_secrets
 from tasks._stage import stage_task
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -102,7 +103,7 @@ def build_report(
             _answers(evidence.baseline), _answers(evidence.evaluation), prompts
         ),
         "data": {
-            "source": config.data.source.source,
+            "source": without_secrets(config.data.source.source),
             "formats": evidence.checked.formats,
             **evidence.checked.model_dump(include={"n_rows", "n_kept_rows", "n_quarantined_rows"}),
             **evidence.quality.model_dump(
@@ -132,7 +133,7 @@ def build_report(
             "base_fingerprint": evidence.template.model_fingerprint,
             "model_sha256": evidence.trained.sha256,
         },
-        "config": config.model_dump(mode="json"),
+        "config": public_settings(config.model_dump(mode="json")),
     }
 
 

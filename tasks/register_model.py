@@ -24,6 +24,7 @@ from tasks._registry import (
     has_model_files,
     store_errors,
 )
+from tasks._secrets import public_settings, without_secrets
 from tasks._stage import stage_task
 
 if TYPE_CHECKING:
@@ -114,12 +115,12 @@ def log_evidence(config: RunConfig, evidence: Evidence) -> None:
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
-    settings = config.model_dump(mode="json")
+    settings = public_settings(config.model_dump(mode="json"))
     mlflow.log_params(flatten(settings))
     mlflow.log_text(yaml.safe_dump(settings, sort_keys=False), "config.yaml")
-    source = CodeDatasetSource(tags={"sft.source": config.data.source.source})
+    source = CodeDatasetSource(tags={"sft.source": settings["data"]["source"]["source"]})
     digest = evidence.checked.kept_sha256[:MAX_DIGEST]
-    name = config.data.source.source[-250:]
+    name = settings["data"]["source"]["source"][-250:]
     mlflow.log_input(MetaDataset(source=source, name=name, digest=digest), context="training")
     history = json.loads(locate(evidence.trained, "history.json").read_text(encoding="utf-8"))
     for entry in history:
@@ -221,7 +222,7 @@ def verify_version(reference: VersionReference) -> str:
 @stage_task(
     timeout_seconds=6 * 3600,
     libraries=("mlflow", "transformers"),
-    fingerprint=lambda _: tracking_uri(),
+    fingerprint=lambda _: without_secrets(tracking_uri()),
     verify=verify_version,
 )
 def register_model(output: OutputFolder, config: RunConfig, evidence: Evidence) -> VersionReference:
@@ -249,6 +250,6 @@ def register_model(output: OutputFolder, config: RunConfig, evidence: Evidence) 
         "run_id": run_id,
         "model_uri": model_uri,
     }
-    facts["tracking_uri"] = tracking_uri()
+    facts["tracking_uri"] = without_secrets(tracking_uri())
     (output.path / "version.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     return output.commit(VersionReference, **facts)

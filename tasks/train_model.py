@@ -122,7 +122,7 @@ def follow(process: subprocess.Popen[str]) -> str:
         elif event.kind is EventKind.STEP and bar is not None:
             bar.update(event.step - bar.n)
             if event.loss is not None:
-                bar.set_postfix(loss=f"{event.loss:.3f}")
+                bar.set_postfix(loss=f"{event.loss:.3f}", refresh=False)
         elif event.kind is EventKind.SAVED:
             logger.info("training: checkpoint at step %d", event.step)
         elif event.kind is EventKind.FAILED:

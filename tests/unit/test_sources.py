@@ -156,9 +156,9 @@ def test_fingerprint_follows_the_content_not_the_place(tmp_path: Path) -> None:
     assert fingerprint(first) != fingerprint(second)
 
 
-def test_fingerprint_of_missing_data_is_never_the_same_twice() -> None:
-    arguments = {"source": DataSource(source="nothing.jsonl")}
-    assert source_fingerprint(arguments) != source_fingerprint(arguments)
+def test_fingerprint_of_missing_data_says_what_is_missing() -> None:
+    with pytest.raises(DataSourceError, match=r"there is no data called nothing\.jsonl"):
+        source_fingerprint({"source": DataSource(source="nothing.jsonl")})
 
 
 @pytest.mark.skipif(not GSM8K.is_file(), reason="the shared data are not here")

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.rules import RowRule, RuleSetting, Severity
+from schemas.training_config import TrainingConfig
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_train_epochs": math.inf},
+        {"learning_rate": -1},
+        {"learning_rate": math.nan},
+        {"max_grad_norm": math.inf},
+        {"lora": {"target_modules": []}},
+        {"lr_scheduler_type": "zigzag"},
+    ],
+)
+def test_settings_that_cannot_be_trained_with_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        TrainingConfig.model_validate(settings)
+
+
+def test_naming_a_limit_keeps_the_rules_own_severity() -> None:
+    from schemas.conversation import row_severities
+
+    severities = row_severities({RowRule.MIXED_FORMAT: RuleSetting(limit=0.5)})
+    assert severities[RowRule.MIXED_FORMAT] is Severity.WARN
+    strict = row_severities({RowRule.MIXED_FORMAT: RuleSetting(severity=Severity.BLOCK)})
+    assert strict[RowRule.MIXED_FORMAT] is Severity.BLOCK
