@@ -75,7 +75,7 @@ class RuleSetting(BaseModel):
 
     severity: Severity | None = None
     """block, warn or off; None: the rule's own default."""
-    limit: float | None = Field(default=None, ge=0)
+    limit: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Threshold the rule compares with; each rule says its unit. None: the rule's own default."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 
 class Method(StrEnum):
@@ -24,6 +24,9 @@ class Device(StrEnum):
     CPU = "cpu"
 
 
+LayerName = Annotated[str, StringConstraints(min_length=1)]
+
+
 class LoraSettings(BaseModel):
     """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685)."""
 
@@ -35,7 +38,7 @@ class LoraSettings(BaseModel):
     """Scale: the update is multiplied by alpha / r."""
     dropout: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
     """Dropout on the adapter's input."""
-    target_modules: str | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
+    target_modules: LayerName | Annotated[tuple[LayerName, ...], Field(min_length=1)] = "all-linear"
     """Layers that get an adapter; all-linear is every linear layer but the head."""
 
 

@@ -13,6 +13,7 @@ from schemas.run_config import DataSource, RunConfig
 from tasks._features import MOST_EXAMPLES, Part, compare_rows, place_rows
 from tasks._progress import progress_bar
 from tasks._row_check import RowTally
+from tasks._secrets import without_secrets
 from tasks._sources import read_rows
 
 
@@ -67,7 +68,7 @@ def check_file(source: DataSource | str, config: RunConfig) -> CheckReport:
         or any(result.verdict == Verdict.FAILED for result in results)
     )
     return CheckReport(
-        source=source.source,
+        source=without_secrets(source.source),
         verdict=CheckVerdict.REJECTED if is_rejected else CheckVerdict.ACCEPTED,
         n_rows=tally.n_rows,
         n_kept_rows=tally.n_kept_rows,

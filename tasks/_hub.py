@@ -116,7 +116,7 @@ def hub_errors(name: str) -> Iterator[None]:
             "the hub has no such model, or you may not read it",
             where=f"model.source={name}",
             expected="hub id and revision of a model you have access to",
-            got=str(error).strip().splitlines()[0],
+            got=(str(error).strip() or type(error).__name__).splitlines()[0],
             fix="correct model.source and model.revision, or log in with `hf auth login`",
         ) from error
     except (httpx.HTTPError, errors.HfHubHTTPError, ConnectionError, TimeoutError) as error:
@@ -124,7 +124,7 @@ def hub_errors(name: str) -> Iterator[None]:
             "the Hugging Face hub cannot be reached",
             where=f"model.source={name}",
             expected="an answer from the hub",
-            got=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
+            got=": ".join((type(error).__name__, *str(error).strip().splitlines()[:1])),
             fix=OFFLINE_FIX.format(name=name),
         ) from error
 

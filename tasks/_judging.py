@@ -11,8 +11,8 @@ from pathlib import Path
 from schemas.run_config import EvaluationConfig
 from schemas.training_config import Device
 from tasks._answers import RowAnswer, answer_prompts
-from tasks._batches import read_jsonl, write_jsonl
 from tasks._device import choose_device
+from tasks._lines import read_jsonl, write_jsonl
 from tasks._losses import RowLoss, measure_losses
 from tasks._prepared import load_prepared_model, load_prepared_tokenizer
 

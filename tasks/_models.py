@@ -94,16 +94,27 @@ def model_fingerprint(config: ModelConfig) -> str:
     """
     source = resolve_source(config.source)
     match source.kind:
-        case SourceKind.BUNDLED:
-            return f"{BUNDLED_NAME} sha256:{file_sha256(source.path)}"
-        case SourceKind.GGUF:
-            return file_sha256(source.path)
-        case SourceKind.FOLDER:
-            return folder_sha256(source.path)
+        case SourceKind.BUNDLED | SourceKind.GGUF | SourceKind.FOLDER:
+            return _files_sha256(source)
         case SourceKind.HUB:
             return hub_commit(source.name, config.revision)
         case SourceKind.REGISTRY:
             return find_registered(source.name).fingerprint
+
+
+def _files_sha256(source: ModelSource) -> str:
+    """Hash what lies on disk; files that cannot be read are a fault of the source."""
+    try:
+        if source.kind is SourceKind.FOLDER:
+            return folder_sha256(source.path)
+        digest = file_sha256(source.path)
+    except OSError as error:
+        raise ModelSourceError(
+            f"the model cannot be read: {error.strerror or error}",
+            where=str(error.filename or source.path),
+            fix="check the permissions of the file",
+        ) from error
+    return f"{BUNDLED_NAME} sha256:{digest}" if source.kind is SourceKind.BUNDLED else digest
 
 
 def load_model(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

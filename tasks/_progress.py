@@ -24,13 +24,16 @@ def progress_bar(
         A `tqdm` bar: iterate over it, or call `update` and `close`.
     """
     is_terminal = sys.stderr.isatty()
+    is_shown_at_once = is_terminal and total is not None  # a bare "0row" before an error misleads
+    interval_seconds = 0.2 if is_terminal else 15.0
     return tqdm(
         iterable,
         total=total,
         desc=label,
         unit=unit,
+        unit_scale=unit == "B",
         leave=False,
         dynamic_ncols=is_terminal,
-        mininterval=0.2 if is_terminal else 15.0,
-        delay=0.0 if is_terminal else 15.0,
+        mininterval=interval_seconds,
+        delay=0.0 if is_shown_at_once else interval_seconds,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,19 +11,37 @@ from contextlib import contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Silence the warnings and bars of transformers, and put its settings back afterwards.
 
+    The hub's bars stay as they are, so that a model's download shows progress.
+
     Yields:
         Nothing.
     """
-    from huggingface_hub.utils import enable_progress_bars
     from transformers.utils import logging
 
     level, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    enable_progress_bars()  # the line above silences the hub's download bars as well
+    with _hub_bars_kept():
+        logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
         if has_bars:
-            logging.enable_progress_bar()
+            with _hub_bars_kept():
+                logging.enable_progress_bar()
+
+
+@contextmanager
+def _hub_bars_kept() -> Iterator[None]:
+    """Put the hub's bars back as they were: transformers switches them along with its own."""
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    switch_back = disable_progress_bars if are_progress_bars_disabled() else enable_progress_bars
+    with warnings.catch_warnings():  # the hub warns when its environment variable has the last word
+        warnings.filterwarnings("ignore", message="Cannot (en|dis)able progress bars")
+        yield
+        switch_back()

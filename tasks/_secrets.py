@@ -17,7 +17,7 @@ def without_secrets(text: str) -> str:
     """
     if "://" not in text:
         return text
-    return re.sub(r"//[^/@]*@", "//", text.split("?")[0])
+    return re.sub(r"//[^/]*@", "//", text.split("?")[0])
 
 
 def public_settings(value: Any) -> Any:

@@ -18,6 +18,7 @@ from schemas.run_config import DataSource
 from tasks._keys import file_sha256
 from tasks._readers import READERS, read_file
 from tasks._remote import address_version, hub_commit, read_address, read_hub
+from tasks._secrets import without_secrets
 
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 MOST_NAMES = 1000
@@ -169,7 +170,7 @@ def read_rows(source: DataSource) -> Iterator[SourceRow]:
         yield row
     if n_rows == 0:
         raise DataSourceError(
-            f"{source.source} holds no row",
+            f"{without_secrets(source.source)} holds no row",
             expected="at least one row",
             got="an empty source",
             fix="check that the file was written completely, and the split",
@@ -177,7 +178,7 @@ def read_rows(source: DataSource) -> Iterator[SourceRow]:
     missing = [name for name in resolved.columns.values() if name not in seen]
     if missing and n_objects:
         raise DataSourceError(
-            f"no row of {source.source} has a column {' or '.join(missing)}",
+            f"no row of {without_secrets(source.source)} has a column {' or '.join(missing)}",
             where="data.source.columns",
             expected=f"one of the columns there are: {', '.join(list(seen)[:20])}",
             got=", ".join(f"{ours}: {theirs}" for ours, theirs in resolved.columns.items()),

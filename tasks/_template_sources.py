@@ -97,7 +97,7 @@ def clone_template(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n
             "the tokenizer to clone from cannot be loaded",
             where=where,
             expected="a folder or hub id with a tokenizer",
-            got=str(error).strip().splitlines()[0],
+            got=(str(error).strip() or type(error).__name__).splitlines()[0],
             fix="correct template.clone_from",
         ) from error
     if not source.chat_template:

@@ -10,8 +10,8 @@ from typing import Any
 from schemas.records import Decision, DecisionReference, EvaluationReference, GateResult
 from schemas.rules import Verdict
 from schemas.run_config import GateConfig
-from tasks._batches import read_jsonl
 from tasks._cache import OutputFolder, locate
+from tasks._lines import read_jsonl
 from tasks._stage import stage_task
 
 MIN_BOOTSTRAP_ROWS = 2

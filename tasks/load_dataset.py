@@ -9,6 +9,7 @@ from schemas.run_config import DataSource
 from tasks._cache import OutputFolder
 from tasks._lines import json_line
 from tasks._progress import progress_bar
+from tasks._secrets import without_secrets
 from tasks._sources import read_rows, source_fingerprint
 from tasks._stage import stage_task
 
@@ -45,6 +46,5 @@ def load_dataset(output: OutputFolder, source: DataSource) -> DatasetReference:
         Reference to the rows.
     """
     n_rows = write_rows(source, output.path / "rows.jsonl")
-    return output.commit(
-        DatasetReference, content=("rows.jsonl",), source=source.source, n_rows=n_rows
-    )
+    name = without_secrets(source.source)
+    return output.commit(DatasetReference, content=("rows.jsonl",), source=name, n_rows=n_rows)

@@ -17,8 +17,8 @@ from schemas.records import (
     VersionReference,
 )
 from schemas.run_config import RunConfig
-from tasks._batches import read_jsonl
 from tasks._cache import OutputFolder, locate
+from tasks._lines import read_jsonl
 from tasks._registry import connect, store_errors
 from tasks._secrets import public_settings, without_secrets
 from tasks._stage import stage_task

@@ -13,7 +13,7 @@ import pytest
 
 from schemas.errors import ModelSourceError, ServiceUnreachable
 from schemas.run_config import ModelConfig
-from tasks._hub import find_hub_model, hub_commit
+from tasks._hub import find_hub_model, hub_commit, hub_errors
 from tasks._models import load_model, model_fingerprint
 from tests.toy import make_toy_model
 
@@ -142,3 +142,14 @@ def test_unreachable_hub_gives_one_sentence_and_the_offline_way(
         load_model(ModelConfig(source="acme/toy"))
     assert "HF_HUB_OFFLINE=1" in caught.value.fix
     assert "hf download acme/toy" in caught.value.fix
+
+
+def test_hub_error_without_words_is_named_and_may_be_retried() -> None:
+    import httpx
+
+    with (
+        pytest.raises(ServiceUnreachable, match="ConnectTimeout") as caught,
+        hub_errors("owner/name"),
+    ):
+        raise httpx.ConnectTimeout("")
+    assert caught.value.is_retryable

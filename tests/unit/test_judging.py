@@ -10,8 +10,9 @@ import pytest
 
 from schemas.run_config import EvaluationConfig
 from tasks._answers import RowAnswer, answer_prompts
-from tasks._batches import batches, read_jsonl, write_jsonl
+from tasks._batches import batches
 from tasks._judging import summarise
+from tasks._lines import read_jsonl, write_jsonl
 from tasks._losses import RowLoss, measure_losses
 from tests.toy import make_toy_model
 

@@ -5,9 +5,12 @@ import inspect
 import json
 from pathlib import Path
 
+import fsspec
+
 from schemas.run_config import DataSource
 from tasks._cache import OutputFolder
-from tasks._keys import StageKey
+from tasks._home import work_directory
+from tasks._keys import StageKey, stage_key
 from tasks.load_dataset import load_dataset, write_rows
 from tests.toy import toy_rows, write_jsonl
 
@@ -41,3 +44,16 @@ def test_stage_returns_a_reference_to_its_rows(tmp_path: Path) -> None:
     stage = inspect.unwrap(load_dataset.fn)
     reference = stage(OutputFolder(StageKey("load_dataset", {})), DataSource(source=str(path)))
     assert (reference.source, reference.n_rows) == (str(path), 4)
+
+
+def test_nothing_stored_holds_the_secrets_of_an_address() -> None:
+    folder = "memory://user:pw@host/rows"
+    with fsspec.open(f"{folder}/a.jsonl", "w") as stream:
+        stream.write('{"prompt": "What?", "completion": "This."}\n')
+    source = DataSource(source=f"{folder}/a.jsonl")
+    stage = inspect.unwrap(load_dataset.fn)
+    reference = stage(OutputFolder(stage_key(load_dataset.definition, {"source": source})), source)
+    assert (reference.source, reference.n_rows) == ("memory://host/rows/a.jsonl", 1)
+    stored = [path for path in work_directory().rglob("*") if path.is_file()]
+    assert {"manifest.json", "last_key.json", "rows.jsonl"} <= {path.name for path in stored}
+    assert not any("pw" in path.read_text("utf-8") for path in stored)

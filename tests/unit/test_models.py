@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ModelSourceError
+from schemas.errors import ModelSourceError, ServiceUnreachable
 from schemas.run_config import ModelConfig
 from tasks import _bundled_model
 from tasks._model_files import check_files, folder_sha256
@@ -29,7 +29,7 @@ def folder(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "toy"))
 
 
-def config_of(folder: Path, **options: bool) -> ModelConfig:
+def config_of(folder: Path | str, **options: bool) -> ModelConfig:
     return ModelConfig.model_validate({"source": str(folder), **options})
 
 
@@ -97,6 +97,38 @@ def test_model_fingerprint_of_a_gguf_file_is_its_sha256(tmp_path: Path) -> None:
     path = tmp_path / "a.gguf"
     path.write_bytes(b"GGUF")
     assert model_fingerprint(config_of(path)) == hashlib.sha256(b"GGUF").hexdigest()
+
+
+@pytest.mark.parametrize("name", ["a.gguf", "model"])
+def test_model_fingerprint_of_an_unreadable_model_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / name
+    file = path if path.suffix else path / "config.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"{}")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(ModelSourceError, match="Permission denied") as caught:
+        model_fingerprint(config_of(path))
+    assert caught.value.where == str(file)
+
+
+def test_model_fingerprint_lets_an_unreachable_hub_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ServiceUnreachable("the hub is away")
+
+    monkeypatch.setattr("tasks._models.hub_commit", refuse)
+    with pytest.raises(ServiceUnreachable):
+        model_fingerprint(config_of("owner/name"))
+
+
+def test_model_fingerprint_of_an_unknown_model_is_refused() -> None:
+    with pytest.raises(ModelSourceError, match="the model is unknown"):
+        model_fingerprint(config_of("nothing/to/see"))
 
 
 def test_load_model_keeps_the_type_of_the_weights(folder: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -93,6 +94,15 @@ def test_configured_limit_and_severity_count() -> None:
     assert judge(rule, 4, RuleSetting(limit=0.03))[rule].verdict is Verdict.FAILED
     assert judge(rule, 4, RuleSetting(severity=Severity.WARN))[rule].verdict is Verdict.WARNED
     assert judge(rule, 4, RuleSetting(severity=Severity.OFF))[rule].verdict is Verdict.SKIPPED
+
+
+def test_naming_a_limit_keeps_a_set_rules_own_severity(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = SetRule.TOO_LONG
+    mild = dataclasses.replace(SET_RULES[rule], severity=Severity.WARN)
+    monkeypatch.setitem(SET_RULES, rule, mild)
+    assert judge(rule, 4, RuleSetting(limit=0.03))[rule].verdict is Verdict.WARNED
+    strict = RuleSetting(limit=0.03, severity=Severity.BLOCK)
+    assert judge(rule, 4, strict)[rule].verdict is Verdict.FAILED
 
 
 def test_gate_mode_loosens_every_rule() -> None:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.run_config import DataSource
+from schemas.run_config import DataSource, RunConfig
 from tasks._keys import StageDefinition, stage_key
 from tasks._secrets import public_settings, without_secrets
+from tasks.register_model import flatten
 
 ADDRESS = "https://user:pw@host.example/rows.jsonl?X-Amz-Signature=abc"
 
@@ -13,6 +14,8 @@ ADDRESS = "https://user:pw@host.example/rows.jsonl?X-Amz-Signature=abc"
     ("text", "shown"),
     [
         (ADDRESS, "https://host.example/rows.jsonl"),
+        ("https://user:p@w@host.example/a@b.jsonl", "https://host.example/a@b.jsonl"),
+        (f"simplecache::{ADDRESS}", "simplecache::https://host.example/rows.jsonl"),
         ("s3://bucket/rows.jsonl", "s3://bucket/rows.jsonl"),
         ("why? because@home", "why? because@home"),
         ("models:/faq@champion", "models:/faq@champion"),
@@ -38,3 +41,11 @@ def test_stage_key_holds_no_secret() -> None:
     key = stage_key(definition, {"source": DataSource(source=ADDRESS)})
     assert key.parts["config source.source"] == '"https://host.example/rows.jsonl"'
     assert "pw" not in str(key.parts)
+
+
+def test_parameters_of_a_run_hold_no_secret() -> None:
+    config = RunConfig.model_validate({"data": {"source": {"source": ADDRESS}}})
+    parameters = flatten(public_settings(config.model_dump(mode="json")))
+    assert parameters["data.source.source"] == "https://host.example/rows.jsonl"
+    assert parameters["training.learning_rate"] == "0.0005"
+    assert "Signature" not in str(parameters)

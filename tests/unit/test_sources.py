@@ -4,9 +4,10 @@ import os
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from schemas.errors import DataSourceError
+from schemas.errors import DataSourceError, ServiceUnreachable
 from schemas.run_config import DataSource
 from tasks._sources import (
     SourceKind,
@@ -159,6 +160,23 @@ def test_fingerprint_follows_the_content_not_the_place(tmp_path: Path) -> None:
 def test_fingerprint_of_missing_data_says_what_is_missing() -> None:
     with pytest.raises(DataSourceError, match=r"there is no data called nothing\.jsonl"):
         source_fingerprint({"source": DataSource(source="nothing.jsonl")})
+
+
+def test_fingerprint_lets_an_unreachable_hub_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: DataSource) -> None:
+        raise ServiceUnreachable("the hub is away")
+
+    monkeypatch.setattr("tasks._sources.hub_commit", refuse)
+    with pytest.raises(ServiceUnreachable):
+        source_fingerprint({"source": DataSource(source="owner/name")})
+
+
+def test_messages_leave_the_secrets_of_an_address_out() -> None:
+    address = "memory://user:pw@host/empty/a.jsonl"
+    with fsspec.open(address, "w") as stream:
+        stream.write("")
+    with pytest.raises(DataSourceError, match=r"memory://host/empty/a\.jsonl holds no row"):
+        list(read_rows(DataSource(source=address)))
 
 
 @pytest.mark.skipif(not GSM8K.is_file(), reason="the shared data are not here")

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from schemas.rules import RowRule, RuleSetting, Severity
+from schemas.run_config import RunConfig
 from schemas.training_config import TrainingConfig
 
 
@@ -18,6 +19,11 @@ from schemas.training_config import TrainingConfig
         {"learning_rate": math.nan},
         {"max_grad_norm": math.inf},
         {"lora": {"target_modules": []}},
+        {"lora": {"target_modules": [""]}},
+        {"lora": {"target_modules": ""}},
+        {"lora": {"dropout": math.nan}},
+        {"warmup_ratio": math.nan},
+        {"weight_decay": math.inf},
         {"lr_scheduler_type": "zigzag"},
     ],
 )
@@ -33,3 +39,22 @@ def test_naming_a_limit_keeps_the_rules_own_severity() -> None:
     assert severities[RowRule.MIXED_FORMAT] is Severity.WARN
     strict = row_severities({RowRule.MIXED_FORMAT: RuleSetting(severity=Severity.BLOCK)})
     assert strict[RowRule.MIXED_FORMAT] is Severity.BLOCK
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "split.eval_fraction",
+        "gates.min_loss_gain",
+        "gates.confidence",
+        "quality.rules.too_long.limit",
+        "data.rules.mixed_format.limit",
+    ],
+)
+def test_figures_that_are_not_finite_are_refused(key: str, value: float) -> None:
+    settings: Any = value
+    for name in reversed(key.split(".")):
+        settings = {name: settings}
+    with pytest.raises(ValidationError, match="finite"):
+        RunConfig.model_validate(settings)
