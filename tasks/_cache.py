@@ -141,8 +141,14 @@ class OutputFolder:
     path: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the folder under a temporary name, beside its final place."""
-        self.path = work_directory() / "stages" / self.key.stage / f".tmp-{uuid.uuid4().hex[:12]}"
+        """Make the folder under a temporary name, beside its final place.
+
+        The key's lock is held, so what a killed run left of the same key can go.
+        """
+        stage = work_directory() / "stages" / self.key.stage
+        for leftover in stage.glob(f".tmp-{self.key.digest}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        self.path = stage / f".tmp-{self.key.digest}-{uuid.uuid4().hex[:12]}"
         self.path.mkdir(parents=True)
 
     def commit(

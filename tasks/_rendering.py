@@ -98,31 +98,11 @@ def render_row(renderer: Renderer, conversation: Conversation) -> RenderedRow:
     """
     from jinja2 import TemplateError
 
-    messages, tools = conversation.messages, conversation.tools
-    n_prompt_messages = conversation.n_prompt_messages
-    if n_prompt_messages is None:
-        n_prompt_messages = last_answer_index(messages)
     try:
-        whole = renderer.tokenizer.apply_chat_template(
-            messages,
-            tools=tools,
-            chat_template=renderer.training_template,
-            tokenize=True,
-            return_dict=True,
-            return_assistant_tokens_mask=True,
-        )
-        prompt = renderer.tokenizer.apply_chat_template(
-            messages[:n_prompt_messages],
-            tools=tools,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-        )
+        ids, mask, prompt_ids = _tokenise(renderer, conversation)
     except (TemplateError, TypeError, ValueError, KeyError) as error:
         return RenderedRow([], [], 0, False, False, 0, problem=str(error) or type(error).__name__)
-    ids: list[int] = list(whole["input_ids"])
-    mask: list[int] = list(whole["assistant_masks"])
-    n_common = _common_prefix(ids, list(prompt["input_ids"]))
+    n_common = _common_prefix(ids, prompt_ids)
     if conversation.n_prompt_messages is not None:
         mask = [0] * n_common + mask[n_common:]
     labels, stop_is_supervised = make_labels(renderer, ids, mask)
@@ -131,9 +111,35 @@ def render_row(renderer: Renderer, conversation: Conversation) -> RenderedRow:
         labels=labels,
         n_supervised_tokens=sum(label != NOT_TRAINED for label in labels),
         stop_is_supervised=stop_is_supervised,
-        prompt_is_prefix=n_common == len(prompt["input_ids"]),
+        prompt_is_prefix=n_common == len(prompt_ids),
         n_bos=_leading_bos(ids, renderer.tokenizer.bos_token_id),
     )
+
+
+def _tokenise(
+    renderer: Renderer, conversation: Conversation
+) -> tuple[list[int], list[int], list[int]]:
+    """Tokenise the whole row with its marks, and its prompt as the model will be asked."""
+    messages, tools = conversation.messages, conversation.tools
+    n_prompt_messages = conversation.n_prompt_messages
+    if n_prompt_messages is None:
+        n_prompt_messages = last_answer_index(messages)
+    whole = renderer.tokenizer.apply_chat_template(
+        messages,
+        tools=tools,
+        chat_template=renderer.training_template,
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+    )
+    prompt = renderer.tokenizer.apply_chat_template(
+        messages[:n_prompt_messages],
+        tools=tools,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+    )
+    return list(whole["input_ids"]), list(whole["assistant_masks"]), list(prompt["input_ids"])
 
 
 def make_labels(renderer: Renderer, ids: list[int], mask: list[int]) -> tuple[list[int], bool]:

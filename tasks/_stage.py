@@ -176,23 +176,32 @@ def stage_task(
             fingerprint=fingerprint,
             verify=verify,
         )
-        stage: StageTask[P, R] = StageTask(
-            _attempt(definition, function),
-            name=definition.name,
-            description=inspect.getdoc(function),
-            cache_policy=ContentKey(definition=definition),
-            persist_result=True,
-            result_serializer="json",
-            retries=RETRIES,
-            retry_delay_seconds=exponential_backoff(BACKOFF_SECONDS),
-            retry_jitter_factor=0.2,
-            retry_condition_fn=should_retry,
-            timeout_seconds=timeout_seconds,
-        )
-        stage.definition = definition
-        return stage
+        return _make_task(definition, function, timeout_seconds)
 
     return decorate
+
+
+def _make_task(
+    definition: StageDefinition,
+    function: Callable[Concatenate[OutputFolder, P], R],
+    timeout_seconds: float,
+) -> StageTask[P, R]:
+    """Give the function the policy that every stage shares."""
+    stage: StageTask[P, R] = StageTask(
+        _attempt(definition, function),
+        name=definition.name,
+        description=inspect.getdoc(function),
+        cache_policy=ContentKey(definition=definition),
+        persist_result=True,
+        result_serializer="json",
+        retries=RETRIES,
+        retry_delay_seconds=exponential_backoff(BACKOFF_SECONDS),
+        retry_jitter_factor=0.2,
+        retry_condition_fn=should_retry,
+        timeout_seconds=timeout_seconds,
+    )
+    stage.definition = definition
+    return stage
 
 
 def _attempt(

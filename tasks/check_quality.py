@@ -30,7 +30,8 @@ from tasks._rendering import Renderer, load_renderer
 from tasks._stage import stage_task
 from tasks._tokens import SideTokens, is_dropped, write_tokens
 
-FILES = ("train_tokens.parquet", "eval_tokens.parquet", "eval_prompts.jsonl", "quality.json")
+CONTENT = ("train_tokens.parquet", "eval_tokens.parquet", "eval_prompts.jsonl")
+"""What models are trained and judged on; a rule's severity alone does not change it."""
 NAME = "the training and evaluation rows"
 
 
@@ -260,7 +261,7 @@ def check_quality(
         raise refusal
     return output.commit(
         QualityReference,
-        content=FILES,
+        content=CONTENT,
         verdict=judge(results),
         n_train_rows=sides[0].n_rows,
         n_eval_rows=sides[1].n_rows,

@@ -102,29 +102,9 @@ def build_report(
         "answers": pair_answers(
             _answers(evidence.baseline), _answers(evidence.evaluation), prompts
         ),
-        "data": {
-            "source": without_secrets(config.data.source.source),
-            "formats": evidence.checked.formats,
-            **evidence.checked.model_dump(include={"n_rows", "n_kept_rows", "n_quarantined_rows"}),
-            **evidence.quality.model_dump(
-                include={"n_train_rows", "n_eval_rows", "n_train_tokens", "n_supervised_tokens"}
-            ),
-            "rules": [
-                rule.model_dump(mode="json")
-                for rule in (*evidence.checked.rules, *evidence.quality.rules)
-            ],
-        },
+        "data": _data_part(config, evidence),
         "training": {**training, "method": config.training.method.value},
-        "registry": {
-            "name": version.name,
-            "version": version.version,
-            "alias": promotion.alias,
-            "is_promoted": promotion.decision is Decision.PROMOTE,
-            "previous_version": promotion.previous_version,
-            "model_uri": version.model_uri,
-            "run_id": version.run_id,
-            "tracking_uri": version.tracking_uri,
-        },
+        "registry": _registry_part(version, promotion),
         "lineage": {
             "dataset_sha256": evidence.checked.kept_sha256,
             "eval_sha256": evidence.quality.eval_sha256,
@@ -134,6 +114,34 @@ def build_report(
             "model_sha256": evidence.trained.sha256,
         },
         "config": public_settings(config.model_dump(mode="json")),
+    }
+
+
+def _data_part(config: RunConfig, evidence: Evidence) -> dict[str, Any]:
+    return {
+        "source": without_secrets(config.data.source.source),
+        "formats": evidence.checked.formats,
+        **evidence.checked.model_dump(include={"n_rows", "n_kept_rows", "n_quarantined_rows"}),
+        **evidence.quality.model_dump(
+            include={"n_train_rows", "n_eval_rows", "n_train_tokens", "n_supervised_tokens"}
+        ),
+        "rules": [
+            rule.model_dump(mode="json")
+            for rule in (*evidence.checked.rules, *evidence.quality.rules)
+        ],
+    }
+
+
+def _registry_part(version: VersionReference, promotion: PromotionReference) -> dict[str, Any]:
+    return {
+        "name": version.name,
+        "version": version.version,
+        "alias": promotion.alias,
+        "is_promoted": promotion.decision is Decision.PROMOTE,
+        "previous_version": promotion.previous_version,
+        "model_uri": version.model_uri,
+        "run_id": version.run_id,
+        "tracking_uri": version.tracking_uri,
     }
 
 

@@ -12,6 +12,7 @@ import tasks._stage
 from flows.train_sft import train_sft
 from schemas.errors import DataRejected
 from schemas.records import Decision
+from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks._cache import OutputFolder, locate
 from tasks._journal import last_flow_run_id, read_entries
@@ -48,6 +49,18 @@ def test_flow_refresh_computes_the_named_stage_anew(toy_run: ToyRun) -> None:
     entries = {entry.stage: entry for entry in read_entries(last_flow_run_id() or "")}
     assert entries["decide"].detail == "refresh was asked for"
     assert [name for name, entry in entries.items() if entry.event == "MISS"] == ["decide"]
+
+
+def test_another_severity_checks_the_data_again_but_trains_nothing(toy_run: ToyRun) -> None:
+    settings = toy_run.config.model_dump(mode="json")
+    settings["data"]["rules"] = {"content_empty": {"severity": "warn"}}
+    settings["quality"]["rules"] = {"too_long": {"severity": "warn"}}
+    settings["registry"]["name"] = "toy-severity"
+    train_sft(RunConfig.model_validate(settings))
+    entries = {entry.stage: entry.event for entry in read_entries(last_flow_run_id() or "")}
+    assert entries["check_schema"] == entries["check_quality"] == "MISS"
+    judged = ("generate_baseline", "train_model", "evaluate_model", "decide")
+    assert [entries[stage] for stage in judged] == ["HIT"] * len(judged)
 
 
 def test_failed_refresh_keeps_the_former_output(

@@ -242,3 +242,13 @@ def test_a_key_is_computed_by_one_run_at_a_time(work_folder: Path) -> None:
     second.acquire(timeout=0)
     second.release()
     assert not second.is_locked
+
+
+def test_what_a_killed_run_left_of_the_key_is_removed() -> None:
+    key, other = StageKey("decide", {"a": "1"}), StageKey("decide", {"a": "2"})
+    killed, foreign = OutputFolder(key), OutputFolder(other)
+    (killed.path / "half.json").write_text("{")
+    again = OutputFolder(key)
+    assert not killed.path.exists()
+    assert again.path.is_dir()
+    assert foreign.path.is_dir()

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import flows._doctor as doctor
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("click>=8", ""),
+        ("click>=99", "is outside >=99"),
+        ("no-such-package-here", "no-such-package-here is missing"),
+        ("no-such-package-here; extra == 'dev'", ""),
+        ("!!", "unreadable requirement"),
+    ],
+)
+def test_requirement_problem(line: str, problem: str) -> None:
+    found = doctor.requirement_problem(line)
+    assert problem in found
+    assert bool(problem) == bool(found)
+
+
+def test_doctor_names_an_unwritable_work_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SFT_HOME", str(tmp_path / "file" / "home"))
+    finding = doctor.check_home()
+    assert finding.health is doctor.Health.PROBLEM
+    assert "SFT_HOME" in finding.mend
+
+
+def test_doctor_takes_an_offline_hub_for_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert doctor.check_hub().health is doctor.Health.NOTE
+
+
+def test_doctor_goes_on_when_one_examination_breaks() -> None:
+    def check_something() -> doctor.Finding:
+        raise RuntimeError("odd")
+
+    finding = doctor._guarded(check_something)
+    assert (finding.topic, finding.health) == ("something", doctor.Health.PROBLEM)
+    assert finding.detail == "RuntimeError: odd"
+
+
+@pytest.mark.loopback
+def test_doctor_finds_a_dead_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    finding = doctor.check_store()
+    assert (finding.health, "9" in finding.detail) == (doctor.Health.PROBLEM, True)
