@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -49,8 +50,16 @@ class RowRule(StrEnum):
     ROLES_NOT_ALTERNATING = "roles_not_alternating"
     NO_ASSISTANT_TURN = "no_assistant_turn"
     LAST_TURN_NOT_ASSISTANT = "last_turn_not_assistant"
+    TOOL_CALL_INVALID = "tool_call_invalid"
+    TOOL_RESULT_UNMATCHED = "tool_result_unmatched"
     PROMPT_EMPTY = "prompt_empty"
     COMPLETION_EMPTY = "completion_empty"
+    WEIGHT_INVALID = "weight_invalid"
+    CONTROL_CHARACTERS = "control_characters"
+    ENCODING_DAMAGE = "encoding_damage"
+    SPECIAL_TOKEN_INJECTION = "special_token_injection"  # noqa: S105 - a rule, not a password
+    UNRENDERED_PLACEHOLDER = "unrendered_placeholder"
+    SECRET_OR_PII = "secret_or_pii"  # noqa: S105 - a rule, not a password
 
 
 class SetRule(StrEnum):
@@ -59,13 +68,30 @@ class SetRule(StrEnum):
     MIN_ROWS = "min_rows"
     BAD_ROW_FRACTION = "bad_row_fraction"
     DUPLICATE_FRACTION = "duplicate_fraction"
+    NEAR_DUPLICATE_FRACTION = "near_duplicate_fraction"
     CONTRADICTORY_FRACTION = "contradictory_fraction"
+    BOILERPLATE_FRACTION = "boilerplate_fraction"
     TRAIN_EVAL_OVERLAP = "train_eval_overlap"
+    BENCHMARK_OVERLAP = "benchmark_overlap"
+    LANGUAGE_FRACTION = "language_fraction"
+    LENGTH_QUANTILES = "length_quantiles"
+    ROLE_MIX = "role_mix"
+    SHRUNK_FRACTION = "shrunk_fraction"
+    DRIFT = "drift"
     NO_SUPERVISED_TOKENS = "no_supervised_tokens"
+    TRUNCATED_COMPLETION = "truncated_completion"
     STOP_TOKEN_NOT_SUPERVISED = "stop_token_not_supervised"  # noqa: S105 - a rule, not a password
     PROMPT_NOT_PREFIX = "prompt_not_prefix"
     DOUBLE_BOS = "double_bos"
     TOO_LONG = "too_long"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule that a row breaks, and what was seen."""
+
+    rule: RowRule
+    detail: str
 
 
 class RuleSetting(BaseModel):
@@ -108,3 +134,5 @@ class RuleResult(BaseModel):
     examples: tuple[RuleExample, ...] = ()
     """At most five."""
     fix: str = ""
+    detail: str = ""
+    """What was seen, in words, where one figure does not say it."""

@@ -1,0 +1,124 @@
+"""Find mojibake: UTF-8 text that was read as Windows-1252 or Latin-1 and stored like that.
+
+"é" (bytes C3 A9) then stands as "Ã©". A place is only reported when its characters, taken back to
+bytes, really are UTF-8, and when ordinary writing does not explain them: "IRMÃ”", "HYVÄ…", "5 Å³"
+and the French "é »" with a no-break space decode as well. Rare letters with ordinary punctuation
+are therefore passed over on their own; damaged text holds plainer marks too.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+_FIRST_CONTINUATION, _LAST_CONTINUATION = 0x80, 0xBF
+
+
+def _bytes_of_characters() -> dict[str, int]:
+    """Map each character to the byte it was read from; Windows-1252 leaves five bytes to Latin-1."""
+    table = {chr(byte): byte for byte in range(0x80, 0x100)}
+    for byte in range(0x80, 0xA0):
+        character = bytes([byte]).decode("cp1252", errors="ignore")
+        if character:
+            table[character] = byte
+    return table
+
+
+_BYTES = _bytes_of_characters()
+_TAIL = "".join(
+    character
+    for character, byte in _BYTES.items()
+    if _FIRST_CONTINUATION <= byte <= _LAST_CONTINUATION
+)
+"""The characters that bytes 80 to BF, the later bytes of a UTF-8 sequence, are read as."""
+
+_LATIN_LEADS = "ÂÃÄÅ"
+"""Read from C2 to C5: signs and the accented letters of Latin scripts."""
+_SCRIPT_LEADS = "ÎÏÐÑ×ØÙÚÛ"
+"""Read from CE to DB: Greek, Cyrillic, Hebrew and Arabic."""
+_SIGN_LEADS = "áâï"
+"""Read from E1, E2 and EF: Vietnamese letters, typographic signs, full-width forms and U+FEFF."""
+
+_PUNCTUATION = "\u00a0»”’›–—…“‘"
+"""What may follow a word; "“" and "‘" close quotations in German and Czech."""
+_QUOTES = "”»›“‘"
+_DASHES = "–—…"
+_AFTER_ANGSTROM = "²³¹±·°"
+_AFTER_LETTER = frozenset(_PUNCTUATION + "«‹‚„·•™®©²³¹°ºª")
+
+_SEQUENCE = f"[{_LATIN_LEADS}{_SCRIPT_LEADS}][{_TAIL}]|[à-íï][{_TAIL}]{{2}}|[ð-ô][{_TAIL}]{{3}}"
+_RUN = re.compile(f"(?:{_SEQUENCE})+")
+_ONE_SEQUENCE = re.compile(_SEQUENCE)
+_CERTAIN = re.compile("â€|‚Ä[ôúùìîò¶¢]")
+""""â€" begins every damaged quote and dash, also where its last byte was lost; "‚Ä" is the same
+read as Mac Roman."""
+
+MOJIBAKE_HINT = (
+    f"â€|‚Ä[ôúùìîò¶¢]|[{_LATIN_LEADS}][{_TAIL}]|[à-íï][{_TAIL}]{{2}}|[ð-ô][{_TAIL}]{{3}}"
+    f"|[{_SCRIPT_LEADS}][{_TAIL}][{_SCRIPT_LEADS}][{_TAIL}]"
+)
+"""Regular expression without look-around that every text with mojibake matches."""
+
+
+def find_mojibake(text: str) -> tuple[int, str] | None:
+    """Find the first place that is UTF-8 read as another encoding.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Where it begins, counted from 0, and its characters; None when there is none.
+    """
+    places = list(_places(text))
+    return min(places) if places else None
+
+
+def _places(text: str) -> Iterator[tuple[int, str]]:
+    certain = _CERTAIN.search(text)
+    if certain:
+        yield certain.start(), certain.group()
+    for run in _RUN.finditer(text):
+        decodable = [
+            match
+            for match in _ONE_SEQUENCE.finditer(text, run.start(), run.end())
+            if _decoded(match.group())
+        ]
+        for match in decodable:
+            if _is_damage(text, match, is_in_run=len(decodable) > 1):
+                yield match.start(), match.group()
+                return
+
+
+def _decoded(characters: str) -> str | None:
+    """Take the characters back to bytes and read them as UTF-8; control characters do not count."""
+    try:
+        character = bytes(_BYTES[each] for each in characters).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return None if unicodedata.category(character) in ("Cc", "Cn", "Co") else character
+
+
+def _is_damage(text: str, match: re.Match[str], *, is_in_run: bool) -> bool:
+    lead, tail = match.group()[0], match.group()[1:]
+    if lead in _LATIN_LEADS:
+        return _is_latin_damage(text, match)
+    is_odd = not _AFTER_LETTER.issuperset(tail)
+    if lead in _SIGN_LEADS or lead in "ðñòóô":
+        return is_odd
+    return is_in_run and (is_odd or lead in _SCRIPT_LEADS)
+
+
+def _is_latin_damage(text: str, match: re.Match[str]) -> bool:
+    lead, tail = match.group()[0], match.group()[1]
+    if tail not in _PUNCTUATION:
+        return not (lead == "Å" and tail in _AFTER_ANGSTROM)
+    before = text[max(0, match.start() - 1) : match.start()]
+    after = text[match.end() : match.end() + 1]
+    if lead in "ÂÃ" and before.islower():
+        return True  # no word goes on in capitals
+    if lead == "Â" and tail == "\u00a0":
+        return before.isdigit() or before in tuple(".,;:!?)%")
+    if tail in _DASHES:  # "Ã–l" is "Öl", "AMANHÃ–TARDE" a range
+        return lead == "Ã" and not before.isalpha() and after.isalpha()
+    return tail in _QUOTES and after.isalpha()

@@ -1,0 +1,207 @@
+"""Tell card, account, social security and phone numbers from the other numbers in a text."""
+
+from __future__ import annotations
+
+import re
+import string
+
+_SAMPLE_CARDS = frozenset(
+    {
+        "378282246310005",
+        "371449635398431",
+        "378734493671000",
+        "4000056655665556",
+        "4012888888881881",
+        "5105105105105100",
+        "5200828282828210",
+        "6011000990139424",
+        "6011111111111117",
+        "3530111333300000",
+        "3566002020360505",
+        "30569309025904",
+        "36227206271667",
+        "38520000023237",
+        "1234567812345670",
+    }
+)
+"""Test numbers of the payment services (stripe.com/docs/testing and others): nobody's cards."""
+_SAMPLE_IBANS = frozenset(
+    {
+        "GB82WEST12345698765432",
+        "GB29NWBK60161331926819",
+        "DE89370400440532013000",
+        "FR1420041010050500013M02606",
+        "NL91ABNA0417164300",
+        "ES9121000418450200051332",
+        "CH9300762011623852957",
+        "SE4550000000058398257466",
+    }
+)
+"""The examples of the IBAN registry that tutorials repeat."""
+_SAMPLE_SOCIAL_SECURITY = frozenset({"123-45-6789", "078-05-1120", "219-09-9999", "111-11-1111"})
+_FICTIONAL_PHONES = ("7700900", "2079460", "7017406", "846500", "1234567", "9876543")
+"""Reserved for drama by Ofcom and by the Swedish PTS, and digits typed in a row."""
+
+_NOT_A_COUNTRY = re.compile(r"\+[2-689][ .-]|\+[0-9]+\.[0-9]+$")
+"""Only 1 and 7 are codes of one digit (ITU-T E.164); and a decimal with its sign."""
+
+_CARD_RANGES: tuple[tuple[int, int, tuple[int, ...]], ...] = (
+    (4000, 4999, (16,)),  # Visa
+    (5100, 5599, (16,)),  # Mastercard
+    (2221, 2720, (16,)),
+    (3400, 3499, (15,)),  # American Express
+    (3700, 3799, (15,)),
+    (6011, 6011, (16,)),  # Discover
+    (6440, 6599, (16,)),
+    (3000, 3059, (14,)),  # Diners Club
+    (3600, 3699, (14,)),
+    (3800, 3899, (14,)),
+    (3528, 3589, (16,)),  # JCB
+    (6200, 6299, (16, 17, 18, 19)),  # UnionPay
+)
+"""First four digits, from and to, and how many digits there are (ISO/IEC 7812)."""
+
+_IBAN_COUNTRIES = {
+    15: "NO",
+    16: "BE",
+    18: "DK FI FO GL NL",  # codespell:ignore fo
+    19: "MK SI",
+    20: "AT BA EE KZ LT LU XK",
+    21: "CH HR LI LV",
+    22: "BG BH DE GB GE IE ME RS",
+    23: "AE GI IL TL",
+    24: "AD CZ ES MD PK RO SA SE SK TN VG",
+    25: "PT UA",
+    26: "IS TR",
+    27: "FR GR IT MC SM",
+    28: "AL AZ CY DO GT HU LB PL",
+    29: "BR EG PS QA",
+    30: "JO KW MU",
+    31: "MT SC",
+}
+_IBAN_LENGTHS = {
+    country: length
+    for length, countries in _IBAN_COUNTRIES.items()
+    for country in countries.split()
+}
+"""Country to the length of its account numbers (SWIFT IBAN registry, ISO 13616)."""
+
+_LEAST_DISTINCT_DIGITS = 4
+_WINDOW_CHARACTERS = 6
+_ENDS_IN_TERM = re.compile(r"[0-9)] ?$")
+_ENDS_IN_OPERATOR = re.compile(r"(?:[=*×÷^$€£]|<<|[0-9)] ?[-+/−]) ?$")
+_BEGINS_WITH_OPERATOR = re.compile(r" ?(?:[=*×÷^%€£]|[-+−] ?[0-9(]|/ ?[0-9]{1,3}(?![0-9]))")
+_IBAN_TAIL_CHARACTERS = 45
+"""An IBAN of 34 characters in groups of four has 42."""
+
+
+def is_card_number(match: re.Match[str]) -> bool:
+    """Check issuer range, length and Luhn digit.
+
+    Args:
+        match: Digits, with or without separators.
+
+    Returns:
+        Whether they are a card number that may be real.
+    """
+    digits = _digits(match)
+    return (
+        any(
+            first <= int(digits[:4]) <= last and len(digits) in lengths
+            for first, last, lengths in _CARD_RANGES
+        )
+        and has_luhn_digit(digits)
+        and len(set(digits)) >= _LEAST_DISTINCT_DIGITS
+        and digits not in _SAMPLE_CARDS
+        and not is_in_arithmetic(match)
+    )
+
+
+def has_luhn_digit(digits: str) -> bool:
+    """Check the last digit by the Luhn formula (ISO/IEC 7812-1, annex B).
+
+    Args:
+        digits: Digits only.
+
+    Returns:
+        Whether the weighted sum is a multiple of ten.
+    """
+    doubled = (int(digit) * 2 for digit in digits[-2::-2])
+    total = sum(map(int, digits[-1::-2])) + sum(each // 10 + each % 10 for each in doubled)
+    return total % 10 == 0
+
+
+def is_iban(match: re.Match[str]) -> bool:
+    """Check the length for the country and the remainder by 97 (ISO 7064).
+
+    Args:
+        match: The beginning of what may be an IBAN.
+
+    Returns:
+        Whether an account number begins there.
+    """
+    length = _IBAN_LENGTHS.get(match.group()[:2])
+    if length is None:
+        return False
+    window = match.string[match.start() : match.start() + _IBAN_TAIL_CHARACTERS]
+    taken = re.match(rf"(?:[A-Z0-9] ?){{{length}}}", window)
+    if taken is None:
+        return False
+    goes_on = window[taken.end() : taken.end() + 1].isalnum() and not taken.group().endswith(" ")
+    account = taken.group().replace(" ", "")
+    figures = "".join(str(int(character, 36)) for character in account[4:] + account[:4])
+    return not goes_on and int(figures) % 97 == 1 and account not in _SAMPLE_IBANS
+
+
+def is_social_security_number(match: re.Match[str]) -> bool:
+    """Leave out published samples and differences of numbers.
+
+    Args:
+        match: A number in the form of the US administration, AAA-GG-SSSS.
+
+    Returns:
+        Whether it may be real.
+    """
+    return match.group() not in _SAMPLE_SOCIAL_SECURITY and not is_in_arithmetic(match)
+
+
+def is_phone_number(match: re.Match[str]) -> bool:
+    """Leave out fictional numbers, decimals and sums.
+
+    Args:
+        match: Digits in the form of a phone number.
+
+    Returns:
+        Whether it may be somebody's.
+    """
+    text, digits = match.group(), _digits(match)
+    # In North America area and exchange 555 are nobody's; ten digits follow the code 1.
+    is_north_american = digits[0] == "1" or not text.startswith(("+", "0"))
+    subscriber = digits[-10:] if is_north_american else ""
+    return (
+        len(set(digits)) >= _LEAST_DISTINCT_DIGITS
+        and "555" not in (subscriber[:3], subscriber[3:6])
+        and not any(fictional in digits for fictional in _FICTIONAL_PHONES)
+        and (digits[0] not in "17" or not text.startswith("+") or len(digits) == 11)
+        and not _NOT_A_COUNTRY.match(text)
+        and not is_in_arithmetic(match)
+    )
+
+
+def is_in_arithmetic(match: re.Match[str]) -> bool:
+    """Look whether a number stands next to an operator or a currency sign.
+
+    Args:
+        match: The number.
+
+    Returns:
+        Whether it is a figure of a calculation or an amount.
+    """
+    before = match.string[max(0, match.start() - _WINDOW_CHARACTERS) : match.start()]
+    after = match.string[match.end() : match.end() + _WINDOW_CHARACTERS]
+    is_sum = match.group().startswith("+") and _ENDS_IN_TERM.search(before)
+    return bool(is_sum or _ENDS_IN_OPERATOR.search(before) or _BEGINS_WITH_OPERATOR.match(after))
+
+
+def _digits(match: re.Match[str]) -> str:
+    return "".join(each for each in match.group() if each in string.digits)

@@ -1,0 +1,142 @@
+"""Kinds of secrets and personal data in texts; what is reported is the kind, never the text.
+
+Published samples and placeholders are passed over: example.com, test cards, AKIA…EXAMPLE. Not
+looked for: passwords written out in code (`password = "secret"`), unless they look random, names,
+postal and network addresses, and the identity numbers of other countries than the United States.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from schemas.personal_numbers import (
+    is_card_number,
+    is_iban,
+    is_phone_number,
+    is_social_security_number,
+)
+from schemas.secret_tokens import RESERVED_DOMAIN, TOKEN_KINDS, SecretKind
+
+if TYPE_CHECKING:
+    import polars
+
+_SHARED_MAILBOXES = re.compile(
+    r"abuse|admin|billing|contact|feedback|git|hello|help|hostmaster|info|jobs|mail|marketing|news"
+    r"|no-?reply|noc|office|postmaster|press|root|sales|security|service|support|usenet|webmaster",
+    re.IGNORECASE,
+)
+"""Mailboxes of a role (RFC 2142 and custom), and the user of git addresses: not persons."""
+_TOP_DOMAINS = (
+    "com|net|org|edu|gov|mil|int|info|biz|name|pro|app|dev|tech|online|site|shop|store|email|cloud"
+)
+"""Besides the two letters of a country; more of them would take `a@b.shape` in code."""
+
+
+def _is_personal_address(match: re.Match[str]) -> bool:
+    is_shared = _SHARED_MAILBOXES.fullmatch(match["user"])
+    return not is_shared and not RESERVED_DOMAIN.search(match["host"])
+
+
+_PHONE_FORMS = "|".join(
+    (
+        r"(?:1[ -])?\(?[2-9][0-8][0-9](?:\) ?|[ -])[2-9][0-9]{2}-[0-9]{4}",  # North America
+        r"(?:1\.)?[2-9][0-8][0-9]\.[2-9][0-9]{2}\.[0-9]{4}",
+        "07[0-9]{3} ?[0-9]{3} ?[0-9]{3}|020 [0-9]{4} [0-9]{4}|01[0-9]{3} [0-9]{6}",  # UK
+        "0[1-79](?:[ .][0-9]{2}){4}",  # France
+        "01[567][0-9]{1,2}[ /-][0-9]{6,8}",  # Germany, mobile
+        "07[02369][ -]?[0-9]{3} ?[0-9]{2} ?[0-9]{2}",  # Sweden, mobile
+        "0[1-9][0-9]{0,2}-[0-9]{2,3} [0-9]{2,3} [0-9]{2}(?: [0-9]{2})?",  # Sweden
+    )
+)
+"""As written in the country itself. Ten digits without separators are ordinary numbers too."""
+
+_PERSONAL_KINDS: tuple[SecretKind, ...] = (
+    # ISO/IEC 7812; as one number, or in the groups that are printed on the card
+    SecretKind(
+        "card number",
+        re.compile(
+            r"(?<![\w.,+-])(?:[0-9]{4}(?P<gap>[ -])[0-9]{4}(?P=gap)[0-9]{4}(?P=gap)[0-9]{4}"
+            r"|3[0-9]{3}(?P<gap_of_three>[ -])[0-9]{6}(?P=gap_of_three)[0-9]{4,5}|[0-9]{14,19})"
+            r"(?![\w-]|[.,][0-9]| [0-9]{4})",
+            re.ASCII,
+        ),
+        "[0-9]{4} [0-9]{4} [0-9]{4} [0-9]{4}|[0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]{4}"
+        "|3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4}|[0-9]{14}",
+        is_card_number,
+    ),
+    # ISO 13616
+    SecretKind(
+        "IBAN",
+        re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4}"),
+        "[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4}",
+        is_iban,
+    ),
+    # ssa.gov/employer/randomization.html: no area 000, 666 or 900 to 999
+    SecretKind(
+        "US social security number",
+        re.compile(
+            r"(?<![\w.,+-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![\w-]|[.,][0-9])",
+            re.ASCII,
+        ),
+        "[0-9]{3}-[0-9]{2}-[0-9]{4}",
+        is_social_security_number,
+    ),
+    # RFC 5322, the part of it that is in use
+    SecretKind(
+        "e-mail address",
+        re.compile(
+            r"(?<![A-Za-z0-9_.+%@-])(?P<user>[A-Za-z0-9][A-Za-z0-9_.+%-]{0,63})"
+            rf"@(?P<host>(?:[\w-]{{1,63}}\.){{1,8}}(?:[A-Za-z]{{2}}|{_TOP_DOMAINS}))"
+            r"(?![A-Za-z0-9_(-]|\.[A-Za-z0-9_])"
+        ),
+        r"[0-9A-Za-z_.+%-]@[^\s@.]+\.",
+        _is_personal_address,
+    ),
+    # ITU-T E.123 and E.164: at most 15 digits
+    SecretKind(
+        "phone number",
+        re.compile(
+            r"(?<![\w+.])\+[1-9](?:[ .-]?\(?[0-9]\)?){7,14}(?!\w|[ .-]?[0-9])"
+            rf"|(?<![\w.,+$/*=-])(?:{_PHONE_FORMS})(?!\w|[ .-]?[0-9])",
+            re.ASCII,
+        ),
+        rf"\+[1-9](?:[ .-]?\(?[0-9]\)?){{7}}|{_PHONE_FORMS}",
+        is_phone_number,
+    ),
+)
+SECRET_KINDS = (*TOKEN_KINDS, *_PERSONAL_KINDS)
+SECRET_HINT = "|".join(kind.hint for kind in SECRET_KINDS)
+"""Regular expression without look-around that every text with a secret matches."""
+
+
+def secret_kinds(text: str) -> tuple[str, ...]:
+    """List the kinds of secrets and personal data in a text.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Names of kinds, in the order of `SECRET_KINDS`; nothing of the text itself.
+    """
+    return tuple(kind.name for kind in SECRET_KINDS if kind.is_in(text))
+
+
+def find_secrets(texts: polars.Series) -> list[int]:
+    """Find the texts with a secret or personal data of any kind.
+
+    Args:
+        texts: Texts without nulls; few, since each kind looks at all of them.
+
+    Returns:
+        Their places, in order.
+    """
+    found: set[int] = set()
+    for kind in SECRET_KINDS:
+        places = texts.str.contains(kind.hint).arg_true()
+        found.update(
+            place
+            for place, text in zip(places, texts.gather(places), strict=True)
+            if place not in found and kind.is_in(text)
+        )
+    return sorted(found)
