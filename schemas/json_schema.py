@@ -1,0 +1,269 @@
+"""JSON Schema of the accepted row formats, for data producers: `sft-flow check --schema`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.conversions import SHAREGPT_ROLES
+from schemas.row_rules import ROLES
+from schemas.tool_calls import FUNCTION_CALL
+
+SCHEMA_ID = "urn:sft-flow:accepted-formats:1"
+"""The number goes up when a row that was accepted no longer is."""
+OPENING_ROLES = ("system", "developer")
+TRAINED_TURNS = tuple(name for name, role in SHAREGPT_ROLES.items() if role == "assistant")
+
+Schema = dict[str, Any]
+NULL: Schema = {"type": "null"}
+TEXT: Schema = {"type": "string", "pattern": r"\S"}
+TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
+WEIGHT: Schema = {"enum": [0, 1, None], "description": "0: shown to the model, not trained."}
+QUESTION = "How tall is the wall?"
+ANSWER = "Two metres."
+
+
+def accepted_formats_schema() -> Schema:
+    """Describe the rows that `sft-flow check` accepts, one row a line of a JSONL file.
+
+    It says what can be said of a single row without knowing its template or tokenizer. Further
+    columns are allowed; a null column counts as absent. The order of turns, tool results and what
+    the texts hold are left to the row rules.
+
+    Returns:
+        A JSON Schema, Draft 2020-12.
+    """
+    rows = {
+        "messages_row": _messages_row(),
+        "prompt_completion_row": _prompt_completion_row(),
+        "sharegpt_row": _sharegpt_row(),
+        "alpaca_row": _alpaca_row(),
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        "title": "Rows accepted for supervised fine-tuning",
+        "description": (
+            "One row of training data: messages, prompt and completion, ShareGPT or Alpaca. "
+            "Where a row has the fields of several formats the first in this order counts."
+        ),
+        "type": "object",
+        "anyOf": [_ref(name) for name in rows],
+        "$defs": {
+            **rows,
+            "message": _message(),
+            "turn": _turn(),
+            "content": _content(),
+            "tools": _tools(),
+            "tool": _wrapped_or_bare(_definition()),
+            "tool_calls": {
+                "type": "array",
+                "minItems": 1,
+                "items": _wrapped_or_bare(_ref("function")),
+            },
+            "no_tool_calls": _any(NULL, {"type": "array", "maxItems": 0}),
+            "function": _function(),
+        },
+    }
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _any(*schemas: Schema) -> Schema:
+    return {"anyOf": list(schemas)}
+
+
+def _object(required: list[str], properties: Schema) -> Schema:
+    return {"type": "object", "required": required, "properties": properties}
+
+
+def _json_text(pattern: str, content: Schema) -> Schema:
+    """Describe JSON kept as text, as Arrow tables need it where rows differ in their fields."""
+    return {
+        "type": "string",
+        "pattern": pattern,
+        "contentMediaType": "application/json",
+        "contentSchema": content,
+    }
+
+
+def _list_of(item: str, speakers: tuple[str, ...]) -> Schema:
+    """Describe a list of messages or turns; a system message may only open it."""
+    later = {speaker: {"not": {"enum": list(OPENING_ROLES)}} for speaker in speakers}
+    return {
+        "type": "array",
+        "minItems": 1,
+        "prefixItems": [_ref(item)],
+        "items": {"allOf": [_ref(item), {"properties": later}]},
+    }
+
+
+def _trained(speakers: tuple[str, ...], names: tuple[str, ...]) -> Schema:
+    """Describe a message or turn of the assistant."""
+    return _any(*(_object([speaker], {speaker: {"enum": list(names)}}) for speaker in speakers))
+
+
+def _messages_row() -> Schema:
+    messages = {
+        **_list_of("message", ("role",)),
+        "contains": _trained(("role",), ("assistant",)),
+    }
+    user = {"role": "user", "content": QUESTION}
+    assistant = {"role": "assistant", "content": ANSWER}
+    return {
+        "title": "messages",
+        **_object(["messages"], {"messages": messages, "tools": _ref("tools")}),
+        "examples": [{"messages": [user, assistant]}],
+    }
+
+
+def _prompt_completion_row() -> Schema:
+    completion = {
+        **_list_of("message", ("role",)),
+        "contains": _trained(("role",), ("assistant",)),
+    }
+    del completion["prefixItems"]  # An opening message belongs to the prompt.
+    columns = {
+        "messages": NULL,
+        "prompt": _any(TEXT, _list_of("message", ("role",))),
+        "completion": _any(TEXT, completion),
+        "tools": _ref("tools"),
+    }
+    return {
+        "title": "prompt and completion, each a text or a list of messages",
+        **_object(["prompt", "completion"], columns),
+        "examples": [{"prompt": QUESTION, "completion": ANSWER}],
+    }
+
+
+def _sharegpt_row() -> Schema:
+    turns = {
+        **_list_of("turn", ("from", "role")),
+        "contains": _trained(("from", "role"), TRAINED_TURNS),
+    }
+    columns = {
+        "messages": NULL,
+        "conversations": turns,
+        "system": TEXT_OR_NULL,
+        "tools": _ref("tools"),
+    }
+    human, model = {"from": "human", "value": QUESTION}, {"from": "gpt", "value": ANSWER}
+    return {
+        "title": "ShareGPT",
+        **_object(["conversations"], columns),
+        "not": {"required": ["prompt", "completion"]},
+        "examples": [{"conversations": [human, model]}],
+    }
+
+
+def _alpaca_row() -> Schema:
+    pair = {"type": "array", "prefixItems": [TEXT, TEXT], "items": False, "minItems": 2}
+    columns = {
+        "messages": NULL,
+        "conversations": NULL,
+        "instruction": TEXT_OR_NULL,
+        "input": TEXT_OR_NULL,
+        "output": TEXT,
+        "system": TEXT_OR_NULL,
+        "history": {"type": ["array", "null"], "items": pair},
+        "tools": _ref("tools"),
+    }
+    return {
+        "title": "Alpaca",
+        **_object(["instruction", "output"], columns),
+        "not": {"required": ["prompt", "completion"]},
+        "anyOf": [
+            {"properties": {"instruction": TEXT}},
+            {"required": ["input"], "properties": {"input": TEXT}},
+        ],
+        "examples": [{"instruction": QUESTION, "input": "", "output": ANSWER}],
+    }
+
+
+def _message() -> Schema:
+    calls = _ref("tool_calls")
+    says = {"required": ["content"], "properties": {"content": _ref("content")}}
+    only_calls = {
+        "required": ["tool_calls"],
+        "properties": {"tool_calls": calls, "content": {"enum": [None, ""]}},
+    }
+    return {
+        **_object(["role"], {"role": {"enum": list(ROLES)}}),
+        "if": {"properties": {"role": {"const": "assistant"}}},
+        "then": {
+            "properties": {"weight": WEIGHT, "tool_calls": _any(calls, _ref("no_tool_calls"))},
+            "anyOf": [says, only_calls],
+        },
+        "else": {
+            "required": ["content"],
+            "properties": {
+                "content": _ref("content"),
+                "weight": NULL,
+                "tool_calls": _ref("no_tool_calls"),
+            },
+        },
+    }
+
+
+def _turn() -> Schema:
+    """Describe an entry of `conversations`, with from and value or with role and content."""
+    speaking = [name for name in SHAREGPT_ROLES if name != FUNCTION_CALL]
+    functions = {"type": "array", "minItems": 1, "items": _ref("function")}
+    calls = _any(_ref("function"), functions)
+    called = _any(calls, _json_text(r"^\s*[\[{][\s\S]*[\]}]\s*$", calls))
+    ways = []
+    for speaker, said in (("from", "value"), ("role", "content")):
+        plain = {
+            speaker: {"enum": speaking},
+            said: _ref("content"),
+            "tool_calls": _ref("no_tool_calls"),
+        }
+        ways.append(_object([speaker, said], plain))
+        ways.append(_object([speaker, said], {speaker: {"const": FUNCTION_CALL}, said: called}))
+    return {
+        "anyOf": ways,
+        "if": _trained(("from", "role"), TRAINED_TURNS),
+        "then": {"properties": {"weight": WEIGHT}},
+        "else": {"properties": {"weight": {"enum": [0, None]}}},
+    }
+
+
+def _content() -> Schema:
+    """Describe what is said: a text, or text parts of which one at least is not blank."""
+    part = _object(["type", "text"], {"type": {"const": "text"}, "text": {"type": "string"}})
+    parts = {
+        "type": "array",
+        "minItems": 1,
+        "items": _any({"type": "string"}, part),
+        "contains": _any(TEXT, _object(["text"], {"text": TEXT})),
+    }
+    return _any(TEXT, parts)
+
+
+def _tools() -> Schema:
+    tools = {"type": "array", "items": _ref("tool")}
+    return _any(NULL, tools, _json_text(r"^\s*\[[\s\S]*\]\s*$", tools))
+
+
+def _definition() -> Schema:
+    parameters = {"type": ["object", "null"], "description": "JSON Schema of the arguments."}
+    return _object(["name"], {"name": TEXT, "parameters": parameters})
+
+
+def _wrapped_or_bare(function: Schema) -> Schema:
+    """Describe a tool or call as OpenAI writes it, `{"type": "function", "function": …}`, or bare."""
+    wrapped = _object(["function"], {"type": {"enum": ["function", None]}, "function": function})
+    return _any(wrapped, {"allOf": [function], "not": {"required": ["function"]}})
+
+
+def _function() -> Schema:
+    """Describe a function that is called, and with what."""
+    arguments = {"type": "object"}
+    return _object(
+        ["name", "arguments"],
+        {
+            "name": TEXT,
+            "arguments": _any(arguments, _json_text(r"^\s*\{[\s\S]*\}\s*$", arguments)),
+        },
+    )

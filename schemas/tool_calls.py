@@ -1,0 +1,175 @@
+"""Tool calls and tool definitions as chat templates read them, and the JSON text they come in."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+FUNCTION_CALL = "function_call"
+"""Field of OpenAI's old format, and the name of a turn in ShareGPT."""
+INTEGERS = range(-(2**63), 2**64)
+"""Integers that orjson, Arrow and most JSON writers take."""
+MOST_LEVELS = 100
+"""Of nesting in JSON kept as text: with the row around it less than the 254 that orjson writes."""
+
+
+def exact_json(text: str) -> Any:
+    """Parse JSON only where nothing of it gets lost and the result can be written again.
+
+    Args:
+        text: JSON text.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        ValueError: It is no JSON, names a key twice, holds NaN, a number out of range or half of a
+            surrogate pair, or is nested too deeply.
+    """
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_object_of_distinct_keys,
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_bounded_int,
+        )
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if text.count("[") + text.count("{") > MOST_LEVELS and _is_deep(value):
+        raise ValueError("nested too deeply")
+    if "\\u" in text and _has_half_pair(value):
+        raise ValueError("half of a surrogate pair")
+    return value
+
+
+def parse_if_json(value: Any) -> Any:
+    """Read a list or object that was stored as JSON text.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        What the text holds; any other value, and a text that cannot be read exactly, as it is.
+    """
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    try:
+        return exact_json(value)
+    except ValueError:
+        return value
+
+
+def canonical_tools(value: Any) -> Any:
+    """Read the tools column: a list, or JSON text of a list, of its items or of one tool.
+
+    Args:
+        value: Of the column.
+
+    Returns:
+        The list; None where there are no tools; what cannot be read as it is.
+    """
+    value = parse_if_json(value)
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        return None if value == "" else value
+    return [parse_if_json(tool) for tool in value] or None
+
+
+def read_calls(value: Any) -> list[Any]:
+    """Read the calls of a ShareGPT function_call turn.
+
+    Args:
+        value: JSON text of `{"name": …, "arguments": …}` or of a list of them.
+
+    Returns:
+        The calls; for what cannot be read one call without a name, whose arguments are the text.
+    """
+    parsed = parse_if_json(value)
+    calls = parsed if isinstance(parsed, list) else [parsed]
+    if calls and all(isinstance(call, dict) for call in calls):
+        return calls
+    return [{"type": "function", "function": {"arguments": value}}]
+
+
+def put_calls(message: dict[str, Any]) -> None:
+    """Put the tool calls of a message into canonical form; no calls are the same as no field.
+
+    Args:
+        message: Changed in place; `function_call` is the old name of a single call.
+    """
+    calls = parse_if_json(message.pop("tool_calls", None))
+    if calls in (None, [], "") and isinstance(parse_if_json(message.get(FUNCTION_CALL)), dict):
+        calls = [parse_if_json(message.pop(FUNCTION_CALL))]
+    if isinstance(calls, list):
+        calls = [_canonical_call(call) for call in calls]
+    if calls not in (None, [], ""):
+        message["tool_calls"] = calls
+
+
+def _canonical_call(call: Any) -> Any:
+    """Put one tool call into canonical form."""
+    if not isinstance(call, dict):
+        return call
+    found = {name: value for name, value in call.items() if value is not None}
+    if "function" not in found and "name" in found:
+        names = [name for name in ("name", "arguments", "parameters") if name in found]
+        function = {name: found.pop(name) for name in names}
+        found.update(type="function", function=function)
+    if isinstance(found.get("function"), dict):
+        function = {name: value for name, value in found["function"].items() if value is not None}
+        if "arguments" not in function:
+            # A call without arguments; Llama's own notation calls them parameters.
+            function["arguments"] = function.pop("parameters", {})
+        arguments = parse_if_json(function["arguments"])
+        if isinstance(arguments, dict):
+            function["arguments"] = arguments
+        found["function"] = function
+    return found
+
+
+def _object_of_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("the same key twice")
+    return found
+
+
+def _is_deep(value: Any) -> bool:
+    """Tell whether a value has more than `MOST_LEVELS` levels."""
+    level = [value]
+    for _ in range(MOST_LEVELS + 1):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, (dict, list)):
+                inner.extend(item.values() if isinstance(item, dict) else item)
+        level = inner
+    return bool(level)
+
+
+def _has_half_pair(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number out of range")
+    return number
+
+
+def _bounded_int(text: str) -> int:
+    number = int(text)
+    if number not in INTEGERS:
+        raise ValueError("a number out of range")
+    return number

@@ -1,0 +1,285 @@
+"""Rules on tool calls, their results and weights: tool_call_invalid, tool_result_unmatched, weight_invalid.
+
+They look at several messages of a row together, so they stand beside the flat message frame.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from schemas.rules import RowRule
+from schemas.tool_calls import exact_json
+
+Problem = tuple[RowRule, str]
+MAX_DETAIL_CHARACTERS = 160
+MAX_NAME_CHARACTERS = 40
+MAX_CACHED_TOOLS = 2048
+"""Compiling a tool's schema takes about a millisecond; xLAM's 60,000 rows share 3,600 tools."""
+
+
+@dataclass(frozen=True)
+class _Tool:
+    """A tool as defined in a row."""
+
+    name: str = ""
+    validator: Any = None
+    """Of its arguments; None where the tool names no parameters."""
+    problem: str = ""
+
+
+def tool_problems(messages: list[Any], tools: list[Any] | None) -> list[Problem]:
+    """Find what is wrong with the tool calls of a conversation and with their results.
+
+    A row that calls tools and lists none is legal: its tools may stand in the system message. A
+    last message that only calls is legal: the model learns to call.
+
+    Args:
+        messages: In canonical form.
+        tools: Definitions, either OpenAI's `{"type": "function", "function": {…}}` or the bare
+            `{"name": …, "parameters": {…}}`; parameters are JSON Schema, Draft 2020-12 unless
+            they say otherwise.
+
+    Returns:
+        Rule and what was seen, in the order tools, calls, results.
+    """
+    problems: list[str] = []
+    known: dict[str, _Tool] = {}
+    if tools is not None and not isinstance(tools, list):
+        problems.append("tools is not a list")
+    elif tools:
+        known = _known_tools(tools, problems)
+    for number, message in enumerate(messages, 1):
+        if isinstance(message, dict) and message.get("tool_calls") is not None:
+            found = _call_problems(message, known if tools else None)
+            problems.extend(f"message {number}: {problem}" for problem in found)
+    return [
+        *((RowRule.TOOL_CALL_INVALID, _cut(problem)) for problem in problems),
+        *((RowRule.TOOL_RESULT_UNMATCHED, _cut(problem)) for problem in _result_problems(messages)),
+    ]
+
+
+def weight_problems(messages: list[Any]) -> list[Problem]:
+    """Find weights that are neither 0 nor 1, or stand where nothing is trained.
+
+    `true` and `false` are no numbers, so no weights.
+
+    Source: OpenAI fine-tuning format, FineTuneChatCompletionRequestAssistantMessage: `weight`,
+    an integer, 0 or 1, on assistant messages.
+
+    Args:
+        messages: In canonical form.
+
+    Returns:
+        Rule and what was seen, one for each such message.
+    """
+    problems: list[Problem] = []
+    for number, message in enumerate(messages, 1):
+        weight = message.get("weight") if isinstance(message, dict) else None
+        if weight is None:
+            continue
+        if type(weight) not in (int, float) or weight not in (0, 1):
+            detail = f"message {number}: weight {_short(weight)}"
+        elif message.get("role") != "assistant":
+            detail = f"message {number}: weight on {_short(message.get('role'))}"
+        else:
+            continue
+        problems.append((RowRule.WEIGHT_INVALID, detail))
+    return problems
+
+
+def _known_tools(tools: list[Any], problems: list[str]) -> dict[str, _Tool]:
+    """Read the definitions; note those that are malformed or contradict each other."""
+    known: dict[str, _Tool] = {}
+    for number, definition in enumerate(tools, 1):
+        try:
+            tool = _read_tool(json.dumps(definition, default=str))
+        except RecursionError:
+            tool = _Tool(problem="nested too deeply")
+        if tool.problem:
+            problems.append(f"tool {number}: {tool.problem}")
+        if tool.name in known and known[tool.name] is not tool:
+            problems.append(f"tool {number}: a second {_short(tool.name)}, defined otherwise")
+        if tool.name:
+            known.setdefault(tool.name, tool)
+    return known
+
+
+@lru_cache(maxsize=MAX_CACHED_TOOLS)
+def _read_tool(definition_text: str) -> _Tool:
+    """Read one definition and compile its schema; by content, since rows repeat their tools."""
+    definition = json.loads(definition_text)
+    if not isinstance(definition, dict):
+        return _Tool(problem="not an object")
+    is_wrapped = definition.get("function") is not None
+    function = definition["function"] if is_wrapped else definition
+    if not isinstance(function, dict):
+        return _Tool(problem="function is not an object")
+    name = function.get("name")
+    if not isinstance(name, str) or not name.strip():
+        return _Tool(problem="no function name")
+    parameters = function.get("parameters")
+    if parameters is None:
+        return _Tool(name)
+    if not isinstance(parameters, dict):
+        return _Tool(name, problem=f"parameters of {_short(name)} are not an object")
+    validator, problem = _compile(parameters)
+    if problem:
+        return _Tool(name, problem=f"parameters of {_short(name)} are no JSON Schema: {problem}")
+    return _Tool(name, validator)
+
+
+def _compile(parameters: dict[str, Any]) -> tuple[Any, str]:
+    """Make the validator of a schema, or say why there is none."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    try:
+        kind = validator_for(parameters, default=Draft202012Validator)
+        kind.check_schema(parameters)
+        # With a registry of its own a row's $ref is never looked up on the network.
+        return kind(parameters, registry=Registry()), ""
+    except SchemaError as error:
+        return None, _describe(error)
+    # A row's schema is foreign input to a library that recurses over it: whatever the library
+    # raises, the schema is of no use.
+    except Exception as error:
+        return None, type(error).__name__
+
+
+def _call_problems(message: dict[str, Any], known: dict[str, _Tool] | None) -> list[str]:
+    """Say what is wrong with the calls of one message; `known` is None where no tools are listed."""
+    calls = message["tool_calls"]
+    if not isinstance(calls, list):
+        return ["tool_calls is not a list"]
+    if calls and message.get("role") != "assistant":
+        return [f"{_short(message.get('role'))} calls a tool"]
+    return [problem for call in calls if (problem := _call_problem(call, known))]
+
+
+def _call_problem(call: Any, known: dict[str, _Tool] | None) -> str:
+    if not isinstance(call, dict):
+        return "a tool call is not an object"
+    function = call.get("function", call)
+    if not isinstance(function, dict):
+        return "function of a tool call is not an object"
+    name = function.get("name")
+    arguments, problem = _read_arguments(function.get("arguments"))
+    if problem:
+        return f"arguments of {_short(name or 'a call')}: {problem}"
+    if not isinstance(name, str) or not name.strip():
+        return "a tool call without a function name"
+    if known is None:
+        return ""
+    if name not in known:
+        return f"unknown tool {_short(name)}"
+    problem = _schema_problem(known[name].validator, arguments)
+    return f"arguments of {_short(name)}: {problem}" if problem else ""
+
+
+def _read_arguments(arguments: Any) -> tuple[dict[str, Any], str]:
+    """Read arguments given as an object, as JSON text of one, or left out."""
+    if arguments is None:
+        return {}, ""
+    if isinstance(arguments, str):
+        try:
+            arguments = exact_json(arguments)
+        except json.JSONDecodeError:
+            return {}, "not JSON"
+        except ValueError as error:
+            return {}, str(error)
+    return (arguments, "") if isinstance(arguments, dict) else ({}, "not an object")
+
+
+def _schema_problem(validator: Any, arguments: dict[str, Any]) -> str:
+    if validator is None:
+        return ""
+    try:
+        error = next(validator.iter_errors(arguments), None)
+    # As in `_compile`: a reference that leads nowhere, or into itself, shows only here.
+    except Exception as error:
+        return f"the tool's schema cannot be applied: {type(error).__name__}"
+    return _describe(error) if error is not None else ""
+
+
+def _describe(error: Any) -> str:
+    """Say which part breaks which keyword; never the value, which may be private."""
+    path = ".".join(str(step) for step in error.absolute_path)
+    if error.validator == "required":
+        missing = [str(name) for name in error.validator_value if name not in error.instance]
+        return f"{path + ' lacks' if path else 'lack'} {', '.join(missing)}"
+    limit = json.dumps(error.validator_value, ensure_ascii=False, default=str)
+    if len(limit) > MAX_NAME_CHARACTERS:
+        limit = ""
+    return f"{path or 'they'} {'breaks' if path else 'break'} {error.validator} {limit}".rstrip()
+
+
+def _result_problems(messages: list[Any]) -> list[str]:
+    """Match every tool message with a call of the assistant message before it."""
+    problems: list[str] = []
+    waiting: list[tuple[Any, Any]] = []
+    caller = 0
+    for number, message in enumerate(messages, 1):
+        if not isinstance(message, dict):
+            continue
+        if message.get("role") == "tool":
+            problem = _take_result(message, waiting)
+            if problem:
+                problems.append(f"message {number}: {problem}")
+            continue
+        if waiting:
+            problems.append(f"message {caller}: {len(waiting)} of its calls got no result")
+        caller, waiting = number, _calls_to_answer(message)
+    return problems
+
+
+def _calls_to_answer(message: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """List id and function name of an assistant message's calls."""
+    calls = message.get("tool_calls")
+    if message.get("role") != "assistant" or not isinstance(calls, list):
+        return []
+    found = []
+    for call in calls:
+        parts = call if isinstance(call, dict) else {}
+        function = parts.get("function", parts)
+        found.append(
+            (parts.get("id"), function.get("name") if isinstance(function, dict) else None)
+        )
+    return found
+
+
+def _take_result(message: dict[str, Any], waiting: list[tuple[Any, Any]]) -> str:
+    """Strike the call that a result answers off the list: by id, else by name, else in order."""
+    if not waiting:
+        return "a result, but no call that waits for one"
+    wanted_id, wanted_name = message.get("tool_call_id"), message.get("name")
+    if wanted_id not in (None, ""):
+        places = [place for place, (call_id, _) in enumerate(waiting) if call_id == wanted_id]
+        if not places:
+            return f"no call has id {_short(wanted_id)}"
+    elif wanted_name not in (None, ""):
+        places = [place for place, (_, name) in enumerate(waiting) if name in (wanted_name, None)]
+        if not places:
+            return f"no call of {_short(wanted_name)}"
+    else:
+        places = [0]
+    del waiting[places[0]]
+    return ""
+
+
+def _short(value: Any) -> str:
+    """Show a name or id in one short line."""
+    if isinstance(value, (list, dict)):
+        return "a list" if isinstance(value, list) else "an object"
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if len(text) > MAX_NAME_CHARACTERS:
+        text = text[: MAX_NAME_CHARACTERS - 1] + "…"
+    return " ".join(text.split())
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_DETAIL_CHARACTERS else text[: MAX_DETAIL_CHARACTERS - 1] + "…"

@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.conversions import (
+    canonical_message,
+    drop_nulls,
+    from_alpaca,
+    from_sharegpt,
+    is_alpaca,
+    is_sharegpt,
+    join_text_parts,
+)
+from schemas.tool_calls import canonical_tools
+
+USER = {"role": "user", "content": "How tall is the wall?"}
+ANSWER = {"role": "assistant", "content": "Two metres."}
+WALL_CALL = {"type": "function", "function": {"name": "measure", "arguments": {"part": "wall"}}}
+ROOF_CALL = {"type": "function", "function": {"name": "measure", "arguments": {"part": "roof"}}}
+WALL_TEXT = '{"name": "measure", "arguments": {"part": "wall"}}'
+ROOF_TEXT = '{"name": "measure", "arguments": {"part": "roof"}}'
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ("role", "content", "from", "value", "tool_calls", "function", "weight")
+            )
+            | st.text(max_size=3),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+def called(arguments: Any) -> Any:
+    """Give the arguments that a call with these has in canonical form."""
+    call = {"type": "function", "function": {"name": "measure", "arguments": arguments}}
+    message = canonical_message({"role": "assistant", "content": None, "tool_calls": [call]})
+    return message["tool_calls"][0]["function"]["arguments"]
+
+
+def test_canonical_message_copies_no_plain_message() -> None:
+    assert canonical_message(USER) is USER
+
+
+def test_canonical_message_leaves_the_given_message_as_it_was() -> None:
+    message = {"content": "Hi.", "role": "user", "name": None, "tool_calls": [{"name": "measure"}]}
+    before = copy.deepcopy(message)
+    canonical_message(message)
+    assert message == before
+
+
+def test_canonical_message_puts_role_and_content_first() -> None:
+    found = canonical_message({"name": "Ada", "content": "Hi.", "role": "user"})
+    assert list(found.items()) == [("role", "user"), ("content", "Hi."), ("name", "Ada")]
+    assert list(canonical_message({"content": "Hi.", "role": "user"})) == ["role", "content"]
+
+
+def test_canonical_message_leaves_null_fields_out_but_always_has_role_and_content() -> None:
+    assert canonical_message({"role": "user", "content": None, "name": None}) == {
+        "role": "user",
+        "content": None,
+    }
+    assert canonical_message({}) == {"role": None, "content": None}
+
+
+@pytest.mark.parametrize("value", ["and?", None, 3, ["a"]])
+def test_canonical_message_passes_what_is_no_object(value: Any) -> None:
+    assert canonical_message(value) is value
+
+
+def test_join_text_parts_joins_texts_one_behind_the_other() -> None:
+    parts = [{"type": "text", "text": "How tall "}, "is it", {"type": "text", "text": "?"}]
+    assert join_text_parts(parts) == "How tall is it?"
+    assert canonical_message({"role": "user", "content": parts})["content"] == "How tall is it?"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": "a.png"}}],
+        [{"type": "text"}],
+        [{"text": "no type"}],
+        [{"type": "text", "text": 3}],
+        [3],
+        [],
+        "a text",
+        None,
+    ],
+)
+def test_join_text_parts_leaves_any_other_content(content: Any) -> None:
+    assert join_text_parts(content) is content
+
+
+def test_canonical_message_reads_arguments_that_are_json_text() -> None:
+    assert called('{"part": "wall", "storeys": 2}') == {"part": "wall", "storeys": 2}
+    assert called({"part": "wall"}) == {"part": "wall"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "wall", '["wall"]', '{"part": }', '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": 1e999}'],
+)
+def test_canonical_message_leaves_arguments_that_cannot_be_read_exactly(text: str) -> None:
+    assert called(text) == text
+
+
+def test_canonical_message_drops_null_padding_of_calls_but_no_null_argument() -> None:
+    call = {
+        "id": None,
+        "type": "function",
+        "function": {"name": "measure", "arguments": {"part": None}, "strict": None},
+    }
+    found = canonical_message({"role": "assistant", "content": None, "tool_calls": [call]})
+    assert found["tool_calls"] == [
+        {"type": "function", "function": {"name": "measure", "arguments": {"part": None}}}
+    ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tool_calls": [{"name": "measure", "arguments": {"part": "wall"}}]},
+        {"tool_calls": [{"name": "measure", "parameters": {"part": "wall"}}]},
+        {"tool_calls": f"[{WALL_TEXT}]"},
+        {"function_call": {"name": "measure", "arguments": '{"part": "wall"}'}},
+        {"function_call": {"name": "measure", "arguments": {"part": "wall"}}, "tool_calls": []},
+    ],
+)
+def test_canonical_message_writes_calls_of_other_forms_as_tool_calls(
+    fields: dict[str, Any],
+) -> None:
+    found = canonical_message({"role": "assistant", "content": None, **fields})
+    assert found == {"role": "assistant", "content": None, "tool_calls": [WALL_CALL]}
+
+
+def test_canonical_message_gives_a_call_without_arguments_an_empty_object() -> None:
+    assert called(None) == {}
+
+
+@pytest.mark.parametrize("calls", [None, [], ""])
+def test_canonical_message_leaves_out_an_empty_list_of_calls(calls: Any) -> None:
+    assert canonical_message({**ANSWER, "tool_calls": calls}) == ANSWER
+
+
+@pytest.mark.parametrize("calls", ["[not json", [3], [{"function": "measure"}], 5])
+def test_canonical_message_leaves_malformed_calls(calls: Any) -> None:
+    assert canonical_message({**ANSWER, "tool_calls": calls})["tool_calls"] == calls
+
+
+def test_drop_nulls_drops_fields_at_every_depth_but_no_list_items() -> None:
+    padded = {"a": None, "b": {"c": None, "d": [{"e": None, "f": 1}, None]}}
+    assert drop_nulls(padded) == {"b": {"d": [{"f": 1}, None]}}
+
+
+def test_is_sharegpt_asks_for_conversations() -> None:
+    assert is_sharegpt({"conversations": []})
+    assert not is_sharegpt({"conversations": None})
+    assert not is_sharegpt({"messages": []})
+
+
+def test_is_alpaca_asks_for_instruction_and_output() -> None:
+    assert is_alpaca({"instruction": None, "output": "Blue."})
+    assert not is_alpaca({"instruction": "Name a colour."})
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("human", "user"),
+        ("user", "user"),
+        ("gpt", "assistant"),
+        ("assistant", "assistant"),
+        ("chatgpt", "assistant"),
+        ("bard", "assistant"),
+        ("bing", "assistant"),
+        ("model", "assistant"),
+        ("system", "system"),
+        ("observation", "tool"),
+        ("tool", "tool"),
+        ("function_response", "tool"),
+        ("critic", "critic"),
+        (None, None),
+        (["human"], ["human"]),
+    ],
+)
+def test_from_sharegpt_maps_names_and_keeps_unknown_ones(name: Any, role: Any) -> None:
+    expected = [{"role": role, "content": "Hi."}]
+    assert from_sharegpt({"conversations": [{"from": name, "value": "Hi."}]}) == expected
+    assert from_sharegpt({"conversations": [{"role": name, "content": "Hi."}]}) == expected
+
+
+def test_from_sharegpt_opens_with_the_system_column_unless_it_is_blank() -> None:
+    turns = [{"from": "human", "value": "Hi."}]
+    system = {"role": "system", "content": "Be brief."}
+    plain = [{"role": "user", "content": "Hi."}]
+    assert from_sharegpt({"conversations": turns, "system": "Be brief."}) == [system, *plain]
+    for blank in (None, "", " \n"):
+        assert from_sharegpt({"conversations": turns, "system": blank}) == plain
+    assert from_sharegpt({"conversations": turns, "system": 3})[0]["content"] == 3
+
+
+def test_from_sharegpt_reads_a_function_call() -> None:
+    turns = [
+        {"from": "human", "value": "How tall is the wall?"},
+        {"from": "function_call", "value": WALL_TEXT},
+        {"from": "observation", "value": "2"},
+        {"from": "gpt", "value": "Two metres."},
+    ]
+    assert from_sharegpt({"conversations": turns}) == [
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": [WALL_CALL]},
+        {"role": "tool", "content": "2"},
+        ANSWER,
+    ]
+
+
+def test_from_sharegpt_splits_the_one_observation_of_several_calls() -> None:
+    turns = [
+        {"from": "function_call", "value": f"[{WALL_TEXT}, {ROOF_TEXT}]"},
+        {"from": "observation", "value": '["2 m", {"metres": 5}]'},
+    ]
+    assert from_sharegpt({"conversations": turns}) == [
+        {"role": "assistant", "content": None, "tool_calls": [WALL_CALL, ROOF_CALL]},
+        {"role": "tool", "content": "2 m"},
+        {"role": "tool", "content": '{"metres": 5}'},
+    ]
+
+
+@pytest.mark.parametrize(
+    "results",
+    [["2 m and 5 m"], ['["2 m"]'], ['["2 m", "5 m"]', "5 m"]],
+    ids=["no list", "too few", "one each"],
+)
+def test_from_sharegpt_splits_no_other_observation(results: list[str]) -> None:
+    turns = [{"from": "function_call", "value": f"[{WALL_TEXT}, {ROOF_TEXT}]"}]
+    turns += [{"from": "observation", "value": result} for result in results]
+    found = from_sharegpt({"conversations": turns})[1:]
+    assert found == [{"role": "tool", "content": result} for result in results]
+
+
+def test_from_sharegpt_keeps_the_weight_of_a_turn() -> None:
+    turn = {"from": "gpt", "value": "Two metres.", "weight": 0}
+    assert from_sharegpt({"conversations": [turn]}) == [{**ANSWER, "weight": 0}]
+    turn = {"from": "human", "value": "How tall is the wall?", "weight": 1}
+    assert from_sharegpt({"conversations": [turn]}) == [{**USER, "weight": 1}]
+
+
+@pytest.mark.parametrize("weight", [0, 0.0, None])
+def test_from_sharegpt_drops_a_weight_that_says_what_holds_anyway(weight: Any) -> None:
+    turn = {"from": "human", "value": "How tall is the wall?", "weight": weight}
+    assert from_sharegpt({"conversations": [turn]}) == [USER]
+    turn = {**USER, "weight": weight}
+    assert from_sharegpt({"conversations": [turn]}) == [USER]
+
+
+def test_from_sharegpt_drops_other_fields_of_from_value_turns_and_keeps_those_of_messages() -> None:
+    turn = {"from": "gpt", "value": "Two metres.", "markdown": True}
+    assert from_sharegpt({"conversations": [turn]}) == [ANSWER]
+    turn = {**ANSWER, "from": None, "value": None, "name": "Ada"}
+    assert from_sharegpt({"conversations": [turn]}) == [{**ANSWER, "name": "Ada"}]
+
+
+def test_from_sharegpt_passes_turns_that_are_no_objects() -> None:
+    assert from_sharegpt({"conversations": ["Hi.", None]}) == ["Hi.", None]
+
+
+@pytest.mark.parametrize(
+    ("instruction", "addition", "prompt"),
+    [
+        ("Name it.", "", "Name it."),
+        ("Name it.", None, "Name it."),
+        ("Name it.", "the sea", "Name it.\n\nthe sea"),
+        ("", "the sea", "the sea"),
+        (None, "the sea", "the sea"),
+        (None, None, None),
+        ("", " ", ""),
+        (3, "", 3),
+        (3, "the sea", 3),
+        ("Name it.", 3, 3),
+    ],
+)
+def test_from_alpaca_joins_instruction_and_input(
+    instruction: Any, addition: Any, prompt: Any
+) -> None:
+    row = {"instruction": instruction, "input": addition, "output": "Blue."}
+    assert from_alpaca(row) == [
+        {"role": "user", "content": prompt},
+        {"role": "assistant", "content": "Blue."},
+    ]
+
+
+def test_from_alpaca_reads_system_and_history() -> None:
+    history = [["How tall?", "Two metres."], ["How wide?", "One."]]
+    row = {"instruction": "And?", "output": "No.", "system": "Be brief."}
+    expected = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "How tall?"},
+        {"role": "assistant", "content": "Two metres."},
+        {"role": "user", "content": "How wide?"},
+        {"role": "assistant", "content": "One."},
+        {"role": "user", "content": "And?"},
+        {"role": "assistant", "content": "No."},
+    ]
+    assert from_alpaca({**row, "history": history}) == expected
+    assert from_alpaca({**row, "history": json.dumps(history)}) == expected
+
+
+@pytest.mark.parametrize(
+    ("history", "opening"),
+    [
+        (None, []),
+        ([], []),
+        ("", []),
+        ("earlier", [{"role": "user", "content": "earlier"}]),
+        ([["How tall?"]], [{"role": "user", "content": "How tall?"}]),
+        ([[]], []),
+        ([USER, ANSWER], [USER, ANSWER]),
+        ([3], [3]),
+    ],
+)
+def test_from_alpaca_loses_nothing_of_a_history_of_another_form(
+    history: Any, opening: list[Any]
+) -> None:
+    row = {"instruction": "And?", "output": "No.", "history": history}
+    assert from_alpaca(row)[:-2] == opening
+
+
+@settings(max_examples=200, database=None, derandomize=True, deadline=None)
+@given(JSON)
+def test_conversions_take_any_json_and_are_stable(value: Any) -> None:
+    before = copy.deepcopy(value)
+    once = canonical_message(value)
+    assert canonical_message(once) == once
+    for message in from_sharegpt({"conversations": [value, value], "system": value}):
+        assert canonical_message(message) == message
+    from_alpaca({"instruction": value, "output": value, "input": value, "history": value})
+    canonical_tools(value)
+    assert value == before
