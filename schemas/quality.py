@@ -1,199 +1,104 @@
-"""Set rules: whether the set as a whole is fit to train on.
+"""Set rules at work: whether the set as a whole is fit to train on.
 
-Each rule is one great-expectations expectation on the narrow per-row feature table (numbers
-only, null where a feature does not apply to a row). To add a rule: an id in `SetRule`, its
-definition in `SET_RULES`, and its column in the table.
+Each rule is one great-expectations expectation on one narrow column, which holds only the rows
+the rule looks at. The rules themselves are defined in `schemas/set_rules.py`.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from schemas._great_expectations import (
+    COLUMN,
+    expectation_kinds,
+    open_validator,
+)
 from schemas.errors import SftFlowError
-from schemas.rules import (
-    GateMode,
-    RuleExample,
-    RuleResult,
-    RuleSetting,
-    SetRule,
-    Severity,
-    Verdict,
+from schemas.profile import DataProfile, drift
+from schemas.rules import RuleExample, RuleResult, RuleSetting, SetRule, Severity, Verdict
+from schemas.set_rules import (
+    DEFAULT_LENGTH_QUANTILES,
+    SET_RULES,
+    Comparison,
+    QuantileRanges,
+    SetRuleDefinition,
+    require_quantile_ranges,
+    set_rule_settings,
 )
 
+if TYPE_CHECKING:
+    import numpy
 
-class Comparison(StrEnum):
-    """How a column becomes one figure, and which side of the limit is good."""
+__all__ = [
+    "SET_RULES",
+    "Comparison",
+    "SetContext",
+    "SetRuleDefinition",
+    "build_expectation",
+    "check_set",
+    "preload",
+    "set_rule_settings",
+]
 
-    SUM_AT_LEAST = "sum_at_least"
-    MEAN_AT_MOST = "mean_at_most"
+MEAN_TOLERANCE = 1e-5
+"""What a mean over single-precision shares may lack of its limit through rounding."""
 
 
 @dataclass(frozen=True)
-class SetRuleDefinition:
-    """One set rule; `column` holds 1 for a row that counts against it (for min_rows: for it)."""
+class SetContext:
+    """What the set rules look at besides the columns.
 
-    column: str
-    meaning: str
-    fix: str
-    limit: float
-    unit: str
-    comparison: Comparison = Comparison.MEAN_AT_MOST
-    severity: Severity = Severity.BLOCK
-    is_token_rule: bool = False
-    """True when the column needs the tokenizer."""
-
-
-SET_RULES: dict[SetRule, SetRuleDefinition] = {
-    SetRule.MIN_ROWS: SetRuleDefinition(
-        column="is_usable",
-        meaning="There are too few rows that can be trained or judged.",
-        fix="add rows, or lower quality.rules.min_rows.limit",
-        limit=10,
-        unit="rows",
-        comparison=Comparison.SUM_AT_LEAST,
-    ),
-    SetRule.BAD_ROW_FRACTION: SetRuleDefinition(
-        column="is_bad",
-        meaning="Too many rows broke a row rule and were set aside.",
-        fix="mend the rows listed in quarantine.jsonl, or raise quality.rules.bad_row_fraction.limit",
-        limit=0.05,
-        unit="share of all rows",
-    ),
-    SetRule.DUPLICATE_FRACTION: SetRuleDefinition(
-        column="is_duplicate",
-        meaning="Too many conversations repeat an earlier one exactly.",
-        fix="drop the repeated rows",
-        limit=0.05,
-        unit="share of kept rows",
-    ),
-    SetRule.CONTRADICTORY_FRACTION: SetRuleDefinition(
-        column="is_contradictory",
-        meaning="Too many prompts have several different answers.",
-        fix="decide on one answer for each prompt",
-        limit=0.05,
-        unit="share of kept rows",
-    ),
-    SetRule.TRAIN_EVAL_OVERLAP: SetRuleDefinition(
-        column="is_overlapping",
-        meaning="Evaluation prompts stand among the training prompts too.",
-        fix="keep each prompt on one side",
-        limit=0,
-        unit="share of evaluation rows",
-    ),
-    SetRule.NO_SUPERVISED_TOKENS: SetRuleDefinition(
-        column="is_untrainable",
-        meaning="Rows have no token to learn from, or the chat template refuses them.",
-        fix="check that the training template marks what the assistant says",
-        limit=0,
-        unit="share of tokenised rows",
-        is_token_rule=True,
-    ),
-    SetRule.STOP_TOKEN_NOT_SUPERVISED: SetRuleDefinition(
-        column="is_stop_unsupervised",
-        meaning="The stop token is not trained, so the model would not learn to stop.",
-        fix="end what the training template marks with the stop token",
-        limit=0,
-        unit="share of tokenised rows",
-        is_token_rule=True,
-    ),
-    SetRule.PROMPT_NOT_PREFIX: SetRuleDefinition(
-        column="is_prompt_not_prefix",
-        meaning="The prompt seen in training is not the prompt the model will be given.",
-        fix="use a template that renders a prompt the same with and without its answer",
-        limit=0,
-        unit="share of tokenised rows",
-        is_token_rule=True,
-    ),
-    SetRule.DOUBLE_BOS: SetRuleDefinition(
-        column="is_double_bos",
-        meaning="Rows begin with two beginning-of-sequence tokens.",
-        fix="take the token out of the template or the text",
-        limit=0,
-        unit="share of tokenised rows",
-        is_token_rule=True,
-    ),
-    SetRule.TOO_LONG: SetRuleDefinition(
-        column="is_too_long",
-        meaning="Rows have more tokens than quality.max_length_tokens.",
-        fix="shorten or drop these rows, raise quality.max_length_tokens, or allow a share to be "
-        "left out with quality.rules.too_long.limit",
-        limit=0,
-        unit="share of tokenised rows",
-        is_token_rule=True,
-    ),
-}
-
-
-def set_rule_settings(
-    settings: Mapping[SetRule, RuleSetting], mode: GateMode
-) -> dict[SetRule, RuleSetting]:
-    """Complete the configured rules with their defaults, loosened to what the gate's mode allows.
-
-    Args:
-        settings: What the configuration names.
-        mode: warn turns every blocking rule into a warning, off every rule off.
-
-    Returns:
-        Severity and limit of every rule.
+    Raises:
+        ConfigError: A range of `length_quantiles` is not allowed.
     """
-    completed = {}
-    for rule, definition in SET_RULES.items():
-        named = settings.get(rule)
-        severity = (named.severity if named else None) or definition.severity
-        if mode == GateMode.OFF:
-            severity = Severity.OFF
-        elif mode == GateMode.WARN and severity == Severity.BLOCK:
-            severity = Severity.WARN
-        limit = definition.limit if named is None or named.limit is None else named.limit
-        completed[rule] = RuleSetting(severity=severity, limit=limit)
-    return completed
+
+    length_quantiles: QuantileRanges = field(default_factory=lambda: dict(DEFAULT_LENGTH_QUANTILES))
+    """Least and most characters of a row at each quantile; None for no bound."""
+    profile: DataProfile | None = None
+    """Of the rows at hand; without it rule drift is skipped and shrunk_fraction counts is_usable."""
+
+    def __post_init__(self) -> None:
+        require_quantile_ranges(self.length_quantiles)
 
 
-def build_suite(settings: Mapping[SetRule, RuleSetting], columns: list[str]) -> Any:
-    """Write the rules as a great-expectations suite.
+@dataclass(frozen=True)
+class _Outcome:
+    """Whether an expectation was met, and the figure that was compared with the limit."""
 
-    Args:
-        settings: What `set_rule_settings` gave.
-        columns: Columns of the feature table; rules without their column are left out.
+    is_met: bool
+    observed: float
+    limit: float | None
+    detail: str = ""
 
-    Returns:
-        The suite; each expectation's `meta` has the rule's id.
+
+def preload() -> None:
+    """Import what the set rules need, for a thread that runs while rows are read.
+
+    Start no process by fork while it runs: the child would inherit import locks nobody frees.
     """
-    gx = _great_expectations()
-    expectations: list[Any] = []
-    for rule, definition in SET_RULES.items():
-        setting = settings[rule]
-        if setting.severity == Severity.OFF or definition.column not in columns:
-            continue
-        meta = {"id": str(rule)}
-        if definition.comparison == Comparison.SUM_AT_LEAST:
-            expectation = gx.expectations.ExpectColumnSumToBeBetween(
-                column=definition.column, min_value=setting.limit, meta=meta
-            )
-        else:
-            expectation = gx.expectations.ExpectColumnMeanToBeBetween(
-                column=definition.column, max_value=setting.limit, meta=meta
-            )
-        expectations.append(expectation)
-    return gx.ExpectationSuite(name="set rules", expectations=expectations)
+    expectation_kinds()
 
 
 def check_set(
-    features: Any,
+    columns: Mapping[str, numpy.ndarray],
     settings: Mapping[SetRule, RuleSetting],
     examples: Mapping[SetRule, tuple[RuleExample, ...]],
+    reference: DataProfile | None = None,
+    context: SetContext | None = None,
 ) -> tuple[RuleResult, ...]:
     """Hold the set to its rules.
 
     Args:
-        features: pandas frame, one line a row, a column of 0, 1 or null for each rule.
+        columns: By the name in `SET_RULES`, a one-dimensional array of bool, int32, uint32 or
+            float32 without nulls; it holds only the rows its rule looks at.
         settings: What `set_rule_settings` gave.
         examples: Up to five places per rule.
+        reference: Profile of the champion's data; without it rules shrunk_fraction and drift
+            are skipped.
+        context: Ranges and the profile of the rows at hand; None for the defaults.
 
     Returns:
         One result per rule, in the order of their definition; skipped where a rule is off or its
@@ -202,81 +107,174 @@ def check_set(
     Raises:
         SftFlowError: great-expectations gave no answer for a rule.
     """
-    columns = [name for name in features.columns if features[name].count()]
-    outcomes = _validate(features, build_suite(settings, columns))
+    context = context or SetContext()
+    ranges = _bounded(context.length_quantiles)
+    figures = _compare_profiles(columns, reference, context.profile) if reference else {}
+    columns = {**columns, **_as_columns(figures)}
+    asked = {
+        rule: columns[definition.column]
+        for rule, definition in SET_RULES.items()
+        if settings[rule].severity != Severity.OFF
+        and len(columns.get(definition.column, ()))
+        and (definition.comparison != Comparison.QUANTILES_WITHIN or ranges)
+    }
+    outcomes = _validate(asked, settings, ranges)
     results = []
-    for rule, definition in SET_RULES.items():
-        is_asked = settings[rule].severity != Severity.OFF and definition.column in columns
-        if is_asked and rule not in outcomes:
+    for rule in SET_RULES:
+        if rule not in asked:
+            results.append(_skipped(rule, settings[rule]))
+        elif rule not in outcomes:
             raise SftFlowError(f"great-expectations gave no answer for rule {rule}")
-        outcome = outcomes.get(rule)
-        column = features[definition.column] if outcome else None
-        n_rows = int(column.sum()) if column is not None else 0
-        n_looked_at = int(column.count()) if column is not None else 0
-        severity = settings[rule].severity or definition.severity
-        verdict = _verdict(outcome, severity)
-        has_findings = n_rows > 0 and rule != SetRule.MIN_ROWS
-        is_broken = verdict in (Verdict.FAILED, Verdict.WARNED)
-        results.append(
-            RuleResult(
-                id=rule,
-                severity=severity,
-                verdict=verdict,
-                n_rows=n_rows if has_findings else 0,
-                fraction=n_rows / n_looked_at if has_findings else 0.0,
-                limit=settings[rule].limit,
-                observed=outcome[1] if outcome else None,
-                examples=examples.get(rule, ()) if outcome else (),
-                fix=definition.fix if is_broken or has_findings else "",
-            )
-        )
+        else:
+            found = _result(rule, settings[rule], asked[rule], outcomes[rule])
+            detail = figures[rule][1] if rule in figures else found.detail
+            update = {"examples": examples.get(rule, ()), "detail": detail}
+            results.append(found.model_copy(update=update))
     return tuple(results)
 
 
-def _verdict(outcome: tuple[bool, float] | None, severity: Severity) -> Verdict:
-    if outcome is None:
-        return Verdict.SKIPPED
-    if outcome[0]:
-        return Verdict.PASSED
-    return Verdict.FAILED if severity == Severity.BLOCK else Verdict.WARNED
+def _compare_profiles(
+    columns: Mapping[str, numpy.ndarray], reference: DataProfile, profile: DataProfile | None
+) -> dict[SetRule, tuple[float, str]]:
+    """Work out the figures of the rules that look at the champion's data, and put them in words."""
+    usable = columns.get(SET_RULES[SetRule.MIN_ROWS].column)
+    n_rows = int(usable.sum()) if usable is not None else None
+    if profile:
+        n_rows = profile.n_rows
+    figures = {}
+    if n_rows is not None and reference.n_rows:
+        # A difference of counts divided once is exact where 1 - a / b is not.
+        lost = max(0, reference.n_rows - n_rows) / reference.n_rows
+        words = f"{n_rows:,} rows; the champion's set had {reference.n_rows:,}"
+        figures[SetRule.SHRUNK_FRACTION] = (lost, words)
+    if profile:
+        feature, index = drift(profile, reference)
+        if feature:
+            figures[SetRule.DRIFT] = (index, f"{feature} differs most" if index else "")
+    return figures
 
 
-def _validate(features: Any, suite: Any) -> dict[str, tuple[bool, float]]:
-    """Run great-expectations in memory: no project folder, no progress bar, no usage event."""
-    if not suite.expectations:
+def _as_columns(figures: Mapping[SetRule, tuple[float, str]]) -> dict[str, numpy.ndarray]:
+    import numpy
+
+    return {SET_RULES[rule].column: numpy.array([figure]) for rule, (figure, _) in figures.items()}
+
+
+def _bounded(ranges: QuantileRanges) -> QuantileRanges:
+    """Leave out quantiles without any bound: there is nothing to ask about them."""
+    return {
+        quantile: ranges[quantile]
+        for quantile in sorted(ranges)
+        if any(bound is not None for bound in ranges[quantile])
+    }
+
+
+def build_expectation(rule: SetRule, limit: float | None, ranges: QuantileRanges) -> Any:
+    """Write one rule as a great-expectations expectation on a one-column frame.
+
+    Args:
+        rule: The rule.
+        limit: What `set_rule_settings` gave.
+        ranges: Least and most characters at each quantile, for the rule that looks at them.
+
+    Returns:
+        The expectation; its `meta` has the rule's id.
+    """
+    kinds = expectation_kinds()
+    given: dict[str, Any] = {"column": COLUMN, "meta": {"id": str(rule)}}
+    match SET_RULES[rule].comparison:
+        case Comparison.SUM_AT_LEAST:
+            return kinds.sum(min_value=limit, **given)
+        case Comparison.MEAN_AT_MOST:
+            return kinds.mean(max_value=limit, **given)
+        case Comparison.MEAN_AT_LEAST:
+            least = (limit or 0.0) - MEAN_TOLERANCE
+            return kinds.mean(min_value=least, **given)
+        case Comparison.FIGURE_AT_MOST:
+            return kinds.maximum(max_value=limit, **given)
+        case Comparison.QUANTILES_WITHIN:
+            # The library lets a quantile exceed its range by a ten-thousandth.
+            wanted = {
+                "quantiles": list(ranges),
+                "value_ranges": [list(bounds) for bounds in ranges.values()],
+            }
+            return kinds.quantiles(quantile_ranges=wanted, **given)
+
+
+def _validate(
+    asked: Mapping[SetRule, numpy.ndarray],
+    settings: Mapping[SetRule, RuleSetting],
+    ranges: QuantileRanges,
+) -> dict[SetRule, _Outcome]:
+    """Ask great-expectations about each column; a rule it gave no figure for is left out."""
+    if not asked:
         return {}
-    gx = _great_expectations()
-    from great_expectations.data_context.types.base import (
-        DataContextConfig,
-        InMemoryStoreBackendDefaults,
-        ProgressBarsConfig,
-    )
-
-    context = gx.get_context(
-        mode="ephemeral",
-        project_config=DataContextConfig(
-            store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
-            analytics_enabled=False,
-            progress_bars=ProgressBarsConfig(globally=False),
-        ),
-    )
-    asset = context.data_sources.add_pandas("memory").add_dataframe_asset("features")
-    definition = asset.add_batch_definition_whole_dataframe("all rows")
-    batch = definition.get_batch(batch_parameters={"dataframe": features})
+    hold = open_validator()
     outcomes = {}
-    for result in batch.validate(suite).results:
-        observed = result.result.get("observed_value")
-        if observed is not None and math.isfinite(observed):
-            # great-expectations hands numpy's own bool and float through, which JSON refuses.
-            rule = str(result.expectation_config.meta["id"])
-            outcomes[rule] = (bool(result.success), float(observed))
+    for rule, values in asked.items():
+        is_count = SET_RULES[rule].comparison == Comparison.MEAN_AT_MOST
+        # The mean of single-precision marks is rounded: 5 of 100 would exceed 0.05.
+        column = values != 0 if is_count and values.dtype.kind == "f" else values
+        limit = settings[rule].limit
+        found = hold(column, build_expectation(rule, limit, ranges))
+        observed = found.result.get("observed_value")
+        # great-expectations hands numpy's own bool and float through, which JSON refuses.
+        is_met = bool(found.success)
+        if isinstance(observed, Mapping):
+            outcomes[rule] = _worst_quantile(is_met, observed["values"], ranges)
+        elif observed is not None and math.isfinite(observed):
+            outcomes[rule] = _Outcome(is_met, float(observed), limit)
     return outcomes
 
 
-def _great_expectations() -> Any:
-    """Import the library; its use of a deprecated module of Python's is no concern of a user."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        import great_expectations
+def _worst_quantile(is_met: bool, values: list[Any], ranges: QuantileRanges) -> _Outcome:
+    """Pick the quantile that is furthest beyond its range, or else nearest to its edge."""
+    candidates = []
+    for (quantile, bounds), value in zip(ranges.items(), values, strict=True):
+        for bound, (part, whole) in zip(
+            bounds, ((bounds[0], value), (value, bounds[1])), strict=True
+        ):
+            if bound is not None:
+                ratio = part / whole if whole else math.inf if part else 0.0
+                candidates.append((ratio, quantile, float(value), bound))
+    _, quantile, observed, bound = max(candidates)
+    least, most = ranges[quantile]
+    allowed = [f"at least {least:,}"] if least is not None else []
+    allowed += [f"at most {most:,}"] if most is not None else []
+    detail = f"quantile {quantile:g} is {observed:,.0f} characters; {' and '.join(allowed)} allowed"
+    return _Outcome(is_met, observed, bound, detail)
 
-    return great_expectations
+
+def _result(
+    rule: SetRule, setting: RuleSetting, column: numpy.ndarray, outcome: _Outcome
+) -> RuleResult:
+    """Lay out what was found; only rules that count rows give a number of rows."""
+    import numpy
+
+    definition = SET_RULES[rule]
+    is_count = definition.comparison == Comparison.MEAN_AT_MOST
+    n_rows = int(numpy.count_nonzero(column)) if is_count else 0
+    severity = setting.severity or definition.severity
+    verdict = Verdict.FAILED if severity == Severity.BLOCK else Verdict.WARNED
+    return RuleResult(
+        id=rule,
+        severity=severity,
+        verdict=Verdict.PASSED if outcome.is_met else verdict,
+        n_rows=n_rows,
+        fraction=n_rows / len(column),
+        limit=outcome.limit,
+        observed=outcome.observed,
+        fix=definition.fix if n_rows or not outcome.is_met else "",
+        detail=outcome.detail,
+    )
+
+
+def _skipped(rule: SetRule, setting: RuleSetting) -> RuleResult:
+    return RuleResult(
+        id=rule,
+        severity=setting.severity or SET_RULES[rule].severity,
+        verdict=Verdict.SKIPPED,
+        n_rows=0,
+        fraction=0.0,
+        limit=setting.limit,
+    )
