@@ -14,9 +14,12 @@ from typing import Any
 from schemas.errors import DataSourceError, ServiceUnreachable, SftFlowError
 from schemas.rows import SourceRow
 from schemas.run_config import DataSource
+from tasks._line_blocks import pack_rows
+from tasks._parsing import Block
 from tasks._progress import progress_bar
-from tasks._readers import READERS, plain_value, read_file
+from tasks._readers import KINDS, data_ending, read_file
 from tasks._secrets import without_secrets
+from tasks._tables import prune_nulls
 
 HUB_TIMEOUT_SECONDS = 10.0
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -93,7 +96,7 @@ def _unreachable(source: DataSource) -> ServiceUnreachable:
     )
 
 
-def read_hub(source: DataSource) -> Iterator[SourceRow]:
+def read_hub(source: DataSource) -> Iterator[Block]:
     """Read one split of a hub dataset through the `datasets` library.
 
     Args:
@@ -126,15 +129,18 @@ def read_hub(source: DataSource) -> Iterator[SourceRow]:
             fix="check data.source.config_name and data.source.split",
         ) from error
     label = f"{source.source}/{source.split}"
-    for number, row in enumerate(rows, start=1):
-        yield SourceRow(label, number, plain_value(row))
+    numbered = enumerate(rows, start=1)
+    yield from pack_rows(
+        label, (SourceRow(label, number, prune_nulls(row)) for number, row in numbered)
+    )
 
 
 def _cached_dataset(source: DataSource, revision: str) -> tuple[str, str]:
     """Find a downloaded copy: the hub's snapshot of the revision, else what `datasets` prepared."""
     snapshot = _hub_cache(source) / "snapshots" / revision
     files = [path for path in snapshot.rglob("*") if path.is_file()]
-    if any(path.suffix.lower() in (*READERS, ".txt", ".gz", ".zst", ".arrow") for path in files):
+    others = (".txt", ".gz", ".zst", ".arrow")
+    if any(data_ending(path.name) or path.suffix.lower() in others for path in files):
         return str(snapshot), ""
     if source.revision is not None:
         raise _not_cached(source)
@@ -201,21 +207,24 @@ def _address_fault(error: BaseException, where: str) -> SftFlowError:
 
 
 def _remote_files(store: Any, path: str, address: str) -> list[str]:
-    """Name the data files at a path, which may be a folder."""
-    if Path(path.split("?")[0]).suffix.lower() in READERS:
+    """Name the data files at a path, which may be a folder or a pattern."""
+    if "*" in path:
+        found = [name for name in store.glob(path) if data_ending(name)]
+    elif data_ending(path.split("?")[0]):
         return [path]
-    found = [name for name in store.ls(path, detail=False) if Path(name).suffix.lower() in READERS]
+    else:
+        found = [name for name in store.ls(path, detail=False) if data_ending(name)]
     if not found:
         raise DataSourceError(
             "there is no data file at this address",
             where=without_secrets(address),
-            expected=f"a name ending in {', '.join(READERS)}, or a folder of such files",
+            expected=f"a name ending in {KINDS}; a folder of such files, or a pattern with *",
             fix="name a data file, or the folder that holds the files itself",
         )
     return sorted(found)
 
 
-def read_address(address: str) -> Iterator[SourceRow]:
+def read_address(address: str) -> Iterator[Block]:
     """Read what lies at an fsspec address; each file is fetched whole, then read.
 
     Args:

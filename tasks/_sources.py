@@ -6,8 +6,8 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ from typing import Any
 from schemas.errors import DataSourceError
 from schemas.rows import SourceRow
 from schemas.run_config import DataSource
+from tasks._data_files import file_labels, local_files
 from tasks._keys import file_sha256
-from tasks._readers import READERS, read_file
+from tasks._parsing import Block, parse_block, remember_names
+from tasks._readers import KINDS, data_ending, read_file
 from tasks._remote import address_version, hub_commit, read_address, read_hub
 from tasks._secrets import without_secrets
 
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
-MOST_NAMES = 1000
-"""Column names remembered for a message."""
+EMPTY_FILE = "the file holds no row"
 
 
 @dataclass(frozen=True)
@@ -78,22 +79,20 @@ def resolve_source(source: DataSource) -> ResolvedSource:
         DataSourceError: The name means nothing, or the files are not there.
     """
     name = source.source
-    columns = {str(key): value for key, value in source.columns.items()}
+    columns = column_mapping(source)
     if name in BUNDLED:
         path, version = _bundled_file(name)
-        merged = {**BUNDLED[name].columns, **columns}
-        return ResolvedSource(source, SourceKind.BUNDLED, (path,), merged, version)
-    path = Path(name.removeprefix("file://")).expanduser()
-    if path.exists():
-        return ResolvedSource(source, SourceKind.LOCAL, _local_files(path, name), columns)
+        return ResolvedSource(source, SourceKind.BUNDLED, (path,), columns, version)
     if "://" in name and not name.startswith("file://"):
         return ResolvedSource(source, SourceKind.ADDRESS, columns=columns)
-    if HUB_ID.fullmatch(name) and path.suffix.lower() not in READERS:
+    if files := local_files(name):
+        return ResolvedSource(source, SourceKind.LOCAL, files, columns)
+    if HUB_ID.fullmatch(name) and data_ending(name) is None:
         return ResolvedSource(source, SourceKind.HUB, columns=columns)
     raise DataSourceError(
         f"there is no data called {name}",
         where="data.source.source",
-        expected=f"a bundled name ({', '.join(BUNDLED)}), a {', '.join(READERS)} file or a folder "
+        expected=f"a bundled name ({', '.join(BUNDLED)}), a file ({KINDS}), a folder or a pattern "
         "of them, an address such as https:// or s3://, or a hub id owner/name",
         got=name,
         fix="check the spelling; paths are taken from the current folder",
@@ -115,32 +114,82 @@ def _bundled_file(name: str) -> tuple[Path, str]:
     return path, importlib.metadata.version(bundled.package)
 
 
-def _local_files(path: Path, name: str) -> tuple[Path, ...]:
-    """List the data files a path stands for, sorted by name."""
-    if not path.is_dir():
-        files: tuple[Path, ...] = (path,)
-        if path.suffix.lower() not in READERS:
+def column_mapping(source: DataSource) -> dict[str, str]:
+    """Say which column of a source holds which field of ours.
+
+    Args:
+        source: Where the rows come from.
+
+    Returns:
+        Field of ours to the source's column; the configuration's words come before a bundled
+        dataset's own.
+    """
+    own = BUNDLED[source.source].columns if source.source in BUNDLED else {}
+    return {**own, **{str(name): column for name, column in source.columns.items()}}
+
+
+class SourceWatch:
+    """Sees the rows of a source pass and tells at the end whether something was missing."""
+
+    def __init__(self, source: DataSource) -> None:
+        self._source = source
+        self._columns = column_mapping(source)
+        self._names: set[str] = set()
+        self._n_rows = self._n_objects = 0
+
+    def see(self, n_rows: int, n_objects: int, names: Collection[str]) -> None:
+        """Note what a block held.
+
+        Args:
+            n_rows: Rows, unreadable ones included.
+            n_objects: Rows that are JSON objects; counts only where columns are mapped.
+            names: Columns, before they were renamed.
+        """
+        self._n_rows += n_rows
+        self._n_objects += n_objects
+        remember_names(self._names, names, self._columns.values())
+
+    def finish(self) -> None:
+        """Check the source after its last row.
+
+        Raises:
+            DataSourceError: There was no row, or none with a column that the mapping names.
+        """
+        name = without_secrets(self._source.source)
+        if self._n_rows == 0:
             raise DataSourceError(
-                f"{name} is not a kind of data file that can be read",
-                expected=", ".join(READERS),
-                got=path.suffix or "no ending",
-                fix="convert the data to one of these kinds, or give the file its right ending",
+                f"{name} holds no row",
+                expected="at least one row",
+                got="an empty source",
+                fix="check that the file was written completely, and the split",
             )
-    else:
-        files = tuple(
-            file
-            for file in sorted(path.iterdir())
-            if file.suffix.lower() in READERS and not file.name.startswith(".")
-        )
-    if not files:
-        folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-        raise DataSourceError(
-            f"folder {name} holds no data file",
-            expected=", ".join(READERS),
-            got=f"folders {', '.join(folders[:5])}" if folders else "no such file",
-            fix="name the folder that holds the files itself",
-        )
-    return files
+        missing = [column for column in self._columns.values() if column not in self._names]
+        if missing and self._n_objects:
+            raise DataSourceError(
+                f"no row of {name} has a column {' or '.join(missing)}",
+                where="data.source.columns",
+                expected=f"one of the columns there are: {', '.join(sorted(self._names)[:20])}",
+                got=", ".join(f"{ours}: {theirs}" for ours, theirs in self._columns.items()),
+                fix="correct the column names",
+            )
+
+
+def read_blocks(source: DataSource) -> Iterator[Block]:
+    """Read every row of a source in blocks of a few megabytes, in constant memory.
+
+    Args:
+        source: Where the rows come from.
+
+    Yields:
+        Blocks in order, for `parse_block`, here or in another process. An empty file among
+        others is a row that cannot be read. `SourceWatch` tells whether anything was missing.
+
+    Raises:
+        DataSourceError: The source is missing or unreadable.
+    """
+    resolved = resolve_source(source)
+    for block in _raw_blocks(resolved):
+        yield replace(block, columns=resolved.columns) if resolved.columns else block
 
 
 def read_rows(source: DataSource) -> Iterator[SourceRow]:
@@ -155,69 +204,26 @@ def read_rows(source: DataSource) -> Iterator[SourceRow]:
     Raises:
         DataSourceError: The source is missing, empty, unreadable, or lacks a mapped column.
     """
-    resolved = resolve_source(source)
-    seen: dict[str, None] = {}
-    n_rows = n_objects = 0
-    for row in _raw_rows(resolved):
-        n_rows += 1
-        if isinstance(row.row, dict):
-            n_objects += 1
-            if len(seen) < MOST_NAMES:
-                seen.update(dict.fromkeys(row.row))
-            else:
-                seen.update({name: None for name in resolved.columns.values() if name in row.row})
-            row = SourceRow(row.file, row.line, map_columns(row.row, resolved.columns))
-        yield row
-    if n_rows == 0:
-        raise DataSourceError(
-            f"{without_secrets(source.source)} holds no row",
-            expected="at least one row",
-            got="an empty source",
-            fix="check that the file was written completely, and the split",
-        )
-    missing = [name for name in resolved.columns.values() if name not in seen]
-    if missing and n_objects:
-        raise DataSourceError(
-            f"no row of {without_secrets(source.source)} has a column {' or '.join(missing)}",
-            where="data.source.columns",
-            expected=f"one of the columns there are: {', '.join(list(seen)[:20])}",
-            got=", ".join(f"{ours}: {theirs}" for ours, theirs in resolved.columns.items()),
-            fix="correct the column names",
-        )
+    watch = SourceWatch(source)
+    for block in read_blocks(source):
+        parsed = parse_block(block)
+        watch.see(len(parsed.rows), parsed.n_objects, parsed.names)
+        yield from parsed.rows
+    watch.finish()
 
 
-def _raw_rows(resolved: ResolvedSource) -> Iterator[SourceRow]:
+def _raw_blocks(resolved: ResolvedSource) -> Iterator[Block]:
     if resolved.kind == SourceKind.HUB:
         yield from read_hub(resolved.source)
     elif resolved.kind == SourceKind.ADDRESS:
         yield from read_address(resolved.source.source)
-    for path in resolved.files:
-        try:
-            yield from read_file(path, path.name)
-        except (PermissionError, IsADirectoryError) as error:
-            raise DataSourceError(
-                f"{path.name} cannot be read: {error.strerror or error}",
-                where=str(path),
-                fix="check the file's permissions",
-            ) from error
-
-
-def map_columns(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    """Rename columns; one that stands where a mapped one goes is kept as `original_<name>`.
-
-    Args:
-        row: The row.
-        columns: Field of ours to the row's column.
-
-    Returns:
-        A row with our field names first.
-    """
-    mapped = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
-    used = set(columns.values())
-    for name, value in row.items():
-        if name not in used:
-            mapped[f"original_{name}" if name in columns else name] = value
-    return mapped
+    for path, label in zip(resolved.files, file_labels(resolved.files), strict=True):
+        is_empty = True
+        for block in read_file(path, label):
+            is_empty = False
+            yield block
+        if is_empty and len(resolved.files) > 1:
+            yield Block(label, 1, rows=(SourceRow(label, 1, unparseable=EMPTY_FILE),))
 
 
 def source_fingerprint(arguments: Mapping[str, Any]) -> str:
@@ -239,12 +245,14 @@ def source_fingerprint(arguments: Mapping[str, Any]) -> str:
     if resolved.kind == SourceKind.ADDRESS:
         return address_version(source.source)
     try:
-        contents = [f"{path.name} {file_sha256(path)}" for path in resolved.files]
+        labels = file_labels(resolved.files)
+        digests = [file_sha256(path) for path in resolved.files]
     except OSError as error:
         raise DataSourceError(
             f"{source.source} cannot be read: {error.strerror or error}",
             where=str(error.filename),
             fix="check the file's permissions",
         ) from error
+    contents = [f"{label} {digest}" for label, digest in zip(labels, digests, strict=True)]
     digest = hashlib.sha256("\n".join(contents).encode()).hexdigest()
     return f"{resolved.version} {digest}" if resolved.version else digest

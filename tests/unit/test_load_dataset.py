@@ -26,7 +26,11 @@ def test_every_line_is_written_with_its_place(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "rows").read_text("utf-8").splitlines()]
     assert lines == [
         {"file": "a.jsonl", "line": 1, "row": {"prompt": "ä", "completion": "b"}},
-        {"file": "a.jsonl", "line": 3, "unparseable": "Expecting ':' delimiter at column 5"},
+        {
+            "file": "a.jsonl",
+            "line": 3,
+            "unparseable": "not JSON: Expecting ':' delimiter at column 5",
+        },
     ]
 
 

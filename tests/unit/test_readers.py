@@ -1,115 +1,41 @@
 from __future__ import annotations
 
-import datetime
+import codecs
+import gzip
+import itertools
+import json
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
+import pyarrow
 import pytest
 
 from schemas.errors import DataSourceError
 from schemas.rows import SourceRow
-from tasks._readers import plain_value, read_file
+from tasks._parsing import parse_block
+from tasks._readers import data_ending, read_file
 
 
 def read(path: Path) -> list[SourceRow]:
-    return list(read_file(path, path.name))
+    return [row for block in read_file(path, path.name) for row in parse_block(block).rows]
 
 
-def test_jsonl_keeps_line_numbers_and_says_why_a_line_cannot_be_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(
-        b'\xef\xbb\xbf{"a": 1}\r\n\n{"a": \n{"a": "\xff"}\n{"a": NaN}\n"\\ud800"\n'
-        + b"[" * 100_000
-        + b'\n{"a": "\xc3\xa4"}'
-    )
-    rows = read(path)
-    assert [(row.line, row.row) for row in rows if not row.unparseable] == [
-        (1, {"a": 1}),
-        (8, {"a": "ä"}),
-    ]
-    assert [(row.line, row.unparseable) for row in rows if row.unparseable] == [
-        (3, "Expecting value at column 7"),
-        (4, "not UTF-8 at byte 8"),
-        (5, "NaN is not JSON"),
-        (6, "holds half of a surrogate pair"),
-        (7, "nested too deeply"),
-    ]
+def peak_bytes(path: Path) -> int:
+    tracemalloc.start()
+    for block in read_file(path, path.name):
+        del block
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
 
 
-def test_jsonl_number_with_too_many_digits_is_unparseable(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_text("1" * 5000)
-    assert read(path)[0].unparseable
-
-
-def test_json_list_is_numbered_by_row(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_text('[{"a": 1},\n "x", "\\ud800"]')
-    assert read(path) == [
-        SourceRow("a.json", 1, {"a": 1}),
-        SourceRow("a.json", 2, "x"),
-        SourceRow("a.json", 3, unparseable="holds half of a surrogate pair"),
-    ]
-
-
-def test_json_file_with_one_object_a_line_is_read_as_lines(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_text('{"a": 1}\n{"a": 2}\n')
-    assert [row.row for row in read(path)] == [{"a": 1}, {"a": 2}]
-
-
-@pytest.mark.parametrize("text", ['{"rows": []}', "3", "[1,", "[NaN]", "[" * 100_000])
-def test_json_file_that_is_no_list_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "a.json"
-    path.write_text(text)
-    with pytest.raises(DataSourceError):
-        read(path)
-
-
-def test_csv_reads_quotes_long_cells_and_bad_rows(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    long_text = "x" * 200_000
-    path.write_text(f'q,a\n"one\ntwo",2\n\n{long_text},b\nonly\n', encoding="utf-8-sig")
-    assert read(path) == [
-        SourceRow("a.csv", 2, {"q": "one\ntwo", "a": "2"}),
-        SourceRow("a.csv", 5, {"q": long_text, "a": "b"}),
-        SourceRow("a.csv", 6, unparseable="has 1 fields, the header has 2"),
-    ]
-
-
-def test_csv_with_an_open_quote_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text('q,a\n"one,2\n3,4\n')
-    assert [row.unparseable for row in read(path)] == ["unexpected end of data"]
-
-
-def test_csv_with_equal_names_or_another_encoding_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("q,q\n1,2\n")
-    with pytest.raises(DataSourceError, match="same name"):
-        read(path)
-    path.write_bytes(b"q,a\n\xff,2\n")
-    with pytest.raises(DataSourceError, match="not UTF-8"):
-        read(path)
-
-
-def test_parquet_rows_become_plain_values(tmp_path: Path) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    path = tmp_path / "a.parquet"
-    day = datetime.date(2026, 1, 2)
-    rows = [{"messages": [{"role": "user", "content": "a"}], "day": day, "score": float("nan")}]
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    assert [row.row for row in read(path)] == [
-        {"messages": [{"role": "user", "content": "a"}], "day": "2026-01-02", "score": None}
-    ]
-
-
-def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    path.write_bytes(b"PAR1 no more")
-    with pytest.raises(DataSourceError, match="not a readable Parquet file"):
-        read(path)
+def test_ending_names_kind_and_compression() -> None:
+    assert data_ending("x/Data.JSONL.GZ") == (".jsonl", ".gz")
+    assert data_ending("a.v2.ndjson") == (".ndjson", "")
+    assert data_ending("a.parquet.zst") == (".parquet", ".zst")
+    for name in ("a.gz", "a.txt.gz", "a.jsonl.bz2", ".jsonl", "a", "a.gz.jsonl.txt", ".gz", "."):
+        assert data_ending(name) is None
 
 
 def test_unknown_ending_is_refused(tmp_path: Path) -> None:
@@ -117,5 +43,294 @@ def test_unknown_ending_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "a.xlsx")
 
 
-def test_plain_value_keeps_what_json_can_hold() -> None:
-    assert plain_value({1: (1, 2.5, True, None, "x")}) == {"1": [1, 2.5, True, None, "x"]}
+def test_jsonl_keeps_line_numbers_and_says_why_a_line_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(
+        b'\xef\xbb\xbf{"a": 1}\r\n\n{"a": \n{"a": "\xff"}\n{"a": NaN}\n"\\ud800"\n'
+        + b"[" * 100_000
+        + b'\n{"a": "\xc3\xa4"}\n{"a": "cut o'
+    )
+    rows = read(path)
+    assert [(row.line, row.row) for row in rows if not row.unparseable] == [
+        (1, {"a": 1}),
+        (4, {"a": "\ufffd"}),
+        (8, {"a": "ä"}),
+    ]
+    assert [(row.line, row.unparseable) for row in rows if row.unparseable] == [
+        (3, "not JSON: Expecting value at column 7"),
+        (5, "NaN is not JSON"),
+        (6, "holds half of a surrogate pair"),
+        (7, "nested too deeply"),
+        (9, "not JSON: Unterminated string starting at column 7"),
+    ]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 2, 3, 5, 1000])
+def test_blocks_of_any_size_hold_whole_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
+) -> None:
+    monkeypatch.setattr("tasks._line_blocks.BLOCK_BYTES", block_bytes)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\n[1]\r\n\n{"b": 2}\n3')
+    assert [(row.line, row.row) for row in read(path)] == [(2, [1]), (4, {"b": 2}), (5, 3)]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 4, 7, 10])
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\n5"])
+def test_line_that_is_too_long_is_one_unreadable_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, ending: bytes
+) -> None:
+    monkeypatch.setattr("tasks._line_blocks.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("tasks._line_blocks.LONGEST_LINE_BYTES", 10)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"1234567890\n12345678901\n3\n" + b"4" * 50 + ending)
+    long = "longer than 64 MiB"
+    found = [(row.line, row.unparseable or row.row) for row in read(path)]
+    assert found[:4] == [(1, 1234567890), (2, long), (3, 3), (4, long)]
+    assert found[4:] == ([(5, 5)] if ending == b"\n5" else [])
+
+
+def test_line_of_200_mb_is_not_held_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with path.open("wb") as stream:
+        stream.write(b'{"a": 1}\n{"b": "')
+        stream.seek(200_000_000)  # A hole in the file, read as zeros.
+        stream.write(b'"}\n{"c": 3}\n')
+    assert [row.unparseable or row.row for row in read(path)] == [
+        {"a": 1},
+        "longer than 64 MiB",
+        {"c": 3},
+    ]
+    assert peak_bytes(path) < 190_000_000
+
+
+def test_binary_content_is_unreadable_row_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe" + bytes(range(256)))
+    rows = read(path)
+    assert rows
+    assert all(row.unparseable for row in rows)
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("kind", [".jsonl", ".json", ".csv"])
+def test_wide_characters_are_refused_as_a_whole(tmp_path: Path, codec: str, kind: str) -> None:
+    path = tmp_path / f"a{kind}"
+    path.write_bytes('[{"a": "ä"}]\n'.encode(codec))
+    with pytest.raises(DataSourceError, match=f"is {codec[:6].upper()}, not UTF-8") as caught:
+        read(path)
+    assert caught.value.fix == "save the file as UTF-8"
+
+
+def test_wide_characters_of_other_scripts_need_their_mark(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(codecs.BOM_UTF16_BE + "問,答\n".encode("utf-16-be"))
+    with pytest.raises(DataSourceError, match="UTF-16"):
+        read(path)
+
+
+def test_zero_bytes_do_not_make_a_file_wide(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\0\0\0\0\0\0\0\0\n{"a": 1}\n')
+    assert [bool(row.unparseable) for row in read(path)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [(gzip.compress(b"{}"), "gzip"), (b"PAR1\x15", "Parquet"), (b"\x28\xb5\x2f\xfd", "Zstandard")],
+)
+def test_other_kind_of_file_under_a_text_name_is_named(
+    tmp_path: Path, start: bytes, what: str
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(start)
+    with pytest.raises(DataSourceError, match=what) as caught:
+        read(path)
+    assert "file's name" in caught.value.fix
+
+
+def test_json_list_is_numbered_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('\ufeff[{"a": 1,\n\n "b": [2]}\r\n, "x", "\\ud800", NaN, 12]\n')
+    assert read(path) == [
+        SourceRow("a.json", 1, {"a": 1, "b": [2]}),
+        SourceRow("a.json", 2, "x"),
+        SourceRow("a.json", 3, unparseable="holds half of a surrogate pair"),
+        SourceRow("a.json", 4, unparseable="NaN is not JSON"),
+        SourceRow("a.json", 5, 12),
+    ]
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2, 3, 7])
+def test_json_list_cut_anywhere_gives_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
+) -> None:
+    monkeypatch.setattr("tasks._json_values.CHUNK_BYTES", chunk_bytes)
+    values: list[Any] = [
+        {"ä": '\U0001f600 "x"\\'},
+        -12.5e3,
+        1e-7,
+        0.25,
+        1234567,
+        True,
+        None,
+        [],
+        {"b": [{}]},
+    ]
+    path = tmp_path / "a.json"
+    for text in (json.dumps(values), json.dumps(values, indent=2, ensure_ascii=False)):
+        path.write_text(text, encoding="utf-8")
+        assert [row.row for row in read(path)] == values
+
+
+def test_json_bytes_that_are_not_utf8_become_replacement_characters(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b'[{"a": "\xff"}]')
+    assert [row.row for row in read(path)] == [{"a": "\ufffd"}]
+
+
+def test_json_list_is_not_held_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"a": "x" * 100_000}] * 600))
+    assert peak_bytes(path) < 50_000_000
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": 1}\n{"a": 2}\n', '{\n"a": 1}\n\n{"a":\n2}', '{"a": 1}\r\n{"a": 2}']
+)
+def test_json_file_with_objects_one_after_another_is_read(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    assert [(row.line, row.row) for row in read(path)] == [(1, {"a": 1}), (2, {"a": 2})]
+
+
+def test_json_file_of_lines_keeps_the_rows_around_a_broken_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"a": 1}\n{"a": \n{"a": 3}\n')
+    assert [(row.line, bool(row.unparseable)) for row in read(path)] == [
+        (1, False),
+        (2, True),
+        (3, False),
+    ]
+
+
+@pytest.mark.parametrize("text", ['{"rows": []}', '{\n  "rows": []\n}\n'])
+def test_json_file_of_one_object_is_one_row(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    assert [row.row for row in read(path)] == [{"rows": []}]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("3", "does not hold a list of rows"),
+        ("[1,", "it ends in the middle"),
+        ('[1,\n{"a": "b', "it ends in the middle"),
+        ("[1", "it ends in the middle"),
+        ("[1 2]", "Expecting ',' delimiter"),
+        ("[1,]", "Expecting value"),
+        ("[1] 2", "more text after the end of the list"),
+        ('{\n"a": \n', "it ends in the middle"),
+        ('[{"a": 1} {"b": ' + '"x",' * 9, "Expecting ',' delimiter"),
+        ("nonsense", "Expecting value"),
+        ("\x89PNG\x00", "Expecting value"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
+    ],
+)
+def test_json_file_that_holds_no_rows_is_refused(tmp_path: Path, text: str, what: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(DataSourceError, match=what):
+        read(path)
+
+
+def test_json_fault_names_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks._json_values.CHUNK_BYTES", 8)
+    path = tmp_path / "a.json"
+    path.write_text('[{"a": 1},\n{"a": 2},\n{"a": oops}, {"b": "a long end of the file"}]')
+    with pytest.raises(DataSourceError) as caught:
+        read(path)
+    assert caught.value.where == "a.json:3"
+
+
+def test_json_value_that_never_ends_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks._json_values.LONGEST_LINE_BYTES", 100)
+    monkeypatch.setattr("tasks._json_values.CHUNK_BYTES", 10)
+    path = tmp_path / "a.json"
+    path.write_text('["' + "x" * 1000 + '"]')
+    with pytest.raises(DataSourceError, match="a value longer than 64 MiB"):
+        read(path)
+
+
+KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+
+
+def write_kind(path: Path, rows: list[dict[str, str]]) -> None:
+    """Write rows by the ending of the name, packed if the name says so."""
+    from pyarrow import csv, parquet
+
+    kind, packing = data_ending(path.name) or ("", "")
+    table = pyarrow.Table.from_pylist(rows)
+    sink = pyarrow.BufferOutputStream()
+    if kind == ".parquet":
+        parquet.write_table(table, sink)
+    elif kind in (".csv", ".tsv"):
+        delimiter = "," if kind == ".csv" else "\t"
+        csv.write_csv(table, sink, csv.WriteOptions(delimiter=delimiter))
+    elif kind == ".json":
+        sink.write(json.dumps(rows).encode())
+    else:
+        sink.write("\n".join(json.dumps(row) for row in rows).encode())
+    content = sink.getvalue().to_pybytes()
+    codec = {"": None, ".gz": "gzip", ".zst": "zstd"}[packing]
+    if codec:
+        packed = pyarrow.BufferOutputStream()
+        with pyarrow.CompressedOutputStream(packed, codec) as stream:
+            stream.write(content)
+        content = packed.getvalue().to_pybytes()
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "packing"), list(itertools.product(KINDS, ("", ".gz", ".zst", ".GZ")))
+)
+def test_every_kind_is_read_plain_and_packed(tmp_path: Path, kind: str, packing: str) -> None:
+    rows = [{"prompt": f"a {number}", "completion": 'ä, "b"\n'} for number in range(3000)]
+    path = tmp_path / f"a{kind}{packing}"
+    write_kind(path, rows)
+    assert [row.row for row in read(path)] == rows
+
+
+def test_packed_file_of_several_members_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b"1\n") + gzip.compress(b"2\n"))
+    assert [row.row for row in read(path)] == [1, 2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+def test_packed_file_that_was_cut_off_is_refused(tmp_path: Path, kind: str, packing: str) -> None:
+    path = tmp_path / f"a{kind}{packing}"
+    write_kind(path, [{"prompt": f"{number * 7919 % 10007}"} for number in range(3000)])
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataSourceError, match=f"a{kind}{packing} cannot be unpacked") as caught:
+        read(path)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("packing", [".gz", ".zst"])
+def test_text_under_the_name_of_a_packed_file_is_refused(tmp_path: Path, packing: str) -> None:
+    path = tmp_path / f"a.jsonl{packing}"
+    path.write_text('{"a": 1}\n')
+    with pytest.raises(DataSourceError, match="cannot be unpacked"):
+        read(path)
+
+
+def test_file_that_is_gone_is_refused(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "a.json.gz", "a.parquet", "a.parquet.zst"):
+        with pytest.raises(DataSourceError, match=f"{name} cannot be read: No such file"):
+            read(tmp_path / name)

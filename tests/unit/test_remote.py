@@ -73,6 +73,26 @@ def test_hub_dataset_is_read_from_a_cache_laid_out_as_the_library_does(tmp_path:
     assert "HF_HUB_OFFLINE" in found[5][2]
 
 
+def test_hub_rows_come_without_the_nulls_of_arrow(tmp_path: Path) -> None:
+    cache = tmp_path / "hub" / "datasets--acme--tools"
+    snapshot = cache / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+
+    def row(arguments: dict[str, str], note: str | None) -> dict[str, object]:
+        call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+        ask = {"role": "user", "content": "x"}
+        answer = {"role": "assistant", "content": None, "tool_calls": [call]}
+        return {"messages": [ask, answer], "note": note}
+
+    rows = [row({"city": "Lund"}, None), row({"street": "Storgatan"}, "y")]
+    write_jsonl(snapshot / "train.jsonl", rows)
+    [[_, found]] = read_in_process(
+        {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        DataSource(source="acme/tools", revision=COMMIT),
+    )
+    assert found == rows
+
+
 def test_unreachable_hub_gives_one_sentence_and_the_offline_way(tmp_path: Path) -> None:
     # Port 9 of this machine: nothing listens there, so the connection is refused at once.
     [[kind, what, fix]] = read_in_process(
@@ -116,7 +136,22 @@ def test_folder_at_an_address_is_read_in_order(memory: object) -> None:
     for name in ("b.jsonl", "a.jsonl", "notes.txt"):
         with fsspec.open(f"memory://data/{name}", "w") as stream:
             stream.write(f'{{"prompt": "{name}", "completion": "x"}}\n')
-    assert [row.file for row in read_address("memory://data")] == ["a.jsonl", "b.jsonl"]
+    assert [block.file for block in read_address("memory://data")] == ["a.jsonl", "b.jsonl"]
+
+
+def test_pattern_and_packed_files_at_an_address_are_read(memory: object) -> None:
+    import fsspec
+
+    for name in ("b.jsonl.gz", "a.jsonl", "c.csv"):
+        with fsspec.open(f"memory://data/{name}", "wt", compression="infer") as stream:
+            stream.write(f'{{"prompt": "{name}", "completion": "x"}}\n')
+    rows = list(read_rows(DataSource(source="memory://data/*.jsonl*")))
+    assert [(row.file, row.row["prompt"]) for row in rows] == [
+        ("a.jsonl", "a.jsonl"),
+        ("b.jsonl.gz", "b.jsonl.gz"),
+    ]
+    with pytest.raises(DataSourceError, match="no data file at this address"):
+        list(read_address("memory://data/*.parquet"))
 
 
 def test_folder_without_data_and_missing_file_are_refused(memory: object) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -11,7 +13,8 @@ from schemas.errors import DataSourceError, ServiceUnreachable
 from schemas.run_config import DataSource
 from tasks._sources import (
     SourceKind,
-    map_columns,
+    SourceWatch,
+    read_blocks,
     read_rows,
     resolve_source,
     source_fingerprint,
@@ -94,9 +97,10 @@ def test_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         resolve_source(DataSource(source=str(tmp_path / "a.xlsx")))
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
-def test_empty_file_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("\n")
+@pytest.mark.parametrize("text", ["", "\n", "\ufeff", " \r\n\n"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.ndjson", "a.tsv"])
+def test_empty_file_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_bytes(text.encode())
     with pytest.raises(DataSourceError, match="holds no row"):
         list(read_rows(DataSource(source=str(tmp_path / name))))
 
@@ -132,16 +136,103 @@ def test_wrong_column_names_those_there_are(tmp_path: Path) -> None:
     assert "question" in caught.value.expected
 
 
-def test_map_columns_renames_and_keeps_what_stood_there() -> None:
-    row = {"prompt": "old", "question": "q", "answer": "a", "topic": "t"}
-    mapped = map_columns(row, {"prompt": "question", "completion": "answer"})
-    assert mapped == {"prompt": "q", "completion": "a", "original_prompt": "old", "topic": "t"}
+def test_watch_counts_what_other_processes_saw() -> None:
+    source = DataSource(source="a.jsonl", columns={"prompt": "q"})
+    watch = SourceWatch(source)
+    watch.see(3, 2, {"id"})
+    watch.see(1, 1, {"q"})
+    watch.finish()
+    with pytest.raises(DataSourceError, match="holds no row"):
+        SourceWatch(source).finish()
+    lacking = SourceWatch(source)
+    lacking.see(1, 1, {"id", "a"})
+    with pytest.raises(DataSourceError, match=r"no row of a\.jsonl has a column q") as caught:
+        lacking.finish()
+    assert caught.value.expected == "one of the columns there are: a, id"
 
 
-def test_map_columns_can_swap() -> None:
-    row = {"prompt": "1", "completion": "2"}
-    mapped = map_columns(row, {"prompt": "completion", "completion": "prompt"})
-    assert mapped == {"prompt": "2", "completion": "1"}
+def test_watch_does_not_miss_a_column_where_no_row_is_an_object() -> None:
+    watch = SourceWatch(DataSource(source="a.jsonl", columns={"prompt": "q"}))
+    watch.see(2, 0, set())
+    watch.finish()
+
+
+def test_blocks_carry_the_mapping_to_where_they_are_parsed(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"q": "x", "completion": "y"}])
+    source = DataSource(source=str(path), columns={"prompt": "q"})
+    [block] = list(read_blocks(source))
+    assert (block.file, block.first_line, block.columns) == ("a.jsonl", 1, {"prompt": "q"})
+    assert block.lines == path.read_bytes()
+    assert [row.row for row in read_rows(source)] == [{"prompt": "x", "completion": "y"}]
+
+
+def test_pattern_is_read_in_the_order_of_its_paths(tmp_path: Path) -> None:
+    for folder in ("b", "a/deep"):
+        (tmp_path / folder).mkdir(parents=True)
+        write_jsonl(tmp_path / folder / "x.jsonl", toy_rows(1))
+    write_jsonl(tmp_path / "b" / "y.JSONL", toy_rows(1))
+    (tmp_path / "b" / "notes.txt").write_text("x")
+
+    def files(pattern: str) -> list[str]:
+        return [row.file for row in read_rows(DataSource(source=f"{tmp_path}/{pattern}"))]
+
+    assert files("b/*") == ["x.jsonl", "y.JSONL"]
+    assert files("b/[x]*") == ["x.jsonl"]
+    assert files("**/*.jsonl") == ["a/deep/x.jsonl", "b/x.jsonl"]
+    assert [row.file for row in read_rows(DataSource(source=f"file://{tmp_path}/b/x*"))] == [
+        "x.jsonl"
+    ]
+
+
+def test_pattern_without_a_match_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(DataSourceError, match="matches no data file") as caught:
+        resolve_source(DataSource(source=f"{tmp_path}/*.txt"))
+    assert caught.value.got == "files notes.txt"
+    with pytest.raises(DataSourceError) as caught:
+        resolve_source(DataSource(source=f"{tmp_path}/*.jsonl"))
+    assert caught.value.got == "no match"
+
+
+def test_name_with_the_signs_of_a_pattern_is_a_file_if_there_is_one(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a[1].jsonl", toy_rows(2))
+    assert len(list(read_rows(DataSource(source=str(path))))) == 2
+
+
+def test_empty_file_among_others_is_a_row_that_cannot_be_read(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", toy_rows(1))
+    (tmp_path / "b.jsonl").write_bytes(b"")
+    (tmp_path / "c.jsonl").write_bytes(b"\xef\xbb\xbf\n")
+    (tmp_path / "d.csv").write_text("prompt,completion\n")
+    rows = list(read_rows(DataSource(source=str(tmp_path))))
+    assert [(row.file, row.unparseable) for row in rows[1:]] == [
+        ("b.jsonl", "the file holds no row"),
+        ("c.jsonl", "the file holds no row"),
+        ("d.csv", "the file holds no row"),
+    ]
+
+
+def test_pipe_socket_and_folder_with_the_name_of_a_file_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(DataSourceError, match=r"pipe\.jsonl is a named pipe, not a file"):
+        resolve_source(DataSource(source=str(tmp_path / "pipe.jsonl")))
+    with pytest.raises(DataSourceError, match="named pipe"):
+        source_fingerprint({"source": DataSource(source=str(tmp_path))})
+    (tmp_path / "pipe.jsonl").unlink()
+    with socket.socket(socket.AF_UNIX) as server, contextlib.chdir(tmp_path):
+        server.bind("s.csv")
+        with pytest.raises(DataSourceError, match="is a socket, not a file"):
+            resolve_source(DataSource(source="s.csv"))
+    (tmp_path / "s.csv").unlink()
+    (tmp_path / "part.parquet").mkdir()
+    with pytest.raises(DataSourceError, match="is a folder, not a file"):
+        resolve_source(DataSource(source=str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["a" * 5000 + ".jsonl", "~nobody-of-that-name/a.jsonl", "a\0.csv"])
+def test_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(DataSourceError):
+        resolve_source(DataSource(source=name))
 
 
 def test_fingerprint_follows_the_content_not_the_place(tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""Reader of .json files: one list, one object, objects one after another, or JSON lines.
+
+A list may be larger than memory: its rows are cut out one by one and handed on as lines.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from schemas.errors import DataSourceError
+from schemas.rows import SourceRow
+from tasks._compression import DataFile, open_data
+from tasks._line_blocks import LONGEST_LINE_BYTES, TOO_LONG, pack_lines, read_line_blocks
+from tasks._parsing import TOO_DEEP, Block
+
+JSON_FIX = "write the file as valid JSON, or as .jsonl with one object a line"
+CUT_OFF = "it ends in the middle"
+CHUNK_BYTES = 1 << 20
+LONGEST_TOKEN = 16
+"""Characters of JSON that may be cut in two, such as an escaped surrogate pair; strings apart."""
+NUMBER_SIGNS = ".eE+-0123456789"
+BLANKS = re.compile(r"[ \t\n\r]*")
+# Numbers stay text here: the rows are parsed again, and a number of any length has an end.
+DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
+
+
+def read_json_file(file: DataFile) -> Iterator[Block]:
+    """Read a .json file.
+
+    Args:
+        file: The file.
+
+    Yields:
+        Its rows.
+
+    Raises:
+        DataSourceError: It is not JSON, or holds no rows but a single value.
+    """
+    if _has_lines(file):
+        yield from read_line_blocks(file)
+        return
+    with open_data(file) as stream:
+        text = _JsonText(file, stream)
+        first = text.peek()
+        if first not in "[{":
+            text.take()
+            raise DataSourceError(
+                f"{file.name} does not hold a list of rows",
+                expected="[{…}, {…}]",
+                got="a single value",
+                fix="write the rows as one list, or as .jsonl with one object a line",
+            )
+        values = _listed(text) if first == "[" else _following(text)
+        yield from pack_lines(file.name, values)
+
+
+def _has_lines(file: DataFile) -> bool:
+    """Tell whether the first line is an object of its own."""
+    with open_data(file) as stream:
+        head = stream.read(CHUNK_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
+    line, _, _ = head.partition(b"\n")
+    if not line.startswith(b"{"):
+        return False
+    try:
+        orjson.loads(line.decode("utf-8", errors="replace"))
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _listed(text: _JsonText) -> Iterator[tuple[int, bytes | SourceRow]]:
+    """Cut the rows out of a list."""
+    text.position += 1
+    number = 0
+    is_over = text.peek() == "]"
+    while not is_over:
+        number += 1
+        yield number, text.take()
+        sign = text.peek()
+        if sign not in ("]", ","):
+            raise text.fault("Expecting ',' delimiter" if sign else CUT_OFF)
+        text.position += sign == ","
+        is_over = sign == "]"
+    text.position += 1
+    if text.peek():
+        raise text.fault("more text after the end of the list")
+
+
+def _following(text: _JsonText) -> Iterator[tuple[int, bytes | SourceRow]]:
+    """Cut out objects that stand one after another."""
+    number = 0
+    while text.peek():
+        number += 1
+        yield number, text.take()
+
+
+class _JsonText:
+    """The text of a JSON file, of which only what is not yet parsed is held."""
+
+    def __init__(self, file: DataFile, stream: Any) -> None:
+        self.position = 0
+        self._file = file
+        self._stream = stream
+        self._text = ""
+        self._n_lines_gone = 0
+        self._is_complete = False
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+
+    def peek(self) -> str:
+        """Go to the next sign that is not blank; empty at the end."""
+        while True:
+            found = BLANKS.match(self._text, self.position)
+            self.position = found.end() if found else self.position
+            if self.position < len(self._text):
+                return self._text[self.position]
+            if self._is_complete:
+                return ""
+            self._read_on()
+
+    def take(self) -> bytes:
+        """Cut the value out that begins here, as one line."""
+        self.peek()
+        while True:
+            try:
+                _, end = DECODER.raw_decode(self._text, self.position)
+            except RecursionError as error:
+                raise self.fault(TOO_DEEP) from error
+            except json.JSONDecodeError as error:
+                if self._is_complete or not self._may_be_cut(error):
+                    raise self._syntax_fault(error) from error
+            else:
+                # A number may go on after what looks like its end: 1 and 1. of 1.5.
+                if self._text[end : end + 1] not in NUMBER_SIGNS or self._is_complete:
+                    break
+            self._read_on()
+        value = self._text[self.position : end]
+        self.position = end
+        # A raw line break is no part of a JSON string, so each one here is as good as a blank.
+        return value.replace("\r", " ").replace("\n", " ").encode("utf-8")
+
+    def fault(self, what: str, position: int | None = None) -> DataSourceError:
+        """Say what is wrong at the current place or another one."""
+        until = self.position if position is None else position
+        line = 1 + self._n_lines_gone + self._text.count("\n", 0, until)
+        return DataSourceError(
+            f"{self._file.name} is not valid JSON: {what}",
+            where=f"{self._file.name}:{line}",
+            fix=JSON_FIX,
+        )
+
+    def _syntax_fault(self, error: json.JSONDecodeError) -> DataSourceError:
+        is_at_end = self._is_complete and not self._text[error.pos :].strip()
+        if is_at_end or error.msg.startswith("Unterminated string"):
+            return self.fault(CUT_OFF, error.pos)
+        return self.fault(error.msg.removesuffix(" at"), error.pos)
+
+    def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
+        """Tell whether more text can mend the fault."""
+        is_near_end = len(self._text) - error.pos <= LONGEST_TOKEN
+        return is_near_end or error.msg.startswith("Unterminated string")
+
+    def _read_on(self) -> None:
+        """Let go of what was parsed and read more, as much as is waiting, so that work is linear."""
+        waiting = self._text[self.position :]
+        if len(waiting) > LONGEST_LINE_BYTES:
+            raise self.fault(f"a value {TOO_LONG}")
+        self._n_lines_gone += self._text.count("\n", 0, self.position)
+        chunk = self._stream.read(max(CHUNK_BYTES, len(waiting)))
+        self._is_complete = not chunk
+        self._text = waiting + self._decoder.decode(chunk, final=not chunk)
+        self.position = 0

@@ -1,0 +1,268 @@
+"""Blocks of raw rows, and how they become parsed rows; a worker process needs no more than this.
+
+Every reader turns its file into blocks of JSON lines, a text of a few megabytes that costs next to
+nothing to send to another process; the rows are parsed there.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from schemas.recognition import CANONICAL
+from schemas.rows import SourceRow
+
+MOST_NAMES = 1000
+"""Column names remembered for a message."""
+MOST_LEVELS = 200
+"""Of nesting in a row. `orjson` writes 254 levels and reads 1,024; Python's own stack ends near
+1,000, so what is read here can be walked and written again anywhere."""
+BYTE_ORDER_MARK = "\ufeff"
+BLANKS = BYTE_ORDER_MARK + " \t\r\n\v\f"
+"""What may stand before the value of a line; a line of nothing else is no row."""
+TOO_DEEP = "nested too deeply"
+HALF_PAIR = "holds half of a surrogate pair"
+TOO_LARGE = "holds an integer beyond 64 bits"
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1
+_LONG_NUMBER = b"0" * 19
+"""Fewer digits always fit into 64 bits."""
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows of one file as they were read, in the order of their lines."""
+
+    file: str
+    first_line: int
+    """Number of the first line of `lines`; of the first row where the source has no lines."""
+    lines: bytes = b""
+    """One JSON value a line; an empty line is no row, but counts."""
+    rows: tuple[SourceRow, ...] | None = None
+    """Rows that are no line of JSON, such as those that cannot be read."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Field of ours to the source's column."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedBlock:
+    """The rows of a block."""
+
+    rows: list[SourceRow]
+    names: set[str] = field(default_factory=set)
+    """Columns of the source, `MOST_NAMES` and a row's more at most; like `n_objects` gathered only
+    where columns are mapped."""
+    n_objects: int = 0
+    n_byte_order_marks: int = 0
+    """Taken off the beginning of a line."""
+    n_carriage_returns: int = 0
+    """Taken off the end of a line, or between JSON's own signs."""
+
+
+def parse_block(block: Block) -> ParsedBlock:
+    """Parse the rows of a block and rename their columns.
+
+    Args:
+        block: Rows as they were read.
+
+    Returns:
+        One row for every line that is not blank; one that cannot be read says why.
+    """
+    rows, n_marks = _parse_lines(block)
+    if block.rows:
+        rows = sorted([*rows, *block.rows], key=lambda row: row.line)
+    n_returns = block.lines.count(b"\r") if b"\r" in block.lines else 0
+    if not block.columns:
+        return ParsedBlock(rows, set(), 0, n_marks, n_returns)
+    names: set[str] = set()
+    n_objects = 0
+    for place, row in enumerate(rows):
+        if isinstance(row.row, dict):
+            n_objects += 1
+            remember_names(names, row.row, block.columns.values())
+            rows[place] = SourceRow(row.file, row.line, map_columns(row.row, block.columns))
+    return ParsedBlock(rows, names, n_objects, n_marks, n_returns)
+
+
+def remember_names(seen: set[str], names: Collection[str], wanted: Iterable[str]) -> None:
+    """Note column names; once there are many, only those that matter.
+
+    Args:
+        seen: Gets the names.
+        names: Those of one row, or of one block.
+        wanted: The names to note in any case.
+    """
+    if len(seen) < MOST_NAMES:
+        seen.update(names)
+    else:
+        seen.update(name for name in wanted if name in names)
+
+
+def map_columns(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """Rename columns; one that stands where a mapped one goes is kept as `original_<name>`.
+
+    Args:
+        row: The row.
+        columns: Field of ours to the row's column.
+
+    Returns:
+        A row with our field names first.
+    """
+    mapped = {ours: row[theirs] for ours, theirs in columns.items() if theirs in row}
+    used = set(columns.values())
+    for name, value in row.items():
+        if name not in used:
+            mapped[f"original_{name}" if name in columns else name] = value
+    return mapped
+
+
+def _parse_lines(block: Block) -> tuple[list[SourceRow], int]:
+    """Parse the lines; also count the byte order marks before them."""
+    rows: list[SourceRow] = []
+    crowded: set[int] = set()
+    n_marks = 0
+    # Local names and one `try` a line: what it adds counts for every row.
+    append, loads, file = rows.append, orjson.loads, block.file
+    # Lines are taken one by one: a list of them would be as large again as the block.
+    lines = io.BytesIO(block.lines)
+    with _no_collection():
+        for number, line in enumerate(lines, start=block.first_line):
+            try:
+                append(SourceRow(file, number, loads(line)))
+            except orjson.JSONDecodeError:
+                row, has_mark = _read_refused(file, number, line.removesuffix(b"\n"))
+                n_marks += has_mark
+                if row is not None:
+                    append(row)
+            # Where levels are too many, as many brackets open before the first that closes; one
+            # within a text counts as well, so this only says which rows to look at.
+            if len(line) > 2 * MOST_LEVELS and (
+                line.count(b"}", MOST_LEVELS) + line.count(b"]", MOST_LEVELS) > MOST_LEVELS
+            ):
+                crowded.add(number)
+    numbers = _with_long_number(block)
+    if crowded or numbers:
+        rows = [_refuse_extremes(row, crowded, numbers) for row in rows]
+    return rows, n_marks
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Halt the search for cycles: JSON holds none, and looking costs a fourth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _read_refused(file: str, number: int, line: bytes) -> tuple[SourceRow | None, bool]:
+    """Read a line that `orjson` refused: without marks, and with damaged bytes as U+FFFD."""
+    text = line.decode("utf-8", errors="replace")
+    bare = text.lstrip(BLANKS)
+    has_mark = BYTE_ORDER_MARK in text[: len(text) - len(bare)]
+    if not bare:
+        return None, has_mark
+    try:
+        return SourceRow(file, number, orjson.loads(bare)), has_mark
+    except orjson.JSONDecodeError as error:
+        reason = _why_refused(bare) or f"not JSON: {error.msg}"
+    return SourceRow(file, number, unparseable=reason), has_mark
+
+
+def _why_refused(text: str) -> str:
+    """Ask Python's own parser, whose words are clearer; empty where it takes the text."""
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, parse_int=_checked_integer)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return HALF_PAIR
+    except json.JSONDecodeError as error:
+        return f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+    except RecursionError:
+        return TOO_DEEP
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _checked_integer(text: str) -> int:
+    """Read an integer; Arrow and most parsers hold 64 bits, and `orjson` rounds beyond them."""
+    value = int(text) if len(text) <= 20 else LARGEST_INTEGER + 1
+    if not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+        raise ValueError(TOO_LARGE)
+    return value
+
+
+def _with_long_number(block: Block) -> dict[int, bytes]:
+    """Find the lines with 19 digits or more in a row, by number.
+
+    A run of 19 digits holds three of every sixth byte, so a look at those settles nearly every
+    block for 0.1 us a line.
+    """
+    if b"000" not in block.lines[::6].translate(_DIGITS):
+        return {}
+    zeroed = block.lines.translate(_DIGITS)
+    if _LONG_NUMBER not in zeroed:
+        return {}
+    pairs = zip(io.BytesIO(zeroed), io.BytesIO(block.lines), strict=True)
+    return {
+        number: line
+        for number, (zeros, line) in enumerate(pairs, start=block.first_line)
+        if _LONG_NUMBER in zeros
+    }
+
+
+def _refuse_extremes(
+    row: SourceRow, crowded: Collection[int], numbers: Mapping[int, bytes]
+) -> SourceRow:
+    """Refuse a row nested too deeply or with an integer that was rounded."""
+    if row.unparseable:
+        return row
+    # Canonical form may have put a tool call a level deeper.
+    is_ours = isinstance(row.row, dict) and row.row.keys() == CANONICAL
+    most = MOST_LEVELS + 10 if is_ours else MOST_LEVELS
+    if row.line in crowded and is_deep(row.row, most):
+        return SourceRow(row.file, row.line, unparseable=TOO_DEEP)
+    if row.line in numbers:
+        text = numbers[row.line].decode("utf-8", errors="replace")
+        if _why_refused(text.lstrip(BLANKS)) == TOO_LARGE:
+            return SourceRow(row.file, row.line, unparseable=TOO_LARGE)
+    return row
+
+
+def is_deep(value: Any, most_levels: int = MOST_LEVELS) -> bool:
+    """Tell whether a value is nested too deeply.
+
+    Args:
+        value: What JSON can hold.
+        most_levels: How many levels it may have.
+
+    Returns:
+        True beyond the limit.
+    """
+    level = [value]
+    for _ in range(most_levels + 1):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner.extend(item.values())
+            elif isinstance(item, list):
+                inner.extend(item)
+        if not inner:
+            return False
+        level = inner
+    return True
