@@ -9,15 +9,11 @@ from collections.abc import Sequence
 from schemas.records import DatasetReference, QualityReference, Record, TemplateReference
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from schemas.training_config import Method
 from tasks._cache import Lookup, locate
-from tasks._home import work_directory
+from tasks._training_speed import tokens_per_second
 
 CHARACTERS_PER_TOKEN = 4.0
 """Rough figure for English text, used until the rows were tokenised once."""
-MEASURED_TOKENS_PER_SECOND = {Method.LORA: 150.0, Method.FULL: 100.0}
-"""SmolLM2-135M, packed to 512 tokens, two CPU cores."""
-MEASURED_PARAMETERS = 134_515_008
 
 
 class PlannedStage(Record):
@@ -152,29 +148,6 @@ def estimate_steps(config: RunConfig, n_rows: int, n_tokens: int) -> tuple[int, 
     steps_per_epoch = math.ceil(n_sequences / batch)
     n_steps = training.max_steps or math.ceil(steps_per_epoch * training.num_train_epochs)
     return n_steps, round(n_tokens * n_steps / steps_per_epoch)
-
-
-def tokens_per_second(config: RunConfig, n_parameters: int | None) -> tuple[float, str]:
-    """Tell how fast training goes: as last measured here, else as measured by us.
-
-    Args:
-        config: Its training method counts.
-        n_parameters: Of the model, if known.
-
-    Returns:
-        Tokens per second and where the figure comes from.
-    """
-    records = (work_directory() / "stages" / Stage.TRAIN_MODEL).glob("*/training.json")
-    for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True):
-        try:
-            measured = float(json.loads(path.read_text(encoding="utf-8"))["tokens_per_second"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if measured > 0:
-            return measured, "as in the last training here"
-    size = n_parameters or MEASURED_PARAMETERS
-    rate = MEASURED_TOKENS_PER_SECOND[config.training.method] * MEASURED_PARAMETERS / size
-    return rate, "on two CPU cores (estimate, scaled by model size)"
 
 
 def _count_characters(dataset: DatasetReference) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from schemas.errors import ModelSourceError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 TOKEN_FIELDS = {
     "bos_token_id": "bos_token",
@@ -50,16 +50,46 @@ def load_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
             model = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.float32)
     except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise ModelSourceError(
-            "the .gguf file cannot be read",
-            where=str(path),
-            expected="a whole GGUF file of an architecture that transformers knows",
-            got=f"{type(error).__name__}: {error}",
-            fix="download it again, or name a model folder in safetensors format",
-        ) from error
+        raise _unreadable(path, error) from error
     mend_tokenizer(tokenizer, facts)
     tokenizer.model_max_length = model.config.max_position_embeddings
     return _without_quantization(model), tokenizer
+
+
+def load_gguf_tokenizer(path: Path) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
+    """Load what a .gguf file says of its model, without the weights.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Tokenizer and configuration, as `load_gguf` would make them.
+
+    Raises:
+        ModelSourceError: The file is damaged, or its architecture is unknown.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    where, name = str(path.parent), path.name
+    try:
+        with _tamed_conversion():
+            facts = read_tokenizer_facts(path)
+            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
+            config = AutoConfig.from_pretrained(where, gguf_file=name)
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+    mend_tokenizer(tokenizer, facts)
+    return tokenizer, config
+
+
+def _unreadable(path: Path, error: Exception) -> ModelSourceError:
+    return ModelSourceError(
+        "the .gguf file cannot be read",
+        where=str(path),
+        expected="a whole GGUF file of an architecture that transformers knows",
+        got=f"{type(error).__name__}: {error}",
+        fix="download it again, or name a model folder in safetensors format",
+    )
 
 
 def read_tokenizer_facts(path: Path) -> dict[str, int | str]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.rows import Conversation
+from tasks._encoding import EncodedRow, Encoder
 from tasks._prepared import load_prepared_tokenizer
 from tasks._prompts import answer_text, last_answer_index
+from tasks._row_texts import RowText, TextRenderer, without_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -18,6 +25,10 @@ if TYPE_CHECKING:
 NOT_TRAINED = -100
 """Label of a token that the loss leaves out."""
 NO_LIMIT_TOKENS = 10**30
+CHUNK_ROWS = 200
+"""Rows encoded in one call: fewer cost calls, more do not fit into the processor's cache."""
+MAX_THREADS = 8
+"""More would wait for the templates, which Python renders one at a time."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +39,23 @@ class Renderer:
     training_template: str
     stop_ids: frozenset[int]
 
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Set the tokenizer up for many rows, once."""
+        return Encoder(self.tokenizer)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class RenderedRow:
     """One conversation as tokens.
 
     Shape:
         input_ids: (seq).
-        labels: (seq), -100 = not trained.
     """
 
     input_ids: list[int]
-    labels: list[int]
-    n_supervised_tokens: int
+    spans: tuple[tuple[int, int], ...]
+    """Start and end of each trained piece, in tokens."""
     stop_is_supervised: bool
     """Every trained piece ends with a stop token."""
     prompt_is_prefix: bool
@@ -49,6 +64,28 @@ class RenderedRow:
     """Beginning-of-sequence tokens at the start of the row."""
     problem: str = ""
     """Why the template refused the row; it then has no tokens."""
+
+    @property
+    def n_supervised_tokens(self) -> int:
+        """Count the trained tokens."""
+        return sum(end - start for start, end in self.spans)
+
+    @property
+    def supervised_end(self) -> int:
+        """Count the tokens up to the last trained one."""
+        return self.spans[-1][1] if self.spans else 0
+
+    @property
+    def labels(self) -> list[int]:
+        """Label every token: its id where it is trained, else -100.
+
+        Shape:
+            (seq).
+        """
+        labels = [NOT_TRAINED] * len(self.input_ids)
+        for start, end in self.spans:
+            labels[start:end] = self.input_ids[start:end]
+        return labels
 
 
 def load_renderer(model: Path, training_template: Path) -> Renderer:
@@ -84,105 +121,116 @@ def _stop_ids(model: Path, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]
 
 
 def render_row(renderer: Renderer, conversation: Conversation) -> RenderedRow:
-    """Turn one conversation into token ids and labels.
-
-    Labels are the ids of what the training template marks; of a prompt/completion row only
-    those behind the prompt. White space after the stop token is not trained.
+    """Turn one conversation into token ids and labels, see `render_rows`.
 
     Args:
         renderer: What `load_renderer` made.
         conversation: The conversation.
 
     Returns:
-        Ids, labels and what the rules look at; without tokens when the template refuses the row.
+        Ids, labels and what the rules look at.
     """
-    from jinja2 import TemplateError
-
-    try:
-        ids, mask, prompt_ids = _tokenise(renderer, conversation)
-    except (TemplateError, TypeError, ValueError, KeyError) as error:
-        return RenderedRow([], [], 0, False, False, 0, problem=str(error) or type(error).__name__)
-    n_common = _common_prefix(ids, prompt_ids)
-    if conversation.n_prompt_messages is not None:
-        mask = [0] * n_common + mask[n_common:]
-    labels, stop_is_supervised = make_labels(renderer, ids, mask)
-    return RenderedRow(
-        input_ids=ids,
-        labels=labels,
-        n_supervised_tokens=sum(label != NOT_TRAINED for label in labels),
-        stop_is_supervised=stop_is_supervised,
-        prompt_is_prefix=n_common == len(prompt_ids),
-        n_bos=_leading_bos(ids, renderer.tokenizer.bos_token_id),
-    )
+    [(_, row)] = render_rows(renderer, [conversation])
+    return row
 
 
-def _tokenise(
-    renderer: Renderer, conversation: Conversation
-) -> tuple[list[int], list[int], list[int]]:
-    """Tokenise the whole row with its marks, and its prompt as the model will be asked."""
-    messages, tools = conversation.messages, conversation.tools
-    n_prompt_messages = conversation.n_prompt_messages
-    if n_prompt_messages is None:
-        n_prompt_messages = last_answer_index(messages)
-    whole = renderer.tokenizer.apply_chat_template(
-        messages,
-        tools=tools,
-        chat_template=renderer.training_template,
-        tokenize=True,
-        return_dict=True,
-        return_assistant_tokens_mask=True,
-    )
-    prompt = renderer.tokenizer.apply_chat_template(
-        messages[:n_prompt_messages],
-        tools=tools,
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-    )
-    return list(whole["input_ids"]), list(whole["assistant_masks"]), list(prompt["input_ids"])
+def render_rows(
+    renderer: Renderer, conversations: Iterable[Conversation]
+) -> Iterator[tuple[Conversation, RenderedRow]]:
+    """Turn conversations into token ids and labels, encoding on every core.
+
+    Labels are the ids of what the training template marks; of a prompt/completion row only
+    those behind the prompt, and none of an assistant turn with weight 0. White space after the
+    stop token is not trained.
+
+    Args:
+        renderer: What `load_renderer` made.
+        conversations: The conversations.
+
+    Yields:
+        Each conversation, in order, with its ids, labels and what the rules look at; without
+        tokens where the template refuses it.
+    """
+    for chunk, texts, encoded in _encode_ahead(renderer, conversations):
+        for conversation, text, row in zip(chunk, texts, encoded, strict=True):
+            yield conversation, _finish(renderer, text, row)
 
 
-def make_labels(renderer: Renderer, ids: list[int], mask: list[int]) -> tuple[list[int], bool]:
-    """Label the marked tokens, each piece up to its stop token.
+def _encode_ahead(
+    renderer: Renderer, conversations: Iterable[Conversation]
+) -> Iterator[tuple[list[Conversation], list[RowText], list[EncodedRow]]]:
+    """Render chunks here while earlier ones are encoded, which leaves Python free."""
+    encoder = renderer.encoder
+    templates = TextRenderer(renderer.tokenizer, renderer.training_template)
+    remaining = iter(conversations)
+    n_threads = min(os.cpu_count() or 1, MAX_THREADS)
+    waiting: deque[tuple[list[Conversation], list[RowText], Future[list[EncodedRow]]]] = deque()
+    with ThreadPoolExecutor(n_threads) as pool:
+        while chunk := list(islice(remaining, CHUNK_ROWS)):
+            texts = templates.render(chunk)
+            waiting.append((chunk, texts, pool.submit(encoder.encode, texts)))
+            if len(waiting) > n_threads:
+                chunk, texts, future = waiting.popleft()
+                yield chunk, texts, future.result()
+        for chunk, texts, future in waiting:
+            yield chunk, texts, future.result()
+
+
+def _finish(renderer: Renderer, text: RowText, encoded: EncodedRow) -> RenderedRow:
+    """Find what is trained of an encoded row."""
+    if text.problem:
+        return RenderedRow([], (), False, False, 0, problem=text.problem)
+    placed = renderer.encoder.place(encoded, text)
+    ids = encoded.ids
+    n_untrained = placed.n_common_tokens if text.is_completion_only else 0
+    spans, stop_is_supervised = trim_spans(renderer, ids, join_spans(placed.spans, n_untrained))
+    n_bos = _leading_bos(ids, renderer.tokenizer.bos_token_id)
+    return RenderedRow(ids, spans, stop_is_supervised, placed.prompt_is_prefix, n_bos)
+
+
+def join_spans(spans: list[tuple[int, int]], n_untrained: int) -> list[tuple[int, int]]:
+    """Make one piece of those that touch, and leave out the start of the row.
+
+    Args:
+        spans: Pieces that the template marks, as start and end.
+        n_untrained: Tokens at the start that are not trained.
+
+    Returns:
+        Pieces with tokens between them, in order.
+    """
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        start = max(start, n_untrained)
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        elif start < end:
+            joined.append((start, end))
+    return joined
+
+
+def trim_spans(
+    renderer: Renderer, ids: list[int], spans: list[tuple[int, int]]
+) -> tuple[tuple[tuple[int, int], ...], bool]:
+    """End each piece at its last stop token, if only white space follows.
 
     Args:
         renderer: For the stop tokens.
         ids: Token ids of the row.
-        mask: 1 where the training template marks the token.
+        spans: Pieces that are marked, as start and end.
 
     Returns:
-        Labels, and whether there are trained pieces and all of them end with a stop token.
-
-    Shape:
-        ids, mask, labels: (seq).
+        Pieces to train, and whether there are some and all of them end with a stop token.
     """
-    labels = [NOT_TRAINED] * len(ids)
-    ends = []
-    for start, end in _pieces(mask):
-        stops = [n for n in range(start, end) if ids[n] in renderer.stop_ids]
-        if stops and not str(renderer.tokenizer.decode(ids[stops[-1] + 1 : end])).strip():
-            end = stops[-1] + 1
-        labels[start:end] = ids[start:end]
-        ends.append(ids[end - 1] in renderer.stop_ids)
-    return labels, bool(ends) and all(ends)
-
-
-def _pieces(mask: list[int]) -> Iterator[tuple[int, int]]:
-    """Find the runs of ones, as start and end."""
-    start = None
-    for number, value in enumerate([*mask, 0]):
-        if value and start is None:
-            start = number
-        elif not value and start is not None:
-            yield start, number
-            start = None
-
-
-def _common_prefix(first: list[int], second: list[int]) -> int:
-    for number, (left, right) in enumerate(zip(first, second, strict=False)):
-        if left != right:
-            return number
-    return min(len(first), len(second))
+    trimmed, has_stops = [], bool(spans)
+    for start, end in spans:
+        if ids[end - 1] not in renderer.stop_ids:
+            stops = [n for n in range(start, end) if ids[n] in renderer.stop_ids]
+            if stops and not str(renderer.tokenizer.decode(ids[stops[-1] + 1 : end])).strip():
+                end = stops[-1] + 1
+            else:
+                has_stops = False
+        trimmed.append((start, end))
+    return tuple(trimmed), has_stops
 
 
 def _leading_bos(ids: list[int], bos: Any) -> int:
@@ -204,7 +252,7 @@ def render_prompt(renderer: Renderer, conversation: Conversation) -> dict[str, A
         `prompt`, `question` (text of the last turn before the answer), `reference` (text of the
         last assistant turn) and `columns`.
     """
-    asked = conversation.messages[: last_answer_index(conversation.messages)]
+    asked = without_weights(conversation.messages[: last_answer_index(conversation.messages)])
     prompt = renderer.tokenizer.apply_chat_template(
         asked,
         tools=conversation.tools,

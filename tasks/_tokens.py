@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from schemas.quality import SET_RULES
 from schemas.rows import Conversation
 from schemas.rules import RuleSetting, SetRule, Severity
 from tasks._lines import json_line
-from tasks._rendering import RenderedRow, Renderer, render_prompt, render_row
+from tasks._rendering import NOT_TRAINED, RenderedRow, Renderer, render_prompt, render_rows
+
+if TYPE_CHECKING:
+    import numpy
+
+    Column: TypeAlias = numpy.ndarray[Any, numpy.dtype[Any]]
 
 BATCH_ROWS = 1000
 """Rows gathered before they are written."""
+MAX_PROBLEMS = 1000
+"""Refused rows whose reason is kept; when a template refuses all rows, one reason is enough."""
+MAX_BOS = 255
 
 
 @dataclass
@@ -23,55 +33,84 @@ class SideTokens:
     """What was written of one side, and the features of every row of it."""
 
     n_rows: int = 0
-    """Rows written; the others were dropped and are counted in the features."""
+    """Rows written; the others were dropped and are counted in the columns."""
     n_tokens: int = 0
     n_supervised_tokens: int = 0
-    features: list[dict[str, float]] = field(default_factory=list)
-    details: list[str] = field(default_factory=list)
-    """What to say of the row where it breaks a token rule."""
+    columns: dict[str, Column] = field(default_factory=dict)
+    """By name, see `token_columns`, and `is_written`; one entry a row, 16 bytes together."""
+    problems: dict[int, str] = field(default_factory=dict)
+    """Why the template refused a row, for the first of them."""
     digest: Any = field(default_factory=hashlib.sha256)
-    """Of the rows written: ids, labels and prompts."""
+    """Of the rows written, where prompts are too: ids, labels and prompts."""
+
+    def detail(self, row: int) -> str:
+        """Say what there is to say of a row that breaks a token rule.
+
+        Args:
+            row: Number of the row, written or not.
+
+        Returns:
+            Why the template refused it, or its length.
+        """
+        n_tokens = int(self.columns["n_tokens"][row])
+        return self.problems.get(row) or (f"{n_tokens} tokens" if n_tokens else "no tokens")
 
 
-def token_features(row: RenderedRow, max_length_tokens: int) -> dict[str, float]:
-    """Measure one rendered row.
+def token_columns(rows: Sequence[RenderedRow], max_length_tokens: int) -> dict[str, Column]:
+    """Measure rendered rows.
 
     Args:
-        row: The row.
+        rows: The rows.
         max_length_tokens: Longest row allowed.
 
     Returns:
-        Lengths in tokens, and 1 or 0 for each token rule: broken or kept. A row without trained
+        Lengths in tokens, and for each token rule whether a row breaks it. A row without trained
         tokens breaks that rule only, since the others say nothing of it.
+
+    Shape:
+        Every column: (rows,).
     """
-    is_trainable = row.n_supervised_tokens > 0
+    import numpy
+
+    n_tokens = numpy.array([len(row.input_ids) for row in rows], dtype=numpy.uint32)
+    n_supervised = numpy.array([row.n_supervised_tokens for row in rows], dtype=numpy.uint32)
+    ends = numpy.array([row.supervised_end for row in rows], dtype=numpy.uint32)
+    n_bos = numpy.array([min(row.n_bos, MAX_BOS) for row in rows], dtype=numpy.uint8)
+    has_stop = numpy.array([row.stop_is_supervised for row in rows], dtype=bool)
+    is_prefix = numpy.array([row.prompt_is_prefix for row in rows], dtype=bool)
+    is_trainable = n_supervised > 0
     return {
-        "n_tokens": float(len(row.input_ids)),
-        "n_supervised_tokens": float(row.n_supervised_tokens),
-        "n_bos": float(row.n_bos),
-        "is_untrainable": float(not is_trainable),
-        "is_stop_unsupervised": float(is_trainable and not row.stop_is_supervised),
-        "is_prompt_not_prefix": float(is_trainable and not row.prompt_is_prefix),
-        "is_double_bos": float(row.n_bos > 1),
-        "is_too_long": float(len(row.input_ids) > max_length_tokens),
+        "n_tokens": n_tokens,
+        "n_supervised_tokens": n_supervised,
+        "n_bos": n_bos,
+        "is_untrainable": ~is_trainable,
+        "is_truncated_completion": ends > max_length_tokens,
+        "is_stop_unsupervised": is_trainable & ~has_stop,
+        "is_prompt_not_prefix": is_trainable & ~is_prefix,
+        "is_double_bos": n_bos > 1,
+        "is_too_long": n_tokens > max_length_tokens,
     }
 
 
-def is_dropped(features: Mapping[str, float], settings: Mapping[SetRule, RuleSetting]) -> bool:
-    """Tell whether a row is left out of the tokens.
+def dropped_rows(columns: Mapping[str, Column], settings: Mapping[SetRule, RuleSetting]) -> Column:
+    """Tell which rows are left out of the tokens.
 
     Args:
-        features: What `token_features` measured.
+        columns: What `token_columns` measured.
         settings: Severity per rule; a row that only breaks warnings stays.
 
     Returns:
-        True when it breaks a blocking token rule, or has nothing to train whatever the rules say.
+        True for a row that breaks a blocking token rule, or has nothing to train whatever the
+        rules say.
+
+    Shape:
+        (rows,).
     """
-    return features["is_untrainable"] > 0 or any(
-        features[rule.column] > 0 and settings[name].severity == Severity.BLOCK
-        for name, rule in SET_RULES.items()
-        if rule.is_token_rule
-    )
+    is_dropped = columns["is_untrainable"].copy()
+    for name, rule in SET_RULES.items():
+        if rule.is_token_rule and settings[name].severity == Severity.BLOCK:
+            is_dropped |= columns[rule.column]
+    return is_dropped
 
 
 def write_tokens(
@@ -79,7 +118,7 @@ def write_tokens(
     renderer: Renderer,
     settings: Mapping[SetRule, RuleSetting],
     max_length_tokens: int,
-    paths: tuple[Path, Path | None],
+    paths: tuple[Path | None, Path | None],
 ) -> SideTokens:
     """Render rows and write the tokens of those that stay.
 
@@ -88,43 +127,107 @@ def write_tokens(
         renderer: The prepared model's tokenizer and templates.
         settings: Severity per set rule.
         max_length_tokens: Longest row allowed.
-        paths: Parquet file for tokens, and JSONL file for evaluation prompts, if wanted.
+        paths: Parquet file for tokens and JSONL file for evaluation prompts, where wanted.
 
     Returns:
-        Counts, features and digest.
+        Counts, columns, digest.
     """
+    side = SideTokens()
+    parts = [_measure([], settings, max_length_tokens)]
+    n_seen = 0
+    pairs = render_rows(renderer, conversations)
+    with _open_files(paths) as files:
+        while batch := list(islice(pairs, BATCH_ROWS)):
+            rows = [row for _, row in batch]
+            parts.append(_measure(rows, settings, max_length_tokens))
+            kept = [int(place) for place in parts[-1]["is_written"].nonzero()[0]]
+            files.write([n_seen + place for place in kept], [rows[place] for place in kept])
+            for place in kept if files.prompts else ():
+                files.write_prompt(n_seen + place, renderer, *batch[place])
+            for place, row in enumerate(rows):
+                if row.problem and len(side.problems) < MAX_PROBLEMS:
+                    side.problems[n_seen + place] = row.problem
+            n_seen += len(rows)
+    side.digest = files.digest
+    _sum_up(side, parts)
+    return side
+
+
+def _measure(
+    rows: Sequence[RenderedRow], settings: Mapping[SetRule, RuleSetting], max_length_tokens: int
+) -> dict[str, Column]:
+    columns = token_columns(rows, max_length_tokens)
+    columns["is_written"] = ~dropped_rows(columns, settings)
+    return columns
+
+
+def _sum_up(side: SideTokens, parts: list[dict[str, Column]]) -> None:
+    import numpy
+
+    for name in list(parts[0]):
+        side.columns[name] = numpy.concatenate([part.pop(name) for part in parts])
+    is_written = side.columns["is_written"]
+    side.n_rows = int(is_written.sum())
+    side.n_tokens = int(side.columns["n_tokens"][is_written].sum())
+    side.n_supervised_tokens = int(side.columns["n_supervised_tokens"][is_written].sum())
+
+
+@dataclass
+class _SideFiles:
+    """Open files of one side."""
+
+    tokens: Any
+    """Parquet writer, if wanted."""
+    prompts: TextIO | None
+    schema: Any
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def write(self, numbers: list[int], rows: list[RenderedRow]) -> None:
+        """Write the tokens of some rows."""
+        import numpy
+        import pyarrow
+
+        if self.tokens is None:
+            return
+        lengths = [len(row.input_ids) for row in rows]
+        starts = numpy.zeros(len(rows) + 1, dtype=numpy.int32)
+        numpy.cumsum(lengths, out=starts[1:])
+        all_ids = chain.from_iterable(row.input_ids for row in rows)
+        ids = numpy.fromiter(all_ids, dtype=numpy.int32, count=int(starts[-1]))
+        labels = numpy.full(len(ids), NOT_TRAINED, dtype=numpy.int32)
+        for row, offset in zip(rows, starts.tolist(), strict=False):
+            for start, end in row.spans:
+                labels[offset + start : offset + end] = ids[offset + start : offset + end]
+        columns = [
+            pyarrow.array(numbers, pyarrow.int64()),
+            pyarrow.ListArray.from_arrays(starts, ids),
+            pyarrow.ListArray.from_arrays(starts, labels),
+        ]
+        self.tokens.write_table(pyarrow.Table.from_arrays(columns, schema=self.schema))
+
+    def write_prompt(
+        self, number: int, renderer: Renderer, conversation: Conversation, row: RenderedRow
+    ) -> None:
+        """Write what the model is asked, and let the digest cover it with the row's tokens."""
+        line = {"row": number, "input_ids": row.input_ids, "labels": row.labels}
+        self.digest.update(json_line(line).encode())
+        prompt = json_line({"row": number, **render_prompt(renderer, conversation)})
+        self.digest.update(prompt.encode())
+        if self.prompts:
+            self.prompts.write(prompt)
+
+
+@contextmanager
+def _open_files(paths: tuple[Path | None, Path | None]) -> Iterator[_SideFiles]:
+    """Open the files that are wanted."""
     import pyarrow
     from pyarrow import parquet
 
     tokens = pyarrow.list_(pyarrow.int32())
     schema = pyarrow.schema([("row", pyarrow.int64()), ("input_ids", tokens), ("labels", tokens)])
-    side = SideTokens()
-    waiting: list[dict[str, Any]] = []
-    prompts: list[str] = []
-    with parquet.ParquetWriter(paths[0], schema) as writer:
-        for number, conversation in enumerate(conversations):
-            row = render_row(renderer, conversation)
-            side.features.append(token_features(row, max_length_tokens))
-            side.details.append(row.problem or f"{len(row.input_ids)} tokens")
-            if is_dropped(side.features[-1], settings):
-                continue
-            line = {"row": number, "input_ids": row.input_ids, "labels": row.labels}
-            waiting.append(line)
-            _count(side, row)
-            side.digest.update(json_line(line).encode())
-            if paths[1]:
-                prompts.append(json_line({"row": number, **render_prompt(renderer, conversation)}))
-                side.digest.update(prompts[-1].encode())
-            if len(waiting) == BATCH_ROWS:
-                writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
-                waiting.clear()
-        writer.write_table(pyarrow.Table.from_pylist(waiting, schema))
-    if paths[1]:
-        paths[1].write_text("".join(prompts), encoding="utf-8", newline="\n")
-    return side
-
-
-def _count(side: SideTokens, row: RenderedRow) -> None:
-    side.n_rows += 1
-    side.n_tokens += len(row.input_ids)
-    side.n_supervised_tokens += row.n_supervised_tokens
+    with ExitStack() as stack:
+        writer = stack.enter_context(parquet.ParquetWriter(paths[0], schema)) if paths[0] else None
+        prompts = None
+        if paths[1]:
+            prompts = stack.enter_context(paths[1].open("w", encoding="utf-8", newline="\n"))
+        yield _SideFiles(writer, prompts, schema)

@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import ModelSourceError
 from schemas.run_config import ModelConfig
 from tasks._bundled_model import bundled_distribution, bundled_file
-from tasks._gguf import load_gguf, read_tokenizer_facts
+from tasks._gguf import load_gguf, load_gguf_tokenizer, read_tokenizer_facts
 from tasks._models import load_model
 from tests.toy import TOY_TEMPLATE
 
@@ -92,6 +92,15 @@ def test_gguf_tokenizer_gives_texts_back_unchanged(tmp_path: Path) -> None:
     _, tokenizer = load_gguf(make_gguf(tmp_path / "toy.gguf"))
     text = "Ärende ▁ 12 , nej !\n  34"
     assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_gguf_tokenizer_is_the_same_without_the_weights(tmp_path: Path) -> None:
+    path = make_gguf(tmp_path / "toy.gguf")
+    model, expected = load_gguf(path)
+    tokenizer, config = load_gguf_tokenizer(path)
+    assert tokenizer.backend_tokenizer.to_str() == expected.backend_tokenizer.to_str()
+    assert tokenizer.special_tokens_map == expected.special_tokens_map
+    assert config.vocab_size == model.config.vocab_size
 
 
 def test_read_tokenizer_facts_takes_what_the_file_has(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks._cache import Lookup
 from tasks._keys import StageKey
+from tasks._training_speed import MEASURED_PARAMETERS, tokens_per_second
 
 
 def config_of(**training: Any) -> RunConfig:
@@ -41,7 +42,7 @@ def test_estimate_steps_max_steps_goes_before_epochs() -> None:
 
 
 def test_tokens_per_second_scales_with_the_model() -> None:
-    rate, origin = plan.tokens_per_second(RunConfig(), 2 * plan.MEASURED_PARAMETERS)
+    rate, origin = tokens_per_second(RunConfig(), 2 * MEASURED_PARAMETERS)
     assert rate == 75.0
     assert "estimate" in origin
 
@@ -50,7 +51,7 @@ def test_tokens_per_second_of_an_earlier_training_here_goes_first(work_folder: P
     folder = work_folder / "stages" / "train_model" / "abc"
     folder.mkdir(parents=True)
     (folder / "training.json").write_text('{"tokens_per_second": 42.5}', encoding="utf-8")
-    assert plan.tokens_per_second(RunConfig(), None)[0] == 42.5
+    assert tokens_per_second(RunConfig(), None)[0] == 42.5
 
 
 def hit(reference: Any) -> Lookup:

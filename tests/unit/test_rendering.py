@@ -11,10 +11,12 @@ from tasks._rendering import (
     NOT_TRAINED,
     RenderedRow,
     Renderer,
+    join_spans,
     load_renderer,
-    make_labels,
     render_prompt,
     render_row,
+    render_rows,
+    trim_spans,
 )
 from tests.toy import make_toy_model
 
@@ -146,17 +148,48 @@ def test_long_row_gives_no_warning(renderer: Renderer, caplog: pytest.LogCapture
     assert not caplog.records
 
 
-def test_labels_end_at_the_last_stop_token_before_white_space(renderer: Renderer) -> None:
+def test_pieces_end_at_the_last_stop_token_before_white_space(renderer: Renderer) -> None:
     stop, feed, letter = renderer.tokenizer.convert_tokens_to_ids(["<|im_end|>", "Ċ", "a"])
-    skip = NOT_TRAINED
     ids = [letter, stop, feed, letter, letter]
-    assert make_labels(renderer, ids, [1, 1, 1, 0, 0]) == ([letter, stop, skip, skip, skip], True)
-    assert make_labels(renderer, ids, [1, 1, 1, 1, 0]) == (
-        [letter, stop, feed, letter, skip],
-        False,
-    )
-    assert make_labels(renderer, ids, [1, 1, 0, 1, 1])[1] is False
-    assert make_labels(renderer, ids, [0] * 5) == ([skip] * 5, False)
+    assert trim_spans(renderer, ids, [(0, 3)]) == (((0, 2),), True)
+    assert trim_spans(renderer, ids, [(0, 4)]) == (((0, 4),), False)
+    assert trim_spans(renderer, ids, [(0, 2), (3, 5)]) == (((0, 2), (3, 5)), False)
+    assert trim_spans(renderer, ids, []) == ((), False)
+
+
+def test_pieces_that_touch_are_one_and_the_prompt_is_left_out() -> None:
+    assert join_spans([(4, 6), (1, 2), (2, 4)], 0) == [(1, 6)]
+    assert join_spans([(1, 3), (4, 6)], 2) == [(2, 3), (4, 6)]
+    assert join_spans([(1, 3), (4, 6)], 5) == [(5, 6)]
+    assert join_spans([(1, 3), (3, 3), (5, 5)], 0) == [(1, 3)]
+
+
+def test_rows_come_in_order_whatever_their_number(renderer: Renderer) -> None:
+    conversations = [chat(4 if number % 3 else 2) for number in range(1001)]
+    found = list(render_rows(renderer, conversations))
+    assert [conversation for conversation, _ in found] == conversations
+    long_row, short_row = render_row(renderer, chat(4)), render_row(renderer, chat(2))
+    assert all(row == (long_row if n % 3 else short_row) for n, (_, row) in enumerate(found))
+    assert list(render_rows(renderer, [])) == []
+
+
+def test_labels_are_the_ids_of_the_pieces() -> None:
+    row = RenderedRow([5, 6, 7, 8, 9], ((1, 2), (3, 4)), True, True, 0)
+    assert row.labels == [NOT_TRAINED, 6, NOT_TRAINED, 8, NOT_TRAINED]
+    assert (row.n_supervised_tokens, row.supervised_end) == (2, 4)
+    assert RenderedRow([5], (), False, True, 0).supervised_end == 0
+
+
+def test_assistant_turn_with_weight_0_is_not_trained(renderer: Renderer) -> None:
+    weighted = chat(4)
+    weighted.messages[1]["weight"] = 0
+    weighted.messages[3]["weight"] = 1
+    row = render_row(renderer, weighted)
+    assert trained_text(renderer, row) == "Ja ä.<|im_end|>"
+    assert row.input_ids == render_row(renderer, chat(4)).input_ids
+    weighted.messages[3]["weight"] = 0
+    assert render_row(renderer, weighted).n_supervised_tokens == 0
+    assert "weight" in weighted.messages[1]
 
 
 def test_stop_tokens_come_from_the_generation_config_too(model: Path, tmp_path: Path) -> None:

@@ -1,0 +1,234 @@
+"""What rows are as tokens: lengths, how much is trained, what padding and packing cost, and time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from schemas.records import Record
+from schemas.rows import Conversation
+from schemas.run_config import RunConfig
+from schemas.training_config import TrainingConfig
+from tasks._batch_costs import count_packed, padding_fractions, unused_fraction
+from tasks._rendering import RenderedRow, Renderer, render_rows
+
+if TYPE_CHECKING:
+    import numpy
+
+    Lengths: TypeAlias = numpy.ndarray[Any, numpy.dtype[Any]]
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
+MAX_VIEW_TOKENS = 1500
+"""Tokens of a row that a page shows."""
+
+
+class TokenReport(Record):
+    """Rows as tokens; the figures on training are of the rows that are kept."""
+
+    n_rows: int
+    """Rows tokenised."""
+    n_kept_rows: int
+    """Rows that would be trained."""
+    n_tokens: int
+    """Of the rows kept."""
+    n_supervised_tokens: int
+    """Of the rows kept."""
+    supervised_fraction: float
+    """n_supervised_tokens / n_tokens; 0 without rows."""
+    length_tokens: dict[str, int]
+    """Quantiles of the length of all rows that could be tokenised, by name."""
+    supervised_length_tokens: dict[str, int]
+    """Quantiles of the number of trained tokens of those rows."""
+    max_length_tokens: int
+    """As configured."""
+    max_length_for_99_percent: int
+    """Smallest max_length_tokens that keeps 99 % of the rows whole."""
+    max_length_for_99_9_percent: int
+    """Smallest max_length_tokens that keeps 99.9 % of the rows whole."""
+    padding_fraction: float
+    """Share of padding in batches of the configured size, in shuffled order, without packing."""
+    grouped_padding_fraction: float
+    """The same with rows of like length in a batch."""
+    packing_unfilled_fraction: float
+    """Share of each packed sequence that stays empty (best fit decreasing, as TRL packs)."""
+    has_packing: bool
+    n_sequences: int
+    """Sequences per epoch, packed if configured."""
+    n_steps_per_epoch: int
+    n_steps: int
+    """Optimiser steps of the whole training."""
+    seconds: float
+    """Rough time of the training: tokens seen / tokens_per_second."""
+    tokens_per_second: float
+    """What the time rests on."""
+
+
+def make_token_report(
+    columns: Mapping[str, Lengths], config: RunConfig, tokens_per_second: float
+) -> TokenReport:
+    """Sum up the rows that would be trained.
+
+    Args:
+        columns: `n_tokens`, `n_supervised_tokens` and `is_written` of `SideTokens.columns`.
+        config: Its quality and training sections and the seed count.
+        tokens_per_second: Speed of training.
+
+    Returns:
+        The report.
+
+    Shape:
+        Every column: (rows,).
+    """
+    n_tokens, n_supervised = columns["n_tokens"], columns["n_supervised_tokens"]
+    is_kept = columns["is_written"]
+    is_rendered = n_tokens > 0
+    kept = n_tokens[is_kept]
+    n_kept_tokens, n_kept_supervised = int(kept.sum()), int(n_supervised[is_kept].sum())
+    quantiles = length_quantiles(n_tokens[is_rendered])
+    return TokenReport(
+        n_rows=len(n_tokens),
+        n_kept_rows=len(kept),
+        n_tokens=n_kept_tokens,
+        n_supervised_tokens=n_kept_supervised,
+        supervised_fraction=n_kept_supervised / n_kept_tokens if n_kept_tokens else 0.0,
+        length_tokens=quantiles,
+        supervised_length_tokens=length_quantiles(n_supervised[is_rendered]),
+        max_length_tokens=config.quality.max_length_tokens,
+        max_length_for_99_percent=quantiles["p99"],
+        max_length_for_99_9_percent=quantiles["p99_9"],
+        tokens_per_second=tokens_per_second,
+        **_training_costs(kept, config, n_kept_tokens / tokens_per_second),
+    )
+
+
+def _training_costs(kept: Lengths, config: RunConfig, epoch_seconds: float) -> dict[str, Any]:
+    """Work out what is lost to padding and packing, steps and time."""
+    training = config.training
+    n_tokens = int(kept.sum())
+    limit = max(training.packing_length_tokens, int(kept.max(initial=0)))
+    n_packed = count_packed(kept, limit)
+    n_sequences = n_packed if training.packing else len(kept)
+    n_steps_per_epoch, n_steps = count_steps(n_sequences, training)
+    n_epochs = n_steps / n_steps_per_epoch if n_steps_per_epoch else 0.0
+    shuffled, grouped = padding_fractions(kept, training.per_device_train_batch_size, config.seed)
+    return {
+        "padding_fraction": shuffled,
+        "grouped_padding_fraction": grouped,
+        "packing_unfilled_fraction": unused_fraction(n_tokens, n_packed * limit),
+        "has_packing": training.packing,
+        "n_sequences": n_sequences,
+        "n_steps_per_epoch": n_steps_per_epoch,
+        "n_steps": n_steps,
+        "seconds": round(epoch_seconds * n_epochs, 1),
+    }
+
+
+def length_quantiles(lengths: Lengths) -> dict[str, int]:
+    """Take quantiles that are lengths of rows: the smallest that so large a share does not exceed.
+
+    Args:
+        lengths: Lengths of rows in tokens.
+
+    Returns:
+        Name to length, 0 without rows.
+
+    Shape:
+        lengths: (rows,).
+    """
+    import numpy
+
+    ordered = numpy.sort(lengths)
+    # Rounded, since 0.99 x 100 is a little more than 99 in floating point.
+    ranks = {name: math.ceil(round(q * len(ordered), 6)) for name, q in QUANTILES.items()}
+    return {name: int(ordered[rank - 1]) if rank else 0 for name, rank in ranks.items()}
+
+
+def count_steps(n_sequences: int, training: TrainingConfig) -> tuple[int, int]:
+    """Count optimiser steps.
+
+    Args:
+        n_sequences: Sequences per epoch.
+        training: Batch size, accumulation and epochs count.
+
+    Returns:
+        Steps per epoch = ceil(sequences / effective batch), and of the whole training.
+    """
+    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    n_steps_per_epoch = math.ceil(n_sequences / batch)
+    if not n_steps_per_epoch:
+        return 0, 0
+    return n_steps_per_epoch, training.max_steps or math.ceil(
+        n_steps_per_epoch * training.num_train_epochs
+    )
+
+
+def sample_rendered(
+    renderer: Renderer, conversations: Iterable[Conversation]
+) -> list[list[tuple[str, bool]]]:
+    """Write a few rows out with what is trained of them, see `token_view`.
+
+    Args:
+        renderer: The prepared model's tokenizer and templates.
+        conversations: Rows to show.
+
+    Returns:
+        One view a row, empty where the template refuses it.
+    """
+    return [token_view(renderer, row) for _, row in render_rows(renderer, conversations)]
+
+
+def token_view(renderer: Renderer, row: RenderedRow) -> list[tuple[str, bool]]:
+    """Write a row out with what is trained of it, for a page that colours it.
+
+    Args:
+        renderer: The prepared model's tokenizer.
+        row: The row.
+
+    Returns:
+        Texts in order, each with whether it is trained, neighbours never alike; a character whose
+        tokens lie in two of them stands in the second. The text is cut after 1,500 tokens.
+    """
+    ids = row.input_ids[:MAX_VIEW_TOKENS]
+    whole = _decode(renderer, ids)
+    view: list[tuple[str, bool]] = []
+    start = 0
+    for n_tokens, is_trained in _states(row, len(ids)):
+        # Decoded from the start: tokens in the middle of a character or a word read otherwise.
+        read = _decode(renderer, ids[:n_tokens])
+        end = len(whole) if n_tokens == len(ids) else _common_length(whole, read)
+        if end > start:
+            view.append((whole[start:end], is_trained))
+            start = end
+    if len(row.input_ids) > len(ids):
+        view.append((" …", False))
+    return view
+
+
+def _states(row: RenderedRow, n_tokens: int) -> Iterator[tuple[int, bool]]:
+    """Name the end of each stretch of the first tokens that are all trained or all not."""
+    done = 0
+    for start, end in row.spans:
+        if start >= n_tokens:
+            break
+        if start > done:
+            yield start, False
+        done = min(end, n_tokens)
+        yield done, True
+    if done < n_tokens:
+        yield n_tokens, False
+
+
+def _decode(renderer: Renderer, ids: list[int]) -> str:
+    return str(
+        renderer.tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+    )
+
+
+def _common_length(first: str, second: str) -> int:
+    for number, (left, right) in enumerate(zip(first, second, strict=False)):
+        if left != right:
+            return number
+    return min(len(first), len(second))

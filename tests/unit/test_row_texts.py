@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from schemas.rows import Conversation, RowFormat
+from tasks._row_texts import TextRenderer, weighted_spans, without_weights
+from tests.toy import make_toy_model
+
+MARKED = (
+    "{%- if tools -%}{{ tools | length | string + ' tools\n' }}{%- endif -%}"
+    "{%- for message in messages -%}"
+    "{{ message['role'] + ':' }}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{%- generation -%}{{ message['content'] + '.' }}{%- endgeneration -%}"
+    "{%- else -%}{{ message['content'] + '.' }}{%- endif -%}"
+    "{%- if 'weight' in message -%}WEIGHT{%- endif -%}"
+    "{%- endfor -%}"
+)
+PLAIN = (
+    "{%- for message in messages -%}{{ message['role'] + ':' + message['content'] + '.' }}"
+    "{%- endfor -%}{%- if add_generation_prompt -%}assistant:{%- endif -%}"
+)
+TWO_TURNS = [
+    {"role": "user", "content": "a"},
+    {"role": "assistant", "content": "b"},
+    {"role": "user", "content": "c"},
+    {"role": "assistant", "content": "d"},
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
+    found = AutoTokenizer.from_pretrained(make_toy_model(tmp_path_factory.mktemp("model")))
+    found.chat_template = PLAIN
+    return found
+
+
+def chat(messages: list[dict[str, Any]], n_prompt_messages: int | None = None) -> Conversation:
+    return Conversation("a.jsonl", 1, RowFormat.MESSAGES, messages, n_prompt_messages)
+
+
+def test_text_marks_and_prompt_come_from_the_two_templates(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    [row] = TextRenderer(tokenizer, MARKED).render([chat(TWO_TURNS)])
+    assert row.text == "user:a.assistant:b.user:c.assistant:d."
+    assert [row.text[start:end] for start, end in row.spans] == ["b.", "d."]
+    assert row.prompt == "user:a.assistant:b.user:c.assistant:"
+    assert not row.is_completion_only
+    [row] = TextRenderer(tokenizer, MARKED).render([chat(TWO_TURNS, 1)])
+    assert (row.prompt, row.is_completion_only) == ("user:a.assistant:", True)
+
+
+def test_row_with_tools_is_rendered_with_its_own(tokenizer: PreTrainedTokenizerBase) -> None:
+    with_tools = chat(TWO_TURNS)
+    with_tools.tools = [{"type": "function"}]
+    rows = TextRenderer(tokenizer, MARKED).render([chat(TWO_TURNS), with_tools])
+    assert rows[1].text == "1 tools\n" + rows[0].text
+
+
+def test_refused_rows_do_not_spoil_their_neighbours(tokenizer: PreTrainedTokenizerBase) -> None:
+    answer_only = chat([{"role": "assistant", "content": "b"}])
+    half_a_pair = chat([{"role": "user", "content": "\ud83d"}, *TWO_TURNS[1:2]])
+    number = chat([{"role": "user", "content": 7}, *TWO_TURNS[1:2]])
+    rows = TextRenderer(tokenizer, MARKED).render(
+        [chat(TWO_TURNS), answer_only, half_a_pair, number, chat(TWO_TURNS)]
+    )
+    assert rows[0] == rows[4]
+    assert rows[0].problem == ""
+    assert "begins with its answer" in rows[1].problem
+    assert "surrogates not allowed" in rows[2].problem
+    assert rows[3].problem
+    assert [row.text for row in rows[1:4]] == ["", "", ""]
+
+
+def test_weight_does_not_reach_the_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    weighted = [{**message, "weight": 1} for message in TWO_TURNS]
+    rows = TextRenderer(tokenizer, MARKED).render([chat(weighted), chat(TWO_TURNS)])
+    assert rows[0] == rows[1]
+    assert without_weights(weighted) == TWO_TURNS
+    assert without_weights(TWO_TURNS) is TWO_TURNS
+
+
+def test_weight_0_leaves_the_piece_of_its_turn_out() -> None:
+    weighted: list[dict[str, Any]] = [dict(message) for message in TWO_TURNS]
+    spans = [(1, 2), (4, 5)]
+    assert weighted_spans(weighted, spans) == spans
+    weighted[1]["weight"] = 0
+    assert weighted_spans(weighted, spans) == [(4, 5)]
+    weighted[3]["weight"] = 0
+    assert weighted_spans(weighted, spans) == []
+
+
+def test_weight_0_is_refused_where_pieces_cannot_be_told_apart(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    weighted: list[dict[str, Any]] = [dict(message) for message in TWO_TURNS]
+    weighted[1]["weight"] = 0
+    with pytest.raises(ValueError, match="marks 3 pieces for 2 assistant turns"):
+        weighted_spans(weighted, [(1, 2), (2, 3), (4, 5)])
+    last_only = MARKED.replace("== 'assistant' -%}", "== 'assistant' and loop.last -%}")
+    [row] = TextRenderer(tokenizer, last_only).render([chat(weighted)])
+    assert "marks 1 pieces for 2 assistant turns" in row.problem
+    weighted[1]["weight"] = 1
+    [row] = TextRenderer(tokenizer, last_only).render([chat(weighted)])
+    assert row.problem == ""

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+import pytest
+
+from schemas.rows import Conversation, RowFormat
+from schemas.run_config import QualityConfig, RunConfig
+from schemas.training_config import TrainingConfig
+from tasks._rendering import RenderedRow, Renderer, load_renderer, render_row
+from tasks._token_report import (
+    MAX_VIEW_TOKENS,
+    count_steps,
+    length_quantiles,
+    make_token_report,
+    sample_rendered,
+    token_view,
+)
+from tests.toy import make_toy_model
+
+TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{%- generation -%}{{ message['content'] + '<|im_end|>' }}{%- endgeneration -%}{{ '\n' }}"
+    "{%- else -%}{{ message['content'] + '<|im_end|>' + '\n' }}{%- endif -%}"
+    "{%- endfor -%}"
+)
+
+
+@pytest.fixture(scope="module")
+def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
+    folder = tmp_path_factory.mktemp("model")
+    make_toy_model(folder / "model")
+    (folder / "training_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return load_renderer(folder / "model", folder / "training_template.jinja")
+
+
+def columns(rows: list[tuple[int, int, bool]]) -> dict[str, numpy.ndarray]:
+    return {
+        "n_tokens": numpy.array([row[0] for row in rows], dtype=numpy.uint32),
+        "n_supervised_tokens": numpy.array([row[1] for row in rows], dtype=numpy.uint32),
+        "is_written": numpy.array([row[2] for row in rows], dtype=bool),
+    }
+
+
+def chat(prompt: Any, answer: str) -> Conversation:
+    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return Conversation("a.jsonl", 1, RowFormat.MESSAGES, turns)
+
+
+def test_report_counts_tokens_steps_and_time() -> None:
+    rows = [(60, 20, True), (40, 20, True), (30, 10, True), (200, 100, False), (0, 0, False)]
+    training = TrainingConfig(
+        packing_length_tokens=100, per_device_train_batch_size=2, num_train_epochs=3
+    )
+    config = RunConfig(training=training, quality=QualityConfig(max_length_tokens=128))
+    report = make_token_report(columns(rows), config, tokens_per_second=10)
+    assert (report.n_rows, report.n_kept_rows) == (5, 3)
+    assert (report.n_tokens, report.n_supervised_tokens) == (130, 50)
+    assert report.supervised_fraction == 50 / 130
+    # Of the four rows with tokens, in order 30, 40, 60, 200.
+    assert report.length_tokens["p50"] == 40
+    assert report.length_tokens["max"] == report.max_length_for_99_percent == 200
+    assert report.supervised_length_tokens["p50"] == 20
+    assert report.max_length_tokens == 128
+    # 60 + 40 and 30: two sequences of 100, one step an epoch.
+    assert report.packing_unfilled_fraction == pytest.approx(1 - 130 / 200)
+    assert (report.n_sequences, report.n_steps_per_epoch, report.n_steps) == (2, 1, 3)
+    assert report.seconds == 39.0
+
+
+def test_report_without_packing_counts_rows() -> None:
+    rows = [(60, 20, True), (60, 20, True), (60, 20, True)]
+    training = TrainingConfig(packing=False, per_device_train_batch_size=2)
+    report = make_token_report(columns(rows), RunConfig(training=training), 10)
+    assert (report.has_packing, report.n_sequences, report.n_steps) == (False, 3, 2)
+    assert report.padding_fraction == report.grouped_padding_fraction == 0
+
+
+def test_report_of_no_rows_is_zero() -> None:
+    report = make_token_report(columns([]), RunConfig(), 10)
+    assert (report.n_rows, report.n_steps, report.seconds, report.length_tokens["max"]) == (
+        0,
+        0,
+        0.0,
+        0,
+    )
+
+
+def test_quantile_is_the_length_that_keeps_so_many_rows_whole() -> None:
+    found = length_quantiles(numpy.arange(1000, 0, -1))
+    assert found == {"p50": 500, "p90": 900, "p95": 950, "p99": 990, "p99_9": 999, "max": 1000}
+    assert length_quantiles(numpy.array([7]))["p50"] == 7
+
+
+def test_steps_follow_batch_and_epochs() -> None:
+    training = TrainingConfig(
+        per_device_train_batch_size=2, gradient_accumulation_steps=2, num_train_epochs=1.5
+    )
+    assert count_steps(9, training) == (3, 5)
+    assert count_steps(9, training.model_copy(update={"max_steps": 7})) == (3, 7)
+    assert count_steps(0, training) == (0, 0)
+
+
+def test_view_shows_what_is_trained(renderer: Renderer) -> None:
+    [view, refused] = sample_rendered(renderer, [chat("Wie hoch?", "Zwölf 😀"), chat(7, "a")])
+    assert view == [
+        ("<|im_start|>user\nWie hoch?<|im_end|>\n<|im_start|>assistant\n", False),
+        ("Zwölf 😀<|im_end|>", True),
+        ("\n", False),
+    ]
+    assert refused == []
+
+
+def test_view_keeps_characters_whole_whose_tokens_are_parted(renderer: Renderer) -> None:
+    ids = renderer.tokenizer("aöb")["input_ids"]
+    assert len(ids) == 4
+    assert token_view(renderer, RenderedRow(ids, ((2, 3),), True, True, 0)) == [
+        ("a", False),
+        ("ö", True),
+        ("b", False),
+    ]
+
+
+def test_view_of_a_long_row_is_cut(renderer: Renderer) -> None:
+    row = render_row(renderer, chat("x" * MAX_VIEW_TOKENS, "never shown"))
+    view = token_view(renderer, row)
+    assert [is_trained for _, is_trained in view] == [False, False]
+    assert view[-1][0] == " …"
