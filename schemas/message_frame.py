@@ -2,84 +2,261 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.rows import Conversation
+from schemas.recognition import Recognised
+from schemas.rules import RowRule
+from schemas.text_rules import text_flags
+from schemas.tool_rules import tool_problems, weight_problems
 
 OPENING_ROLES = ("system", "developer")
-COLUMNS: dict[str, type] = {
-    "file": str,
-    "line": int,
-    "row": int,
-    "turn": int,
-    "is_object": bool,
-    "role": str,
-    "content": str,
-    "step": str,
-    "opening_turn": int,
-    "closing": str,
-    "n_assistant_turns": int,
-}
-"""Null where it does not apply: `content` is the kind of content, `step` the role before and the
-role (user, assistant and tool only), `opening_turn` the place of a system or developer message,
-`closing` the role of the last message of a conversation that has an assistant turn."""
+TURN_ROLES = ("user", "assistant", "tool")
+CALL_RULES = (RowRule.TOOL_CALL_INVALID, RowRule.TOOL_RESULT_UNMATCHED, RowRule.WEIGHT_INVALID)
+"""Rules that look at several messages together; flagged on the row's first message."""
 
 
-def flatten_messages(
-    number: int, conversation: Conversation, plain_turns: frozenset[int]
-) -> list[Any]:
-    """Lay one conversation out, one line a message, in the order of `COLUMNS`.
+@dataclass
+class Layout:
+    """Messages of a block of rows, laid out in columns; one entry a message."""
+
+    rows: list[int] = field(default_factory=list)
+    """Numbers of the rows that hold a conversation; one entry a row."""
+    lengths: list[int] = field(default_factory=list)
+    """Messages of each of those rows."""
+    roles: list[Any] = field(default_factory=list)
+    contents: list[Any] = field(default_factory=list)
+    kinds: dict[int, str | None] = field(default_factory=dict)
+    """Kind of content where it is not a plain text."""
+    not_objects: list[int] = field(default_factory=list)
+    additions: dict[int, str] = field(default_factory=dict)
+    """Texts of a message beside its content: tool calls, names, reasoning."""
+    calling_rows: set[int] = field(default_factory=set)
+    """Rows with tools, tool calls or weights."""
+
+
+def lay_out(recognised: Sequence[Recognised]) -> Layout:
+    """Take the messages of a block of rows apart.
 
     Args:
-        number: Which row of the batch it is.
-        conversation: The conversation.
-        plain_turns: Turns made of a plain prompt or completion string.
+        recognised: What `recognise` said of each row.
 
     Returns:
-        One tuple a message.
+        Their roles and contents; rows without a conversation are left out.
     """
-    roles = [_role(message) for message in conversation.messages]
-    n_assistant_turns = roles.count("assistant")
-    last = len(roles) - 1
-    lines = []
-    before = "start"
-    for turn, (role, message) in enumerate(zip(roles, conversation.messages, strict=True)):
-        is_turn = role in ("user", "assistant", "tool")
-        lines.append(
-            (
-                conversation.file,
-                conversation.line,
-                number,
-                turn,
-                isinstance(message, dict),
-                role,
-                _content_kind(message, is_plain=turn in plain_turns),
-                f"{before}>{role}" if is_turn else None,
-                turn if role in OPENING_ROLES else None,
-                role if turn == last and n_assistant_turns else None,
-                n_assistant_turns,
-            )
-        )
-        before = str(role) if is_turn else before
-    return lines
+    layout = Layout()
+    roles, contents = layout.roles, layout.contents
+    for number, (conversation, blank_turns, _) in enumerate(recognised):
+        if conversation is None:
+            continue
+        first = len(roles)
+        layout.rows.append(number)
+        layout.lengths.append(len(conversation.messages))
+        if conversation.tools is not None:
+            layout.calling_rows.add(number)
+        for message in conversation.messages:
+            if type(message) is dict and len(message) == 2:
+                roles.append(message["role"])
+                contents.append(message["content"])
+            else:
+                _lay_out_unusual(layout, message, number)
+        for turn in blank_turns:
+            layout.kinds[first + turn] = "text"
+    if set(map(type, roles)) != {str}:
+        _name_roles(layout)
+    if set(map(type, contents)) != {str}:
+        _class_contents(layout)
+    return layout
 
 
-def _role(message: Any) -> str | None:
+def _lay_out_unusual(layout: Layout, message: Any, number: int) -> None:
+    """Lay out a message that has more than role and content, or is not an object at all."""
+    place = len(layout.roles)
     if not isinstance(message, dict):
-        return None
-    role = message["role"]
-    return role if isinstance(role, str) else f"({'missing' if role is None else 'not a text'})"
-
-
-def _content_kind(message: Any, *, is_plain: bool) -> str | None:
-    """Class the content; a call of a tool needs none, a plain string has rules of its own."""
-    if not isinstance(message, dict):
-        return None
-    content = message["content"]
+        layout.not_objects.append(place)
+        layout.kinds[place] = None
+        layout.roles.append(None)
+        layout.contents.append(None)
+        return
+    role, content = message.get("role"), message.get("content")
+    layout.roles.append(role)
+    layout.contents.append(content)
+    layout.calling_rows.add(number)
     if (content is None or content == "") and message.get("tool_calls"):
-        return "text"
-    if content is None:
-        return "missing"
-    if not isinstance(content, str):
-        return f"not a text: {type(content).__name__}"
-    return "text" if content.strip() or is_plain else "empty"
+        layout.kinds[place] = "text"
+    rest = [value for name, value in message.items() if name not in ("role", "content")]
+    addition = "\n".join(_texts(rest))
+    if addition:
+        layout.additions[place] = addition
+
+
+def _texts(value: Any) -> list[str]:
+    """Collect every text in a value, in order; a stack, since a value may be nested deeply."""
+    found, waiting = [], [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            found.append(item)
+        elif isinstance(item, dict):
+            waiting.extend(reversed([*item.keys(), *item.values()]))
+        elif isinstance(item, list):
+            waiting.extend(reversed(item))
+    return found
+
+
+def _name_roles(layout: Layout) -> None:
+    """Put a name in the place of roles that are no text."""
+    for place, role in enumerate(layout.roles):
+        if not isinstance(role, str) and layout.kinds.get(place, "") is not None:
+            layout.roles[place] = f"({'missing' if role is None else 'not a text'})"
+
+
+def _class_contents(layout: Layout) -> None:
+    """Class contents that are no text, and leave them out of the texts."""
+    for place, content in enumerate(layout.contents):
+        if not isinstance(content, str):
+            kind = "missing" if content is None else f"not a text: {type(content).__name__}"
+            layout.kinds.setdefault(place, kind)
+            layout.contents[place] = None
+
+
+@dataclass(frozen=True)
+class MessageFrame:
+    """What the message schema is held against, and what to say of the rows it refuses."""
+
+    frame: Any
+    """polars frame; null where a column does not apply to a message."""
+    details: dict[tuple[int, RowRule], str]
+    """Row and rule to what was seen, for the rules of `CALL_RULES`."""
+
+
+def message_frame(
+    layout: Layout,
+    recognised: Sequence[Recognised],
+    rules: Collection[RowRule],
+    special_tokens: Sequence[str] = (),
+) -> MessageFrame:
+    """Build the flat frame.
+
+    Columns: `row`, `turn`, `is_object`, `role`, `text` (all a message says), `content` (its kind),
+    `step` (role before and role; user, assistant and tool only), `opening_turn` (place of a system
+    or developer message), `closing` (role of the last message of a conversation that has an
+    assistant turn), `n_assistant_turns`, and one flag per rule of `TEXT_RULES` and `CALL_RULES`.
+
+    Args:
+        layout: What `lay_out` made.
+        recognised: The same rows.
+        rules: Rules to look at; flags of others are left out.
+        special_tokens: Of the model, beside the known markers.
+
+    Returns:
+        The frame, one line a message.
+    """
+    import numpy
+    import polars
+
+    lengths = numpy.array(layout.lengths, dtype=numpy.int64)
+    starts = numpy.cumsum(lengths) - lengths
+    n_messages = int(lengths.sum())
+    contents = polars.Series("content", layout.contents, dtype=polars.String)
+    roles = polars.Series("role", layout.roles, dtype=polars.String)
+    is_assistant = (roles == "assistant").fill_null(value=False).to_numpy()
+    n_assistant = numpy.add.reduceat(is_assistant, starts) if n_messages else lengths
+    is_last = numpy.zeros(n_messages, dtype=bool)
+    is_last[starts + lengths - 1] = True
+    is_object: Any = numpy.ones(n_messages, dtype=bool)
+    is_object[layout.not_objects] = False
+    frame = polars.DataFrame(
+        {
+            "row": numpy.repeat(numpy.array(layout.rows, dtype=numpy.int64), lengths),
+            "turn": numpy.arange(n_messages) - numpy.repeat(starts, lengths),
+            "is_object": is_object,
+            "role": roles,
+            "text": _with_additions(layout, contents),
+            "n_assistant_turns": numpy.repeat(n_assistant.astype(numpy.int64), lengths),
+            "is_last": is_last,
+            "content": _content_kinds(layout, contents),
+        }
+    ).with_columns(*_order_columns())
+    flags = text_flags(frame["text"], rules, special_tokens)
+    details = _call_details(layout, recognised, rules)
+    for rule in CALL_RULES:
+        flag: Any = numpy.zeros(n_messages, dtype=bool)
+        broken = [number for number, found in details if found == rule]
+        if broken:
+            flag[starts[numpy.searchsorted(layout.rows, broken)]] = True
+        flags[rule] = polars.Series(flag)
+    return MessageFrame(
+        frame.with_columns(**{str(rule): flag for rule, flag in flags.items()}), details
+    )
+
+
+def _order_columns() -> list[Any]:
+    """Express who speaks after whom, and what stands at the start and the end."""
+    import polars
+
+    column = polars.col
+    turn_role = polars.when(column("role").is_in(TURN_ROLES)).then(column("role"))
+    before = (
+        polars.when(column("turn") == 0)
+        .then(polars.lit("start"))
+        .otherwise(turn_role.shift(1))
+        .forward_fill()
+    )
+    return [
+        (before + ">" + turn_role).alias("step"),
+        polars.when(column("role").is_in(OPENING_ROLES)).then(column("turn")).alias("opening_turn"),
+        polars.when(column("is_last") & (column("n_assistant_turns") > 0))
+        .then(column("role"))
+        .alias("closing"),
+    ]
+
+
+def _content_kinds(layout: Layout, contents: Any) -> Any:
+    """Class each content: text, empty, missing, or another kind by name."""
+    import polars
+
+    is_text = contents.str.contains(r"\S").fill_null(value=False)
+    kinds = polars.select(
+        polars.when(is_text).then(polars.lit("text")).otherwise(polars.lit("empty")).alias("kind")
+    )["kind"]
+    if layout.kinds:
+        places = sorted(layout.kinds)
+        kinds = kinds.scatter(places, [layout.kinds[place] for place in places])
+    return kinds
+
+
+def _with_additions(layout: Layout, contents: Any) -> Any:
+    """Join what a message says beside its content to it."""
+    if not layout.additions:
+        return contents
+    places = sorted(layout.additions)
+    texts = [
+        "\n".join(filter(None, (layout.contents[place], layout.additions[place])))
+        for place in places
+    ]
+    return contents.scatter(places, texts)
+
+
+def _call_details(
+    layout: Layout, recognised: Sequence[Recognised], rules: Collection[RowRule]
+) -> dict[tuple[int, RowRule], str]:
+    """Say what is wrong with tool calls, results and weights, the first of each a row and rule."""
+    rows = set(layout.calling_rows)
+    if "tool" in layout.roles:
+        first = 0
+        for number, length in zip(layout.rows, layout.lengths, strict=True):
+            if "tool" in layout.roles[first : first + length]:
+                rows.add(number)
+            first += length
+    details: dict[tuple[int, RowRule], str] = {}
+    for number in sorted(rows):
+        conversation = recognised[number][0]
+        if conversation is None or not all(isinstance(m, dict) for m in conversation.messages):
+            continue
+        found = tool_problems(conversation.messages, conversation.tools)
+        for rule, detail in (*found, *weight_problems(conversation.messages)):
+            if rule in rules:
+                details.setdefault((number, rule), detail)
+    return details

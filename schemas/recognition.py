@@ -1,133 +1,290 @@
 """What a row is: its format, the conversation it holds, and what its shape breaks.
 
-The rules named here are defined in `schemas/conversation.py`; those on single messages are
-checked there.
+The rules named here are defined in `schemas/row_rules.py`; those on single messages are
+checked in `schemas/conversation.py`.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
-from schemas.rows import Conversation, RowFormat, SourceRow
-from schemas.rules import RowRule
+from schemas.conversions import (
+    canonical_message,
+    from_alpaca,
+    from_sharegpt,
+    is_alpaca,
+    is_sharegpt,
+)
+from schemas.rows import Conversation, Conversion, RowFormat, SourceRow, is_stored
+from schemas.rules import RowRule, Violation
+from schemas.tool_calls import canonical_tools, parse_if_json
 
-FIELDS = ("messages", "prompt", "completion", "tools")
+FIELDS = frozenset(("messages", "prompt", "completion", "tools"))
+NOTHING: frozenset[int] = frozenset()
+CANONICAL = frozenset(
+    ("file", "line", "format", "messages", "n_prompt_messages", "tools", "columns")
+)
+"""Fields of a line that a stage of ours wrote: `eval.jsonl` of an earlier run reads as it is."""
+
+Recognised = tuple[Conversation | None, frozenset[int], list[Violation]]
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A rule that a row breaks, and what was seen."""
-
-    rule: RowRule
-    detail: str
-
-
-def recognise(
-    source: SourceRow,
-) -> tuple[Conversation | None, frozenset[int], list[Violation]]:
+def recognise(source: SourceRow) -> Recognised:
     """Read a row as a conversation and note what its shape breaks.
 
     Args:
         source: The row as read, column names already mapped.
 
     Returns:
-        The conversation if there is one, the turns made of a plain prompt or completion string
-        (prompt_empty and completion_empty judge those), and the violations.
+        The conversation if there is one, the turns made of an empty prompt or completion
+        (which prompt_empty and completion_empty judge already), and the violations.
     """
-    nothing: frozenset[int] = frozenset()
     if source.unparseable:
-        return None, nothing, [Violation(RowRule.UNPARSEABLE_LINE, source.unparseable)]
+        return None, NOTHING, [Violation(RowRule.UNPARSEABLE_LINE, source.unparseable)]
     row = source.row
     if not isinstance(row, dict):
-        return None, nothing, [Violation(RowRule.NOT_AN_OBJECT, _kind_name(row))]
-    tools = _as_list(row.get("tools")) or None
-    problem = _shape_problem(row, tools)
-    if problem:
-        return None, nothing, [problem]
+        return None, NOTHING, [Violation(RowRule.NOT_AN_OBJECT, kind_name(row))]
+    if len(row) == len(CANONICAL) and row.keys() == CANONICAL and is_stored(row):
+        return _from_stage(row)
     if row.get("messages") is not None:
-        messages = [_canonical(message) for message in _as_list(row["messages"])]
-        row_format, n_prompt_messages, plain_turns, violations = (
-            RowFormat.MESSAGES,
-            None,
-            nothing,
-            [],
-        )
-        if row.get("prompt") is not None or row.get("completion") is not None:
-            violations.append(Violation(RowRule.MIXED_FORMAT, "has messages and prompt/completion"))
-    else:
-        messages, n_prompt_messages, plain_turns, violations = _join_parts(row)
-        row_format = RowFormat.PROMPT_COMPLETION
-    columns = {
-        name: value
-        for name, value in row.items()
-        if name not in FIELDS and isinstance(value, (str, int, float, bool))
-    }
-    conversation = Conversation(
-        source.file, source.line, row_format, messages, n_prompt_messages, tools, columns
+        return _from_messages(source, row)
+    if "prompt" in row and "completion" in row and not _is_null_pair(row):
+        return _from_parts(source, row, _extra_formats(row, RowFormat.PROMPT_COMPLETION))
+    if is_sharegpt(row):
+        return _from_sharegpt(source, row)
+    if is_alpaca(row):
+        return _from_alpaca(source, row)
+    names = ", ".join(list(row)[:8]) or "none"
+    return None, NOTHING, [Violation(RowRule.UNKNOWN_FORMAT, f"columns: {names}")]
+
+
+def _from_stage(row: dict[str, Any]) -> Recognised:
+    """Take a line that a stage of ours wrote as it is."""
+    conversation = Conversation.from_json(row)
+    conversation.messages = [canonical_message(message) for message in row["messages"]]
+    return conversation, NOTHING, []
+
+
+def _from_messages(source: SourceRow, row: dict[str, Any]) -> Recognised:
+    messages = row["messages"]
+    if len(row) == 1 and type(messages) is list and messages:
+        found = [canonical_message(message) for message in messages]
+        conversation = Conversation(source.file, source.line, RowFormat.MESSAGES, found)
+        if found != messages:
+            _note_rewriting(conversation, messages)
+        return conversation, NOTHING, []
+    parsed = as_list(messages)
+    problem = _list_problem("messages", parsed)
+    if problem:
+        return None, NOTHING, [problem]
+    found = [canonical_message(message) for message in parsed]
+    return _finish(
+        Conversation(source.file, source.line, RowFormat.MESSAGES, found),
+        row,
+        parsed,
+        _extra_formats(row, RowFormat.MESSAGES),
     )
-    return conversation, plain_turns, violations
 
 
-def _shape_problem(row: dict[str, Any], tools: Any) -> Violation | None:
-    """Say why no conversation can be made of an object, if so."""
-    if tools is not None and not isinstance(tools, list):
-        return Violation(RowRule.UNKNOWN_FORMAT, f"tools is {_kind_name(tools)}, not a list")
-    if row.get("messages") is None:
-        if "prompt" in row and "completion" in row:
-            return None
-        names = ", ".join(list(row)[:8]) or "none"
-        return Violation(RowRule.UNKNOWN_FORMAT, f"columns: {names}")
-    messages = _as_list(row["messages"])
-    if not isinstance(messages, list):
-        return Violation(RowRule.UNKNOWN_FORMAT, f"messages is {_kind_name(messages)}, not a list")
-    return None if messages else Violation(RowRule.MESSAGES_EMPTY, "[]")
+def _from_sharegpt(source: SourceRow, row: dict[str, Any]) -> Recognised:
+    turns = as_list(row["conversations"])
+    problem = _list_problem("conversations", turns)
+    if problem:
+        return None, NOTHING, [problem]
+    messages = from_sharegpt({**row, "conversations": turns})
+    conversation = Conversation(source.file, source.line, RowFormat.SHAREGPT, messages)
+    conversation.conversions = (Conversion.SHAREGPT,)
+    return _finish(conversation, row, turns, _extra_formats(row, RowFormat.SHAREGPT))
 
 
-def _join_parts(
-    row: dict[str, Any],
-) -> tuple[list[Any], int, frozenset[int], list[Violation]]:
+def _from_alpaca(source: SourceRow, row: dict[str, Any]) -> Recognised:
+    messages = from_alpaca(row)
+    violations, blank = [], set()
+    parts = (
+        ("instruction", RowRule.PROMPT_EMPTY, -2),
+        ("output", RowRule.COMPLETION_EMPTY, -1),
+    )
+    for name, rule, place in parts:
+        if is_blank(row[name]):
+            violations.append(Violation(rule, json.dumps(row[name])))
+            blank.add(len(messages) + place)
+    if row.get("input") and not is_blank(row["input"]):
+        violations = [found for found in violations if found.rule != RowRule.PROMPT_EMPTY]
+    n_prompt_messages = None if row.get("history") else len(messages) - 1
+    conversation = Conversation(
+        source.file, source.line, RowFormat.ALPACA, messages, n_prompt_messages
+    )
+    conversation.conversions = (Conversion.ALPACA,)
+    _fill_blank(messages, blank)
+    found, _, problems = _finish(conversation, row, [], violations)
+    return found, frozenset(blank), problems
+
+
+def _from_parts(source: SourceRow, row: dict[str, Any], violations: list[Violation]) -> Recognised:
     """Put the messages of prompt and completion behind each other."""
     messages: list[Any] = []
-    plain_turns: set[int] = set()
-    violations: list[Violation] = []
+    originals: list[Any] = []
+    blank: set[int] = set()
     n_prompt_messages = 0
     for name, role, rule in (
         ("prompt", "user", RowRule.PROMPT_EMPTY),
         ("completion", "assistant", RowRule.COMPLETION_EMPTY),
     ):
-        value = row[name]
-        if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+        value = as_messages(row[name])
+        if is_blank(value):
             violations.append(Violation(rule, json.dumps(value)))
+            if value != []:
+                blank.add(len(messages))
         if isinstance(value, list):
-            messages.extend(_canonical(message) for message in value)
+            originals.extend(value)
+            messages.extend([canonical_message(message) for message in value])
         else:
-            plain_turns.add(len(messages))
             messages.append({"role": role, "content": "" if value is None else value})
         if name == "prompt":
             n_prompt_messages = len(messages)
-    return messages, n_prompt_messages, frozenset(plain_turns), violations
+    if not messages:
+        return None, NOTHING, [*violations, Violation(RowRule.MESSAGES_EMPTY, "[]")]
+    conversation = Conversation(
+        source.file, source.line, RowFormat.PROMPT_COMPLETION, messages, n_prompt_messages
+    )
+    found, _, problems = _finish(conversation, row, originals, violations)
+    return found, frozenset(blank), problems
 
 
-def _as_list(value: Any) -> Any:
-    """Read a list that was stored as JSON text, as CSV files and many tool columns do."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
+def _finish(
+    conversation: Conversation,
+    row: dict[str, Any],
+    originals: list[Any],
+    violations: list[Violation],
+) -> Recognised:
+    """Add tools and single-value columns; refuse tools that are no list."""
+    tools = canonical_tools(row["tools"]) if row.get("tools") is not None else None
+    if tools is not None and not isinstance(tools, list):
+        detail = f"tools is {kind_name(tools)}, not a list"
+        return None, NOTHING, [Violation(RowRule.UNKNOWN_FORMAT, detail)]
+    conversation.tools = tools or None
+    used = USED_FIELDS[conversation.format]
+    if not row.keys() <= used:
+        conversation.columns = {
+            name: value
+            for name, value in row.items()
+            if name not in used and isinstance(value, (str, int, float, bool))
+        }
+    if any(isinstance(row.get(name), str) for name in ("messages", "conversations", "tools")):
+        conversation.conversions = (*conversation.conversions, Conversion.JSON_TEXT)
+    if conversation.format is not RowFormat.SHAREGPT:
+        _note_rewriting(conversation, originals)
+    return conversation, NOTHING, violations
 
 
-def _canonical(message: Any) -> Any:
-    """Put role and content first and leave out fields that are null."""
-    if not isinstance(message, dict):
-        return message
-    rest = {k: v for k, v in message.items() if v is not None and k not in ("role", "content")}
-    return {"role": message.get("role"), "content": message.get("content"), **rest}
+USED_FIELDS = {
+    RowFormat.MESSAGES: FIELDS,
+    RowFormat.PROMPT_COMPLETION: FIELDS,
+    RowFormat.SHAREGPT: FIELDS | {"conversations", "system"},
+    RowFormat.ALPACA: FIELDS | {"instruction", "input", "output", "system", "history"},
+}
+MARKS = {
+    RowFormat.MESSAGES: ("messages",),
+    RowFormat.PROMPT_COMPLETION: ("prompt", "completion"),
+    RowFormat.SHAREGPT: ("conversations",),
+    RowFormat.ALPACA: ("instruction", "output"),
+}
+"""Fields that say which format a row is in."""
 
 
-def _kind_name(value: Any) -> str:
+def _is_null_pair(row: dict[str, Any]) -> bool:
+    """Tell whether prompt and completion are empty columns of a table in another format."""
+    is_empty = row["prompt"] is None and row["completion"] is None
+    return is_empty and (is_sharegpt(row) or is_alpaca(row))
+
+
+def _extra_formats(row: dict[str, Any], chosen: RowFormat) -> list[Violation]:
+    """Note the fields of a second format; a null field is an empty column of a table."""
+    if len(row) == len(MARKS[chosen]):
+        return []
+    for other, marks in MARKS.items():
+        if other != chosen and any(row.get(mark) is not None for mark in marks):
+            detail = f"has {'/'.join(MARKS[chosen])} and {'/'.join(marks)}"
+            return [Violation(RowRule.MIXED_FORMAT, detail)]
+    return []
+
+
+def _note_rewriting(conversation: Conversation, originals: list[Any]) -> Conversation:
+    """Note what the canonical messages no longer show: joined text parts, rewritten tool calls."""
+    noted = set()
+    for original, message in zip(originals, conversation.messages, strict=False):
+        if message is original or type(original) is not dict or type(message) is not dict:
+            continue
+        if type(original.get("content")) is list and type(message["content"]) is str:
+            noted.add(Conversion.TEXT_PARTS)
+        if original.get("tool_calls") != message.get("tool_calls"):
+            noted.add(Conversion.TOOL_CALLS)
+    conversation.conversions = (*conversation.conversions, *sorted(noted))
+    return conversation
+
+
+def _list_problem(name: str, value: Any) -> Violation | None:
+    if not isinstance(value, list):
+        return Violation(RowRule.UNKNOWN_FORMAT, f"{name} is {kind_name(value)}, not a list")
+    return None if value else Violation(RowRule.MESSAGES_EMPTY, "[]")
+
+
+def _fill_blank(messages: list[Any], blank: set[int]) -> None:
+    for turn in blank:
+        if messages[turn]["content"] is None:
+            messages[turn]["content"] = ""
+
+
+def is_blank(value: Any) -> bool:
+    """Tell whether a prompt or completion says nothing.
+
+    Args:
+        value: A text, a list of messages or null.
+
+    Returns:
+        True for null, white space and an empty list.
+    """
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
+def as_list(value: Any) -> Any:
+    """Read a list that was stored as JSON text, as CSV files and many tool columns do.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        The list; the value itself where it is no such text.
+    """
+    is_list_text = isinstance(value, str) and value.lstrip().startswith("[")
+    return parse_if_json(value) if is_list_text else value
+
+
+def as_messages(value: Any) -> Any:
+    """Read a list of messages stored as JSON text; any other text stays a text.
+
+    Args:
+        value: A prompt or a completion.
+
+    Returns:
+        The messages if the text holds some; a text that merely begins with a bracket is one.
+    """
+    parsed = as_list(value)
+    if parsed is value:
+        return value
+    is_messages = parsed and all(isinstance(item, dict) and "role" in item for item in parsed)
+    return parsed if is_messages else value
+
+
+def kind_name(value: Any) -> str:
+    """Name the JSON kind of a value.
+
+    Args:
+        value: Any value.
+
+    Returns:
+        With its article, e.g. `a list`.
+    """
     names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean"}
     return "null" if value is None else names.get(type(value), "a number")

@@ -46,15 +46,21 @@ class CheckedReference(StageReference):
     """Of `kept.jsonl`, the rows that training and evaluation are taken from."""
     formats: dict[str, int]
     """Rows per recognised format."""
+    conversions: dict[str, int] = {}
+    """Loss-free rewritings into the canonical form, with the number of rows."""
     rules: tuple[RuleResult, ...]
     """Row rules that were broken at least once."""
 
 
 class SplitReference(StageReference):
-    """Output of `split_dataset`: `train.jsonl`, `eval.jsonl`; no prompt stands in both."""
+    """Output of `split_dataset`: `train.jsonl`, `eval.jsonl`, `row_features/`; no prompt stands in both."""
 
     n_train_rows: int
     n_eval_rows: int
+    n_unused_rows: int
+    """Neither trained nor judged: beyond max_eval_rows, or too like a pinned evaluation row."""
+    is_pinned: bool = False
+    """The evaluation rows come from a file of their own and stay the same across retrains."""
     train_sha256: str
     eval_sha256: str
 
@@ -72,6 +78,8 @@ class TemplateReference(StageReference):
     n_added_tokens: int
     eos_token: str
     pad_token: str
+    special_tokens: tuple[str, ...] = ()
+    """Special and added tokens of the tokenizer, as they would read in a text."""
 
 
 class QualityReference(StageReference):
@@ -146,6 +154,7 @@ class Evidence(Record):
     """Everything a registration and a report rest on."""
 
     checked: CheckedReference
+    split: SplitReference
     quality: QualityReference
     template: TemplateReference
     trained: TrainedReference

@@ -17,6 +17,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+ColumnName = Literal[
+    "messages",
+    "prompt",
+    "completion",
+    "tools",
+    "conversations",
+    "instruction",
+    "input",
+    "output",
+    "system",
+]
+
+
 class DataSource(Section):
     """Where the rows come from; the only part of the configuration `load_dataset` reads."""
 
@@ -28,7 +41,7 @@ class DataSource(Section):
     """Split of a hub dataset."""
     revision: str | None = None
     """Branch, tag or commit of a hub dataset."""
-    columns: dict[Literal["messages", "prompt", "completion", "tools"], str] = {}
+    columns: dict[ColumnName, str] = {}
     """Which source column holds each field, e.g. {prompt: question, completion: answer}."""
 
 
@@ -48,6 +61,8 @@ class SplitConfig(Section):
     """Share of prompt groups held out; by hash, so a row never changes sides when others are added."""
     max_eval_rows: int = Field(default=200, ge=1)
     """Upper limit; the surplus is not used at all, so evaluation time stays bounded."""
+    pinned: DataSource | None = None
+    """Evaluation rows kept across retrains, e.g. the eval.jsonl of an earlier run; nothing else is held out."""
 
 
 class ModelConfig(Section):
@@ -100,6 +115,16 @@ class QualityConfig(Section):
     """Longest row in tokens; longer ones break rule too_long and are never cut silently."""
     rules: dict[SetRule, RuleSetting] = {}
     """Severity and limit per set rule; what is not named keeps the rule's default."""
+    near_duplicate_similarity: float = Field(default=0.8, ge=0.5, le=1, allow_inf_nan=False)
+    """Rows whose word triples overlap at least so much (Jaccard) are near duplicates."""
+    length_quantiles: dict[float, tuple[int | None, int | None]] = {0.5: (8, 100_000)}
+    """Quantile of the rows' characters to the range it must lie in; null leaves an end open."""
+    languages: tuple[str, ...] = ()
+    """ISO 639-1 codes that answers may be in, e.g. [en, sv]; none named: rule language_fraction is skipped."""
+    benchmarks: tuple[str, ...] = ()
+    """Data files of benchmarks whose passages must not be trained on, for rule benchmark_overlap."""
+    reference: str = Field(default="champion", min_length=1)
+    """Profile that drift and shrinking are measured against: champion, a profile.json file, or none."""
 
 
 class EvaluationConfig(Section):

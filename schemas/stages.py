@@ -9,9 +9,9 @@ class Stage(StrEnum):
     """Name of a stage: its task, its file in `tasks/` and its folder in the work directory."""
 
     LOAD_DATASET = "load_dataset"
+    PREPARE_TEMPLATE = "prepare_template"
     CHECK_SCHEMA = "check_schema"
     SPLIT_DATASET = "split_dataset"
-    PREPARE_TEMPLATE = "prepare_template"
     CHECK_QUALITY = "check_quality"
     GENERATE_BASELINE = "generate_baseline"
     TRAIN_MODEL = "train_model"

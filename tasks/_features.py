@@ -1,173 +1,157 @@
-"""The narrow per-row feature table that the set rules look at: numbers only, one line a row."""
+"""The per-row feature table that the set rules look at: kept on disk, read one column at a time."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
+import json
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
-from schemas.rows import Conversation
-from schemas.rules import RuleExample, SetRule
-from tasks._prompts import (
-    answer_text,
-    conversation_key,
-    normalise_text,
-    normalised_prompt,
-    text_key,
-)
+from tasks._row_features import MAX_SAMPLE_ROWS, RowFeatures
 
-MOST_EXAMPLES = 5
-NOT_APPLICABLE = math.nan
-
-
-class Part(IntEnum):
-    """Where a row of the table comes from."""
-
-    TRAIN = 0
-    EVAL = 1
-    UNUSED = 2
-    QUARANTINE = 3
+DTYPES = {
+    "file": "uint32",
+    "line": "uint32",
+    "whole": "uint64",
+    "prompt": "uint64",
+    "answer": "uint64",
+    "prompt_characters": "uint32",
+    "answer_characters": "uint32",
+    "n_messages": "uint32",
+    "n_assistant": "uint32",
+    "is_label": "bool",
+    "in_benchmark": "bool",
+    "part": "uint8",
+    "cluster": "uint32",
+}
+"""Columns a table may have: about 50 bytes a row."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowPlace:
-    """One kept row: where it stands and the keys it is compared by."""
-
-    part: Part
-    row: int
-    file: str
-    line: int
-    whole: bytes
-    prompt: bytes
-    answer: bytes
-
-
-@dataclass
 class FeatureTable:
-    """Columns of equal length, and places to show for each rule."""
+    """Features of many rows, one file a column, so that memory does not grow with the rows."""
 
-    columns: dict[str, list[float]]
-    examples: dict[SetRule, list[RuleExample]] = field(default_factory=lambda: defaultdict(list))
-
-    def frame(self) -> Any:
-        """Make the table great-expectations looks at.
-
-        Returns:
-            A pandas frame of floats, null where a feature does not apply.
-        """
-        import pandas
-
-        return pandas.DataFrame(self.columns, dtype="float64")
-
-    def show(self, rule: SetRule, place: RowPlace, detail: str) -> None:
-        """Remember a place where a rule is broken, up to five.
+    def __init__(self, folder: Path) -> None:
+        """Start an empty table.
 
         Args:
-            rule: The rule.
-            place: The row.
-            detail: What was seen.
+            folder: Gets the files; made if need be.
         """
-        if len(self.examples[rule]) < MOST_EXAMPLES:
-            self.examples[rule].append(RuleExample(file=place.file, line=place.line, detail=detail))
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.files: list[str] = []
+        """Names by code."""
+        self.n_rows = 0
+        self.roles: Counter[str] = Counter()
+        self.sample: list[tuple[int, str]] = []
+        """Hash and beginning of the answer, of the rows with the smallest hashes."""
+        self._codes: dict[str, int] = {}
+        self._chosen: Any = None
 
+    def add(self, features: RowFeatures) -> None:
+        """Append the features of one block.
 
-def place_rows(conversations: Iterable[Conversation], part: Part) -> list[RowPlace]:
-    """Reduce conversations to the keys they are compared by.
+        Args:
+            features: Of the next block, in order.
+        """
+        codes = [self._codes.setdefault(name, len(self._codes)) for name in features.files]
+        self.files = list(self._codes)
+        columns = dict(features.columns)
+        n_rows = len(columns["line"])
+        if n_rows:
+            import numpy
 
-    Args:
-        conversations: Kept rows, in order.
-        part: Where they come from.
+            columns["file"] = numpy.array(codes, dtype="uint32")[columns["file"]]
+        for name, values in columns.items():
+            self.append(name, values)
+        self.n_rows += n_rows
+        self.roles.update(features.roles)
+        self.sample = sorted([*self.sample, *features.sample])[:MAX_SAMPLE_ROWS]
 
-    Returns:
-        Their places; 48 bytes of keys each, so millions fit into memory.
-    """
-    return [
-        RowPlace(
-            part,
-            row,
-            found.file,
-            found.line,
-            conversation_key(found.messages),
-            text_key(normalised_prompt(found.messages)),
-            text_key(normalise_text(answer_text(found.messages))),
-        )
-        for row, found in enumerate(conversations)
-    ]
+    def save(self) -> None:
+        """Write down what stands beside the columns, so that `load` finds the table again."""
+        facts = {
+            "files": self.files,
+            "n_rows": self.n_rows,
+            "roles": dict(sorted(self.roles.items())),
+            "sample": self.sample,
+        }
+        (self.folder / "table.json").write_text(json.dumps(facts), encoding="utf-8")
 
+    @classmethod
+    def load(cls, folder: Path) -> FeatureTable:
+        """Open a table that was saved.
 
-def compare_rows(places: Sequence[RowPlace], n_quarantined_rows: int, n_rows: int) -> FeatureTable:
-    """Fill in the features that need no tokens.
+        Args:
+            folder: Where it lies.
 
-    Args:
-        places: Kept rows, training before evaluation.
-        n_quarantined_rows: Rows that were set aside.
-        n_rows: All rows; those neither kept here nor set aside count as unused.
+        Returns:
+            The table.
+        """
+        facts = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+        table = cls(folder)
+        table.files, table.n_rows = facts["files"], facts["n_rows"]
+        table.roles = Counter(facts["roles"])
+        table.sample = [(int(key), text) for key, text in facts["sample"]]
+        return table
 
-    Returns:
-        A table with `part`, `row`, `is_bad`, `is_usable`, `is_duplicate`, `is_contradictory`,
-        `is_overlapping`: the kept rows first, then unused ones, then those set aside.
-    """
-    n_unused = n_rows - n_quarantined_rows - len(places)
-    rest = [NOT_APPLICABLE] * (n_unused + n_quarantined_rows)
-    table = FeatureTable({})
-    table.columns = {
-        "part": [
-            *(float(place.part) for place in places),
-            *[float(Part.UNUSED)] * n_unused,
-            *[float(Part.QUARANTINE)] * n_quarantined_rows,
-        ],
-        "row": [*(float(place.row) for place in places), *rest],
-        "is_bad": [0.0] * (len(places) + n_unused) + [1.0] * n_quarantined_rows,
-        "is_usable": [1.0] * len(places) + [0.0] * len(rest),
-        "is_duplicate": _duplicates(places, table) + rest,
-        "is_contradictory": _contradictions(places, table) + rest,
-        "is_overlapping": _overlaps(places, table) + rest,
-    }
-    return table
+    def select(self, is_chosen: Any) -> FeatureTable:
+        """Take some of the rows.
 
+        Args:
+            is_chosen: True for each row to take, numbered as in this table.
 
-def _duplicates(places: Sequence[RowPlace], table: FeatureTable) -> list[float]:
-    """Mark each conversation that stands earlier already."""
-    first: dict[bytes, RowPlace] = {}
-    marks = []
-    for place in places:
-        earlier = first.setdefault(place.whole, place)
-        marks.append(float(earlier is not place))
-        if earlier is not place:
-            detail = f"same as {earlier.file}:{earlier.line}"
-            table.show(SetRule.DUPLICATE_FRACTION, place, detail)
-    return marks
+        Returns:
+            A table that shows those rows alone; nothing is copied. Roles stay those of all rows.
+        """
+        import numpy
 
+        chosen = type(self)(self.folder)
+        chosen.files, chosen.roles, chosen.sample = self.files, self.roles, self.sample
+        numbers = numpy.flatnonzero(is_chosen)
+        chosen._chosen = numbers if self._chosen is None else self._chosen[numbers]
+        chosen.n_rows = len(numbers)
+        return chosen
 
-def _contradictions(places: Sequence[RowPlace], table: FeatureTable) -> list[float]:
-    """Mark each row whose prompt has another answer somewhere."""
-    answers: dict[bytes, set[bytes]] = defaultdict(set)
-    for place in places:
-        answers[place.prompt].add(place.answer)
-    marks = []
-    for place in places:
-        n_answers = len(answers[place.prompt])
-        marks.append(float(n_answers > 1))
-        if n_answers > 1:
-            detail = f"its prompt has {n_answers} different answers"
-            table.show(SetRule.CONTRADICTORY_FRACTION, place, detail)
-    return marks
+    def append(self, name: str, values: Any) -> None:
+        """Append values to one column.
 
+        Args:
+            name: One of `DTYPES`.
+            values: numpy array.
+        """
+        with (self.folder / f"{name}.bin").open("ab") as stream:
+            stream.write(values.astype(DTYPES[name], copy=False).tobytes())
 
-def _overlaps(places: Sequence[RowPlace], table: FeatureTable) -> list[float]:
-    """Mark each evaluation row whose prompt is trained; other rows are not looked at."""
-    trained = {place.prompt: place for place in places if place.part == Part.TRAIN}
-    marks = []
-    for place in places:
-        if place.part != Part.EVAL:
-            marks.append(NOT_APPLICABLE)
-            continue
-        twin = trained.get(place.prompt)
-        marks.append(float(twin is not None))
-        if twin:
-            detail = f"its prompt is trained at {twin.file}:{twin.line}"
-            table.show(SetRule.TRAIN_EVAL_OVERLAP, place, detail)
-    return marks
+    def column(self, name: str) -> Any:
+        """Read one column.
+
+        Args:
+            name: One of `DTYPES`.
+
+        Returns:
+            numpy array with one entry a row, empty where the column was never filled.
+        """
+        import numpy
+
+        path = self.folder / f"{name}.bin"
+        if not path.is_file():
+            return numpy.zeros(0, dtype=DTYPES[name])
+        values = numpy.fromfile(path, dtype=DTYPES[name])
+        return values if self._chosen is None else values[self._chosen]
+
+    def place(self, row: int) -> tuple[str, int]:
+        """Find out where a row stands.
+
+        Args:
+            row: Number in the table.
+
+        Returns:
+            File and line.
+        """
+        number = int(row if self._chosen is None else self._chosen[row])
+        found = []
+        for name in ("file", "line"):
+            with (self.folder / f"{name}.bin").open("rb") as stream:
+                stream.seek(4 * number)
+                found.append(int.from_bytes(stream.read(4), "little"))
+        return self.files[found[0]], found[1]

@@ -1,20 +1,29 @@
-"""The data gate on one source, without a flow: row rules, and set rules that need no tokens."""
+"""The data gate on one source, without a flow: row rules, set rules and, if asked, token rules."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
+from threading import Thread
+from typing import Any
 
-from schemas.quality import check_set, set_rule_settings
+from schemas.errors import WorkDirectoryError
+from schemas.profile import DataProfile
+from schemas.quality import SET_RULES, SetContext, check_set, preload, set_rule_settings
 from schemas.records import Record
-from schemas.rows import Conversation
-from schemas.rules import RuleExample, RuleResult, SetRule, Verdict
+from schemas.rules import RuleResult, RuleSetting, SetRule, Severity, Verdict
 from schemas.run_config import DataSource, RunConfig
-from tasks._features import MOST_EXAMPLES, Part, compare_rows, place_rows
-from tasks._progress import progress_bar
-from tasks._row_check import RowTally
+from tasks._comparisons import SetColumns, compare_rows
+from tasks._features import FeatureTable
+from tasks._row_check import CheckRequest
+from tasks._row_tally import RowTally
 from tasks._secrets import without_secrets
-from tasks._sources import read_rows
+from tasks._set_check import SetPass, plan_features, start_pass, watch_source
+from tasks._set_profile import add_languages, make_profile, read_reference
 
 
 class CheckVerdict(StrEnum):
@@ -24,8 +33,16 @@ class CheckVerdict(StrEnum):
     REJECTED = "rejected"
 
 
+class Scope(StrEnum):
+    """How far the gate looks."""
+
+    ROWS = "rows"
+    SET = "set"
+    TOKENS = "tokens"
+
+
 class CheckReport(Record):
-    """What the gate found in one source."""
+    """What the gate found in one source: `report.json`, and what `sft-flow check --json` prints."""
 
     source: str
     verdict: CheckVerdict
@@ -34,34 +51,60 @@ class CheckReport(Record):
     n_quarantined_rows: int
     formats: dict[str, int]
     """Rows per recognised format."""
+    conversions: dict[str, int]
+    """Loss-free rewritings and repairs, with the number of rows or places."""
     rules: tuple[RuleResult, ...]
-    """Row rules that were broken, then every set rule; those that need tokens are skipped."""
+    """Row rules that were broken, then every set rule that was looked at or skipped."""
+    profile: DataProfile | None = None
+    """Shape of the set; None where only rows were checked."""
+    tokens: dict[str, Any] | None = None
+    """Lengths, supervised tokens and time; None where token rules were not asked for."""
 
 
-def check_file(source: DataSource | str, config: RunConfig) -> CheckReport:
-    """Check one source; nothing is written, and neither torch nor Prefect is needed.
+@dataclass(frozen=True)
+class CheckOptions:
+    """What to look at and what to write."""
+
+    scope: Scope = Scope.SET
+    repaired: Path | None = None
+    """File that gets the kept rows, repaired where nothing is lost."""
+    folder: Path | None = None
+    """Gets `quarantine.jsonl`; None: nothing is written."""
+
+
+@dataclass
+class GateRun:
+    """What one run of the gate gathers."""
+
+    tally: RowTally
+    folder: Path
+    """For what does not fit into memory."""
+    columns: SetColumns = field(default_factory=SetColumns)
+    profile: DataProfile | None = None
+    tokens: dict[str, Any] | None = None
+
+
+def check_file(
+    source: DataSource | str, config: RunConfig, options: CheckOptions | None = None
+) -> CheckReport:
+    """Check one source; neither torch nor Prefect is needed unless tokens are asked for.
 
     Args:
         source: Where the rows come from; a name alone is read with the columns, split and
             revision of the configured source.
-        config: Rules and their limits; the other sections are not read.
+        config: Rules and their limits.
+        options: What to look at and what to write.
 
     Returns:
         The verdict with counts, places and fixes.
     """
+    options = options or CheckOptions()
     if isinstance(source, str):
         source = config.data.source.model_copy(update={"source": source})
-    tally = RowTally(config.data.rules)
-    quarantined: list[RuleExample] = []
-    places = place_rows(_kept(tally, source, quarantined), Part.TRAIN)
-    n_quarantined_rows = tally.n_rows - tally.n_kept_rows
-    table = compare_rows(places, n_quarantined_rows, tally.n_rows)
-    table.examples[SetRule.BAD_ROW_FRACTION] = quarantined
-    results = check_set(
-        table.frame(),
-        set_rule_settings(config.quality.rules, config.quality.mode),
-        {rule: tuple(found) for rule, found in table.examples.items()},
-    )
+    with tempfile.TemporaryDirectory(prefix="sft-check-") as folder:
+        run = GateRun(RowTally(config.data.rules), Path(folder))
+        results = _run_gate(source, config, options, run)
+    tally = run.tally
     is_rejected = (
         tally.n_kept_rows == 0
         or bool(tally.exceeded())
@@ -72,22 +115,140 @@ def check_file(source: DataSource | str, config: RunConfig) -> CheckReport:
         verdict=CheckVerdict.REJECTED if is_rejected else CheckVerdict.ACCEPTED,
         n_rows=tally.n_rows,
         n_kept_rows=tally.n_kept_rows,
-        n_quarantined_rows=n_quarantined_rows,
+        n_quarantined_rows=tally.n_quarantined_rows,
         formats=tally.format_counts(),
+        conversions=dict(sorted(tally.conversions.items())),
         rules=(*tally.results(), *results),
+        profile=run.profile,
+        tokens=run.tokens,
     )
 
 
-def _kept(
-    tally: RowTally, source: DataSource, quarantined: list[RuleExample]
-) -> Iterator[Conversation]:
-    """Check the rows, pass on those that are kept and remember the first that are not."""
-    rows = tally.check(read_rows(source))
-    for row in progress_bar(rows, total=None, label="check", unit="row"):
-        if row.conversation:
-            yield row.conversation
-        elif len(quarantined) < MOST_EXAMPLES:
-            reason = "; ".join(f"{v.rule}: {v.detail}" for v in row.violations)
-            quarantined.append(
-                RuleExample(file=row.source.file, line=row.source.line, detail=reason)
-            )
+def _run_gate(
+    source: DataSource, config: RunConfig, options: CheckOptions, run: GateRun
+) -> tuple[RuleResult, ...]:
+    """Go through the rows once, then hold the set to its rules."""
+    settings = set_rule_settings(config.quality.rules, config.quality.mode)
+    token_gate = None
+    if options.scope == Scope.TOKENS:
+        from tasks._gate_tokens import add_tokens, open_token_gate
+
+        token_gate = open_token_gate(config, settings)
+    request = CheckRequest(
+        run.tally.severities,
+        token_gate.special_tokens if token_gate else (),
+        is_repaired=options.repaired is not None,
+        has_conversations=options.scope == Scope.TOKENS,
+    )
+    if options.scope == Scope.ROWS:
+        _check_rows(source, SetPass(request), options, run)
+        return (bad_row_budget(run.tally, settings[SetRule.BAD_ROW_FRACTION]),)
+    # The library takes seconds to import: meanwhile the rows are checked in other processes.
+    loading = Thread(target=preload, daemon=True)
+    loading.start()
+    reference = read_reference(config.quality.reference)
+    features = plan_features(config.quality, settings)
+    check = start_pass(request, features, run.folder)
+    with closing(check):
+        _check_rows(source, check, options, run)
+        check.finish()
+    table = check.table or FeatureTable(run.folder)
+    run.columns = compare_rows(table, run.tally.n_quarantined_rows)
+    add_languages(run.columns, table, config.quality.languages)
+    run.columns.examples[SetRule.BAD_ROW_FRACTION] = tuple(run.tally.first_quarantined)
+    run.profile = make_profile(table, run.tally.format_counts())
+    if token_gate:
+        kept = run.folder / "kept.jsonl"
+        run.tokens = add_tokens(run.columns, table, kept, token_gate)
+    loading.join()
+    return check_set(
+        run.columns.columns,
+        settings,
+        run.columns.examples,
+        reference,
+        SetContext(length_quantiles=config.quality.length_quantiles, profile=run.profile),
+    )
+
+
+def bad_row_budget(tally: RowTally, setting: RuleSetting) -> RuleResult:
+    """Hold the rows set aside to their budget where no other set rule is looked at.
+
+    Args:
+        tally: Counts over all rows.
+        setting: Severity and limit of rule bad_row_fraction.
+
+    Returns:
+        The rule's result, as great-expectations would give it, without seconds of importing it.
+    """
+    definition = SET_RULES[SetRule.BAD_ROW_FRACTION]
+    severity = setting.severity or definition.severity
+    limit = definition.limit if setting.limit is None else setting.limit
+    fraction = tally.n_quarantined_rows / tally.n_rows if tally.n_rows else 0.0
+    verdict = Verdict.PASSED
+    if severity == Severity.OFF:
+        verdict = Verdict.SKIPPED
+    elif limit is not None and fraction > limit:
+        verdict = Verdict.FAILED if severity == Severity.BLOCK else Verdict.WARNED
+    return RuleResult(
+        id=SetRule.BAD_ROW_FRACTION,
+        severity=severity,
+        verdict=verdict,
+        n_rows=tally.n_quarantined_rows,
+        fraction=fraction,
+        limit=limit,
+        observed=fraction,
+        examples=tuple(tally.first_quarantined),
+        fix=definition.fix if tally.n_quarantined_rows else "",
+    )
+
+
+def _check_rows(source: DataSource, check: SetPass, options: CheckOptions, run: GateRun) -> None:
+    """Check every row; write those set aside, and those kept where a file for them is named."""
+    quarantine = options.folder / "quarantine.jsonl" if options.folder else None
+    kept = run.folder / "kept.jsonl" if options.scope == Scope.TOKENS else None
+    with (
+        written(quarantine) as rejected_stream,
+        written(options.repaired) as repaired_stream,
+        written(kept) as kept_stream,
+    ):
+        for outcome in watch_source(source, check, run.tally):
+            if rejected_stream:
+                rejected_stream.write(outcome.quarantine.encode("utf-8"))
+            if repaired_stream:
+                repaired_stream.write(outcome.repaired)
+            if kept_stream:
+                kept_stream.write(outcome.kept)
+
+
+@contextmanager
+def written(path: Path | None) -> Iterator[Any]:
+    """Open a file that is whole or not there: it gets its name when it is complete.
+
+    Args:
+        path: The file; None: nothing is written.
+
+    Yields:
+        A binary stream, or None.
+
+    Raises:
+        WorkDirectoryError: The file cannot be written.
+    """
+    if path is None:
+        yield None
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = partial.open("wb")
+    except OSError as error:
+        raise WorkDirectoryError(
+            f"{path.name} cannot be written: {error.strerror or error}",
+            where=str(path.parent),
+            fix="name a folder you may write to",
+        ) from error
+    try:
+        with stream:
+            yield stream
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

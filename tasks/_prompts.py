@@ -1,10 +1,9 @@
-"""What two conversations have in common: the prompt, the answer and the whole, as comparable keys."""
+"""What two conversations have in common: normalised texts, their hashes, and the last answer."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 Message = dict[str, Any]
@@ -25,41 +24,8 @@ def last_answer_index(messages: list[Message]) -> int:
     return len(messages)
 
 
-def normalise_text(text: str) -> str:
-    """Make texts equal that differ only in case, white space or the coding of characters.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        It in NFKC form, case folded, each run of white space as one blank, none at the ends.
-    """
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def _content_text(message: Message) -> str:
-    """Render what a message says, tool calls included."""
-    content = message.get("content")
-    text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
-    calls = message.get("tool_calls")
-    return text + json.dumps(calls, sort_keys=True) if calls else text
-
-
-def normalised_prompt(messages: list[Message]) -> str:
-    """Write the prompt, all messages before the last assistant turn, in normalised form.
-
-    Args:
-        messages: A conversation.
-
-    Returns:
-        One line a message: role and normalised content.
-    """
-    prompt = messages[: last_answer_index(messages)]
-    return "\n".join(f"{m.get('role')}: {normalise_text(_content_text(m))}" for m in prompt)
-
-
 def answer_text(messages: list[Message]) -> str:
-    """Take the text of the last assistant turn.
+    """Take the text of the last assistant turn, tool calls included.
 
     Args:
         messages: A conversation.
@@ -68,28 +34,45 @@ def answer_text(messages: list[Message]) -> str:
         The text; empty when there is no such turn.
     """
     index = last_answer_index(messages)
-    return _content_text(messages[index]) if index < len(messages) else ""
+    if index == len(messages):
+        return ""
+    content = messages[index].get("content")
+    text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
+    calls = messages[index].get("tool_calls")
+    return text + json.dumps(calls, sort_keys=True) if calls else text
 
 
-def text_key(text: str) -> bytes:
-    """Shorten a text to a key that is equal only for equal texts.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The first 16 bytes of its sha256.
-    """
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
-
-
-def conversation_key(messages: list[Message]) -> bytes:
-    """Name a conversation by its exact content.
+def normalised(texts: Any) -> Any:
+    """Make texts equal that differ only in case, white space or the coding of characters.
 
     Args:
-        messages: A conversation.
+        texts: polars series of texts.
 
     Returns:
-        A key that two conversations share only if every message is the same.
+        Series of the same length: NFKC form (looked at only where a text is not plain ASCII),
+        lower case, each run of white space as one blank, none at the ends.
     """
-    return text_key(json.dumps(messages, sort_keys=True, ensure_ascii=False))
+    is_plain = texts.str.len_bytes() == texts.str.len_chars()
+    if not is_plain.all():
+        places = (~is_plain).arg_true()
+        texts = texts.scatter(places, texts.gather(places).str.normalize("NFKC"))
+    # Single blanks, the common case, are left alone: four times as fast as replacing each run.
+    spaced = texts.str.to_lowercase().str.replace_all(r"\s{2,}|[^\S ]", " ")
+    return spaced.str.strip_chars(" ")
+
+
+def text_hashes(texts: Iterable[str]) -> Any:
+    """Shorten texts to 64 bits each, the same in every process, version and year.
+
+    Args:
+        texts: Any texts.
+
+    Returns:
+        numpy array of XXH3 of their UTF-8 forms; two of four million different texts share one
+        with a probability of about 4e-7.
+    """
+    import numpy
+    import xxhash
+
+    digest = xxhash.xxh3_64_intdigest
+    return numpy.array([digest(text.encode()) for text in texts], dtype=numpy.uint64)

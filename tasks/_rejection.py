@@ -26,6 +26,9 @@ def describe(result: RuleResult, n_rows: int, where: str) -> str:
     limit = 0 if result.limit is None else result.limit
     if result.id == "min_rows":
         return f"{result.observed or 0:,.0f} usable rows in {where} broke rule min_rows (at least {limit:g})."
+    if not result.n_rows:
+        found = f"{result.observed or 0:.4g} in {where} broke rule {result.id} (limit {limit:g})."
+        return "\n".join(filter(None, [found, f"  {result.detail}" if result.detail else ""]))
     sentence = (
         f"{result.n_rows:,} of {n_rows:,} rows in {where} broke rule {result.id} (limit {limit:g})."
     )

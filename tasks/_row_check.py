@@ -1,112 +1,275 @@
-"""Hold rows to the row rules, batch by batch, and count what they break."""
+"""Hold rows to the row rules, block by block, in several processes where there is enough to do."""
 
 from __future__ import annotations
 
-from collections import Counter
+import gc
+import multiprocessing
+import os
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from multiprocessing import forkserver
+from typing import Any
 
-from schemas.conversation import ROW_RULES, CheckedRow, check_rows, row_severities
-from schemas.rows import RowFormat, SourceRow
-from schemas.rules import RowRule, RuleExample, RuleResult, RuleSetting, Severity, Verdict
+import orjson
 
-BATCH_ROWS = 5000
-"""Rows checked at a time: enough to keep pandera's fixed cost small, few enough for memory."""
+from schemas.conversation import CheckedBlock, CheckedRow, check_rows
+from schemas.errors import SftFlowError
+from schemas.recognition import recognise
+from schemas.repairs import repair_row
+from schemas.rows import RowFormat
+from schemas.rules import RowRule, RuleExample, Severity
+from tasks._lines import json_line
+from tasks._parsing import Block, parse_block
+from tasks._row_features import FeatureRequest, RowFeatures, row_features
+
 MOST_EXAMPLES = 5
+MAX_PROCESSES = 8
+PEEK_BYTES = 1 << 16
+MAX_DETAIL = 200
+"""Characters of what was seen; a role or a column name may be megabytes long."""
+WORTH_BYTES = 10 << 20
+"""Starting processes takes a second or more, in which one checks more than a block."""
+USUAL_ROW_BYTES = 400
+PRELOADED = ("pandera.polars", "tasks._row_check", "tasks._similarity")
+
+
+@dataclass(frozen=True)
+class CheckRequest:
+    """What is asked of every block of rows."""
+
+    severities: Mapping[RowRule, Severity]
+    special_tokens: tuple[str, ...] = ()
+    """Of the model, beside the known markers of model families."""
+    first_format: RowFormat | None = None
+    features: FeatureRequest | None = None
+    """None: rows are not compared later on."""
+    has_conversations: bool = False
+    """Give the kept rows back in canonical form, as lines of `kept.jsonl`."""
+    is_repaired: bool = False
+    """Repair rows first where nothing is lost, and give the kept ones back as they were written."""
 
 
 @dataclass
-class RowTally:
-    """Counts over all rows checked so far."""
+class BlockOutcome:
+    """What was found in one block; small, since it travels between processes."""
 
-    settings: Mapping[RowRule, RuleSetting]
-    severities: Mapping[RowRule, Severity] = field(init=False)
     n_rows: int = 0
+    n_objects: int = 0
     n_kept_rows: int = 0
-    formats: Counter[RowFormat] = field(default_factory=Counter)
+    names: set[str] = field(default_factory=set)
+    """Column names that were seen, where a mapping needs them."""
+    formats: Counter[str] = field(default_factory=Counter)
+    conversions: Counter[str] = field(default_factory=Counter)
     n_broken: Counter[RowRule] = field(default_factory=Counter)
     examples: dict[RowRule, list[RuleExample]] = field(default_factory=dict)
-    first_format: RowFormat | None = None
+    quarantine: str = ""
+    """Lines of `quarantine.jsonl`."""
+    first_quarantined: list[RuleExample] = field(default_factory=list)
+    kept: bytes = b""
+    """Kept rows in canonical form."""
+    repaired: bytes = b""
+    """Kept rows as they were written, but for repairs."""
+    features: RowFeatures | None = None
 
-    def __post_init__(self) -> None:
-        """Complete the severities; a setting that cannot be is refused here."""
-        self.severities = row_severities(self.settings)
 
-    def check(self, rows: Iterable[SourceRow]) -> Iterator[CheckedRow]:
-        """Check rows and count them.
+def check_block(block: Block, request: CheckRequest) -> BlockOutcome:
+    """Check the rows of one block.
 
-        Args:
-            rows: The rows, in order.
+    Args:
+        block: What a reader gave.
+        request: What to look for.
 
-        Yields:
-            The rows in the same order, each with what it breaks.
-        """
-        waiting = iter(rows)
-        while batch := list(islice(waiting, BATCH_ROWS)):
-            for checked in check_rows(batch, self.severities, self.first_format):
-                self._count(checked)
-                yield checked
+    Returns:
+        Counts, places, and what was asked for of the kept rows.
+    """
+    parsed = parse_block(block)
+    rows = parsed.rows
+    outcome = BlockOutcome(len(rows), parsed.n_objects, names=parsed.names)
+    marks = {"byte_order_mark_ignored": parsed.n_byte_order_marks}
+    outcome.conversions.update({name: count for name, count in marks.items() if count})
+    if request.is_repaired:
+        for row in rows:
+            row.row, repairs = repair_row(row.row)
+            outcome.conversions.update({f"repaired_{name}": n for name, n in repairs.items()})
+    checked = check_rows(rows, request.severities, request.first_format, request.special_tokens)
+    _count(checked, outcome)
+    if request.features is not None:
+        outcome.features = row_features(checked, request.features)
+    if request.has_conversations:
+        outcome.kept = _lines(row.conversation.to_json() for row in checked if row.conversation)
+    if request.is_repaired:
+        outcome.repaired = _lines(row.source.row for row in checked if row.conversation)
+    return outcome
 
-    def _count(self, checked: CheckedRow) -> None:
-        self.n_rows += 1
-        self.n_kept_rows += checked.conversation is not None
-        if checked.format:
-            self.first_format = self.first_format or checked.format
-            self.formats[checked.format] += 1
-        for violation in checked.violations:
-            self.n_broken[violation.rule] += 1
-            found = self.examples.setdefault(violation.rule, [])
-            if len(found) < MOST_EXAMPLES:
-                source = checked.source
-                found.append(
-                    RuleExample(file=source.file, line=source.line, detail=violation.detail)
-                )
 
-    def format_counts(self) -> dict[str, int]:
-        """Count rows per recognised format.
+def _lines(values: Iterable[Any]) -> bytes:
+    return b"".join(orjson.dumps(value) + b"\n" for value in values)
 
-        Returns:
-            Format to rows, in alphabetical order.
-        """
-        return {str(name): self.formats[name] for name in sorted(self.formats)}
 
-    def results(self) -> tuple[RuleResult, ...]:
-        """Sum up the rules that were broken.
+def _count(checked: CheckedBlock, outcome: BlockOutcome) -> None:
+    """Count what the rows of a block are and what they break."""
+    conversations = [found for found, _, _ in checked.recognised if found]
+    formats = Counter(found.format for found in conversations)
+    outcome.formats = Counter({str(name): count for name, count in formats.items()})
+    for found in conversations:
+        if found.conversions:
+            outcome.conversions.update(map(str, found.conversions))
+    outcome.n_kept_rows = len(conversations)
+    lines = []
+    for number in sorted(checked.violations):
+        source, violations = checked.rows[number], checked.violations[number]
+        for violation in violations:
+            outcome.n_broken[violation.rule] += 1
+            examples = outcome.examples.setdefault(violation.rule, [])
+            if len(examples) < MOST_EXAMPLES:
+                detail = violation.detail[:MAX_DETAIL]
+                examples.append(RuleExample(file=source.file, line=source.line, detail=detail))
+        if number in checked.blocked:
+            outcome.n_kept_rows -= checked.recognised[number][0] is not None
+            row = CheckedRow(source, None, None, violations)
+            lines.append(json_line(quarantined(row)))
+            if len(outcome.first_quarantined) < MOST_EXAMPLES:
+                example = RuleExample(file=source.file, line=source.line, detail=reason(row))
+                outcome.first_quarantined.append(example)
+    outcome.quarantine = "".join(lines)
 
-        Returns:
-            One result a rule, in the order of their definition. A blocking rule has failed; a
-            limit, where one is set, is the share of rows that may break it before the set is
-            rejected.
-        """
-        return tuple(
-            RuleResult(
-                id=rule,
-                severity=self.severities[rule],
-                verdict=(
-                    Verdict.FAILED if self.severities[rule] == Severity.BLOCK else Verdict.WARNED
-                ),
-                n_rows=self.n_broken[rule],
-                fraction=self.n_broken[rule] / self.n_rows,
-                limit=self.settings[rule].limit if rule in self.settings else None,
-                observed=self.n_broken[rule] / self.n_rows,
-                examples=tuple(self.examples[rule]),
-                fix=ROW_RULES[rule].fix,
-            )
-            for rule in RowRule
-            if self.n_broken[rule]
-        )
 
-    def exceeded(self) -> tuple[RuleResult, ...]:
-        """Find the blocking rules that more rows break than their own limit allows.
+def reason(row: CheckedRow) -> str:
+    """Say why a row was set aside.
 
-        Returns:
-            Their results; rules without a limit are never among them.
-        """
-        return tuple(
-            result
-            for result in self.results()
-            if result.severity == Severity.BLOCK
-            and result.limit is not None
-            and result.fraction > result.limit
-        )
+    Args:
+        row: A row that breaks a rule.
+
+    Returns:
+        Every rule with what was seen.
+    """
+    return "; ".join(f"{v.rule}: {v.detail[:MAX_DETAIL]}" for v in row.violations)
+
+
+def quarantined(row: CheckedRow) -> dict[str, Any]:
+    """Lay a rejected row out as a line of `quarantine.jsonl`.
+
+    Args:
+        row: A row that breaks a blocking rule.
+
+    Returns:
+        Its place, the rules it breaks, the reason, and the row as it was.
+    """
+    return {
+        "file": row.source.file,
+        "line": row.source.line,
+        "rules": [str(violation.rule) for violation in row.violations],
+        "reason": reason(row),
+        "row": row.source.row,
+    }
+
+
+def n_processes() -> int:
+    """Say how many processes check rows: one a processor this process may use, at most eight."""
+    return min(MAX_PROCESSES, len(os.sched_getaffinity(0)))
+
+
+def check_blocks(
+    blocks: Iterable[Block], request: CheckRequest, processes: int | None = None
+) -> Iterator[BlockOutcome]:
+    """Check blocks in order; the format of the first row is what later ones are compared with.
+
+    Args:
+        blocks: What a reader gives.
+        request: What to look for.
+        processes: How many work at once; None: as many as `n_processes` says.
+
+    Yields:
+        The outcome of each block, in order.
+    """
+    processes = n_processes() if processes is None else processes
+    waiting = iter(blocks)
+    first, n_bytes = [], 0
+    while n_bytes < WORTH_BYTES and (block := next(waiting, None)):
+        first.append(block)
+        n_bytes += len(block.lines) + USUAL_ROW_BYTES * len(block.rows or ())
+    if n_bytes < WORTH_BYTES:
+        processes = 1
+    if processes > 1:
+        _start_server()
+    rest: Iterator[Block] = chain(first, waiting)
+    if request.first_format is None:
+        for block in rest:
+            found = _first_format(block)
+            if found:
+                rest, request = chain((block,), rest), replace(request, first_format=found)
+                break
+            # Held back until a format is known, a file of unknown ones would fill the memory.
+            yield check_block(block, request)
+    if processes < 2:
+        yield from (check_block(block, request) for block in rest)
+    else:
+        yield from _in_processes(rest, request, processes)
+
+
+def _first_format(block: Block) -> RowFormat | None:
+    """Look for the first row that holds a conversation, at first among the first lines."""
+    cut = block.lines.rfind(b"\n", 0, PEEK_BYTES) + 1
+    if cut and not block.rows and len(block.lines) > PEEK_BYTES:
+        found = _first_format(replace(block, lines=block.lines[:cut]))
+        if found:
+            return found
+    for row in parse_block(block).rows:
+        conversation = recognise(row)[0]
+        if conversation:
+            return conversation.format
+    return None
+
+
+def _start_server() -> None:
+    """Start the process that the others are forked from, and let it import what they need.
+
+    A child forked from here would inherit the locks of polars' threads; the server has none.
+    """
+    multiprocessing.set_forkserver_preload(list(PRELOADED))
+    forkserver.ensure_running()
+
+
+def _in_processes(
+    blocks: Iterator[Block], request: CheckRequest, processes: int
+) -> Iterator[BlockOutcome]:
+    """Keep every process busy with one block more waiting, so that memory stays bounded."""
+    context = multiprocessing.get_context("forkserver")
+    pool = ProcessPoolExecutor(processes, context, _start_worker, (request,))
+    pending: deque[Future[BlockOutcome]] = deque()
+    try:
+        for block in blocks:
+            pending.append(pool.submit(_check_in_worker, block))
+            if len(pending) > processes + 1:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise SftFlowError(
+            "a process that checks rows was killed, perhaps because memory ran out",
+            fix="free memory, then run again",
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_REQUEST: list[CheckRequest] = []
+
+
+def _start_worker(request: CheckRequest) -> None:
+    # One thread each: the processes already fill the processors.
+    os.environ["POLARS_MAX_THREADS"] = "1"
+    _REQUEST.append(request)
+    # Rows are trees without cycles; looking for cycles takes a third of the time.
+    gc.disable()
+
+
+def _check_in_worker(block: Block) -> BlockOutcome:
+    outcome = check_block(block, _REQUEST[0])
+    if outcome.n_broken:
+        gc.collect()  # pandera's errors hold whole frames in cycles
+    return outcome

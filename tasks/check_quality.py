@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import DataRejected
-from schemas.quality import SET_RULES, check_set, set_rule_settings
+from schemas.profile import DataProfile
+from schemas.quality import SET_RULES, SetContext, check_set, set_rule_settings
 from schemas.records import CheckedReference, QualityReference, SplitReference, TemplateReference
 from schemas.rows import Conversation
-from schemas.rules import RuleExample, RuleResult, RuleSetting, SetRule, Verdict
-from schemas.run_config import QualityConfig
+from schemas.rules import RuleExample, RuleResult, SetRule, Verdict
+from schemas.run_config import DataSource, QualityConfig, RegistryConfig
 from tasks._cache import OutputFolder, locate
-from tasks._features import (
-    MOST_EXAMPLES,
-    NOT_APPLICABLE,
-    FeatureTable,
-    Part,
-    RowPlace,
-    compare_rows,
-    place_rows,
-)
+from tasks._champion import find_champion_data, read_champion_profile
+from tasks._comparisons import MOST_EXAMPLES
 from tasks._lines import read_lines
 from tasks._progress import progress_bar
 from tasks._rejection import keep_evidence, rejection
 from tasks._rendering import Renderer, load_renderer
+from tasks._set_profile import CHAMPION, NO_REFERENCE, make_profile, read_reference
+from tasks._sides import add_token_columns, compare_sides, join_columns, write_features
+from tasks._sources import source_fingerprint
 from tasks._stage import stage_task
-from tasks._tokens import SideTokens, is_dropped, write_tokens
+from tasks._tokens import SideTokens, write_tokens
 
 CONTENT = ("train_tokens.parquet", "eval_tokens.parquet", "eval_prompts.jsonl")
 """What models are trained and judged on; a rule's severity alone does not change it."""
@@ -74,60 +72,12 @@ def tokenise_sides(
     return sides[0], sides[1]
 
 
-def place_sides(split: SplitReference) -> list[RowPlace]:
-    """Reduce both sides to what rows are compared by.
-
-    Args:
-        split: Both sides.
-
-    Returns:
-        Places of the training rows, then of the evaluation rows.
-    """
-    return [
-        *place_rows(
-            read_side(locate(split, "train.jsonl"), split.n_train_rows, "compare"), Part.TRAIN
-        ),
-        *place_rows(
-            read_side(locate(split, "eval.jsonl"), split.n_eval_rows, "compare"), Part.EVAL
-        ),
-    ]
-
-
-def add_token_features(
-    table: FeatureTable,
-    places: list[RowPlace],
-    sides: tuple[SideTokens, SideTokens],
-    settings: Mapping[SetRule, RuleSetting],
-) -> None:
-    """Put the token features beside the others, and places to show for each token rule.
-
-    Args:
-        table: Gets the columns; its kept rows are in the order of `places`.
-        places: Training rows, then evaluation rows.
-        sides: Their tokens.
-        settings: Severity per set rule.
-    """
-    features = [*sides[0].features, *sides[1].features]
-    details = [*sides[0].details, *sides[1].details]
-    rest = [NOT_APPLICABLE] * (len(table.columns["part"]) - len(features))
-    for name in features[0]:
-        table.columns[name] = [row[name] for row in features] + rest
-    table.columns["is_usable"] = [float(not is_dropped(row, settings)) for row in features] + [
-        0.0
-    ] * len(rest)
-    for rule, definition in SET_RULES.items():
-        if definition.is_token_rule:
-            for row, place, detail in zip(features, places, details, strict=True):
-                if row[definition.column]:
-                    table.show(rule, place, detail)
-
-
-def _quarantine_examples(checked: CheckedReference) -> list[RuleExample]:
+def _quarantine_examples(checked: CheckedReference) -> tuple[RuleExample, ...]:
     lines = read_lines(locate(checked, "quarantine.jsonl"))
-    return [
+    return tuple(
         RuleExample(file=line["file"], line=line["line"], detail=line["reason"])
         for line, _ in zip(lines, range(MOST_EXAMPLES), strict=False)
-    ]
+    )
 
 
 def judge(results: tuple[RuleResult, ...]) -> Verdict:
@@ -145,20 +95,22 @@ def judge(results: tuple[RuleResult, ...]) -> Verdict:
 
 
 def _summary(
-    results: tuple[RuleResult, ...], table: FeatureTable, sides: tuple[SideTokens, SideTokens]
+    results: tuple[RuleResult, ...],
+    checked: CheckedReference,
+    sides: tuple[SideTokens, SideTokens],
 ) -> dict[str, Any]:
     """Lay out `quality.json`."""
     train, held_out = sides
-    lengths = sorted(row["n_tokens"] for side in sides for row in side.features)
+    lengths = sorted(join_columns(sides)["n_tokens"].tolist())
     return {
         "verdict": judge(results),
         "n_train_rows": train.n_rows,
         "n_eval_rows": held_out.n_rows,
-        "n_dropped_train_rows": len(train.features) - train.n_rows,
-        "n_dropped_eval_rows": len(held_out.features) - held_out.n_rows,
+        "n_dropped_train_rows": len(train.columns["is_written"]) - train.n_rows,
+        "n_dropped_eval_rows": len(held_out.columns["is_written"]) - held_out.n_rows,
         "n_train_tokens": train.n_tokens,
         "n_supervised_tokens": train.n_supervised_tokens,
-        "n_quarantined_rows": int(sum(table.columns["is_bad"])),
+        "n_quarantined_rows": checked.n_quarantined_rows,
         "length_tokens": {
             "median": lengths[len(lengths) // 2],
             "longest": lengths[-1],
@@ -188,46 +140,84 @@ def refuse(
     side = "evaluation" if sides[0].n_rows else "training"
     token_rules = {str(rule) for rule, found in SET_RULES.items() if found.is_token_rule}
     broken = [result for result in results if result.id in token_rules and result.n_rows]
-    first = next(iter(sides[side == "evaluation"].details), "")
+    tokens = sides[side == "evaluation"]
+    first = tokens.detail(0) if len(tokens.columns["is_written"]) else "no row"
     headline = f"no {side} row is left that can be tokenised and learned from ({first})."
     return rejection(headline, broken, n_rows=n_rows, where=NAME)
 
 
+@dataclass(frozen=True)
+class PartedSet:
+    """The set as it stands before the gate."""
+
+    split: SplitReference
+    checked: CheckedReference
+    sides: tuple[SideTokens, SideTokens]
+    """Tokens of the training and the evaluation rows."""
+
+
 def gate_set(
-    split: SplitReference,
-    checked: CheckedReference,
-    sides: tuple[SideTokens, SideTokens],
-    quality: QualityConfig,
-    folder: Path,
+    parted: PartedSet, quality: QualityConfig, reference: DataProfile | None, folder: Path
 ) -> tuple[RuleResult, ...]:
-    """Build the feature table, hold it to the set rules and write down what was found.
+    """Hold the set to the set rules and write down what was found.
 
     Args:
-        split: Training and evaluation rows.
-        checked: Counts and rows that were set aside.
-        sides: Tokens of both sides.
+        parted: Rows and tokens of both sides.
         quality: Rules of the set gate.
-        folder: Gets `features.parquet` and `quality.json`.
+        reference: Profile of the champion's data, if there is one to compare with.
+        folder: Gets `features.parquet`, `profile.json` and `quality.json`.
 
     Returns:
         What each rule found.
     """
-    places = place_sides(split)
-    table = compare_rows(places, checked.n_quarantined_rows, checked.n_rows)
+    split, checked, sides = parted.split, parted.checked, parted.sides
     settings = set_rule_settings(quality.rules, quality.mode)
-    add_token_features(table, places, sides, settings)
-    table.examples[SetRule.BAD_ROW_FRACTION] = _quarantine_examples(checked)
-    frame = table.frame()
-    results = check_set(frame, settings, {r: tuple(found) for r, found in table.examples.items()})
-    frame.to_parquet(folder / "features.parquet", index=False)
-    summary = json.dumps(_summary(results, table, sides), indent=1)
+    table, found = compare_sides(split, checked, quality, settings)
+    add_token_columns(found, table, sides)
+    found.examples[SetRule.BAD_ROW_FRACTION] = _quarantine_examples(checked)
+    profile = make_profile(table, checked.formats, checked.kept_sha256)
+    context = SetContext(length_quantiles=quality.length_quantiles, profile=profile)
+    results = check_set(found.columns, settings, found.examples, reference, context)
+    write_features(table, sides, folder / "features.parquet")
+    (folder / "profile.json").write_text(profile.model_dump_json(indent=1), encoding="utf-8")
+    summary = json.dumps(_summary(results, checked, sides), indent=1)
     (folder / "quality.json").write_text(summary, encoding="utf-8")
     return results
+
+
+def quality_fingerprint(arguments: Mapping[str, Any]) -> str:
+    """Name what the stage reads beside its arguments: benchmarks and the profile compared with.
+
+    Args:
+        arguments: The stage's, by name.
+
+    Returns:
+        Text that changes when one of them does.
+    """
+    quality: QualityConfig = arguments["quality"]
+    parts = [source_fingerprint({"source": DataSource(source=name)}) for name in quality.benchmarks]
+    if quality.reference == CHAMPION:
+        champion = find_champion_data(arguments["registry"], arguments["checked"].kept_sha256)
+        parts.append(f"version {champion.version} {champion.run_id}" if champion else "")
+    elif quality.reference != NO_REFERENCE:
+        profile = read_reference(quality.reference)
+        parts.append(profile.model_dump_json() if profile else "")
+    return "\n".join(parts)
+
+
+def _reference(
+    quality: QualityConfig, registry: RegistryConfig, checked: CheckedReference
+) -> DataProfile | None:
+    if quality.reference != CHAMPION:
+        return read_reference(quality.reference)
+    champion = find_champion_data(registry, checked.kept_sha256)
+    return read_champion_profile(champion) if champion else None
 
 
 @stage_task(
     timeout_seconds=4 * 3600,
     libraries=("great_expectations", "transformers", "tokenizers", "jinja2", "pandas", "pyarrow"),
+    fingerprint=quality_fingerprint,
 )
 def check_quality(
     output: OutputFolder,
@@ -235,16 +225,18 @@ def check_quality(
     checked: CheckedReference,
     template: TemplateReference,
     quality: QualityConfig,
+    registry: RegistryConfig,
 ) -> QualityReference:
     """Tokenise the rows as they will be trained and hold the set to the set rules.
 
     Args:
         output: Gets `train_tokens.parquet`, `eval_tokens.parquet`, `eval_prompts.jsonl`,
-            `features.parquet`, `quality.json`.
+            `features.parquet`, `profile.json`, `quality.json`.
         split: Training and evaluation rows.
         checked: Counts and rows that were set aside.
         template: The prepared model.
         quality: Rules of the set gate.
+        registry: Where the champion is, whose data this set is held against.
 
     Returns:
         Reference to the tokens, with the verdict.
@@ -254,7 +246,8 @@ def check_quality(
     """
     renderer = load_renderer(locate(template, "model"), locate(template, "training_template.jinja"))
     sides = tokenise_sides(split, renderer, quality, output.path)
-    results = gate_set(split, checked, sides, quality, output.path)
+    reference = _reference(quality, registry, checked)
+    results = gate_set(PartedSet(split, checked, sides), quality, reference, output.path)
     refusal = refuse(results, sides, checked.n_rows)
     if refusal:
         refusal.where = str(keep_evidence(output, ("features.parquet", "quality.json")))

@@ -3,65 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from schemas.conversation import CheckedRow
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference, DatasetReference
-from schemas.rows import SourceRow
 from schemas.rules import RowRule, RuleSetting
 from tasks._cache import OutputFolder, locate
 from tasks._keys import file_sha256
-from tasks._lines import json_line, read_lines
-from tasks._progress import progress_bar
 from tasks._rejection import keep_evidence, rejection
-from tasks._row_check import RowTally
+from tasks._row_check import CheckRequest
+from tasks._row_tally import RowTally
+from tasks._set_check import SetPass
 from tasks._stage import stage_task
+from tasks._stored_rows import stored_blocks
 
 FILES = ("kept.jsonl", "quarantine.jsonl", "rules.json")
 
 
-def part_rows(
-    rows: Path, n_rows: int, settings: Mapping[RowRule, RuleSetting], folder: Path
-) -> RowTally:
+def part_rows(rows: Path, tally: RowTally, special_tokens: tuple[str, ...], folder: Path) -> None:
     """Check every row and write it to one of two files.
 
     Args:
         rows: A file of rows, as `load_dataset` writes it.
-        n_rows: How many, for the progress bar.
-        settings: Severity per row rule.
+        tally: Severity per row rule; gets the counts.
+        special_tokens: Of the model; they may not stand in a message.
         folder: Gets `kept.jsonl`, `quarantine.jsonl` and `rules.json`.
-
-    Returns:
-        The counts.
     """
-    tally = RowTally(settings)
-    source = (SourceRow.from_json(line) for line in read_lines(rows))
+    request = CheckRequest(tally.severities, special_tokens, has_conversations=True)
+    blocks = stored_blocks(rows)
     with (
-        (folder / "kept.jsonl").open("w", encoding="utf-8", newline="\n") as kept,
+        (folder / "kept.jsonl").open("wb") as kept,
         (folder / "quarantine.jsonl").open("w", encoding="utf-8", newline="\n") as quarantine,
     ):
-        for row in progress_bar(tally.check(source), total=n_rows, label="check", unit="row"):
-            if row.conversation:
-                kept.write(json_line(row.conversation.to_json()))
-            else:
-                quarantine.write(json_line(_quarantined(row)))
+        for outcome in SetPass(request).outcomes(blocks, tally):
+            kept.write(outcome.kept)
+            quarantine.write(outcome.quarantine)
     results = [result.model_dump(mode="json") for result in tally.results()]
     (folder / "rules.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
-    return tally
-
-
-def _quarantined(row: CheckedRow) -> dict[str, Any]:
-    """Lay a rejected row out with the rules it breaks and the row as it was."""
-    return {
-        "file": row.source.file,
-        "line": row.source.line,
-        "rules": [str(violation.rule) for violation in row.violations],
-        "reason": "; ".join(f"{v.rule}: {v.detail}" for v in row.violations),
-        "row": row.source.row,
-    }
 
 
 def refuse(tally: RowTally, source: str) -> DataRejected | None:
@@ -81,9 +59,12 @@ def refuse(tally: RowTally, source: str) -> DataRejected | None:
     return rejection("", exceeded, n_rows=tally.n_rows, where=source) if exceeded else None
 
 
-@stage_task(timeout_seconds=4 * 3600, libraries=("pandera", "polars"))
+@stage_task(timeout_seconds=4 * 3600, libraries=("pandera", "polars", "jsonschema"))
 def check_schema(
-    output: OutputFolder, dataset: DatasetReference, rules: dict[RowRule, RuleSetting]
+    output: OutputFolder,
+    dataset: DatasetReference,
+    rules: dict[RowRule, RuleSetting],
+    special_tokens: tuple[str, ...],
 ) -> CheckedReference:
     """Hold every row to the row rules.
 
@@ -91,6 +72,7 @@ def check_schema(
         output: Gets `kept.jsonl`, `quarantine.jsonl`, `rules.json`.
         dataset: The rows.
         rules: Severity per row rule.
+        special_tokens: Of the model; they may not stand in a message.
 
     Returns:
         Reference to the kept rows, with counts.
@@ -98,7 +80,8 @@ def check_schema(
     Raises:
         DataRejected: No row can be used, or a rule is broken beyond its limit.
     """
-    tally = part_rows(locate(dataset, "rows.jsonl"), dataset.n_rows, rules, output.path)
+    tally = RowTally(rules)
+    part_rows(locate(dataset, "rows.jsonl"), tally, special_tokens, output.path)
     refusal = refuse(tally, dataset.source)
     if refusal:
         refusal.where = str(keep_evidence(output, FILES))
@@ -107,8 +90,9 @@ def check_schema(
         CheckedReference,
         n_rows=tally.n_rows,
         n_kept_rows=tally.n_kept_rows,
-        n_quarantined_rows=tally.n_rows - tally.n_kept_rows,
+        n_quarantined_rows=tally.n_quarantined_rows,
         kept_sha256=file_sha256(output.path / "kept.jsonl"),
         formats=tally.format_counts(),
+        conversions=dict(sorted(tally.conversions.items())),
         rules=tally.results(),
     )

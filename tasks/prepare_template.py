@@ -15,6 +15,7 @@ from tasks._model_files import folder_sha256
 from tasks._models import SourceKind, load_model, model_fingerprint, resolve_source
 from tasks._prepared import PreparedFacts, write_facts
 from tasks._quiet import quiet_transformers
+from tasks._special_tokens import special_tokens
 from tasks._stage import stage_task
 from tasks._template_setup import set_up_template
 from tasks._template_sources import read_user_template
@@ -56,7 +57,7 @@ def _tokenizer_fingerprint(name: str) -> str:
 
 def prepare_model(
     folder: Path, model_config: ModelConfig, template: TemplateConfig, seed: int
-) -> dict[str, str | int]:
+) -> dict[str, Any]:
     """Load a model, set its template up, and save it where transformers can load it.
 
     Args:
@@ -90,6 +91,7 @@ def prepare_model(
         "n_added_tokens": prepared.n_added_tokens,
         "eos_token": str(tokenizer.eos_token),
         "pad_token": str(tokenizer.pad_token),
+        "special_tokens": special_tokens(tokenizer),
     }
 
 

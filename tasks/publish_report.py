@@ -25,6 +25,7 @@ from tasks._stage import stage_task
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = TEMPLATES / "report.html.jinja"
+STYLE = TEMPLATES / "page.css"
 CURVE_WIDTH, CURVE_HEIGHT = 640, 180
 
 
@@ -196,7 +197,7 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-@stage_task(timeout_seconds=600, libraries=("jinja2", "mlflow"), assets=(PAGE,))
+@stage_task(timeout_seconds=600, libraries=("jinja2", "mlflow"), assets=(PAGE, STYLE))
 def publish_report(
     output: OutputFolder,
     config: RunConfig,

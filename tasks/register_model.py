@@ -14,6 +14,7 @@ import yaml
 from schemas.records import Evidence, VersionReference
 from schemas.run_config import RunConfig
 from tasks._cache import OutputFolder, locate
+from tasks._champion import DATASET_TAG
 from tasks._home import tracking_uri
 from tasks._registry import (
     FINGERPRINT_TAG,
@@ -70,11 +71,13 @@ def lineage_tags(evidence: Evidence, fingerprint: str) -> dict[str, str]:
         FINGERPRINT_TAG: fingerprint,
         "sft.decision": evidence.decision.decision.value,
         "sft.reason": evidence.decision.reason,
-        "sft.dataset_sha256": evidence.checked.kept_sha256,
+        DATASET_TAG: evidence.checked.kept_sha256,
         "sft.train_rows": str(evidence.quality.n_train_rows),
         "sft.eval_rows": str(evidence.quality.n_eval_rows),
         "sft.quarantined_rows": str(evidence.checked.n_quarantined_rows),
         "sft.eval_sha256": evidence.quality.eval_sha256,
+        "sft.eval_rows_sha256": evidence.split.eval_sha256,
+        "sft.eval_is_pinned": str(evidence.split.is_pinned).lower(),
         "sft.template_sha256": evidence.template.template_sha256,
         "sft.base_model": evidence.template.model_name,
         "sft.base_fingerprint": evidence.template.model_fingerprint,
@@ -135,6 +138,7 @@ def log_evidence(config: RunConfig, evidence: Evidence) -> None:
     mlflow.log_artifact(str(locate(evidence.decision, "gates.json")))
     mlflow.log_artifact(str(locate(evidence.checked, "rules.json")), "data")
     mlflow.log_artifact(str(locate(evidence.quality, "quality.json")), "data")
+    mlflow.log_artifact(str(locate(evidence.quality, "profile.json")), "data")
 
 
 def log_chat_model(folder: Path) -> str:

@@ -76,7 +76,7 @@ def toy_rows(n_rows: int, *, seed: int = 0) -> list[dict[str, str]]:
     return [
         {
             "prompt": f"Item {number}: what colour is the {thing}?",
-            "completion": f"The {thing} is {generator.choice(colours)}.",
+            "completion": f"Item {number} is a {generator.choice(colours)} {thing}.",
             "topic": thing,
         }
         for number in range(n_rows)
@@ -116,3 +116,53 @@ def write_jsonl(path: Path, rows: list[dict[str, object]] | list[dict[str, str]]
     """
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def ordinary_rows(n_rows: int, *, seed: int = 0) -> list[dict[str, str]]:
+    """Make distinct English prompt/completion rows, as a clean file for the data gate holds them.
+
+    Args:
+        n_rows: How many, at most some hundreds.
+        seed: Of the choice of words.
+
+    Returns:
+        Rows with `prompt` and `completion`; none nearly repeats another or its answer.
+    """
+    generator = random.Random(seed)
+    people = ["the mason", "our plumber", "her uncle", "the architect", "a neighbour", "my brother"]
+    things = [
+        "ladder",
+        "blue bucket",
+        "window frame",
+        "drill",
+        "copper pipe",
+        "roof tile",
+        "invoice",
+    ]
+    doings = ["borrowed", "repaired", "ordered", "painted", "returned", "measured", "forgot"]
+    times = ["last Monday", "before the storm", "in early spring", "after lunch", "on his birthday"]
+    places = [
+        "behind the shed",
+        "under the stairs",
+        "in the cellar",
+        "next to the gate",
+        "upstairs",
+    ]
+    reasons = [
+        "nobody else had the key",
+        "it was too heavy to carry",
+        "rain was expected that night",
+    ]
+    rows = []
+    for number in range(n_rows):
+        words = [generator.choice(choice) for choice in (people, things, doings, times)]
+        person, thing, doing, time = words
+        place, reason, other = (generator.choice(c) for c in (places, reasons, things))
+        rows.append(
+            {
+                "prompt": f"Case {number}: where is the {thing} that {person} {doing} {time}?",
+                "completion": f"It stands {place} beside {number + 2} parts of the {other}, "
+                f"because {reason} and {generator.choice(people)} had gone home {time}.",
+            }
+        )
+    return rows

@@ -27,7 +27,7 @@ from tests.toy import make_toy_model, toy_rows, write_jsonl
 pytestmark = pytest.mark.integration
 
 CLOSED_PORT = "http://127.0.0.1:9"
-BEFORE_MODEL = ("load_dataset", "check_schema", "split_dataset")
+BEFORE_MODEL = ("load_dataset",)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,12 @@ class Mistake:
 
 
 def write_unusable_rows(folder: Path) -> None:
+    make_model(folder)
     write_jsonl(folder / "rows.jsonl", [{"prompt": "What?", "completion": ""}] * 5)
+
+
+def make_model(folder: Path) -> None:
+    make_toy_model(folder / "model")
 
 
 def make_model_without_tokenizer(folder: Path) -> None:
@@ -76,7 +81,7 @@ MISTAKES = (
         DataRejected,
         ("5 of 5 rows", "rejected/check_schema/"),
         prepare=write_unusable_rows,
-        kept_stages=("load_dataset",),
+        kept_stages=("load_dataset", "prepare_template"),
         kept_files=("rejected/check_schema/*/*.jsonl",),
     ),
     Mistake("unknown key", ConfigError, ("learnin_rate",), {"training.learnin_rate": "1"}),
@@ -132,7 +137,8 @@ MISTAKES = (
         ConfigError,
         ("the split would leave no evaluation row",),
         {"split.eval_fraction": "0.0001"},
-        kept_stages=BEFORE_MODEL[:2],
+        prepare=make_model,
+        kept_stages=("load_dataset", "prepare_template", "check_schema"),
     ),
 )
 EXIT_CODES = {DataRejected: 1, ServiceUnreachable: 3}

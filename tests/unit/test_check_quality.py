@@ -5,16 +5,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference, QualityReference, SplitReference, TemplateReference
 from schemas.rules import GateMode, RuleSetting, SetRule, Severity, Verdict
-from schemas.run_config import QualityConfig
+from schemas.run_config import QualityConfig, RegistryConfig
 from tasks._cache import OutputFolder, locate
+from tasks._features import FeatureTable
 from tasks._keys import StageKey
 from tasks._lines import json_line, read_lines
+from tasks._sides import EVAL, TRAIN
 from tasks.check_quality import check_quality, judge
+from tasks.split_dataset import compare_all
 from tests.toy import make_toy_model, toy_rows
 
 TEMPLATE = (
@@ -86,10 +90,13 @@ def run(
     split_output = OutputFolder(StageKey("split_dataset", key))
     write(split_output.path / "eval.jsonl", lines[:n_eval_rows])
     write(split_output.path / "train.jsonl", lines[n_eval_rows:])
+    write(split_output.path / "all.jsonl", lines)
+    measure(split_output.path / "all.jsonl", n_eval_rows, split_output.path / "row_features")
     split = split_output.commit(
         SplitReference,
         n_train_rows=len(lines) - n_eval_rows,
         n_eval_rows=n_eval_rows,
+        n_unused_rows=0,
         train_sha256="",
         eval_sha256="",
     )
@@ -110,7 +117,17 @@ def run(
     )
     output = OutputFolder(StageKey("check_quality", key))
     function = inspect.unwrap(check_quality.fn)
-    return function(output, split, checked, template, quality or QualityConfig())
+    registry = RegistryConfig(name="nobody")
+    return function(output, split, checked, template, quality or QualityConfig(), registry)
+
+
+def measure(rows: Path, n_eval_rows: int, folder: Path) -> None:
+    """Write the features the split would leave; evaluation rows first."""
+    table = FeatureTable(folder)
+    compare_all([rows], table, 0.8)
+    parts = [EVAL if row < n_eval_rows else TRAIN for row in range(table.n_rows)]
+    table.append("part", numpy.array(parts))
+    table.save()
 
 
 def tokens(reference: QualityReference, name: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from schemas.rows import SourceRow
 from schemas.rules import RowRule, RuleSetting, Severity, Verdict
 from tasks._cache import OutputFolder, locate
 from tasks._home import work_directory
-from tasks._keys import StageKey
+from tasks._keys import StageKey, file_sha256
 from tasks._lines import json_line
 from tasks.check_schema import check_schema
 from tests.toy import toy_rows
@@ -30,10 +30,13 @@ def dataset_of(rows: list[Any]) -> DatasetReference:
 
 
 def check(
-    rows: list[Any], rules: dict[RowRule, RuleSetting] | None = None, key: str = ""
+    rows: list[Any],
+    rules: dict[RowRule, RuleSetting] | None = None,
+    key: str = "",
+    special_tokens: tuple[str, ...] = (),
 ) -> CheckedReference:
     output = OutputFolder(StageKey("check_schema", {"key": key}))
-    return inspect.unwrap(check_schema.fn)(output, dataset_of(rows), rules or {})
+    return inspect.unwrap(check_schema.fn)(output, dataset_of(rows), rules or {}, special_tokens)
 
 
 def read(reference: CheckedReference, name: str) -> list[Any]:
@@ -123,4 +126,34 @@ def test_rule_with_a_limit_of_its_own_stops_the_run_beyond_it() -> None:
 
 def test_same_rows_give_the_same_sha256() -> None:
     rows = [*toy_rows(30), BAD]
-    assert check(rows, key="one").sha256 == check(rows, key="two").sha256
+    one, two = check(rows, key="one"), check(rows, key="two")
+    assert one.sha256 == two.sha256
+    assert one.kept_sha256 == two.kept_sha256 == file_sha256(locate(one, "kept.jsonl"))
+    assert one.kept_sha256 != check(rows[1:], key="three").kept_sha256
+
+
+def test_conversions_are_counted_and_shown() -> None:
+    turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    rows: list[Any] = [*toy_rows(2), {"conversations": turns}, {"instruction": "a", "output": "b"}]
+    checked = check(rows)
+    assert list(checked.conversions.items()) == [
+        ("alpaca_to_messages", 1),
+        ("sharegpt_to_messages", 1),
+    ]
+    assert checked.formats == {"alpaca": 1, "prompt_completion": 2, "sharegpt": 1}
+
+
+def test_special_tokens_of_the_model_may_not_stand_in_a_message() -> None:
+    rows = [*toy_rows(2), {"prompt": "a", "completion": "b [[stop]]"}]
+    assert check(rows).n_kept_rows == 3
+    checked = check(rows, key="two", special_tokens=("[[stop]]",))
+    assert [(found.id, found.n_rows) for found in checked.rules] == [("special_token_injection", 1)]
+
+
+def test_secret_stands_in_no_result_or_rules_file() -> None:
+    secret = "AKIA" + "Z7Q2M4X5B3C3D5E6"
+    checked = check([*toy_rows(2), {"prompt": f"The key is {secret}.", "completion": "b"}])
+    assert checked.n_kept_rows == 3
+    [result] = checked.rules
+    assert (result.id, result.verdict) == (RowRule.SECRET_OR_PII, Verdict.WARNED)
+    assert secret not in checked.model_dump_json() + locate(checked, "rules.json").read_text()

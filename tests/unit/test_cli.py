@@ -236,13 +236,17 @@ def test_show_check_prints_rules_places_and_fixes(capsys: pytest.CaptureFixture[
         n_kept_rows=2,
         n_quarantined_rows=2,
         formats={"messages": 4},
+        conversions={"text_parts_joined": 1},
         rules=(rule,),
     )
-    show.show_check(report)
+    show.show_check(report, Path("out/report.html"), Path("kept.jsonl"))
     text = capsys.readouterr().out
     assert "Data REJECTED: 4 rows, formats: 4 messages" in text
     assert "Kept 2, quarantined 2." in text
+    assert "text parts joined: 1" in text
     assert "a.jsonl:3 turn 1" in text
+    assert "Report: out/report.html" in text
+    assert "Kept rows: kept.jsonl" in text
 
 
 def test_status_of_an_empty_work_directory_makes_nothing(work_folder: Path) -> None:

@@ -146,7 +146,9 @@ def test_unknown_rule_id_names_the_nearest() -> None:
 
 def test_unknown_key_without_a_like_lists_its_neighbours() -> None:
     error = fail(None, "data.source.columns.zzz=1")
-    assert error.expected == "one of messages, prompt, completion, tools"
+    assert error.expected == (
+        "one of messages, prompt, completion, tools, conversations, instruction, input, output, system"
+    )
 
 
 def test_negative_learning_rate_names_key_expectation_and_default(tmp_path: Path) -> None:

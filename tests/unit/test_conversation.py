@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from schemas.conversation import ROW_RULES, check_rows, row_severities
+from schemas.conversation import CheckedRow, check_rows, require_pandera
 from schemas.errors import ConfigError
+from schemas.row_rules import row_severities
 from schemas.rows import RowFormat, SourceRow
 from schemas.rules import RowRule, RuleSetting, Severity
 
@@ -13,17 +14,44 @@ USER = {"role": "user", "content": "How tall is the wall?"}
 ANSWER = {"role": "assistant", "content": "Two metres."}
 SYSTEM = {"role": "system", "content": "Be brief."}
 DEVELOPER = {"role": "developer", "content": "Be brief."}
-CALL = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "measure"}}]}
 TOOL = {"role": "tool", "content": "2 m"}
 PLAIN = {"prompt": "How tall?", "completion": "Two metres."}
+MEASURE = {
+    "type": "function",
+    "function": {
+        "name": "measure",
+        "parameters": {
+            "type": "object",
+            "properties": {"unit": {"enum": ["m", "ft"]}},
+            "required": ["unit"],
+        },
+    },
+}
+SECRET = "AKIA" + "Z7Q2M4X5B3C3D5E6"
 
 
-def chat(*messages: Any) -> SourceRow:
-    return SourceRow("a.jsonl", 1, {"messages": list(messages)})
+def source(row: Any) -> SourceRow:
+    return SourceRow("a.jsonl", 1, row)
+
+
+def chat(*messages: Any, **columns: Any) -> SourceRow:
+    return source({"messages": list(messages), **columns})
 
 
 def pair(prompt: Any, completion: Any) -> SourceRow:
-    return SourceRow("a.jsonl", 1, {"prompt": prompt, "completion": completion})
+    return source({"prompt": prompt, "completion": completion})
+
+
+def says(content: Any, **fields: Any) -> SourceRow:
+    return chat(USER, {"role": "assistant", "content": content, **fields})
+
+
+def calls(arguments: Any = None, name: str = "measure", **fields: Any) -> dict[str, Any]:
+    call = {"function": {"name": name, "arguments": arguments}, **fields}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+CALL = calls()
 
 
 # For each rule: a row that breaks it and nothing else, and its nearest legal neighbour.
@@ -31,61 +59,93 @@ CASES: list[tuple[RowRule, SourceRow, SourceRow]] = [
     (
         RowRule.UNPARSEABLE_LINE,
         SourceRow("a.jsonl", 1, unparseable="Expecting value at column 1"),
-        SourceRow("a.jsonl", 1, PLAIN),
+        source(PLAIN),
     ),
-    (RowRule.NOT_AN_OBJECT, SourceRow("a.jsonl", 1, [PLAIN]), SourceRow("a.jsonl", 1, PLAIN)),
-    (
-        RowRule.UNKNOWN_FORMAT,
-        SourceRow("a.jsonl", 1, {"prompt": "How tall?"}),
-        SourceRow("a.jsonl", 1, PLAIN),
-    ),
+    (RowRule.NOT_AN_OBJECT, source([PLAIN]), source(PLAIN)),
+    (RowRule.UNKNOWN_FORMAT, source({"prompt": "How tall?"}), source(PLAIN)),
     (
         RowRule.MIXED_FORMAT,
-        SourceRow("a.jsonl", 1, {"messages": [USER, ANSWER], "prompt": "How tall?"}),
-        SourceRow("a.jsonl", 1, {"messages": [USER, ANSWER], "prompt": None}),
+        chat(USER, ANSWER, prompt="How tall?"),
+        chat(USER, ANSWER, prompt=None),
     ),
     (RowRule.MESSAGES_EMPTY, chat(), chat(USER, ANSWER)),
     (RowRule.MESSAGE_NOT_OBJECT, chat(USER, "and?", ANSWER), chat(USER, ANSWER)),
     (
         RowRule.UNKNOWN_ROLE,
-        chat(USER, {"role": "critic", "content": "Well."}, ANSWER),
+        chat({"role": "developers", "content": "Be brief."}, USER, ANSWER),
         chat(DEVELOPER, USER, ANSWER),
     ),
-    (
-        RowRule.CONTENT_MISSING,
-        chat(USER, {"role": "assistant"}),
-        chat(USER, CALL, TOOL, ANSWER),
-    ),
+    (RowRule.CONTENT_MISSING, chat(USER, {"role": "assistant"}), chat(USER, CALL)),
+    (RowRule.CONTENT_MISSING, says(None), says("None")),
+    (RowRule.CONTENT_EMPTY, says(" \n"), says(".")),
     (
         RowRule.CONTENT_EMPTY,
-        chat({"role": "user", "content": " \n"}, ANSWER),
-        chat({"role": "user", "content": "."}, ANSWER),
+        says([{"type": "text", "text": ""}]),
+        says([{"type": "text", "text": "."}]),
     ),
-    (
-        RowRule.CONTENT_NOT_TEXT,
-        chat(USER, {"role": "assistant", "content": 2}),
-        chat(USER, {"role": "assistant", "content": "2"}),
-    ),
+    (RowRule.CONTENT_NOT_TEXT, says(2), says("2")),
     (RowRule.SYSTEM_NOT_FIRST, chat(USER, SYSTEM, ANSWER), chat(SYSTEM, USER, ANSWER)),
-    (
-        RowRule.ROLES_NOT_ALTERNATING,
-        chat(USER, USER, ANSWER),
-        chat(USER, ANSWER, USER, ANSWER),
-    ),
+    (RowRule.ROLES_NOT_ALTERNATING, chat(USER, USER, ANSWER), chat(USER, ANSWER, USER, ANSWER)),
     (RowRule.NO_ASSISTANT_TURN, chat(SYSTEM, USER), chat(SYSTEM, USER, ANSWER)),
     (
         RowRule.LAST_TURN_NOT_ASSISTANT,
         chat(USER, ANSWER, USER),
         chat(USER, ANSWER, USER, ANSWER),
     ),
+    (
+        RowRule.TOOL_CALL_INVALID,
+        chat(USER, calls('{"unit": "m"'), TOOL, ANSWER),
+        chat(USER, calls('{"unit": "m"}'), TOOL, ANSWER),
+    ),
+    (
+        RowRule.TOOL_CALL_INVALID,
+        chat(USER, calls({"unit": "m"}, "weigh"), TOOL, ANSWER, tools=[MEASURE]),
+        chat(USER, calls({"unit": "m"}), TOOL, ANSWER, tools=[MEASURE]),
+    ),
+    (
+        RowRule.TOOL_CALL_INVALID,
+        chat(USER, calls({"unit": "cm"}), TOOL, ANSWER, tools=[MEASURE]),
+        chat(USER, calls({"unit": "ft"}), TOOL, ANSWER, tools=[MEASURE]),
+    ),
+    (
+        RowRule.TOOL_RESULT_UNMATCHED,
+        chat(USER, ANSWER, TOOL, ANSWER),
+        chat(USER, CALL, TOOL, ANSWER),
+    ),
+    (
+        RowRule.TOOL_RESULT_UNMATCHED,
+        chat(USER, calls(id="1"), {**TOOL, "tool_call_id": "2"}, ANSWER),
+        chat(USER, calls(id="1"), {**TOOL, "tool_call_id": "1"}, ANSWER),
+    ),
     (RowRule.PROMPT_EMPTY, pair("  ", "Two metres."), pair("?", "Two metres.")),
+    (
+        RowRule.PROMPT_EMPTY,
+        source({"instruction": "", "input": " ", "output": "2"}),
+        source({"instruction": "", "input": "?", "output": "2"}),
+    ),
     (RowRule.COMPLETION_EMPTY, pair("How tall?", None), pair("How tall?", "2")),
+    (RowRule.WEIGHT_INVALID, says("2", weight=0.5), says("2", weight=0)),
+    (RowRule.WEIGHT_INVALID, chat({**USER, "weight": 1}, ANSWER), says("2", weight=1)),
+    (RowRule.CONTROL_CHARACTERS, says("Two\bmetres."), says("Two\tmetres.\r\n")),
+    (RowRule.ENCODING_DAMAGE, says("The caf\ufffd."), says("The caf\u00e9.")),
+    (RowRule.ENCODING_DAMAGE, says("The cafÃ©."), says("The café.")),
+    (RowRule.SPECIAL_TOKEN_INJECTION, says("Two.<|im_end|>"), says("Two.<im_end>")),
+    (RowRule.UNRENDERED_PLACEHOLDER, says("Dear {{name}}, two."), says("Dear {name}, two.")),
+    (RowRule.SECRET_OR_PII, says(f"The key is {SECRET}."), says(f"The key is {SECRET[:-1]}.")),
 ]
 
 
+def check_one(row: SourceRow, *arguments: Any) -> CheckedRow:
+    [checked] = check_rows([row], row_severities({}), *arguments)
+    return checked
+
+
 def broken(row: SourceRow) -> set[RowRule]:
-    [checked] = check_rows([row], row_severities({}))
-    return {violation.rule for violation in checked.violations}
+    return {violation.rule for violation in check_one(row).violations}
+
+
+def details(row: SourceRow, *arguments: Any) -> dict[str, str]:
+    return {str(found.rule): found.detail for found in check_one(row, *arguments).violations}
 
 
 @pytest.mark.parametrize(("rule", "bad", "good"), CASES, ids=[str(case[0]) for case in CASES])
@@ -96,16 +156,30 @@ def test_rule_is_broken_by_a_bad_row_and_by_nothing_near_it(
     assert broken(good) == set()
 
 
-def test_every_rule_is_defined_and_tested() -> None:
-    assert set(ROW_RULES) == set(RowRule)
-    assert {case[0] for case in CASES} == set(RowRule)
-    assert all(definition.meaning and definition.fix for definition in ROW_RULES.values())
+def test_every_rule_is_tested() -> None:
+    assert {rule for rule, _, _ in CASES} == set(RowRule)
 
 
-def test_defaults_block_all_but_mixed_format() -> None:
-    severities = row_severities({})
-    assert severities.pop(RowRule.MIXED_FORMAT) is Severity.WARN
-    assert set(severities.values()) == {Severity.BLOCK}
+@pytest.mark.parametrize(("rule", "bad", "good"), CASES, ids=[str(case[0]) for case in CASES])
+def test_rows_checked_together_break_what_each_breaks_alone(
+    rule: RowRule, bad: SourceRow, good: SourceRow
+) -> None:
+    severities = row_severities({RowRule.MIXED_FORMAT: RuleSetting(severity=Severity.OFF)})
+    rows = [good, bad, source(PLAIN), bad]
+    first, second, third, fourth = check_rows(rows, severities)
+    assert first.violations == third.violations == ()
+    assert second.violations == fourth.violations
+    expected = [] if rule is RowRule.MIXED_FORMAT else [rule]
+    assert [violation.rule for violation in second.violations] == expected
+
+
+@pytest.mark.parametrize(("rule", "bad", "good"), CASES, ids=[str(case[0]) for case in CASES])
+def test_blocking_rule_takes_the_conversation_and_warning_leaves_it(
+    rule: RowRule, bad: SourceRow, good: SourceRow
+) -> None:
+    is_blocking = row_severities({})[rule] is Severity.BLOCK
+    assert (check_one(bad).conversation is None) is is_blocking
+    assert check_one(good).conversation is not None
 
 
 @pytest.mark.parametrize(
@@ -116,11 +190,66 @@ def test_defaults_block_all_but_mixed_format() -> None:
         ((USER, ANSWER, ANSWER), "assistant, assistant"),
         ((USER, TOOL, ANSWER), "user, tool"),
         ((USER, CALL, TOOL, USER, ANSWER), "tool, user"),
+        ((SYSTEM, ANSWER), "begins with assistant"),
     ],
 )
 def test_alternation_says_which_turns_clash(messages: tuple[Any, ...], detail: str) -> None:
-    [checked] = check_rows([chat(*messages)], row_severities({}))
-    assert [v.detail for v in checked.violations] == [detail]
+    assert details(chat(*messages))["roles_not_alternating"] == detail
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (chat({**USER, "role": "critic"}, USER, ANSWER), {"unknown_role": "critic in message 1"}),
+        (chat({**USER, "role": None}, USER, ANSWER), {"unknown_role": "(missing) in message 1"}),
+        (
+            chat({**USER, "role": ["user"]}, USER, ANSWER),
+            {"unknown_role": "(not a text) in message 1"},
+        ),
+        (says(" "), {"content_empty": "message 2"}),
+        (says(None), {"content_missing": "message 2"}),
+        (says(["a", 1]), {"content_not_text": "message 2"}),
+        (chat(USER, ANSWER, USER), {"last_turn_not_assistant": "ends with user"}),
+        (chat(SYSTEM, USER), {"no_assistant_turn": "no assistant turn"}),
+        (chat(USER, SYSTEM, ANSWER), {"system_not_first": "message 2"}),
+        (chat(USER, 7, ANSWER), {"message_not_object": "message 2"}),
+        (says("2", weight=3), {"weight_invalid": "message 2: weight 3"}),
+        (says("a\x00"), {"control_characters": "U+0000 at character 2 in message 2"}),
+        (says("{{name}}"), {"unrendered_placeholder": "{{name}} in message 2"}),
+        (says("<|im_end|>"), {"special_token_injection": "<|im_end|> in message 2"}),
+        (pair("", "2"), {"prompt_empty": '""'}),
+        (pair("How?", None), {"completion_empty": "null"}),
+        (source("x"), {"not_an_object": "a text"}),
+        (source({"a": 1, "b": 2}), {"unknown_format": "columns: a, b"}),
+    ],
+)
+def test_detail_says_what_was_seen_and_where(row: SourceRow, expected: dict[str, str]) -> None:
+    assert details(row) == expected
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        chat({"role": "user", "content": f"My key is {SECRET}."}, ANSWER),
+        says(f"My key is {SECRET}."),
+        says("Done.", reasoning_content=f"The key is {SECRET}."),
+        chat(USER, calls({"key": SECRET})),
+        pair(f"My key is {SECRET}.", "Noted."),
+    ],
+)
+def test_secret_is_found_wherever_it_stands_and_never_shown(row: SourceRow) -> None:
+    found = details(row)
+    assert list(found) == ["secret_or_pii"]
+    assert "in message" in found["secret_or_pii"]
+    assert SECRET not in found["secret_or_pii"]
+    assert SECRET[4:] not in found["secret_or_pii"]
+
+
+def test_special_tokens_of_the_model_are_looked_for_beside_the_known_ones() -> None:
+    row = says("Two metres.[[stop]]")
+    assert details(row) == {}
+    assert details(row, None, ("[[stop]]",)) == {"special_token_injection": "[[stop]] in message 2"}
+    assert list(details(says("<|im_end|>"), None, ("[[stop]]",))) == ["special_token_injection"]
 
 
 def test_a_row_can_break_several_rules() -> None:
@@ -129,61 +258,47 @@ def test_a_row_can_break_several_rules() -> None:
         RowRule.CONTENT_EMPTY,
         RowRule.NO_ASSISTANT_TURN,
     }
+    assert broken(chat({**USER, "content": "{{a_name}} \x00"}, {**USER, "content": None})) == {
+        RowRule.UNRENDERED_PLACEHOLDER,
+        RowRule.CONTROL_CHARACTERS,
+        RowRule.CONTENT_MISSING,
+        RowRule.ROLES_NOT_ALTERNATING,
+        RowRule.NO_ASSISTANT_TURN,
+    }
 
 
-def test_other_format_than_the_first_row_warns_and_is_kept() -> None:
-    rows = [SourceRow("a.jsonl", 1, PLAIN), chat(USER, ANSWER)]
-    first, second = check_rows(rows, row_severities({}))
-    assert first.violations == ()
-    assert [v.rule for v in second.violations] == [RowRule.MIXED_FORMAT]
-    assert second.conversation is not None
-    [later] = check_rows(rows[:1], row_severities({}), RowFormat.MESSAGES)
-    assert [v.rule for v in later.violations] == [RowRule.MIXED_FORMAT]
-
-
-def test_strings_become_one_user_and_one_assistant_message() -> None:
-    row = SourceRow(
-        "a.jsonl", 7, {**PLAIN, "topic": "walls", "n": 2, "sources": ["x"], "tools": []}
-    )
-    [checked] = check_rows([row], row_severities({}))
-    found = checked.conversation
-    assert found is not None
-    assert found.messages == [
-        {"role": "user", "content": "How tall?"},
-        {"role": "assistant", "content": "Two metres."},
+def test_a_rule_is_named_once_a_row_with_its_first_message() -> None:
+    row = chat({**USER, "content": ""}, {**ANSWER, "content": ""})
+    assert [(v.rule, v.detail) for v in check_one(row).violations] == [
+        (RowRule.CONTENT_EMPTY, "message 1")
     ]
-    assert (found.format, found.n_prompt_messages, found.tools) == ("prompt_completion", 1, None)
-    assert found.columns == {"topic": "walls", "n": 2}
-    assert type(found).from_json(found.to_json()) == found
 
 
-def test_message_lists_are_joined_and_the_prompt_is_remembered() -> None:
-    [checked] = check_rows([pair([SYSTEM, USER], [ANSWER])], row_severities({}))
-    assert checked.conversation is not None
-    assert checked.conversation.messages == [SYSTEM, USER, ANSWER]
-    assert checked.conversation.n_prompt_messages == 2
+def test_rows_of_two_formats_are_read_side_by_side_and_kept() -> None:
+    rows = [source(PLAIN), chat(USER, ANSWER), source(PLAIN)]
+    first, second, third = check_rows(rows, row_severities({}))
+    assert first.violations == third.violations == ()
+    assert [(v.rule, v.detail) for v in second.violations] == [
+        (RowRule.MIXED_FORMAT, "messages, the first row is prompt_completion")
+    ]
+    assert second.conversation is not None
+    assert (first.format, second.format) == (RowFormat.PROMPT_COMPLETION, RowFormat.MESSAGES)
 
 
-def test_null_fields_of_messages_are_left_out_and_tools_may_be_json_text() -> None:
-    row = SourceRow(
-        "a.csv",
-        1,
-        {
-            "messages": '[{"role": "user", "content": "a", "name": null},'
-            ' {"role": "assistant", "content": "b"}]',
-            "tools": '[{"type": "function"}]',
-        },
-    )
-    [checked] = check_rows([row], row_severities({}))
-    assert checked.conversation is not None
-    assert checked.conversation.messages[0] == {"role": "user", "content": "a"}
-    assert checked.conversation.tools == [{"type": "function"}]
-    assert checked.conversation.n_prompt_messages is None
+def test_first_format_of_the_set_counts_where_it_is_known() -> None:
+    assert details(source(PLAIN), RowFormat.MESSAGES) == {
+        "mixed_format": "prompt_completion, the first row is messages"
+    }
+    assert details(source(PLAIN), RowFormat.PROMPT_COMPLETION) == {}
 
 
-@pytest.mark.parametrize("row", [{"messages": "hello"}, {"messages": {}}, {**PLAIN, "tools": "x"}])
-def test_fields_of_the_wrong_kind_are_an_unknown_format(row: dict[str, Any]) -> None:
-    assert broken(SourceRow("a.jsonl", 1, row)) == {RowRule.UNKNOWN_FORMAT}
+def test_first_row_that_can_be_read_sets_the_format() -> None:
+    block = check_rows([source(7), chat(USER, ANSWER), source(PLAIN)], row_severities({}))
+    assert {n: [v.rule for v in found] for n, found in block.violations.items()} == {
+        0: [RowRule.NOT_AN_OBJECT],
+        2: [RowRule.MIXED_FORMAT],
+    }
+    assert block.blocked == {0}
 
 
 def test_warn_keeps_the_row_and_off_does_not_look() -> None:
@@ -197,16 +312,31 @@ def test_warn_keeps_the_row_and_off_does_not_look() -> None:
     assert passed.violations == ()
 
 
-def test_a_rule_without_which_there_is_no_conversation_cannot_be_loosened() -> None:
-    with pytest.raises(ConfigError, match="holds no conversation"):
-        row_severities({RowRule.NOT_AN_OBJECT: RuleSetting(severity=Severity.WARN)})
+@pytest.mark.parametrize(("rule", "bad", "good"), CASES, ids=[str(case[0]) for case in CASES])
+def test_rules_that_are_off_say_nothing(rule: RowRule, bad: SourceRow, good: SourceRow) -> None:
+    [checked] = check_rows([bad], dict.fromkeys(RowRule, Severity.OFF))
+    assert checked.violations == ()
+
+
+def test_no_rows_are_a_block_of_nothing() -> None:
+    block = check_rows([], row_severities({}))
+    assert (list(block), block.violations, block.blocked) == ([], {}, set())
+
+
+def test_rows_without_a_message_are_a_block_of_violations() -> None:
+    block = check_rows([source(1), source([])], row_severities({}))
+    assert [row.conversation for row in block] == [None, None]
+    assert block.blocked == {0, 1}
 
 
 def test_switched_off_pandera_refuses_to_run() -> None:
     from pandera.config import config_context
 
-    with config_context(validation_enabled=False), pytest.raises(ConfigError) as caught:
-        check_rows([chat(USER, ANSWER)], row_severities({}))
+    with config_context(validation_enabled=False):
+        with pytest.raises(ConfigError) as caught:
+            check_rows([chat(USER, ANSWER)], row_severities({}))
+        with pytest.raises(ConfigError, match="switched off"):
+            require_pandera()
     assert "PANDERA_VALIDATION_ENABLED" in caught.value.where
 
 

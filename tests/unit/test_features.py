@@ -1,45 +1,94 @@
 from __future__ import annotations
 
-import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
 
-from schemas.rows import Conversation, RowFormat
-from schemas.rules import SetRule
-from tasks._features import Part, compare_rows, place_rows
+import numpy
+import pytest
 
-
-def row(line: int, prompt: str, answer: str) -> Conversation:
-    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-    return Conversation("a.jsonl", line, RowFormat.MESSAGES, messages)
-
-
-def test_rows_are_compared_and_counted_once() -> None:
-    train = [row(1, "a", "x"), row(2, "A ", "x"), row(3, "a", "x"), row(4, "b", "x")]
-    held_out = [row(5, "B", "y"), row(6, "c", "x")]
-    places = place_rows(train, Part.TRAIN) + place_rows(held_out, Part.EVAL)
-    table = compare_rows(places, n_quarantined_rows=2, n_rows=9)
-    frame = table.frame()
-    assert frame["part"].tolist() == [0, 0, 0, 0, 1, 1, 2, 3, 3]
-    assert frame["is_bad"].tolist() == [0, 0, 0, 0, 0, 0, 0, 1, 1]
-    assert frame["is_usable"].tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 0]
-    # Row 3 repeats row 1 exactly; row 2 differs in case, so it is no duplicate.
-    assert frame["is_duplicate"].tolist()[:6] == [0, 0, 1, 0, 0, 0]
-    # Rows 4 and 5 ask the same and answer x and y.
-    assert frame["is_contradictory"].tolist()[:6] == [0, 0, 0, 1, 1, 0]
-    assert frame["is_overlapping"].tolist()[4:6] == [1, 0]
-    assert all(math.isnan(value) for value in frame["is_overlapping"].tolist()[:4])
-    assert all(math.isnan(value) for value in frame["is_duplicate"].tolist()[6:])
-    assert [e.detail for e in table.examples[SetRule.DUPLICATE_FRACTION]] == ["same as a.jsonl:1"]
-    assert [e.line for e in table.examples[SetRule.CONTRADICTORY_FRACTION]] == [4, 5]
-    assert [e.detail for e in table.examples[SetRule.TRAIN_EVAL_OVERLAP]] == [
-        "its prompt is trained at a.jsonl:4"
-    ]
+import tasks._features
+from tasks._features import DTYPES, FeatureTable
+from tasks._row_features import RowFeatures
 
 
-def test_answers_that_differ_only_in_space_do_not_contradict() -> None:
-    places = place_rows([row(1, "a", "Two  metres"), row(2, "a", "two metres")], Part.TRAIN)
-    assert compare_rows(places, 0, 2).columns["is_contradictory"] == [0, 0]
+def block(lines: list[int], codes: list[int], files: list[str], **fields: Any) -> RowFeatures:
+    columns = {"line": numpy.array(lines), "file": numpy.array(codes, dtype=numpy.uint32)}
+    return RowFeatures(columns, files, **fields)
 
 
-def test_at_most_five_places_are_shown() -> None:
-    places = place_rows([row(n, "a", "x") for n in range(9)], Part.TRAIN)
-    assert len(compare_rows(places, 0, 9).examples[SetRule.DUPLICATE_FRACTION]) == 5
+@pytest.fixture
+def table(tmp_path: Path) -> FeatureTable:
+    """Give a table of four rows in two blocks and two files."""
+    made = FeatureTable(tmp_path / "deep" / "table")
+    made.add(block([1, 9], [0, 0], ["b.jsonl"], roles=Counter(user=2), sample=[(7, "x"), (9, "y")]))
+    made.add(
+        block(
+            [1, 3],
+            [0, 1],
+            ["a.jsonl", "b.jsonl"],
+            roles=Counter(user=1, assistant=2),
+            sample=[(8, "z")],
+        )
+    )
+    return made
+
+
+def test_blocks_follow_each_other_and_files_are_coded_anew(table: FeatureTable) -> None:
+    assert table.n_rows == 4
+    assert table.column("line").tolist() == [1, 9, 1, 3]
+    assert table.files == ["b.jsonl", "a.jsonl"]
+    assert table.column("file").tolist() == [0, 0, 1, 0]
+    places = [table.place(row) for row in range(4)]
+    assert places == [("b.jsonl", 1), ("b.jsonl", 9), ("a.jsonl", 1), ("b.jsonl", 3)]
+    assert table.roles == {"user": 3, "assistant": 2}
+    assert table.sample == [(7, "x"), (8, "z"), (9, "y")]
+
+
+def test_place_of_a_late_line_is_exact(tmp_path: Path) -> None:
+    table = FeatureTable(tmp_path)
+    table.add(block([2**32 - 1], [0], ["a"]))
+    assert table.place(0) == ("a", 2**32 - 1)
+
+
+def test_sample_keeps_the_smallest_hashes_of_all_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks._features, "MAX_SAMPLE_ROWS", 2)
+    table = FeatureTable(tmp_path)
+    for keys in ([5, 9], [1, 7], [6, 8]):
+        table.add(block([], [], [], sample=[(key, str(key)) for key in keys]))
+    assert table.sample == [(1, "1"), (5, "5")]
+
+
+@pytest.mark.parametrize("name", sorted(DTYPES))
+def test_every_column_reads_back_in_its_type(tmp_path: Path, name: str) -> None:
+    table = FeatureTable(tmp_path)
+    assert table.column(name).tolist() == []
+    table.append(name, numpy.array([1, 0]))
+    table.append(name, numpy.array([1]))
+    found = table.column(name)
+    assert (found.dtype, found.tolist()) == (DTYPES[name], [1, 0, 1])
+
+
+def test_columns_take_about_fifty_bytes_a_row() -> None:
+    assert sum(numpy.dtype(kind).itemsize for kind in DTYPES.values()) <= 60
+
+
+def test_saved_table_is_found_again(table: FeatureTable) -> None:
+    table.save()
+    found = FeatureTable.load(table.folder)
+    assert (found.n_rows, found.files) == (4, table.files)
+    assert (found.roles, found.sample) == (table.roles, table.sample)
+    assert found.column("line").tolist() == [1, 9, 1, 3]
+    assert found.place(2) == ("a.jsonl", 1)
+
+
+def test_selected_rows_are_numbered_anew(table: FeatureTable) -> None:
+    chosen = table.select(numpy.array([False, True, True, True]))
+    assert (chosen.n_rows, chosen.column("line").tolist()) == (3, [9, 1, 3])
+    assert chosen.place(0) == ("b.jsonl", 9)
+    again = chosen.select(numpy.array([False, True, True]))
+    assert (again.n_rows, again.place(0)) == (2, ("a.jsonl", 1))
+    assert chosen.column("answer").tolist() == []
+    assert table.column("line").tolist() == [1, 9, 1, 3]

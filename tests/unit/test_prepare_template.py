@@ -58,6 +58,7 @@ def test_facts_tell_what_was_set_up(tmp_path: Path) -> None:
         "n_added_tokens": 2,
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",
+        "special_tokens": ("<|endoftext|>", "<|im_end|>", "<|im_start|>"),
     }
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id

@@ -1,27 +1,52 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy
+import orjson
 import pytest
 
-from schemas.errors import ConfigError
-from schemas.run_config import SplitConfig
-from tasks._lines import json_line, read_lines
-from tasks._prompts import normalised_prompt
-from tasks.split_dataset import Side, choose_sides, prompt_position, write_split
+from schemas.errors import ConfigError, DataRejected
+from schemas.records import CheckedReference
+from schemas.run_config import DataSource, SplitConfig
+from tasks._cache import OutputFolder, locate
+from tasks._features import FeatureTable
+from tasks._keys import StageKey, file_sha256
+from tasks._lines import read_lines
+from tasks.split_dataset import (
+    Side,
+    SplitCounts,
+    choose_sides,
+    group_rows,
+    prompt_position,
+    sides_beside_pinned,
+    split_dataset,
+    split_rows,
+)
+
+COLOURS = ["red", "green", "blue", "grey", "black", "white", "brown", "yellow"]
+WORDS = [*COLOURS, "wall", "roof", "door", "beam", "pipe", "tile", "near", "under"]
 
 
-def line(number: int, prompt: str) -> dict[str, Any]:
+def sentence(number: int, n_words: int = 14) -> str:
+    """Make a sentence that no other number's is nearly like."""
+    generator = random.Random(number)
+    return " ".join([*generator.choices(WORDS, k=n_words), str(number)])
+
+
+def line(number: int, prompt: str, answer: str = "") -> dict[str, Any]:
     return {
         "file": "a.jsonl",
         "line": number,
         "format": "prompt_completion",
         "messages": [
             {"role": "user", "content": prompt},
-            {"role": "assistant", "content": f"Answer {number}."},
+            {"role": "assistant", "content": answer or sentence(number + 10**6)},
         ],
         "n_prompt_messages": 1,
         "tools": None,
@@ -29,82 +54,271 @@ def line(number: int, prompt: str) -> dict[str, Any]:
     }
 
 
-def split(folder: Path, lines: list[dict[str, Any]], config: SplitConfig, seed: int = 1) -> Any:
-    folder.mkdir()
-    kept = folder / "kept.jsonl"
-    kept.write_text("".join(json_line(value) for value in lines), encoding="utf-8")
-    return write_split(kept, config, seed, folder)
+def lines(n_rows: int, start: int = 1) -> list[dict[str, Any]]:
+    return [line(number, sentence(number)) for number in range(start, start + n_rows)]
 
 
-def lines_of(folder: Path, side: Side) -> list[int]:
-    return [value["line"] for value in read_lines(folder / f"{side}.jsonl")]
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+    return path
+
+
+def split(
+    folder: Path, rows: list[dict[str, Any]], config: SplitConfig, seed: int = 1
+) -> SplitCounts:
+    return split_rows(write(folder / "kept.jsonl", rows), config, seed, 0.8, folder)
+
+
+def numbers(folder: Path, side: Side) -> list[int]:
+    return [row["line"] for row in read_lines(folder / side.file)]
+
+
+def sides_of(folder: Path) -> dict[int, Side]:
+    found = [(number, side) for side in Side for number in numbers(folder, side)]
+    assert len(dict(found)) == len(found)
+    return dict(found)
 
 
 def test_position_is_the_hash_of_seed_and_prompt() -> None:
-    digest = hashlib.sha256(b"7\nuser: a").hexdigest()
-    assert prompt_position("user: a", 7) == pytest.approx(int(digest[:13], 16) / 16**13)
-    assert prompt_position("user: a", 8) != prompt_position("user: a", 7)
+    digest = hashlib.sha256(b"7\n000000000000002a").hexdigest()
+    assert prompt_position(42, 7) == int(digest[:16], 16) / 2**64
+    assert 0 <= prompt_position(2**64 - 1, 0) < 1
+    assert prompt_position(42, 8) != prompt_position(42, 7)
+
+
+def test_rows_with_the_same_prompt_or_in_one_cluster_form_a_group() -> None:
+    #        same prompt: 0, 3        cluster: 1, 2        chained through both: 4, 5, 6
+    prompt = numpy.array([7, 8, 9, 7, 1, 1, 2], dtype=numpy.uint64)
+    cluster = numpy.array([0, 1, 1, 3, 4, 5, 5], dtype=numpy.uint32)
+    assert group_rows(prompt, cluster).tolist() == [0, 1, 1, 0, 4, 4, 4]
+    nothing = numpy.zeros(0, dtype=numpy.uint64)
+    assert group_rows(nothing, nothing).tolist() == []
+
+
+def placed(*wanted: float) -> Any:
+    """Find prompts whose positions for seed 1 lie within 0.01 above the wanted ones."""
+    found = []
+    for least in wanted:
+        found.append(
+            next(key for key in range(10**5) if least <= prompt_position(key, 1) < least + 0.01)
+        )
+    return numpy.array(found, dtype=numpy.uint64)
 
 
 def test_sides_are_chosen_by_position_and_surplus_is_not_used() -> None:
-    positions = [0.05, 0.5, 0.01, 0.09, 0.1]
+    prompt = placed(0.05, 0.5, 0.01, 0.08, 0.1)
     config = SplitConfig(eval_fraction=0.1, max_eval_rows=2)
-    assert choose_sides(positions, config) == ["eval", "train", "eval", "unused", "train"]
+    sides = choose_sides(numpy.arange(5), prompt, config, 1)
+    assert sides.tolist() == [Side.EVAL, Side.TRAIN, Side.EVAL, Side.UNUSED, Side.TRAIN]
 
 
-@pytest.mark.parametrize(
-    ("fraction", "side", "fix"),
-    [
-        (0.1, "evaluation", "set split.eval_fraction to a value from 0.201 to 0.600"),
-        (0.9, "training", "set split.eval_fraction to a value from 0.201 to 0.600"),
-    ],
-)
-def test_empty_side_is_a_configuration_fault(fraction: float, side: str, fix: str) -> None:
+def test_first_row_of_a_group_decides_for_all() -> None:
+    prompt = placed(0.05, 0.5, 0.01, 0.5)
+    groups = numpy.array([0, 0, 2, 3])
+    sides = choose_sides(groups, prompt, SplitConfig(eval_fraction=0.1), 1)
+    assert sides.tolist() == [Side.EVAL, Side.EVAL, Side.EVAL, Side.TRAIN]
+    turned = choose_sides(
+        numpy.array([0, 0, 2, 3]), prompt[[1, 0, 2, 3]], SplitConfig(eval_fraction=0.1), 1
+    )
+    assert turned.tolist() == [Side.TRAIN, Side.TRAIN, Side.EVAL, Side.TRAIN]
+
+
+@pytest.mark.parametrize(("fraction", "side"), [(0.1, "evaluation"), (0.9, "training")])
+def test_empty_side_is_a_configuration_fault(fraction: float, side: str) -> None:
+    prompt = placed(0.201, 0.6)
+    lowest, highest = (prompt_position(int(key), 1) for key in prompt)
     with pytest.raises(ConfigError) as caught:
-        choose_sides([0.2, 0.6], SplitConfig(eval_fraction=fraction))
+        choose_sides(numpy.arange(2), prompt, SplitConfig(eval_fraction=fraction), 1)
     assert caught.value.what == f"the split would leave no {side} row"
     assert caught.value.where == "split.eval_fraction"
-    assert caught.value.fix == fix
-    assert choose_sides([0.2, 0.6], SplitConfig(eval_fraction=0.201)) == ["eval", "train"]
-    assert choose_sides([0.2, 0.6], SplitConfig(eval_fraction=0.6)) == ["eval", "train"]
+    least, most = int(lowest * 1000 + 1) / 1000, int(highest * 1000) / 1000
+    assert caught.value.fix == f"set split.eval_fraction to a value from {least:.3f} to {most:.3f}"
+    for advised in (least, most):
+        sides = choose_sides(numpy.arange(2), prompt, SplitConfig(eval_fraction=advised), 1)
+        assert sides.tolist() == [Side.EVAL, Side.TRAIN]
 
 
-def test_one_prompt_can_never_be_split() -> None:
+def test_one_group_can_never_be_split() -> None:
     with pytest.raises(ConfigError) as caught:
-        choose_sides([0.2, 0.2], SplitConfig())
+        choose_sides(numpy.array([0, 0]), placed(0.2, 0.2), SplitConfig(), 1)
     assert caught.value.fix == "add rows with other prompts"
+    assert caught.value.got == "0.1 of 1 groups in 2 rows"
 
 
-def test_no_prompt_stands_on_both_sides_and_no_row_is_lost(tmp_path: Path) -> None:
-    lines = [line(n, f"  Question {n // 2}" if n % 2 else f"question  {n // 2}") for n in range(80)]
-    counts = split(tmp_path / "a", lines, SplitConfig(eval_fraction=0.3, max_eval_rows=6))
-    sides = {side: lines_of(tmp_path / "a", side) for side in Side}
-    assert sorted(number for numbers in sides.values() for number in numbers) == list(range(80))
-    assert counts.n_prompts == 40
-    assert (counts.n_eval_rows, len(sides[Side.EVAL])) == (6, 6)
-    assert counts.n_unused_rows == len(sides[Side.UNUSED]) > 0
-    assert json.loads((tmp_path / "a" / "split.json").read_text())["n_unused_rows"] > 0
-    prompts = {
-        side: {normalised_prompt(lines[number]["messages"]) for number in numbers}
-        for side, numbers in sides.items()
-    }
-    assert not prompts[Side.TRAIN] & prompts[Side.EVAL]
+def test_rows_like_a_pinned_one_are_neither_trained_nor_judged() -> None:
+    #                      pinned: 0, 1
+    groups = numpy.array([0, 1, 0, 3, 3, 1])
+    assert sides_beside_pinned(groups, 2).tolist() == [
+        Side.EVAL,
+        Side.EVAL,
+        Side.UNUSED,
+        Side.TRAIN,
+        Side.TRAIN,
+        Side.UNUSED,
+    ]
+    with pytest.raises(ConfigError, match="none is left to train") as caught:
+        sides_beside_pinned(numpy.array([0, 1, 0]), 2)
+    assert caught.value.where == "split.pinned"
+    assert caught.value.got == "2 pinned rows and 1 others"
+
+
+def test_groups_stay_together_and_no_row_is_lost(tmp_path: Path) -> None:
+    rows = []
+    for number in range(40):
+        words = sentence(number)
+        near = sentence(number, 40)
+        rows += [
+            line(4 * number, words),
+            line(4 * number + 1, f"  {words.upper()} "),
+            line(4 * number + 2, near, sentence(number + 5000, 40)),
+            line(4 * number + 3, f"{near} too", sentence(number + 5000, 40)),
+        ]
+    random.Random(3).shuffle(rows)
+    counts = split(tmp_path, rows, SplitConfig(eval_fraction=0.3, max_eval_rows=6))
+    found = sides_of(tmp_path)
+    assert sorted(found) == list(range(160))
+    assert counts.n_groups == 80
+    assert counts.n_eval_rows == len(numbers(tmp_path, Side.EVAL)) == 6
+    assert counts.n_unused_rows == len(numbers(tmp_path, Side.UNUSED)) > 0
+    assert counts.n_train_rows + counts.n_unused_rows + 6 == 160
+    for first in range(0, 160, 2):
+        assert (found[first] is Side.TRAIN) is (found[first + 1] is Side.TRAIN)
+    written = json.loads((tmp_path / "split.json").read_text())
+    assert written == vars(counts)
+
+
+def test_files_keep_the_order_of_the_rows(tmp_path: Path) -> None:
+    split(tmp_path, lines(60), SplitConfig(eval_fraction=0.3))
+    for side in (Side.TRAIN, Side.EVAL):
+        assert numbers(tmp_path, side) == sorted(numbers(tmp_path, side))
+        assert numbers(tmp_path, side)
+    kept = (tmp_path / "kept.jsonl").read_text().splitlines()
+    assert set((tmp_path / "train.jsonl").read_text().splitlines()) < set(kept)
+
+
+def test_features_of_every_row_and_its_side_are_left_for_the_set_rules(tmp_path: Path) -> None:
+    split(tmp_path, lines(40), SplitConfig(eval_fraction=0.3))
+    table = FeatureTable.load(tmp_path / "row_features")
+    assert table.n_rows == 40
+    found = sides_of(tmp_path)
+    assert table.column("line").tolist() == list(range(1, 41))
+    assert table.column("part").tolist() == [int(found[number]) for number in range(1, 41)]
+    assert len(table.column("cluster")) == len(table.column("whole")) == 40
+    assert table.place(3) == ("a.jsonl", 4)
 
 
 def test_rows_keep_their_side_when_others_are_added(tmp_path: Path) -> None:
-    config = SplitConfig(eval_fraction=0.3, max_eval_rows=1000)
-    split(tmp_path / "a", [line(n, f"Question {n}") for n in range(40)], config)
-    split(tmp_path / "b", [line(n, f"Question {n}") for n in range(80)], config)
-    few = lines_of(tmp_path / "a", Side.EVAL)
-    assert few == [number for number in lines_of(tmp_path / "b", Side.EVAL) if number < 40]
-    assert few
+    old, new = lines(300), lines(200, start=301)
+    # Some of the new rows ask what an old one asks, or nearly repeat one.
+    for number in range(0, 40, 2):
+        old_prompt = old[number * 5]["messages"][0]["content"]
+        new[number] = line(301 + number, old_prompt.upper())
+        answer = old[number * 5 + 1]["messages"][1]["content"]
+        prompt = old[number * 5 + 1]["messages"][0]["content"]
+        new[number + 1] = line(302 + number, f"{prompt} too", answer)
+    config = SplitConfig(eval_fraction=0.2, max_eval_rows=1000)
+    split(tmp_path / "few", old, config)
+    split(tmp_path / "many", old + new, config)
+    few, many = sides_of(tmp_path / "few"), sides_of(tmp_path / "many")
+    assert set(few.values()) == {Side.TRAIN, Side.EVAL}
+    assert {number: many[number] for number in few} == few
+    assert [many[301 + number] for number in range(0, 40, 2)] == [
+        few[number * 5 + 1] for number in range(0, 40, 2)
+    ]
+
+
+def test_added_rows_push_others_out_of_the_evaluation_only_into_the_unused(tmp_path: Path) -> None:
+    config = SplitConfig(eval_fraction=0.3, max_eval_rows=30)
+    split(tmp_path / "few", lines(300), config)
+    split(tmp_path / "many", lines(500), config)
+    few, many = sides_of(tmp_path / "few"), sides_of(tmp_path / "many")
+    moved = {(few[number], many[number]) for number in few if few[number] is not many[number]}
+    assert moved == {(Side.EVAL, Side.UNUSED)}
 
 
 def test_same_rows_give_the_same_files_and_another_seed_others(tmp_path: Path) -> None:
-    lines = [line(n, f"Question {n}") for n in range(40)]
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        split(tmp_path / name, lines, SplitConfig(eval_fraction=0.3), seed)
-    first, second, third = (
-        (tmp_path / name / "eval.jsonl").read_bytes() for name in ("a", "b", "c")
-    )
+        split(tmp_path / name, lines(60), SplitConfig(eval_fraction=0.3), seed)
+    first, second, third = (file_sha256(tmp_path / name / "eval.jsonl") for name in ("a", "b", "c"))
     assert first == second != third
+
+
+def pin(path: Path, rows: list[dict[str, Any]], **columns: str) -> SplitConfig:
+    source = DataSource.model_validate({"source": str(write(path, rows)), "columns": columns})
+    return SplitConfig(pinned=source)
+
+
+def test_pinned_rows_are_the_evaluation_rows_and_rows_like_them_are_not_used(
+    tmp_path: Path,
+) -> None:
+    rows = lines(30)
+    near = rows[4]["messages"][0]["content"] + " too"
+    pinned: list[dict[str, Any]] = [
+        {"q": sentence(900), "a": sentence(901)},
+        {"q": rows[2]["messages"][0]["content"].upper(), "a": "Something else."},
+        {"q": near, "a": rows[4]["messages"][1]["content"]},
+    ]
+    config = pin(tmp_path / "pinned.jsonl", pinned, prompt="q", completion="a")
+    counts = split(tmp_path / "out", rows, config)
+    assert vars(counts) == {
+        "n_train_rows": 28,
+        "n_eval_rows": 3,
+        "n_unused_rows": 2,
+        "n_groups": 31,
+    }
+    assert numbers(tmp_path / "out", Side.UNUSED) == [3, 5]
+    judged = list(read_lines(tmp_path / "out" / "eval.jsonl"))
+    assert [(row["file"], row["line"]) for row in judged] == [
+        ("pinned.jsonl", n) for n in (1, 2, 3)
+    ]
+    assert [row["messages"][0]["content"] for row in judged] == [row["q"] for row in pinned]
+    assert not (tmp_path / "out" / "pinned.jsonl").exists()
+
+
+def test_evaluation_file_of_an_earlier_run_can_be_pinned_as_it_is(tmp_path: Path) -> None:
+    split(tmp_path / "first", lines(60), SplitConfig(eval_fraction=0.3))
+    earlier = tmp_path / "first" / "eval.jsonl"
+    config = SplitConfig(pinned=DataSource(source=str(earlier)))
+    counts = split(tmp_path / "second", lines(100), config, seed=9)
+    assert (tmp_path / "second" / "eval.jsonl").read_bytes() == earlier.read_bytes()
+    n_eval = len(numbers(tmp_path / "first", Side.EVAL))
+    assert (counts.n_eval_rows, counts.n_unused_rows) == (n_eval, n_eval)
+    # What was judged before is not trained now, and everything else is.
+    assert numbers(tmp_path / "second", Side.UNUSED) == numbers(tmp_path / "first", Side.EVAL)
+    assert counts.n_train_rows == 100 - n_eval
+
+
+def test_pinned_row_that_breaks_a_rule_is_refused(tmp_path: Path) -> None:
+    pinned = [*lines(3), {"prompt": "How tall?", "completion": " "}]
+    with pytest.raises(DataRejected) as caught:
+        split(tmp_path / "out", lines(30), pin(tmp_path / "pinned.jsonl", pinned))
+    assert caught.value.where == "split.pinned"
+    assert "completion_empty" in str(caught.value)
+    assert "line 4: " in str(caught.value)
+
+
+def test_stage_names_both_sides_by_their_content(tmp_path: Path) -> None:
+    kept = OutputFolder(StageKey("check_schema", {"key": ""}))
+    write(kept.path / "kept.jsonl", lines(60))
+    checked = kept.commit(
+        CheckedReference,
+        n_rows=60,
+        n_kept_rows=60,
+        n_quarantined_rows=0,
+        kept_sha256="",
+        formats={},
+        rules=(),
+    )
+    pinned = pin(tmp_path / "pinned.jsonl", lines(5, start=500))
+    references = [
+        inspect.unwrap(split_dataset.fn)(
+            OutputFolder(StageKey("split_dataset", {"key": str(number)})), checked, config, 1, 0.8
+        )
+        for number, config in enumerate((SplitConfig(eval_fraction=0.3), pinned))
+    ]
+    for reference, is_pinned in zip(references, (False, True), strict=True):
+        assert reference.is_pinned is is_pinned
+        assert reference.train_sha256 == file_sha256(locate(reference, "train.jsonl"))
+        assert reference.eval_sha256 == file_sha256(locate(reference, "eval.jsonl"))
+    assert (references[1].n_train_rows, references[1].n_eval_rows) == (60, 5)

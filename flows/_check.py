@@ -1,0 +1,110 @@
+"""`sft-flow check`: the data gate from the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from flows._console import keep_stdout_clean, print_json, quiet_libraries
+
+MAX_NAME = 80
+
+
+def print_schema() -> None:
+    """Print the JSON Schema of the accepted formats."""
+    from schemas.json_schema import accepted_formats_schema
+
+    print_json(accepted_formats_schema())
+
+
+def run_check(
+    config_path: Path | None,
+    overrides: Sequence[str],
+    *,
+    source: str | None,
+    only: str | None,
+    has_tokens: bool,
+    repaired: Path | None,
+    output: Path | None,
+    is_json: bool,
+) -> bool:
+    """Check a source, write the report and print the verdict.
+
+    Args:
+        config_path: Configuration file, if one is named.
+        overrides: Single settings.
+        source: Path, pattern or name; None: the configured one.
+        only: How far to look, without tokens.
+        has_tokens: Whether to look at tokens too.
+        repaired: File for the kept rows, repaired where nothing is lost.
+        output: Folder for the report.
+        is_json: Print one JSON document and nothing else.
+
+    Returns:
+        True when the data is accepted.
+
+    Raises:
+        UsageError: Options contradict each other.
+    """
+    from schemas.config_file import load_config
+
+    if only and has_tokens:
+        raise click.UsageError("--only and --tokens contradict each other; leave one out")
+    config = load_config(config_path, overrides)
+    if source is None and config_path is None:
+        raise click.UsageError("name a SOURCE, or a configuration with -c")
+    source = source or config.data.source.source
+    quiet_libraries()
+    from flows._show import show_check
+    from tasks._gate import CheckOptions, CheckVerdict, Scope, check_file
+    from tasks._gate_report import write_gate_report
+
+    _refuse_overwriting(source, repaired)
+    folder = output or default_folder(source)
+    scope = Scope.TOKENS if has_tokens else Scope(only or "set")
+    with keep_stdout_clean():
+        report = check_file(source, config, CheckOptions(scope, repaired, folder))
+        page = write_gate_report(report, folder)
+    if is_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        show_check(report, page, repaired)
+    return report.verdict == CheckVerdict.ACCEPTED
+
+
+def default_folder(source: str) -> Path:
+    """Choose a folder for the report, the same for the same source.
+
+    Args:
+        source: Path, pattern or name.
+
+    Returns:
+        `checks/<name>` in the work directory.
+    """
+    from tasks._home import work_directory
+    from tasks._secrets import without_secrets
+
+    stem = Path(without_secrets(source)).name
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")[:MAX_NAME]
+    return work_directory() / "checks" / (name or "source")
+
+
+def _refuse_overwriting(source: str, repaired: Path | None) -> None:
+    """Refuse to write the repaired rows over the rows that are read."""
+    from schemas.errors import ConfigError
+
+    path = Path(source.removeprefix("file://")).expanduser()
+    if repaired is None or not path.exists():
+        return
+    target = repaired.resolve()
+    if target == path.resolve() or (path.is_dir() and target.parent == path.resolve()):
+        raise ConfigError(
+            "--fix would write into the data that is checked",
+            where=str(repaired),
+            expected="a file elsewhere",
+            got=source,
+            fix="name another file after --fix",
+        )

@@ -1,0 +1,89 @@
+"""The page of all rules, `docs/data-rules.md`, written from their definitions: `make docs`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from schemas.row_rules import ROW_RULES
+from schemas.set_rules import SET_RULES, Comparison, SetRuleDefinition
+
+AT_LEAST = (Comparison.SUM_AT_LEAST, Comparison.MEAN_AT_LEAST)
+HEADER = """\
+# Data rules
+
+Written by `make docs` from `schemas/row_rules.py` and `schemas/set_rules.py`; do not edit. How rules are
+held and set is told in [data-gate.md](data-gate.md).
+
+## Row rules
+
+Each looks at one row. A row that breaks a rule of severity block is set aside in `quarantine.jsonl`; warn only
+reports. The severity of those marked fixed cannot be changed: such a row holds no conversation. No row rule has a
+limit unless one is set: `data.rules.<id>.limit`, such as 0.01, is the share of all rows that may break a blocking
+rule before the whole set is rejected.
+"""
+SET_HEADER = """\
+## Set rules
+
+Each compares one figure of the whole set with its limit, `quality.rules.<id>.limit`. Severity block rejects the
+set, warn only reports.
+"""
+RENDERED_HEADER = """\
+## Token rules
+
+Set rules on the rows as the model's own template and tokenizer render them; looked at by the flow, and by
+`sft-flow check --tokens`.
+"""
+
+
+def rule_table() -> str:
+    """Write the page of all rules.
+
+    Returns:
+        Markdown.
+    """
+    rows: list[tuple[str, ...]] = [
+        (
+            f"`{rule}`",
+            f"{found.severity}, fixed" if found.is_structural else str(found.severity),
+            found.meaning,
+            found.fix,
+        )
+        for rule, found in ROW_RULES.items()
+    ]
+    parts = [HEADER, _table(("rule", "severity", "what is wrong", "fix"), rows)]
+    for header, is_token_rule in ((SET_HEADER, False), (RENDERED_HEADER, True)):
+        rows = [
+            (f"`{rule}`", str(found.severity), limit_in_words(found), found.meaning, found.fix)
+            for rule, found in SET_RULES.items()
+            if found.is_token_rule == is_token_rule
+        ]
+        names = ("rule", "severity", "default limit", "what is wrong", "fix")
+        parts.extend((header, _table(names, rows)))
+    return "\n".join(parts)
+
+
+def limit_in_words(definition: SetRuleDefinition) -> str:
+    """Say what a set rule allows by default.
+
+    Args:
+        definition: The rule.
+
+    Returns:
+        Which side of the limit is good, the limit and its unit.
+    """
+    if definition.limit is None:
+        return f"ranges in `quality.length_quantiles` ({definition.unit})"
+    side = "at least" if definition.comparison in AT_LEAST else "at most"
+    return f"{side} {definition.limit:g} ({definition.unit})"
+
+
+def _table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Write a table; a vertical bar in a cell would end it."""
+    lines = [names, ("---",) * len(names), *rows]
+    cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(rule_table(), encoding="utf-8")

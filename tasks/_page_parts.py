@@ -1,0 +1,166 @@
+"""Parts of the data gate's page: figures in words, texts made harmless, bars and token rows."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOST_CHARACTERS = 500
+"""Of a text of the data on the page: a role's name may be megabytes long."""
+MOST_TOKENS = 1500
+MOST_ROW_CHARACTERS = 50_000
+"""Of a rendered row on the page."""
+JOINERS = "\u200c\u200d"
+"""Of Persian, Indic scripts and emoji."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of a histogram."""
+
+    label: str
+    count: int
+    percent: float
+    """Of the longest bar."""
+
+
+def share(fraction: float) -> str:
+    """Write a share as people read it.
+
+    Args:
+        fraction: 0 to 1.
+
+    Returns:
+        Per cent, three digits; a share above 0 never reads as 0, one below 1 never as 100 %.
+    """
+    percent = 100 * fraction
+    if 0 < percent < 0.001:
+        return "< 0.001 %"
+    return f"{percent:.3g} %" if percent < 99.95 or percent >= 100 else f"{percent:.5g} %"
+
+
+def visible(text: Any, most: int | None = MOST_CHARACTERS) -> str:
+    r"""Make a text of the data harmless to read: cut, and with what cannot be seen written out.
+
+    Args:
+        text: Any value.
+        most: Characters to show; None: all.
+
+    Returns:
+        The text; control, format and private characters as `\u202e`, but for tab, line feed and
+        joiners.
+    """
+    whole = str(text)
+    shown = "".join(
+        f"\\u{ord(character):04x}"
+        if unicodedata.category(character)[0] == "C" and character not in "\t\n" + JOINERS
+        else character
+        for character in whole[:most]
+    )
+    return f"{shown}…" if most is not None and len(whole) > most else shown
+
+
+def histogram_bars(counts: Sequence[int]) -> list[Bar]:
+    """Lay out a histogram whose bins double in width: 0, 1, 2-3, 4-7, 8-15 and so on.
+
+    Args:
+        counts: One a bin.
+
+    Returns:
+        The bins from the first that is not empty.
+    """
+    bars: list[Bar] = []
+    most = max(counts, default=0)
+    for bit, count in enumerate(counts):
+        if bars or count:
+            low, high = (1 << bit) >> 1, max(0, (1 << bit) - 1)
+            label = f"{low:,}" if low >= high else f"{low:,} to {high:,}"
+            bars.append(Bar(label, count, 100 * count / most))
+    return bars
+
+
+def named_bars(counts: Mapping[str, int]) -> list[Bar]:
+    """Lay out counts by name.
+
+    Args:
+        counts: One a name; at least one.
+
+    Returns:
+        A bar each, in their order.
+    """
+    most = max(counts.values())
+    return [Bar(name, count, 100 * count / max(1, most)) for name, count in counts.items()]
+
+
+@dataclass(frozen=True)
+class RenderedRow:
+    """A row as the model sees it, or its beginning."""
+
+    parts: list[tuple[str, bool]]
+    """Text of each token, and whether it is trained."""
+    is_cut: bool
+
+
+def cut_row(row: Sequence[tuple[str, bool]]) -> RenderedRow:
+    """Keep the page small however long a row is.
+
+    Args:
+        row: Text of each token, and whether it is trained.
+
+    Returns:
+        The beginning of the row.
+    """
+    parts: list[tuple[str, bool]] = []
+    n_left = MOST_ROW_CHARACTERS
+    for text, is_trained in row[:MOST_TOKENS]:
+        parts.append((text[:n_left], is_trained))
+        n_left -= len(text)
+        if n_left <= 0:
+            break
+    return RenderedRow(parts, n_left < 0 or len(parts) < len(row))
+
+
+@dataclass(frozen=True)
+class TokenParts:
+    """The token section of the page."""
+
+    figures: dict[str, str]
+    tables: dict[str, dict[str, str]]
+    histograms: dict[str, list[Bar]]
+
+
+def token_parts(tokens: Mapping[str, Any]) -> TokenParts:
+    """Sort what the token rules measured by how it is shown; a figure that is not there is left out.
+
+    Args:
+        tokens: Figures, groups of figures, and histograms with bins that double in width, by name.
+
+    Returns:
+        The same in words, by title.
+    """
+    parts = TokenParts({}, {}, {})
+    for name, value in tokens.items():
+        title = name.replace("_", " ").removeprefix("n ").capitalize()
+        if isinstance(value, Mapping):
+            parts.tables[title] = {
+                str(key).replace("_", " "): _amount(f"{name}_{key}", item)
+                for key, item in value.items()
+                if isinstance(item, (int, float, str))
+            }
+        elif isinstance(value, (list, tuple)):
+            if value and all(type(count) is int for count in value):
+                parts.histograms[title] = histogram_bars(value)
+        elif value is not None:
+            parts.figures[title] = _amount(name, value)
+    return parts
+
+
+def _amount(name: str, value: float | str) -> str:
+    """Write a figure in the unit its name ends in."""
+    if isinstance(value, (bool, str)):
+        return str(value)
+    if name.endswith(("_fraction", "_share")):
+        return share(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"

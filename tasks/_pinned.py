@@ -1,0 +1,56 @@
+"""Evaluation rows that stay the same across retrains, from a file of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from schemas.rules import Severity
+from schemas.run_config import DataSource, SplitConfig
+from tasks._rejection import rejection
+from tasks._row_check import CheckRequest
+from tasks._row_tally import RowTally
+from tasks._secrets import without_secrets
+from tasks._set_check import SetPass, watch_source
+from tasks._sources import source_fingerprint
+
+
+def pinned_fingerprint(arguments: Mapping[str, Any]) -> str:
+    """Name the content of the pinned rows, for the cache key of the stage that reads them.
+
+    Args:
+        arguments: The stage's; `split` is a `SplitConfig`.
+
+    Returns:
+        Text that changes when the content does; empty where no rows are pinned.
+    """
+    split: SplitConfig = arguments["split"]
+    return source_fingerprint({"source": split.pinned}) if split.pinned else ""
+
+
+def write_pinned(source: DataSource, path: Path) -> int:
+    """Check the pinned rows and write them in canonical form; each must be good.
+
+    Args:
+        source: Where they are.
+        path: File that gets them, as `kept.jsonl`.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        DataRejected: A row breaks a blocking rule.
+    """
+    tally = RowTally({})
+    check = SetPass(CheckRequest(tally.severities, has_conversations=True))
+    with path.open("wb") as stream:
+        for outcome in watch_source(source, check, tally):
+            stream.write(outcome.kept)
+    if tally.n_quarantined_rows:
+        broken = [found for found in tally.results() if found.severity == Severity.BLOCK]
+        name = f"the pinned evaluation set {without_secrets(source.source)}"
+        refusal = rejection("", broken, n_rows=tally.n_rows, where=name)
+        refusal.where = "split.pinned"
+        raise refusal
+    return tally.n_rows

@@ -1,0 +1,212 @@
+"""Reduce the kept rows of a block to what rows are compared by: hashes, lengths, signatures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.conversation import CheckedBlock
+from tasks._prompts import normalised, text_hashes
+
+MAX_SAMPLE_ROWS = 2000
+"""Rows whose language is detected; a detection takes longer than all row rules together."""
+LABEL_WORDS = 2
+"""An answer of so few words, such as yes or customer service, is a label and may be frequent."""
+LONG_LABEL = 30
+"""Characters; languages without blanks write sentences in one word."""
+ODD_ONE, ODD_TWO = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
+"""Multipliers of splitmix64 and its kin; odd, so that no bit is lost."""
+SAMPLE_CHARACTERS = 600
+"""Of an answer, enough to tell its language."""
+
+
+@dataclass
+class RowFeatures:
+    """Features of the kept rows of one block; arrays of equal length, one entry a row."""
+
+    columns: dict[str, Any]
+    """`file` (code), `line`, `whole`, `prompt`, `answer` (64-bit hashes), `prompt_characters`,
+    `answer_characters`, `n_messages`, `n_assistant`, `is_label`, and `in_benchmark` where asked."""
+    files: list[str]
+    """Names of the files, by code."""
+    roles: Counter[str] = field(default_factory=Counter)
+    """Messages per role."""
+    signatures: Any = None
+    """MinHash signatures, (row, permutation), where asked."""
+    sample: list[tuple[int, str]] = field(default_factory=list)
+    """Rows with the smallest hashes of the block: hash and beginning of the answer."""
+
+
+@dataclass(frozen=True)
+class FeatureRequest:
+    """What to find out beyond hashes and lengths."""
+
+    similarity: float | None = None
+    """From which rows count as near duplicates; None: they are not looked for."""
+    has_sample: bool = False
+    has_stable_prompts: bool = False
+    """Hash prompts the same in every version of the libraries, for the split; takes longer."""
+    benchmark: Any = None
+    """`NgramIndex` of the benchmark files, if any."""
+
+
+def row_features(block: CheckedBlock, request: FeatureRequest) -> RowFeatures:
+    """Measure the rows of a block that break no blocking rule.
+
+    Args:
+        block: Rows that were checked.
+        request: What to find out.
+
+    Returns:
+        One entry for each of these rows, in order.
+    """
+    import numpy
+    import polars
+
+    kept = [
+        number
+        for number, (found, _, _) in enumerate(block.recognised)
+        if found is not None and number not in block.blocked
+    ]
+    frame = block.frame
+    if block.blocked:
+        frame = frame.filter(~polars.col("row").is_in(list(block.blocked)))
+    starts = numpy.flatnonzero(frame["turn"].to_numpy() == 0)
+    ends: Any = numpy.append(starts, len(frame))[1:].astype(numpy.int64)
+    places = numpy.arange(len(frame))
+    is_assistant = (frame["role"] == "assistant").fill_null(value=False).to_numpy()
+    columns, files = _places(block, kept)
+    columns["n_messages"] = (ends - starts).astype(numpy.uint32)
+    columns["n_assistant"] = _sums(is_assistant, starts)
+    n_characters = frame["text"].str.len_chars().fill_null(0).to_numpy()
+    columns["answer_characters"] = _sums(numpy.where(is_assistant, n_characters, 0), starts)
+    columns["prompt_characters"] = _sums(numpy.where(is_assistant, 0, n_characters), starts)
+    last = numpy.where(is_assistant, places, -1)
+    answers = numpy.maximum.reduceat(last, starts) if len(starts) else starts
+    answers = numpy.where(answers < 0, ends, answers)
+    said = normalised(frame["text"].fill_null(""))
+    _add_hashes(columns, frame, said, (starts, answers, ends))
+    if request.has_stable_prompts:
+        columns["prompt"] = _stable_prompts(said, (starts, answers))
+    found = RowFeatures(columns, files, Counter(_role_counts(frame)))
+    if request.similarity is not None or request.benchmark is not None:
+        _add_similarity(found, said, (starts, ends), request)
+    if request.has_sample:
+        found.sample = _sample(columns["whole"], frame["text"], answers)
+    return found
+
+
+def _places(block: CheckedBlock, kept: list[int]) -> tuple[dict[str, Any], list[str]]:
+    """Note where each kept row stands."""
+    import numpy
+
+    codes: dict[str, int] = {}
+    conversations = [found for number in kept if (found := block.recognised[number][0])]
+    files = [codes.setdefault(found.file, len(codes)) for found in conversations]
+    lines = [found.line for found in conversations]
+    columns = {
+        "file": numpy.array(files, dtype=numpy.uint32),
+        "line": numpy.array(lines, dtype=numpy.uint32),
+    }
+    return columns, list(codes)
+
+
+def _sums(values: Any, starts: Any) -> Any:
+    """Add the values of each row's messages up."""
+    import numpy
+
+    if not len(starts):
+        return numpy.zeros(0, dtype=numpy.uint32)
+    return numpy.add.reduceat(values.astype(numpy.int64), starts).astype(numpy.uint32)
+
+
+def _add_hashes(
+    columns: dict[str, Any], frame: Any, said: Any, bounds: tuple[Any, Any, Any]
+) -> None:
+    """Hash the conversation as it is, its prompt and its answer in normalised form.
+
+    The hashes of polars are enough to compare rows within one run.
+    """
+    import numpy
+
+    starts, answers, ends = bounds
+    turns = frame["turn"].to_numpy()
+    texts = frame["text"].fill_null("").hash().to_numpy()
+    roles = frame["role"].fill_null("").hash().to_numpy()
+    normal = said.hash().to_numpy()
+    columns["whole"] = combined_hashes(texts ^ (roles * ODD_ONE), turns, starts)
+    is_asked = turns < numpy.repeat(answers - starts, ends - starts)
+    columns["prompt"] = combined_hashes(normal, turns, starts, is_asked)
+    is_answered = answers < ends
+    places = numpy.where(is_answered, answers, starts)
+    columns["answer"] = numpy.where(is_answered, normal[places], 0).astype(numpy.uint64)
+    answer = said.gather(places)
+    is_label = (answer.str.count_matches(" ") < LABEL_WORDS) & (answer.str.len_chars() < LONG_LABEL)
+    columns["is_label"] = is_label.to_numpy()
+
+
+def combined_hashes(hashes: Any, turns: Any, starts: Any, is_counted: Any = True) -> Any:
+    """Combine the hashes of each row's messages.
+
+    Args:
+        hashes: Of each message.
+        turns: Its place in the row.
+        starts: Of each row, its first message.
+        is_counted: Whether a message counts.
+
+    Returns:
+        Hash of each row, which depends on its messages and their order.
+
+    Shape:
+        hashes, turns, is_counted: (messages).
+        starts and the result: (rows).
+    """
+    import numpy
+
+    if not len(starts):
+        return numpy.zeros(0, dtype=numpy.uint64)
+    mixed = hashes ^ ((turns.astype(numpy.uint64) + ODD_TWO) * ODD_ONE)
+    mixed ^= mixed >> numpy.uint64(31)  # without it, two messages could swap unseen
+    mixed *= ODD_TWO
+    mixed ^= mixed >> numpy.uint64(29)
+    return numpy.add.reduceat(numpy.where(is_counted, mixed, numpy.uint64(0)), starts)
+
+
+def _stable_prompts(said: Any, bounds: tuple[Any, Any]) -> Any:
+    """Hash prompts so that a new version of polars does not move a row to the other side."""
+    normal = said.to_list()
+    prompts = zip(bounds[0].tolist(), bounds[1].tolist(), strict=True)
+    return text_hashes(["\n".join(normal[start:last]) for start, last in prompts])
+
+
+def _role_counts(frame: Any) -> dict[str, int]:
+    counts = frame["role"].drop_nulls().value_counts()
+    return dict(zip(counts["role"].to_list(), counts["count"].to_list(), strict=True))
+
+
+def _add_similarity(
+    found: RowFeatures, said: Any, bounds: tuple[Any, Any], request: FeatureRequest
+) -> None:
+    """Sign the rows' texts, and look for word sequences of the benchmarks in them."""
+    import polars
+
+    from tasks._similarity import signatures
+
+    normal = said.to_list()
+    rows = zip(bounds[0].tolist(), bounds[1].tolist(), strict=True)
+    texts = polars.Series([" ".join(normal[start:end]) for start, end in rows], dtype=polars.String)
+    if request.similarity is not None:
+        found.signatures = signatures(texts, request.similarity)
+    if request.benchmark is not None:
+        found.columns["in_benchmark"] = request.benchmark.overlaps(texts)
+
+
+def _sample(whole: Any, texts: Any, answers: Any) -> list[tuple[int, str]]:
+    """Choose rows by the size of their hash, so that the choice depends on no other row."""
+    import numpy
+
+    smallest = numpy.argsort(whole, kind="stable")[:MAX_SAMPLE_ROWS]
+    places = numpy.minimum(answers[smallest], len(texts) - 1)
+    chosen = texts.gather(places).fill_null("").str.slice(0, SAMPLE_CHARACTERS)
+    return list(zip(whole[smallest].tolist(), chosen.to_list(), strict=True))

@@ -1,0 +1,139 @@
+"""What the rules found, in words: one line a rule, and the reasons of the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.row_rules import ROW_RULES
+from schemas.rule_table import AT_LEAST
+from schemas.rules import RowRule, RuleResult, SetRule, Severity, Verdict
+from schemas.set_rules import SET_RULES, Comparison
+from tasks._gate import CheckReport
+from tasks._page_parts import share
+
+SHARE = "share of "
+SKIPPED = {
+    SetRule.TRAIN_EVAL_OVERLAP: "one file has no evaluation rows; sft-flow run looks at it",
+    SetRule.BENCHMARK_OVERLAP: "quality.benchmarks names no file, or no row was kept",
+    SetRule.LANGUAGE_FRACTION: "quality.languages names no language, or no answer is long enough "
+    "to tell its language",
+    SetRule.LENGTH_QUANTILES: "quality.length_quantiles holds no range, or no row was kept",
+    SetRule.SHRUNK_FRACTION: "there is no profile to compare with (quality.reference)",
+    SetRule.DRIFT: "there is no profile to compare with (quality.reference)",
+}
+"""Why a rule that is on had nothing to look at."""
+
+
+@dataclass(frozen=True)
+class RuleLine:
+    """One rule as the page shows it."""
+
+    result: RuleResult
+    meaning: str
+    figure: str
+    """The share or figure that was found; empty where the rule was skipped."""
+    limit: str
+    """In words; empty where there is none."""
+    note: str
+    """What was seen, or why the rule was skipped."""
+
+    @property
+    def rows(self) -> str:
+        """How many rows broke it; empty where a rule does not count rows."""
+        rule = SET_RULES.get(SetRule(self.result.id)) if self.result.id in SET_RULES else None
+        is_count = rule is None or rule.comparison == Comparison.MEAN_AT_MOST
+        return f"{self.result.n_rows:,}" if is_count else ""
+
+    @property
+    def is_skipped(self) -> bool:
+        """Whether the rule had nothing to look at."""
+        return self.result.verdict == Verdict.SKIPPED
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether anything was found that a person should look at."""
+        is_broken = self.result.verdict in (Verdict.FAILED, Verdict.WARNED)
+        return is_broken or bool(self.result.examples)
+
+
+def verdict_reasons(report: CheckReport) -> list[str]:
+    """Say what the verdict rests on.
+
+    Args:
+        report: What the gate found.
+
+    Returns:
+        One sentence for each reason of a rejection, or one for an acceptance.
+    """
+    reasons = []
+    if not report.n_kept_rows:
+        reasons.append(f"None of the {report.n_rows:,} rows can be used.")
+    for result in report.rules:
+        line = rule_line(result)
+        if result.id in SET_RULES and result.verdict == Verdict.FAILED:
+            found = line.note or f"found {line.figure}, allowed {line.limit}"
+            reasons.append(f"{result.id}: {line.meaning.rstrip('.')} ({found}).")
+        elif result.id in ROW_RULES and _is_exceeded(result):
+            reasons.append(
+                f"{result.id}: {result.n_rows:,} of {report.n_rows:,} rows break it "
+                f"({line.figure}, allowed {line.limit})."
+            )
+    if reasons:
+        return reasons
+    n_warnings = sum(result.verdict == Verdict.WARNED for result in report.rules)
+    warnings = f"; {n_warnings} {'rule' if n_warnings == 1 else 'rules'} warned" * bool(n_warnings)
+    return [f"Nothing that was looked at speaks against training on the rows kept{warnings}."]
+
+
+def _is_exceeded(result: RuleResult) -> bool:
+    """Tell whether more rows break a row rule than its own limit allows."""
+    is_blocking = result.severity == Severity.BLOCK
+    return is_blocking and result.limit is not None and result.fraction > result.limit
+
+
+def rule_line(result: RuleResult) -> RuleLine:
+    """Lay one rule out for the page.
+
+    Args:
+        result: What the rule found.
+
+    Returns:
+        Its figure and limit in words and units.
+    """
+    if result.id in ROW_RULES:
+        limit = "" if result.limit is None else f"at most {share(result.limit)} of all rows"
+        meaning = ROW_RULES[RowRule(result.id)].meaning
+        return RuleLine(result, meaning, share(result.fraction), limit, result.detail)
+    rule = SetRule(result.id)
+    definition = SET_RULES[rule]
+    is_share = definition.unit.startswith(SHARE)
+    limit = ""
+    if definition.comparison != Comparison.QUANTILES_WITHIN and result.limit is not None:
+        side = "at least" if definition.comparison in AT_LEAST else "at most"
+        whole = definition.unit.removeprefix(SHARE)
+        amount = f"{share(result.limit)} of" if is_share else f"{result.limit:,g}"
+        limit = f"{side} {amount} {whole}"
+    figure = ""
+    if result.observed is not None:
+        figure = share(result.observed) if is_share else f"{result.observed:,.4g}"
+    note = skip_reason(result) if result.verdict == Verdict.SKIPPED else result.detail
+    return RuleLine(result, definition.meaning, figure, limit, note)
+
+
+def skip_reason(result: RuleResult) -> str:
+    """Say why a set rule was not looked at.
+
+    Args:
+        result: Of a rule that was skipped.
+
+    Returns:
+        The reason, in words.
+    """
+    if result.detail:
+        return result.detail
+    if result.severity == Severity.OFF:
+        return "switched off"
+    rule = SetRule(result.id)
+    if SET_RULES[rule].is_token_rule:
+        return "tokens were not looked at; sft-flow check --tokens does"
+    return SKIPPED.get(rule, "there was no row to look at")

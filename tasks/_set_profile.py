@@ -1,0 +1,108 @@
+"""What a set looks like as a whole: its profile, its languages, and the profile it is held against."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from schemas.errors import DataSourceError
+from schemas.profile import DataProfile, build_profile, parse_profile
+from schemas.rules import RuleExample, SetRule
+from tasks._comparisons import MOST_EXAMPLES, SetColumns
+from tasks._features import FeatureTable
+
+CHAMPION = "champion"
+NO_REFERENCE = "none"
+
+
+def read_reference(name: str) -> DataProfile | None:
+    """Read the profile a set is held against.
+
+    Args:
+        name: Of `quality.reference`.
+
+    Returns:
+        The profile; None for `none`, and for `champion`, which only the flow knows.
+
+    Raises:
+        DataSourceError: The file cannot be read or holds no profile.
+    """
+    if name in (CHAMPION, NO_REFERENCE):
+        return None
+    path = Path(name).expanduser()
+    try:
+        return parse_profile(path.read_bytes(), where=str(path))
+    except OSError as error:
+        raise DataSourceError(
+            f"the profile {name} cannot be read: {error.strerror or error}",
+            where="quality.reference",
+            expected=f"{CHAMPION}, {NO_REFERENCE}, or a profile.json that a run wrote",
+            got=name,
+            fix="correct the path",
+        ) from error
+
+
+def add_languages(found: SetColumns, table: FeatureTable, languages: Collection[str]) -> None:
+    """Mark the sampled rows whose answer is in none of the languages asked for.
+
+    Args:
+        found: Gets the column and examples.
+        table: Holds the sample.
+        languages: ISO 639-1 codes; without any nothing is looked at.
+    """
+    if not languages or not table.sample:
+        return
+    import numpy
+
+    detected = sample_languages(table)
+    told = [(key, code) for (key, _), code in zip(table.sample, detected, strict=True) if code]
+    is_other = [code not in languages for _, code in told]
+    found.columns["is_other_language"] = numpy.array(is_other, dtype=bool)
+    others = {key: code for key, code in told if code not in languages}
+    if not others:
+        return
+    whole = table.column("whole")
+    rows = numpy.flatnonzero(numpy.isin(whole, numpy.array(list(others), dtype=whole.dtype)))
+    examples = []
+    for row in rows[:MOST_EXAMPLES].tolist():
+        file, line = table.place(row)
+        detail = f"its answer seems to be in {others[int(whole[row])]}"
+        examples.append(RuleExample(file=file, line=line, detail=detail))
+    found.examples[SetRule.LANGUAGE_FRACTION] = tuple(examples)
+
+
+def sample_languages(table: FeatureTable) -> list[str | None]:
+    """Detect the languages of the sampled answers.
+
+    Args:
+        table: Holds the sample.
+
+    Returns:
+        ISO 639-1 code of each; None where it cannot be told.
+    """
+    from tasks._language import detect_languages
+
+    return detect_languages([text for _, text in table.sample])
+
+
+def make_profile(
+    table: FeatureTable, formats: Mapping[str, int], kept_sha256: str = ""
+) -> DataProfile:
+    """Sum a set up.
+
+    Args:
+        table: Features of its kept rows.
+        formats: Rows per format.
+        kept_sha256: Of the kept rows.
+
+    Returns:
+        The profile, languages included where rows were sampled.
+    """
+    names = ("prompt_characters", "answer_characters", "n_messages")
+    languages: Counter[str] = Counter()
+    if table.sample:
+        languages.update(code for code in sample_languages(table) if code)
+    return build_profile(
+        {name: table.column(name) for name in names}, table.roles, formats, languages, kept_sha256
+    )

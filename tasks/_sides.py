@@ -1,0 +1,156 @@
+"""What the set rules look at once rows are parted: both sides compared, and their tokens."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from schemas.quality import SET_RULES
+from schemas.records import CheckedReference, SplitReference
+from schemas.rules import RowRule, RuleSetting, SetRule, Severity
+from schemas.run_config import QualityConfig
+from tasks._cache import locate
+from tasks._comparisons import SetColumns, compare_rows, example, first_true
+from tasks._features import DTYPES, FeatureTable
+from tasks._row_check import CheckRequest
+from tasks._row_features import FeatureRequest
+from tasks._set_check import SetPass, plan_features
+from tasks._set_profile import add_languages
+from tasks._stored_rows import kept_blocks
+from tasks._tokens import SideTokens
+
+TRAIN, EVAL, UNUSED = range(3)
+"""Values of the column `part`, as the split writes them."""
+
+
+def compare_sides(
+    split: SplitReference,
+    checked: CheckedReference,
+    quality: QualityConfig,
+    settings: Mapping[SetRule, RuleSetting],
+) -> tuple[FeatureTable, SetColumns]:
+    """Work out what the set rules look at, from the features the split left.
+
+    Args:
+        split: Both sides.
+        checked: Counts of the rows that were set aside.
+        quality: Languages and benchmarks.
+        settings: What `set_rule_settings` gave.
+
+    Returns:
+        Features of the rows that are trained or judged, and the columns.
+    """
+    table = FeatureTable.load(locate(split, "row_features"))
+    table = table.select(table.column("part") != UNUSED)
+    found = compare_rows(table, checked.n_quarantined_rows)
+    add_languages(found, table, quality.languages)
+    _compare_with_training(found, table)
+    features = plan_features(quality, settings)
+    if features.benchmark is not None:
+        _look_for_benchmarks(found, locate(split, "train.jsonl"), features.benchmark)
+    return table, found
+
+
+def _compare_with_training(found: SetColumns, table: FeatureTable) -> None:
+    """Mark the evaluation rows whose prompt or nearly whose text is trained."""
+    import numpy
+
+    part = table.column("part")
+    is_eval, is_train = part == EVAL, part == TRAIN
+    marks = numpy.zeros(int(is_eval.sum()), dtype=bool)
+    for name in ("prompt", "whole", "cluster"):
+        keys = table.column(name)
+        marks |= numpy.isin(keys[is_eval], keys[is_train])
+    found.columns["is_overlapping"] = marks
+    rows = numpy.flatnonzero(is_eval)
+    found.examples[SetRule.TRAIN_EVAL_OVERLAP] = tuple(
+        example(table, int(rows[number]), "it is trained too, or nearly so")
+        for number in first_true(marks)
+    )
+
+
+def _look_for_benchmarks(found: SetColumns, rows: Path, benchmark: Any) -> None:
+    """Mark the training rows that hold a passage of a benchmark."""
+    with tempfile.TemporaryDirectory() as folder:
+        table = FeatureTable(Path(folder))
+        request = CheckRequest(
+            dict.fromkeys(RowRule, Severity.OFF), features=FeatureRequest(benchmark=benchmark)
+        )
+        for _ in SetPass(request, table).outcomes(kept_blocks(rows), None):
+            pass
+        marks = table.column("in_benchmark")
+        found.columns["is_in_benchmark"] = marks
+        found.examples[SetRule.BENCHMARK_OVERLAP] = tuple(
+            example(table, row, "holds a passage of a benchmark") for row in first_true(marks)
+        )
+
+
+def add_token_columns(
+    found: SetColumns, table: FeatureTable, sides: tuple[SideTokens, SideTokens]
+) -> None:
+    """Put the token columns beside the others, and places to show for each token rule.
+
+    Args:
+        found: Gets the columns.
+        table: Places of the rows.
+        sides: Tokens of the training and the evaluation rows.
+    """
+    import numpy
+
+    part = table.column("part")
+    rows = numpy.concatenate([numpy.flatnonzero(part == TRAIN), numpy.flatnonzero(part == EVAL)])
+    columns = join_columns(sides)
+    found.columns["is_usable"] = columns["is_written"]
+    n_train = len(sides[0].columns["is_written"])
+    for rule, definition in SET_RULES.items():
+        if not definition.is_token_rule:
+            continue
+        marks = found.columns[definition.column] = columns[definition.column]
+        found.examples[rule] = tuple(
+            example(table, int(rows[number]), _detail(sides, number, n_train))
+            for number in first_true(marks)
+        )
+
+
+def join_columns(sides: tuple[SideTokens, SideTokens]) -> dict[str, Any]:
+    """Put the columns of both sides behind each other.
+
+    Args:
+        sides: Tokens of the training and the evaluation rows.
+
+    Returns:
+        Columns by name; training rows first.
+    """
+    import numpy
+
+    return {
+        name: numpy.concatenate([side.columns[name] for side in sides]) for name in sides[0].columns
+    }
+
+
+def _detail(sides: tuple[SideTokens, SideTokens], number: int, n_train: int) -> str:
+    return sides[0].detail(number) if number < n_train else sides[1].detail(number - n_train)
+
+
+def write_features(table: FeatureTable, sides: tuple[SideTokens, SideTokens], path: Path) -> None:
+    """Write the table the set rules looked at, one line a row, for a person to query.
+
+    Args:
+        table: Places and features of the rows.
+        sides: Their tokens.
+        path: The Parquet file; rows in the order training, evaluation.
+    """
+    import numpy
+    import pyarrow
+    from pyarrow import parquet
+
+    part = table.column("part")
+    order = numpy.argsort(part, kind="stable")
+    columns = {name: table.column(name) for name in DTYPES}
+    columns = {name: values[order] for name, values in columns.items() if len(values)}
+    codes = pyarrow.array(columns.pop("file").astype("int32"))
+    names = pyarrow.DictionaryArray.from_arrays(codes, pyarrow.array(table.files))
+    written = pyarrow.table({"file": names, **columns, **join_columns(sides)})
+    parquet.write_table(written, path)

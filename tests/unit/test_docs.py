@@ -1,0 +1,109 @@
+"""The pages on the data gate: every command runs, every example is what it says, every key is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from pydantic import BaseModel
+
+from flows.cli import main
+from schemas.config_file import load_config
+from schemas.conversation import check_rows
+from schemas.profile import DataProfile
+from schemas.row_rules import row_severities
+from schemas.rows import RowFormat, SourceRow
+from schemas.rules import RowRule, RuleResult, SetRule
+from tasks._gate import CheckReport
+from tests.toy import write_jsonl
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[2]
+GATE = (ROOT / "docs" / "data-gate.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOPICS = ("roof", "wall", "door", "window", "floor", "stair", "lift", "ramp", "drain", "beam")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    lines = "\n".join(blocks(page, "sh")).splitlines()
+    return [line.split("  #")[0] for line in lines if line.startswith("sft-flow check")]
+
+
+def configuration(name: str) -> str:
+    return next(block for block in blocks(GATE, "yaml") if block.startswith(f"# {name}"))
+
+
+@pytest.fixture
+def producer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A producer's folder, with the files that the commands name."""
+    rows: list[dict[str, object]] = [
+        {
+            "prompt": f"How wide must a {topic} be in a public building?",
+            "completion": f"By section {place} a {topic} takes {place + 80} centimetres of space.",
+        }
+        for place, topic in enumerate(TOPICS)
+    ]
+    cells = "".join(f"{row['prompt']},{row['completion']}\n" for row in rows)
+    (tmp_path / "data").mkdir()
+    write_jsonl(tmp_path / "data" / "train.jsonl", rows)
+    write_jsonl(tmp_path / "data" / "benchmark.jsonl", [{"question": "What is two and two?"}])
+    (tmp_path / "data" / "questions.csv").write_text(f"question,answer\n{cells}", encoding="utf-8")
+    (tmp_path / "gate.yaml").write_text(configuration("gate.yaml"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def test_every_command_of_the_data_gate_runs(producer: Path) -> None:
+    found = dict.fromkeys([*commands(README), *commands(GATE)])
+    assert len(found) >= 6
+    for command in found:
+        arguments = shlex.split(command.split(" > ")[0])[1:]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, (command, result.output)
+        if " > " in command:
+            json.loads(result.stdout)
+    assert (producer / "mended.jsonl").read_bytes().count(b"\n") == len(TOPICS)
+    names = {path.name for path in (producer / "checked").iterdir()}
+    assert names == {"report.json", "report.html", "quarantine.jsonl", "profile.json"}
+
+
+def test_examples_of_formats_are_rows_without_fault() -> None:
+    lines = "".join(blocks(GATE, "jsonl")).splitlines()
+    rows = [SourceRow("x", number, json.loads(line)) for number, line in enumerate(lines, 1)]
+    severities = row_severities({})
+    checked = [row for source in rows for row in check_rows([source], severities)]
+    assert [row.violations for row in checked] == [()] * len(rows)
+    assert {row.format for row in checked} == set(RowFormat)
+
+
+def test_configurations_are_taken(producer: Path) -> None:
+    config = load_config(producer / "gate.yaml")
+    assert config.quality.rules[SetRule.BOILERPLATE_FRACTION].severity == "off"
+    for block in blocks(GATE, "yaml"):
+        (producer / "some.yaml").write_text(block, encoding="utf-8")
+        load_config(producer / "some.yaml")
+
+
+@pytest.mark.parametrize("model", [CheckReport, RuleResult, DataProfile])
+def test_report_keys_are_documented_in_their_order(model: type[BaseModel]) -> None:
+    tables = re.findall(
+        r"^\| key \| type \| meaning \|\n\|[-|]+\n((?:\|.*\n)+)", GATE, re.MULTILINE
+    )
+    documented = [re.findall(r"^\| `(\w+)`", table, re.MULTILINE) for table in tables]
+    assert list(model.model_fields) in documented
+
+
+def test_readme_counts_the_rules() -> None:
+    assert f"[{len(RowRule) + len(SetRule)} rules](docs/data-rules.md)" in README
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"every row to {len(RowRule)} rules and the set to {len(SetRule)}" in changes

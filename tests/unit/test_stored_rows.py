@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tasks._line_blocks
+import tasks._stored_rows
+from schemas.recognition import recognise
+from schemas.rows import Conversation, RowFormat, SourceRow
+from tasks._lines import json_line, write_jsonl
+from tasks._parsing import parse_block
+from tasks._stored_rows import kept_blocks, stored_blocks
+
+
+def test_rows_come_back_with_the_place_they_came_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks._stored_rows, "BLOCK_ROWS", 2)
+    rows = [
+        SourceRow("a.csv", 3, {"prompt": "a", "completion": "å\u2028"}),
+        SourceRow("a.csv", 7, [1, None]),
+        SourceRow("b.csv", 1, unparseable="not JSON"),
+        SourceRow("b.csv", 2, None),
+        SourceRow("b.csv", 3, "x"),
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json_line(row.to_json()) for row in rows), encoding="utf-8")
+    blocks = list(stored_blocks(path))
+    assert [(block.file, block.first_line) for block in blocks] == [
+        ("a.csv", 3),
+        ("b.csv", 1),
+        ("b.csv", 3),
+    ]
+    assert [row for block in blocks for row in parse_block(block).rows] == rows
+
+
+def test_no_rows_make_no_block(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").touch()
+    assert list(stored_blocks(tmp_path / "rows.jsonl")) == []
+    assert list(kept_blocks(tmp_path / "rows.jsonl")) == []
+
+
+def test_conversations_come_back_block_by_block_as_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks._line_blocks, "BLOCK_BYTES", 600)
+    tool = {"type": "function", "function": {"name": "measure"}}
+    conversations = [
+        Conversation(
+            "a.csv",
+            number * 10,
+            list(RowFormat)[number % 4],
+            [
+                {"role": "user", "content": f"å {number}\u2028"},
+                {"role": "assistant", "content": "b"},
+            ],
+            n_prompt_messages=1 if number % 2 else None,
+            tools=[tool] if number % 3 else None,
+            columns={"n": number, "topic": "walls", "is_good": True, "score": 0.5},
+        )
+        for number in range(1, 12)
+    ]
+    path = tmp_path / "kept.jsonl"
+    write_jsonl(path, (found.to_json() for found in conversations))
+    blocks = list(kept_blocks(path))
+    assert len(blocks) > 2
+    rows = [row for block in blocks for row in parse_block(block).rows]
+    assert [recognise(row) for row in rows] == [(found, frozenset(), []) for found in conversations]
