@@ -1,0 +1,73 @@
+"""Lay the figures of `measure_check.py` out, with what they are meant to be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+COMPARED_ROWS = 100_000
+"""Rows that times of peers are given for."""
+TARGETS = {
+    "ratio_to_json_loads": ("at most", 2.5),
+    "ratio_with_near_duplicates": ("at most", 5.0),
+    "peak_gib_1m": ("under", 1.5),
+    "peak_growth_4m": ("at most", 0.2),
+    "token_ratio": ("at least", 0.8),
+    "check_1000_rows_only_seconds": ("under", 3.0),
+    "check_1000_rows_seconds": ("under", 8.0),
+}
+
+
+def compare_peers(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Give the time of each for 100,000 rows, and how many times as long as the gate it takes.
+
+    Args:
+        found: `seconds` and `n_rows` by name; the first is the gate itself.
+
+    Returns:
+        The same names with `seconds_per_100000_rows`, `ratio_to_gate` and `n_rows`, the rows that
+        were looked at.
+    """
+    scaled = {
+        name: each["seconds"] * COMPARED_ROWS / each["n_rows"] for name, each in found.items()
+    }
+    ours = next(iter(scaled.values()))
+    return {
+        name: {
+            "seconds_per_100000_rows": round(seconds, 2),
+            "ratio_to_gate": round(seconds / ours, 2),
+            "n_rows": found[name]["n_rows"],
+        }
+        for name, seconds in scaled.items()
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Lay the figures out for a person.
+
+    Args:
+        figures: What was measured.
+
+    Returns:
+        Lines: the figures with a target, the other numbers, the peers.
+    """
+    lines = []
+    for name, (word, limit) in TARGETS.items():
+        if name in figures:
+            value = figures[name]
+            is_met = value >= limit if word == "at least" else value <= limit
+            mark = "met" if is_met else "MISSED"
+            lines.append(f"{name:42} {value:>10.2f}   {word} {limit:g}: {mark}")
+    for name, value in figures.items():
+        if name not in TARGETS and isinstance(value, (int, float)):
+            lines.append(f"{name:42} {value:>10,.2f}")
+    for name, peer in figures.get("peers", {}).items():
+        seconds, ratio = peer["seconds_per_100000_rows"], peer["ratio_to_gate"]
+        lines.append(f"{name:42} {seconds:>10.2f} s for 100,000 rows, {ratio:g} x the gate")
+    return "\n".join(lines) + "\n"
+
+
+def rounded(value: Any) -> Any:
+    """Round the figures for the last line, whatever holds them."""
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    return round(value, 3) if isinstance(value, float) else value
