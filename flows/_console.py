@@ -23,6 +23,8 @@ EXIT_INTERRUPTED = 130
 """128 + SIGINT, as shells count."""
 EXIT_TERMINATED = 143
 """128 + SIGTERM."""
+EXIT_BROKEN_PIPE = 141
+"""128 + SIGPIPE."""
 DEBUG = "sft_flow.debug"
 MIN_WIDTH, MAX_WIDTH = 60, 160
 
@@ -55,6 +57,10 @@ class GuardedGroup(click.Group):
                 "Interrupted. What is finished is kept: the next run picks up here.", err=True
             )
             ctx.exit(EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED)
+        except BrokenPipeError:
+            # `sft-flow … | head`: whoever read has enough. Nothing more may be written at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(EXIT_BROKEN_PIPE)
         except Exception as error:
             if is_debug(ctx):
                 traceback.print_exc()

@@ -1,7 +1,7 @@
 """Kinds of secrets and personal data in texts; what is reported is the kind, never the text.
 
-Published samples and placeholders are passed over: example.com, test cards, AKIA…EXAMPLE. Not
-looked for: passwords written out in code (`password = "secret"`), unless they look random, names,
+Published samples count as well (test cards, alice@example.com): whether a value is anybody's cannot
+be told from its form, and the rule warns only. Not looked for: passwords written out in code (`password = "secret"`), unless they look random, names,
 postal and network addresses, and the identity numbers of other countries than the United States.
 """
 
@@ -16,7 +16,7 @@ from schemas.personal_numbers import (
     is_phone_number,
     is_social_security_number,
 )
-from schemas.secret_tokens import RESERVED_DOMAIN, TOKEN_KINDS, SecretKind
+from schemas.secret_tokens import TOKEN_KINDS, SecretKind
 
 if TYPE_CHECKING:
     import polars
@@ -35,12 +35,12 @@ _TOP_DOMAINS = (
 
 def _is_personal_address(match: re.Match[str]) -> bool:
     is_shared = _SHARED_MAILBOXES.fullmatch(match["user"])
-    return not is_shared and not RESERVED_DOMAIN.search(match["host"])
+    return not is_shared
 
 
 _PHONE_FORMS = "|".join(
     (
-        r"(?:1[ -])?\(?[2-9][0-8][0-9](?:\) ?|[ -])[2-9][0-9]{2}-[0-9]{4}",  # North America
+        r"(?:1[ -])?\(?[2-9][0-8][0-9](?:\) ?|[ -])[0-9]{3}-[0-9]{4}",  # North America
         r"(?:1\.)?[2-9][0-8][0-9]\.[2-9][0-9]{2}\.[0-9]{4}",
         "07[0-9]{3} ?[0-9]{3} ?[0-9]{3}|020 [0-9]{4} [0-9]{4}|01[0-9]{3} [0-9]{6}",  # UK
         "0[1-79](?:[ .][0-9]{2}){4}",  # France

@@ -21,8 +21,7 @@ RESERVED_DOMAIN = re.compile(
 
 
 def _is_varied(match: re.Match[str]) -> bool:
-    token = match.group()
-    return len(set(token)) >= _LEAST_DISTINCT_CHARACTERS and not _FILLER.search(token)
+    return len(set(match.group())) >= _LEAST_DISTINCT_CHARACTERS
 
 
 def _is_json_web_token(match: re.Match[str]) -> bool:
@@ -81,13 +80,10 @@ def _token(name: str, pattern: str, hint: str) -> SecretKind:
 
 
 TOKEN_KINDS: tuple[SecretKind, ...] = (
-    # RFC 7468 and OpenPGP; a header with nothing behind it is an explanation.
+    # RFC 7468 and OpenPGP
     SecretKind(
         "private key",
-        re.compile(
-            r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-            r"[\s\S]{0,200}?[A-Za-z0-9+/]{40}"
-        ),
+        re.compile(r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----"),
         "PRIVATE KEY",
     ),
     # docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html
@@ -127,11 +123,11 @@ TOKEN_KINDS: tuple[SecretKind, ...] = (
     ),
     # cloud.google.com/docs/authentication/api-keys; OAuth client secrets
     _token("Google key", r"AIza[\w-]{35}|GOCSPX-[\w-]{28}", "AIza[0-9A-Za-z_-]{35}|GOCSPX-"),
-    # The middle part is the base64 of "OpenAI".
+    # platform.openai.com/docs/api-reference/authentication: keys of a project, of an account, of old
     _token(
         "OpenAI key",
-        r"sk-[\w-]{10,200}T3BlbkFJ[\w-]{10,200}|sk-[A-Za-z0-9]{48}",
-        "T3BlbkFJ|sk-[A-Za-z0-9]{48}",
+        r"sk-(?:proj|svcacct|admin)-[\w-]{20,250}|sk-[A-Za-z0-9]{32,64}",
+        "sk-(?:proj|svcacct|admin)-|sk-[A-Za-z0-9]{32}",
     ),
     # docs.anthropic.com, API and admin keys
     _token("Anthropic key", r"sk-ant-[a-z]{2,10}[0-9]{2}-[\w-]{40,255}", "sk-ant-"),

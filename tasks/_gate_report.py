@@ -6,7 +6,6 @@ from pathlib import Path
 
 from schemas.profile import HISTOGRAMS, DataProfile
 from schemas.rules import RowRule
-from schemas.set_rules import SET_RULES
 from tasks._gate import CheckReport, written
 from tasks._page_parts import Bar, cut_row, histogram_bars, named_bars, share, token_parts, visible
 from tasks._rule_lines import rule_line, verdict_reasons
@@ -63,7 +62,7 @@ def render_gate_page(report: CheckReport) -> str:
         reasons=verdict_reasons(report),
         lines=lines,
         unbroken=[rule for rule in RowRule if rule not in broken],
-        is_set_checked=any(result.id in SET_RULES for result in report.rules),
+        is_set_checked=report.profile is not None,
         repairs={name: n for name, n in report.conversions.items() if _is_repair(name)},
         conversions={name: n for name, n in report.conversions.items() if not _is_repair(name)},
         histograms=_histograms(report.profile),

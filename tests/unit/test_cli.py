@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from schemas.errors import DataRejected, SftFlowError, TrainingError, TrainingIn
 from schemas.rules import RuleExample, RuleResult, Severity, Verdict
 from schemas.stages import Stage
 from tasks._journal import StageEntry, append_entry
+from tests.toy import ordinary_rows, write_jsonl
 
 COMMANDS = ("run", "plan", "check", "status", "report", "doctor")
 REPORT: dict[str, Any] = {
@@ -271,3 +273,15 @@ def test_newest_output_skips_unfinished_ones(work_folder: Path) -> None:
     unfinished.mkdir(parents=True)
     (unfinished / "manifest.json").touch()
     assert status.newest_output(Stage.DECIDE) is None
+
+
+def test_reader_that_has_enough_ends_the_command_quietly(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "rows.jsonl", ordinary_rows(40))
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "check", str(path)]
+    output = ["--only", "rows", "--output", str(tmp_path / "out")]
+    done = subprocess.run([*command, *output], stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert done.returncode == 141
+    assert b"BrokenPipe" not in done.stderr

@@ -23,7 +23,7 @@ from tasks._row_tally import RowTally
 PROFILE = settings(
     derandomize=True,
     deadline=None,
-    max_examples=150,
+    max_examples=60,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -64,7 +64,7 @@ LEGAL: list[str | None] = [
     "Write `{{ name }}` or\n```jinja\nDear {{ name }}, {% if x %}\n```",
     "<your-component> <insert id='x'> <name> <b>here</b> vector<your_type>",
     "[your account](https://firma.se) rows[your index] [Enter Hamlet] [your]",
-    "1200 - 350 = 850, 2023-01-15, anna@example.com, 4111 1111 1111 1111",
+    "1200 - 350 = 850, 2023-01-15, anna at firma.se, 4111 1111 1111 1112",
 ]
 
 
