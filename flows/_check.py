@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flows._console import keep_stdout_clean, print_json, quiet_libraries
+
+if TYPE_CHECKING:
+    from schemas.run_config import DataSource
 
 MAX_NAME = 80
 
@@ -56,14 +60,17 @@ def run_check(
     config = load_config(config_path, overrides)
     if source is None and config_path is None:
         raise click.UsageError("name a SOURCE, or a configuration with -c")
+    if source is not None and not source.strip():
+        raise click.UsageError("SOURCE is empty; is a variable unset?")
     source = source or config.data.source.source
     quiet_libraries()
     from flows._show import show_check
     from tasks._gate import CheckOptions, CheckVerdict, Scope, check_file
     from tasks._gate_report import write_gate_report
 
-    _refuse_overwriting(source, repaired)
     folder = output or default_folder(source)
+    rows = config.data.source.model_copy(update={"source": source})
+    _refuse_overwriting(rows, repaired, folder)
     scope = Scope.TOKENS if has_tokens else Scope(only or "set")
     with keep_stdout_clean():
         report = check_file(source, config, CheckOptions(scope, repaired, folder))
@@ -92,19 +99,27 @@ def default_folder(source: str) -> Path:
     return work_directory() / "checks" / (name or "source")
 
 
-def _refuse_overwriting(source: str, repaired: Path | None) -> None:
-    """Refuse to write the repaired rows over the rows that are read."""
+def _refuse_overwriting(source: DataSource, repaired: Path | None, folder: Path) -> None:
+    """Refuse to write over the rows that are read, or to where they would be read next time."""
     from schemas.errors import ConfigError
+    from tasks._sources import resolve_source
 
-    path = Path(source.removeprefix("file://")).expanduser()
-    if repaired is None or not path.exists():
-        return
-    target = repaired.resolve()
-    if target == path.resolve() or (path.is_dir() and target.parent == path.resolve()):
+    files = [path.resolve() for path in resolve_source(source).files]
+    has_pattern = not Path(source.source.removeprefix("file://")).expanduser().is_file()
+    folders = {path.parent for path in files} if has_pattern else set()
+    targets = [("--fix", repaired), ("--output", folder / "report.json")]
+    for option, target in targets:
+        if target and (target.resolve() in files or target.resolve().parent in folders):
+            raise ConfigError(
+                f"{option} would write into the data that is checked",
+                where=str(target),
+                expected="a place elsewhere",
+                got=source.source,
+                fix=f"name another place after {option}",
+            )
+    if repaired and repaired.resolve() == (folder / "quarantine.jsonl").resolve():
         raise ConfigError(
-            "--fix would write into the data that is checked",
+            "--fix and the report would write the same file",
             where=str(repaired),
-            expected="a file elsewhere",
-            got=source,
             fix="name another file after --fix",
         )

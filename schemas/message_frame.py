@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from schemas.text_rules import text_flags
 from schemas.tool_rules import tool_problems, weight_problems
 
 OPENING_ROLES = ("system", "developer")
+NOT_COMPARED = frozenset(("role", "content", "weight", "tool_call_id", "id"))
+"""Fields that say nothing: two calls with other ids are the same call."""
 TURN_ROLES = ("user", "assistant", "tool")
 CALL_RULES = (RowRule.TOOL_CALL_INVALID, RowRule.TOOL_RESULT_UNMATCHED, RowRule.WEIGHT_INVALID)
 """Rules that look at several messages together; flagged on the row's first message."""
@@ -32,6 +35,8 @@ class Layout:
     not_objects: list[int] = field(default_factory=list)
     additions: dict[int, str] = field(default_factory=dict)
     """Texts of a message beside its content: tool calls, names, reasoning."""
+    comparable: dict[int, str] = field(default_factory=dict)
+    """The same as JSON, numbers included but without ids: what messages are compared by."""
     calling_rows: set[int] = field(default_factory=set)
     """Rows with tools, tool calls or weights."""
 
@@ -89,6 +94,18 @@ def _lay_out_unusual(layout: Layout, message: Any, number: int) -> None:
     addition = "\n".join(_texts(rest))
     if addition:
         layout.additions[place] = addition
+    compared = {name: value for name, value in message.items() if name not in NOT_COMPARED}
+    if "tool_calls" in compared:
+        compared["tool_calls"] = [
+            call.get("function", call) if isinstance(call, dict) else call
+            for call in _as_list(compared["tool_calls"])
+        ]
+    if compared:
+        layout.comparable[place] = json.dumps(compared, sort_keys=True, ensure_ascii=False)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _texts(value: Any) -> list[str]:
@@ -139,7 +156,8 @@ def message_frame(
 ) -> MessageFrame:
     """Build the flat frame.
 
-    Columns: `row`, `turn`, `is_object`, `role`, `text` (all a message says), `content` (its kind),
+    Columns: `row`, `turn`, `is_object`, `role`, `text` (all a message says), `compared` (what it is
+    compared with others by), `content` (its kind),
     `step` (role before and role; user, assistant and tool only), `opening_turn` (place of a system
     or developer message), `closing` (role of the last message of a conversation that has an
     assistant turn), `n_assistant_turns`, and one flag per rule of `TEXT_RULES` and `CALL_RULES`.
@@ -173,7 +191,8 @@ def message_frame(
             "turn": numpy.arange(n_messages) - numpy.repeat(starts, lengths),
             "is_object": is_object,
             "role": roles,
-            "text": _with_additions(layout, contents),
+            "text": _joined(contents, layout.contents, layout.additions),
+            "compared": _joined(contents, layout.contents, layout.comparable),
             "n_assistant_turns": numpy.repeat(n_assistant.astype(numpy.int64), lengths),
             "is_last": is_last,
             "content": _content_kinds(layout, contents),
@@ -227,16 +246,14 @@ def _content_kinds(layout: Layout, contents: Any) -> Any:
     return kinds
 
 
-def _with_additions(layout: Layout, contents: Any) -> Any:
+def _joined(contents: Any, texts: list[Any], additions: dict[int, str]) -> Any:
     """Join what a message says beside its content to it."""
-    if not layout.additions:
+    if not additions:
         return contents
-    places = sorted(layout.additions)
-    texts = [
-        "\n".join(filter(None, (layout.contents[place], layout.additions[place])))
-        for place in places
-    ]
-    return contents.scatter(places, texts)
+    places = sorted(additions)
+    return contents.scatter(
+        places, ["\n".join(filter(None, (texts[place], additions[place]))) for place in places]
+    )
 
 
 def _call_details(

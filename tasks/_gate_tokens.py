@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -12,6 +13,7 @@ from schemas.quality import SET_RULES
 from schemas.rows import Conversation
 from schemas.rules import RuleSetting, SetRule
 from schemas.run_config import RunConfig
+from schemas.secret_patterns import secret_kinds
 from tasks._check_renderer import load_check_renderer
 from tasks._comparisons import SetColumns, example, first_true
 from tasks._features import FeatureTable
@@ -75,8 +77,13 @@ def add_tokens(
     _add_columns(found, table, tokens)
     rate, _ = tokens_per_second(config, None)
     report = make_token_report(tokens.columns, config, rate).model_dump(mode="json")
-    shown = islice(_conversations(kept), SHOWN_ROWS)
+    shown = islice(filter(_is_showable, _conversations(kept)), SHOWN_ROWS)
     return {**report, "rendered_rows": sample_rendered(renderer, shown)}
+
+
+def _is_showable(conversation: Conversation) -> bool:
+    """Keep secrets, which only warn, out of the page."""
+    return not secret_kinds(json.dumps(conversation.messages, ensure_ascii=False))
 
 
 def _add_columns(found: SetColumns, table: FeatureTable, tokens: SideTokens) -> None:

@@ -24,17 +24,16 @@ from schemas.rows import RowFormat
 from schemas.rules import RowRule, RuleExample, Severity
 from tasks._lines import json_line
 from tasks._parsing import Block, parse_block
+from tasks._quarantine import quarantined, reason, safe_detail
 from tasks._row_features import FeatureRequest, RowFeatures, row_features
 
 MOST_EXAMPLES = 5
 MAX_PROCESSES = 8
-PEEK_BYTES = 1 << 16
-MAX_DETAIL = 200
-"""Characters of what was seen; a role or a column name may be megabytes long."""
 WORTH_BYTES = 10 << 20
 """Starting processes takes a second or more, in which one checks more than a block."""
 USUAL_ROW_BYTES = 400
 PRELOADED = ("pandera.polars", "tasks._row_check", "tasks._similarity")
+PEEK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def _count(checked: CheckedBlock, outcome: BlockOutcome) -> None:
             outcome.n_broken[violation.rule] += 1
             examples = outcome.examples.setdefault(violation.rule, [])
             if len(examples) < MOST_EXAMPLES:
-                detail = violation.detail[:MAX_DETAIL]
+                detail = safe_detail(violation)
                 examples.append(RuleExample(file=source.file, line=source.line, detail=detail))
         if number in checked.blocked:
             outcome.n_kept_rows -= checked.recognised[number][0] is not None
@@ -136,36 +135,6 @@ def _count(checked: CheckedBlock, outcome: BlockOutcome) -> None:
                 example = RuleExample(file=source.file, line=source.line, detail=reason(row))
                 outcome.first_quarantined.append(example)
     outcome.quarantine = "".join(lines)
-
-
-def reason(row: CheckedRow) -> str:
-    """Say why a row was set aside.
-
-    Args:
-        row: A row that breaks a rule.
-
-    Returns:
-        Every rule with what was seen.
-    """
-    return "; ".join(f"{v.rule}: {v.detail[:MAX_DETAIL]}" for v in row.violations)
-
-
-def quarantined(row: CheckedRow) -> dict[str, Any]:
-    """Lay a rejected row out as a line of `quarantine.jsonl`.
-
-    Args:
-        row: A row that breaks a blocking rule.
-
-    Returns:
-        Its place, the rules it breaks, the reason, and the row as it was.
-    """
-    return {
-        "file": row.source.file,
-        "line": row.source.line,
-        "rules": [str(violation.rule) for violation in row.violations],
-        "reason": reason(row),
-        "row": row.source.row,
-    }
 
 
 def n_processes() -> int:

@@ -79,13 +79,13 @@ def row_features(block: CheckedBlock, request: FeatureRequest) -> RowFeatures:
     columns, files = _places(block, kept)
     columns["n_messages"] = (ends - starts).astype(numpy.uint32)
     columns["n_assistant"] = _sums(is_assistant, starts)
-    n_characters = frame["text"].str.len_chars().fill_null(0).to_numpy()
+    n_characters = frame["compared"].str.len_chars().fill_null(0).to_numpy()
     columns["answer_characters"] = _sums(numpy.where(is_assistant, n_characters, 0), starts)
     columns["prompt_characters"] = _sums(numpy.where(is_assistant, 0, n_characters), starts)
     last = numpy.where(is_assistant, places, -1)
     answers = numpy.maximum.reduceat(last, starts) if len(starts) else starts
     answers = numpy.where(answers < 0, ends, answers)
-    said = normalised(frame["text"].fill_null(""))
+    said = normalised(frame["compared"].fill_null(""))
     _add_hashes(columns, frame, said, (starts, answers, ends))
     if request.has_stable_prompts:
         columns["prompt"] = _stable_prompts(said, (starts, answers))
@@ -93,7 +93,7 @@ def row_features(block: CheckedBlock, request: FeatureRequest) -> RowFeatures:
     if request.similarity is not None or request.benchmark is not None:
         _add_similarity(found, said, (starts, ends), request)
     if request.has_sample:
-        found.sample = _sample(columns["whole"], frame["text"], answers)
+        found.sample = _sample(columns["whole"], frame["compared"], answers)
     return found
 
 
@@ -132,7 +132,7 @@ def _add_hashes(
 
     starts, answers, ends = bounds
     turns = frame["turn"].to_numpy()
-    texts = frame["text"].fill_null("").hash().to_numpy()
+    texts = frame["compared"].fill_null("").hash().to_numpy()
     roles = frame["role"].fill_null("").hash().to_numpy()
     normal = said.hash().to_numpy()
     columns["whole"] = combined_hashes(texts ^ (roles * ODD_ONE), turns, starts)

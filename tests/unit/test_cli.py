@@ -285,3 +285,24 @@ def test_reader_that_has_enough_ends_the_command_quietly(tmp_path: Path) -> None
     os.close(writing)
     assert done.returncode == 141
     assert b"BrokenPipe" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["*.jsonl", "--fix", "rows.jsonl"],
+        ["rows.jsonl", "--fix", "rows.jsonl"],
+        [".", "--output", "."],
+        ["rows.jsonl", "--fix", "out/quarantine.jsonl", "--output", "out"],
+        [""],
+    ],
+)
+def test_check_never_writes_over_what_it_reads(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_jsonl(tmp_path / "rows.jsonl", ordinary_rows(12))
+    before = path.read_bytes()
+    assert invoke("check", *arguments, "--only", "rows").exit_code == 2
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["rows.jsonl"]

@@ -21,6 +21,7 @@ from schemas.rules import RowRule, RuleExample, Severity, Violation
 from tasks._compression import DataFile
 from tasks._line_blocks import read_line_blocks
 from tasks._parsing import Block
+from tasks._quarantine import quarantined, reason
 from tasks._row_check import (
     MAX_PROCESSES,
     BlockOutcome,
@@ -28,8 +29,6 @@ from tasks._row_check import (
     check_block,
     check_blocks,
     n_processes,
-    quarantined,
-    reason,
 )
 from tasks._row_features import FeatureRequest
 from tests.toy import as_messages, toy_rows, write_jsonl

@@ -257,3 +257,14 @@ def test_sample_holds_the_rows_with_the_smallest_hashes(monkeypatch: pytest.Monk
         assert text == f"answer {row} " + "x" * 591
         assert len(text) == 600
     assert normalised(polars.Series([found.sample[0][1]]))[0].startswith("answer")
+
+
+def calling(arguments: dict[str, int], identity: str) -> dict[str, Any]:
+    call = {"id": identity, "type": "function", "function": {"name": "add", "arguments": arguments}}
+    user = {"role": "user", "content": "Add them."}
+    return {"messages": [user, {"role": "assistant", "content": None, "tool_calls": [call]}]}
+
+
+def test_tool_calls_are_compared_by_their_arguments_and_not_by_their_ids() -> None:
+    assert same("whole", calling({"a": 1, "b": 2}, "c1"), calling({"b": 2, "a": 1}, "zz1"))
+    assert not same("answer", calling({"a": 1, "b": 2}, "c1"), calling({"a": 2, "b": 4}, "c1"))
