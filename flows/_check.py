@@ -58,11 +58,9 @@ def run_check(
     if only and has_tokens:
         raise click.UsageError("--only and --tokens contradict each other; leave one out")
     config = load_config(config_path, overrides)
-    if source is None and config_path is None:
-        raise click.UsageError("name a SOURCE, or a configuration with -c")
-    if source is not None and not source.strip():
-        raise click.UsageError("SOURCE is empty; is a variable unset?")
-    source = source or config.data.source.source
+    if source is None and config_path is not None:
+        source = config.data.source.source
+    source = _named(source)
     quiet_libraries()
     from flows._show import show_check
     from tasks._gate import CheckOptions, CheckVerdict, Scope, check_file
@@ -80,6 +78,15 @@ def run_check(
     else:
         show_check(report, page, repaired)
     return report.verdict == CheckVerdict.ACCEPTED
+
+
+def _named(source: str | None) -> str:
+    """Insist on a source: an unset variable must not check something else and accept it."""
+    if source is None:
+        raise click.UsageError("name a SOURCE, or a configuration with -c")
+    if not source.strip():
+        raise click.UsageError("SOURCE is empty; is a variable unset?")
+    return source
 
 
 def default_folder(source: str) -> Path:

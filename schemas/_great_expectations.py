@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import gc
 import importlib
 import sys
 import threading
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from schemas._collector import paused_collector
 
 if TYPE_CHECKING:
     import numpy
@@ -35,7 +36,7 @@ def import_great_expectations() -> Any:
         if "great_expectations" in sys.modules:
             return sys.modules["great_expectations"]
         _import_quietly("sre_constants", "sre_parse")
-        with _deferred(DEFERRED_MODULES), _without_collector():
+        with _deferred(DEFERRED_MODULES), paused_collector():
             return importlib.import_module("great_expectations")
 
 
@@ -80,18 +81,6 @@ def _stand_in(name: str) -> ModuleType:
 def _withdraw(name: str, module: ModuleType) -> None:
     if sys.modules.get(name) is module:
         del sys.modules[name]
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Pause the garbage collector: an import makes much that stays, and searching it costs 15 %."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @dataclass(frozen=True)

@@ -157,8 +157,7 @@ def message_frame(
     """Build the flat frame.
 
     Columns: `row`, `turn`, `is_object`, `role`, `text` (all a message says), `compared` (what it is
-    compared with others by), `content` (its kind),
-    `step` (role before and role; user, assistant and tool only), `opening_turn` (place of a system
+    compared with others by), `content` (its kind), `step` (role before and role; user, assistant and tool only), `opening_turn` (place of a system
     or developer message), `closing` (role of the last message of a conversation that has an
     assistant turn), `n_assistant_turns`, and one flag per rule of `TEXT_RULES` and `CALL_RULES`.
 
@@ -200,15 +199,27 @@ def message_frame(
     ).with_columns(*_order_columns())
     flags = text_flags(frame["text"], rules, special_tokens)
     details = _call_details(layout, recognised, rules)
+    flags.update(_call_flags(layout, details, starts, n_messages))
+    return MessageFrame(
+        frame.with_columns(**{str(rule): flag for rule, flag in flags.items()}), details
+    )
+
+
+def _call_flags(
+    layout: Layout, details: dict[tuple[int, RowRule], str], starts: Any, n_messages: int
+) -> dict[RowRule, Any]:
+    """Flag the first message of each row that breaks a rule of `CALL_RULES`."""
+    import numpy
+    import polars
+
+    flags = {}
     for rule in CALL_RULES:
         flag: Any = numpy.zeros(n_messages, dtype=bool)
         broken = [number for number, found in details if found == rule]
         if broken:
             flag[starts[numpy.searchsorted(layout.rows, broken)]] = True
         flags[rule] = polars.Series(flag)
-    return MessageFrame(
-        frame.with_columns(**{str(rule): flag for rule, flag in flags.items()}), details
-    )
+    return flags
 
 
 def _order_columns() -> list[Any]:

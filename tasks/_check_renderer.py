@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from schemas.run_config import ModelConfig, RunConfig
 from tasks._gguf import load_gguf_tokenizer
-from tasks._hub import find_hub_model, hub_errors, hub_file
+from tasks._hub import hub_errors
 from tasks._model_files import check_files, file_names, refuse_custom_code, unloadable
-from tasks._models import SourceKind, resolve_source
+from tasks._models import SourceKind, find_safe_hub_model, resolve_source
 from tasks._prepared import PreparedFacts, write_facts
 from tasks._quiet import quiet_transformers
 from tasks._registered_models import fetch_registered, find_registered
@@ -79,10 +79,7 @@ def _load_folder(folder: Path, tokenizer_folder: Path, config: ModelConfig) -> P
 
 
 def _load_hub(name: str, config: ModelConfig) -> Parts:
-    found = find_hub_model(name, config.revision)
-    check_files(found.files, name, config)
-    settings = found.files & {"config.json", "tokenizer_config.json"}
-    refuse_custom_code([hub_file(found, setting) for setting in sorted(settings)], config)
+    found = find_safe_hub_model(name, config)
     with hub_errors(name):
         return _from_pretrained(name, name, found.commit, config)
 

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from numpy import ndarray
+    pass
 
-SAMPLE_ROWS = 2000
-"""Telling the language takes about 100 us a text: 0.2 s for the sample, 100 s for a million."""
 LEAST_LETTER_BYTES = 20
 """20 Latin letters, 10 Cyrillic or 7 Chinese: the identifier looks at bytes of UTF-8."""
 MOST_CHARACTERS = 1000
@@ -29,26 +27,6 @@ def detect_languages(texts: Sequence[str]) -> list[str | None]:
         ISO 639-1 codes; None where there is too little text, no language or real doubt.
     """
     return [_detect(text[:MOST_CHARACTERS]) for text in texts]
-
-
-def sample_rows(n_rows: int, size: int, seed: int) -> ndarray:
-    """Draw rows without replacement.
-
-    Args:
-        n_rows: Rows there are.
-        size: Rows to draw; all of them where there are fewer.
-        seed: Same seed, same rows.
-
-    Returns:
-        Row numbers, ascending.
-
-    Shape:
-        (min(n_rows, size),) int64.
-    """
-    import numpy
-
-    drawn = numpy.random.default_rng(seed).choice(n_rows, min(n_rows, size), replace=False)
-    return numpy.sort(drawn)
 
 
 def _detect(text: str) -> str | None:

@@ -12,7 +12,7 @@ from schemas.errors import ModelSourceError
 from schemas.run_config import ModelConfig
 from tasks._bundled_model import BUNDLED_NAME, bundled_file
 from tasks._gguf import load_gguf
-from tasks._hub import HUB_ID, find_hub_model, hub_commit, hub_errors, hub_file
+from tasks._hub import HUB_ID, HubModel, find_hub_model, hub_commit, hub_errors, hub_file
 from tasks._keys import file_sha256
 from tasks._model_files import (
     check_files,
@@ -173,12 +173,26 @@ def load_hub_model(
     Returns:
         Model and tokenizer.
     """
+    found = find_safe_hub_model(name, config)
+    with hub_errors(name):
+        return _from_pretrained(name, name, found.commit, config)
+
+
+def find_safe_hub_model(name: str, config: ModelConfig) -> HubModel:
+    """Find a model on the hub and look at what its files may do.
+
+    Args:
+        name: Hub id.
+        config: The model section.
+
+    Returns:
+        Its commit and files.
+    """
     found = find_hub_model(name, config.revision)
     check_files(found.files, name, config)
     settings = found.files & {"config.json", "tokenizer_config.json"}
     refuse_custom_code([hub_file(found, setting) for setting in sorted(settings)], config)
-    with hub_errors(name):
-        return _from_pretrained(name, name, found.commit, config)
+    return found
 
 
 def _from_pretrained(

@@ -6,16 +6,15 @@ nothing to send to another process; the rows are parsed there.
 
 from __future__ import annotations
 
-import gc
 import io
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from schemas._collector import paused_collector
 from schemas.recognition import CANONICAL
 from schemas.rows import SourceRow
 
@@ -132,7 +131,7 @@ def _parse_lines(block: Block) -> tuple[list[SourceRow], int]:
     append, loads, file = rows.append, orjson.loads, block.file
     # Lines are taken one by one: a list of them would be as large again as the block.
     lines = io.BytesIO(block.lines)
-    with _no_collection():
+    with paused_collector():
         for number, line in enumerate(lines, start=block.first_line):
             try:
                 append(SourceRow(file, number, loads(line)))
@@ -151,18 +150,6 @@ def _parse_lines(block: Block) -> tuple[list[SourceRow], int]:
     if crowded or numbers:
         rows = [_refuse_extremes(row, crowded, numbers) for row in rows]
     return rows, n_marks
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Halt the search for cycles: JSON holds none, and looking costs a fourth of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _read_refused(file: str, number: int, line: bytes) -> tuple[SourceRow | None, bool]:

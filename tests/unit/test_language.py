@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks._language import detect_languages, sample_rows
+from tasks._language import detect_languages
 
 
 @pytest.mark.parametrize(
@@ -53,20 +53,3 @@ def test_detect_languages_counts_letters_only() -> None:
     """19 letters are too few, whatever stands between them; 20 are enough."""
     assert detect_languages(["Vad heter du min vän", "1, 2, 3: Vad heter du min vä!"]) == [None] * 2
     assert detect_languages(["Vad heter du min vänner"]) == ["sv"]
-
-
-def test_sample_rows_draws_each_row_once_in_order() -> None:
-    rows = sample_rows(1000, 50, seed=1).tolist()
-    assert rows == sorted(set(rows))
-    assert len(rows) == 50
-    assert 0 <= rows[0] <= rows[-1] < 1000
-
-
-def test_sample_rows_follows_its_seed() -> None:
-    assert sample_rows(1000, 50, seed=1).tolist() == sample_rows(1000, 50, seed=1).tolist()
-    assert sample_rows(1000, 50, seed=1).tolist() != sample_rows(1000, 50, seed=2).tolist()
-
-
-@pytest.mark.parametrize("n_rows", [0, 1, 3])
-def test_sample_rows_takes_all_of_a_few(n_rows: int) -> None:
-    assert sample_rows(n_rows, 5, seed=1).tolist() == list(range(n_rows))

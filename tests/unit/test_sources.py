@@ -154,7 +154,7 @@ def test_watch_counts_what_other_processes_saw() -> None:
 def test_watch_does_not_miss_a_column_where_no_row_is_an_object() -> None:
     watch = SourceWatch(DataSource(source="a.jsonl", columns={"prompt": "q"}))
     watch.see(2, 0, set())
-    watch.finish()
+    assert watch.finish() is None
 
 
 def test_blocks_carry_the_mapping_to_where_they_are_parsed(tmp_path: Path) -> None:
