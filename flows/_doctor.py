@@ -228,17 +228,19 @@ def check_device() -> Finding:
     """Find out where training would run.
 
     Returns:
-        The device, with its memory or cores.
+        The device, with its memory, cores and units.
     """
-    import torch
+    from schemas.training_config import Device
+    from tasks._machine import examine_machine
 
-    if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        detail = f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GiB"
-    elif torch.backends.mps.is_available():
-        detail = "mps: Apple GPU"
-    else:
-        detail = f"cpu: {torch.get_num_threads()} threads, torch {torch.__version__}"
+    machine = examine_machine(Device.AUTO)
+    count = f"{machine.n_devices} x {machine.name}" if machine.name else "no GPU"
+    units = "bf16 units" if machine.has_bf16_units else "no bf16 units"
+    free = machine.free_memory_bytes / 2**30
+    detail = (
+        f"{machine.device}: {count}, {machine.physical_cores} physical cores, "
+        f"{free:.1f} GiB free, {units}"
+    )
     return Finding(topic="device", health=Health.OK, detail=detail)
 
 

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
+from typing import TypeVar
 
-from schemas.records import DatasetReference, QualityReference, Record, TemplateReference
+from schemas.records import (
+    DatasetReference,
+    QualityReference,
+    Record,
+    StageReference,
+    TemplateReference,
+)
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks._cache import Lookup, locate
-from tasks._training_speed import tokens_per_second
+from tasks._machine import Machine, examine_machine
+from tasks._model_shape import read_model_shape
+from tasks._training_setup import TrainingSetup, Workload, prepare_training, read_workload
+from tasks._training_speed import estimate_steps, expected_speed
 
 CHARACTERS_PER_TOKEN = 4.0
 """Rough figure for English text, used until the rows were tokenised once."""
+
+Found = TypeVar("Found", bound=StageReference)
 
 
 class PlannedStage(Record):
@@ -32,6 +43,7 @@ class Estimate(Record):
     n_train_tokens: int
     n_steps: int
     n_tokens_seen: int
+    tokens_per_second: float
     seconds: float
     basis: str
     """Where the figures come from."""
@@ -43,6 +55,8 @@ class PlanReport(Record):
     stages: tuple[PlannedStage, ...]
     estimate: Estimate | None
     """None when nothing is known of the rows yet."""
+    training: TrainingSetup | None = None
+    """How the training would run; None when it would not."""
 
 
 def make_plan(config: RunConfig, refresh: Sequence[Stage]) -> PlanReport:
@@ -53,7 +67,11 @@ def make_plan(config: RunConfig, refresh: Sequence[Stage]) -> PlanReport:
         refresh: Stages to compute anew.
 
     Returns:
-        One entry per stage, and an estimate of the training when the rows are known.
+        One entry per stage, how the training would run, and an estimate when the rows are known.
+
+    Raises:
+        ConfigError: The training cannot run on this machine as configured.
+        MemoryExhausted: The training does not fit into this machine's memory.
     """
     lookups = _walk(config, refresh)
     by_stage = {found.key.stage: found for found in lookups}
@@ -70,7 +88,15 @@ def make_plan(config: RunConfig, refresh: Sequence[Stage]) -> PlanReport:
             planned.append(
                 PlannedStage(stage=stage, outcome="RUN", reason=f"comes after {stopped_at}")
             )
-    return PlanReport(stages=tuple(planned), estimate=estimate_training(config, lookups))
+    references = [found.reference for found in lookups if found.reference]
+    if any(reference.stage == Stage.TRAIN_MODEL for reference in references):
+        return PlanReport(stages=tuple(planned), estimate=None)
+    machine = examine_machine(config.training.device)
+    return PlanReport(
+        stages=tuple(planned),
+        estimate=estimate_training(config, references, machine.device),
+        training=plan_training(config, references, machine),
+    )
 
 
 def _verified(found: Lookup) -> str:
@@ -92,62 +118,86 @@ def _walk(config: RunConfig, refresh: Sequence[Stage]) -> list[Lookup]:
     return plan.lookups
 
 
-def estimate_training(config: RunConfig, lookups: Sequence[Lookup]) -> Estimate | None:
+def plan_training(
+    config: RunConfig, references: Sequence[StageReference], machine: Machine
+) -> TrainingSetup:
+    """Decide how the training would run, as far as model and rows are known.
+
+    Args:
+        config: What would be run.
+        references: What the cache holds.
+        machine: Where it would run.
+
+    Returns:
+        The setup.
+
+    Raises:
+        ConfigError: The training cannot run on this machine as configured.
+        MemoryExhausted: The training does not fit into this machine's memory.
+    """
+    template = _first(references, TemplateReference)
+    quality = _first(references, QualityReference)
+    shape = read_model_shape(locate(template, "model")) if template else None
+    workload = None
+    if quality:
+        workload = read_workload(locate(quality, "train_tokens.parquet"))
+    elif rows := _guess_rows(config, references):
+        n_rows, n_tokens = rows
+        longest = 0 if config.training.packing else config.quality.max_length_tokens
+        workload = Workload(n_rows=n_rows, n_tokens=n_tokens, longest_row_tokens=longest)
+    return prepare_training(config.training, machine, shape, workload)
+
+
+def estimate_training(
+    config: RunConfig, references: Sequence[StageReference], device: str
+) -> Estimate | None:
     """Estimate rows, tokens, steps and time of the training from what the cache holds.
 
     Args:
         config: What would be run.
-        lookups: What the cache said of the stages.
+        references: What the cache holds.
+        device: Where it would run.
 
     Returns:
-        The estimate; None when the training would be a hit or the rows were never loaded.
+        The estimate; None when the rows were never loaded.
     """
-    references = [found.reference for found in lookups if found.reference]
-    if any(reference.stage == Stage.TRAIN_MODEL for reference in references):
-        return None
-    quality = next((r for r in references if isinstance(r, QualityReference)), None)
-    dataset = next((r for r in references if isinstance(r, DatasetReference)), None)
+    quality = _first(references, QualityReference)
+    guessed = None if quality else _guess_rows(config, references)
     if quality:
         n_rows, n_tokens = quality.n_train_rows, quality.n_train_tokens
         basis = "rows and tokens counted"
-    elif dataset:
-        share = 1 - config.split.eval_fraction
-        n_rows = round(dataset.n_rows * share)
-        n_tokens = round(_count_characters(dataset) / CHARACTERS_PER_TOKEN * share)
+    elif guessed:
+        n_rows, n_tokens = guessed
         basis = f"rows loaded, tokens guessed at {CHARACTERS_PER_TOKEN:.0f} characters each"
     else:
         return None
-    template = next((r for r in references if isinstance(r, TemplateReference)), None)
-    rate, origin = tokens_per_second(config, template.n_parameters if template else None)
-    n_steps, n_seen = estimate_steps(config, n_rows, n_tokens)
+    template = _first(references, TemplateReference)
+    n_parameters = template.n_parameters if template else None
+    rate, origin = expected_speed(config.training, n_parameters, device)
+    n_steps, n_seen = estimate_steps(config.training, n_rows, n_tokens)
     return Estimate(
         n_train_rows=n_rows,
         n_train_tokens=n_tokens,
         n_steps=n_steps,
         n_tokens_seen=n_seen,
+        tokens_per_second=round(rate, 1),
         seconds=round(n_seen / rate, 1),
         basis=f"{basis}; {rate:.0f} tokens/s {origin}",
     )
 
 
-def estimate_steps(config: RunConfig, n_rows: int, n_tokens: int) -> tuple[int, int]:
-    """Count optimiser steps and the tokens they see, with packing taken as perfect.
+def _first(references: Sequence[StageReference], kind: type[Found]) -> Found | None:
+    return next((found for found in references if isinstance(found, kind)), None)
 
-    Args:
-        config: Its training section counts.
-        n_rows: Training rows.
-        n_tokens: Their tokens together.
 
-    Returns:
-        Steps = ceil(epochs x ceil(sequences / effective batch)), or max_steps; and tokens.
-    """
-    training = config.training
-    packed = math.ceil(n_tokens / training.packing_length_tokens)
-    n_sequences = max(1, packed if training.packing else n_rows)
-    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    steps_per_epoch = math.ceil(n_sequences / batch)
-    n_steps = training.max_steps or math.ceil(steps_per_epoch * training.num_train_epochs)
-    return n_steps, round(n_tokens * n_steps / steps_per_epoch)
+def _guess_rows(config: RunConfig, references: Sequence[StageReference]) -> tuple[int, int] | None:
+    """Guess rows and tokens of the training side from the loaded rows."""
+    dataset = _first(references, DatasetReference)
+    if dataset is None:
+        return None
+    share = 1 - config.split.eval_fraction
+    n_tokens = round(_count_characters(dataset) / CHARACTERS_PER_TOKEN * share)
+    return round(dataset.n_rows * share), n_tokens
 
 
 def _count_characters(dataset: DatasetReference) -> int:

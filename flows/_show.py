@@ -13,6 +13,8 @@ from flows._plan import PlanReport
 from flows._status import StatusReport
 from schemas.rules import RuleResult
 from tasks._home import tracking_uri
+from tasks._training_memory import describe, gibibytes
+from tasks._training_setup import TrainingSetup
 
 N_ANSWERS = 3
 MAX_ANSWER_CHARACTERS = 400
@@ -51,11 +53,30 @@ def show_report(report: Mapping[str, Any], page: Path) -> None:
         cells = [[shorten(str(answer[name])) for name in columns] for answer in answers]
         print_table(columns, cells, title="Answers side by side")
     click.echo()
+    click.echo(training_line(report["training"]))
     show_decision(report)
     click.echo(f"Report: {page}")
     click.echo("Pages:  prefect server start       then http://127.0.0.1:4200")
     uri = report["registry"].get("tracking_uri") or tracking_uri()
     click.echo(f"        {mlflow_command(uri)}")
+
+
+def training_line(training: Mapping[str, Any]) -> str:
+    """Sum the training up.
+
+    Args:
+        training: That part of `report.json`.
+
+    Returns:
+        One line: steps, time, speed, and what a reader should know.
+    """
+    parts = [
+        f"Training: {training['n_steps']:,} steps on {training['device']}, "
+        f"{duration(training['seconds'])}, {training['tokens_per_second']:,.0f} tokens/s"
+    ]
+    if training.get("resumed_from_step"):
+        parts.append(f"resumed from step {training['resumed_from_step']:,}")
+    return "; ".join([*parts, *training.get("notes", ())])
 
 
 def mlflow_command(uri: str) -> str:
@@ -121,6 +142,8 @@ def show_plan(plan: PlanReport) -> None:
         return
     click.echo(f"{n_runs} of {len(plan.stages)} stages would run; one that comes after another")
     click.echo("is a HIT after all if what it reads comes out the same.")
+    if plan.training:
+        show_setup(plan.training)
     estimate = plan.estimate
     if estimate:
         click.echo(
@@ -130,6 +153,30 @@ def show_plan(plan: PlanReport) -> None:
         )
     elif all(entry.outcome == "RUN" for entry in plan.stages):
         click.echo("Rows, tokens, steps and time are known once load_dataset has run.")
+
+
+def show_setup(setup: TrainingSetup) -> None:
+    """Print how the training would run and why, one line a choice, and the memory it takes.
+
+    Args:
+        setup: What `prepare_training` decided.
+    """
+    click.echo()
+    rows = [
+        [name.replace("_", " "), *described.split(": ", 1)]
+        for name, described in setup.choices.described().items()
+    ]
+    batching, memory = setup.batching, setup.memory
+    passes = f"sequences x {batching.accumulation} passes x {batching.processes} processes"
+    rows.append(["batch", f"{batching.per_device}", f"{passes} = {batching.effective} a step"])
+    if memory:
+        room = f"{gibibytes(memory.available_bytes)} available: {describe(memory)}"
+        rows.append(["memory", gibibytes(memory.total_bytes), f"estimated, of {room}"])
+    else:
+        rows.append(["memory", "-", "known once rows are loaded and prepare_template has run"])
+    print_table(["training", "", "why"], rows)
+    for note in setup.notes:
+        click.echo(f"Note: {note}")
 
 
 def duration(seconds: float) -> str:

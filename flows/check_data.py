@@ -28,10 +28,12 @@ def check_data(
     Returns:
         Reference to the tokens, with the verdict.
     """
-    dataset = load_dataset(config.data.source)
-    template = prepare_template(config.model, config.template, config.seed)
+    dataset = load_dataset(config.data.origin)
+    template = prepare_template(config.start, config.template, config.seed)
     checked = check_schema(dataset, config.data.rules, template.special_tokens)
     split = split_dataset(
         checked, config.split, config.seed, config.quality.near_duplicate_similarity
     )
-    return check_quality(split, checked, template, config.quality, config.registry)
+    return check_quality(
+        split, checked, template, config.quality, config.registry, config.data.weights
+    )

@@ -37,13 +37,15 @@ def train_sft(
         Reference to the report, which carries the decision.
     """
     check_environment()
-    dataset = load_dataset(config.data.source)
-    template = prepare_template(config.model, config.template, config.seed)
+    dataset = load_dataset(config.data.origin)
+    template = prepare_template(config.start, config.template, config.seed)
     checked = check_schema(dataset, config.data.rules, template.special_tokens)
     split = split_dataset(
         checked, config.split, config.seed, config.quality.near_duplicate_similarity
     )
-    quality = check_quality(split, checked, template, config.quality, config.registry)
+    quality = check_quality(
+        split, checked, template, config.quality, config.registry, config.data.weights
+    )
     baseline = generate_baseline(template, quality, config.evaluation, config.seed)
     trained = train_model(template, quality, config.training, config.seed)
     evaluation = evaluate_model(trained, quality, config.evaluation, config.seed)

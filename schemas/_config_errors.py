@@ -37,11 +37,21 @@ def section_keys(kind: Any) -> list[str]:
 
 def _inner(kind: Any, name: str) -> Any:
     """Give the type of one key of a section, or None when there is no such key."""
+    if get_origin(kind) is dict and get_args(kind)[0] is str:
+        return get_args(kind)[1]  # under names of the user's own
     if name not in section_keys(kind):
         return None
     return (
         kind.model_fields[name].annotation if hasattr(kind, "model_fields") else get_args(kind)[1]
     )
+
+
+def _kind_at(section: str) -> Any:
+    """Give the type of a section by its dotted key, or None when there is no such section."""
+    kind: Any = RunConfig
+    for part in section.split(".") if section else []:
+        kind = _inner(kind, part)
+    return kind
 
 
 def all_keys(kind: Any = RunConfig, prefix: str = "") -> Iterator[str]:
@@ -70,7 +80,7 @@ def nearest_key(key: str) -> str:
     """
     section, _, name = key.rpartition(".")
     known = list(all_keys())
-    siblings = [other for other in known if other.rpartition(".")[0] == section]
+    siblings = [f"{section}.{other}".lstrip(".") for other in section_keys(_kind_at(section))]
     for group in (siblings, known):
         names = [other.rpartition(".")[2] for other in group]
         for found in difflib.get_close_matches(name, names, n=1, cutoff=0.7):
@@ -158,10 +168,7 @@ def _expectation(fault: dict[str, Any], kind: Any) -> str:
 def _describe_unknown(key: str) -> dict[str, str]:
     section, _, name = key.rpartition(".")
     near = nearest_key(key)
-    kind: Any = RunConfig
-    for part in section.split(".") if section else []:
-        kind = _inner(kind, part)
-    siblings = ", ".join(section_keys(kind))
+    siblings = ", ".join(section_keys(_kind_at(section)))
     return {
         "key": key,
         "what": f"unknown configuration key {key}",

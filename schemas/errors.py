@@ -106,6 +106,60 @@ class TrainingInterrupted(SftFlowError, RuntimeError):  # noqa: N818
     """Training was stopped by a signal after saving a checkpoint."""
 
 
+class TrainingKilled(TrainingError):  # noqa: N818
+    """The training process was killed; trying again goes on from the last checkpoint."""
+
+    is_retryable = True
+
+
+class LossNotFinite(TrainingError):  # noqa: N818 - the names below say what was seen
+    """The loss became NaN or infinite."""
+
+
+class GradientNotFinite(TrainingError):  # noqa: N818
+    """The gradient became NaN or infinite."""
+
+
+class LossIsZero(TrainingError):  # noqa: N818
+    """The loss is exactly 0: nothing is being learned from."""
+
+
+class NoLabels(TrainingError):  # noqa: N818
+    """A batch has no token to train on."""
+
+
+class NothingTrainable(TrainingError):  # noqa: N818
+    """No parameter of the model is trained."""
+
+
+class GradientIsZero(TrainingError):  # noqa: N818
+    """The first step's gradient is exactly 0."""
+
+
+class NothingLearned(TrainingError):  # noqa: N818
+    """The loss did not fall from the beginning to the end."""
+
+
+class LossSpike(TrainingError):  # noqa: N818
+    """The loss stayed far above what it had been."""
+
+
+class WeightsNotFinite(TrainingError):  # noqa: N818
+    """A weight became NaN or infinite; it was not saved."""
+
+
+class TrainingContractBroken(TrainingError, ValueError):  # noqa: N818
+    """The tokenised rows do not train what the model will be asked."""
+
+
+class MemoryExhausted(TrainingError, MemoryError):  # noqa: N818
+    """The training does not fit into memory."""
+
+
+class CheckpointBroken(TrainingError):  # noqa: N818
+    """A checkpoint cannot be read or does not belong to this training."""
+
+
 def is_retryable(error: BaseException) -> bool:
     """Tell whether trying the same thing again can help.
 

@@ -29,11 +29,22 @@ class StageReference(Record):
     """Of the content files, as hexadecimal digits."""
 
 
+class SourceRows(Record):
+    """What was read from one of several sources."""
+
+    name: str
+    """As in `data.sources`; its rows' files are called name/file."""
+    source: str
+    n_rows: int
+
+
 class DatasetReference(StageReference):
     """Output of `load_dataset`: `rows.jsonl`, one source row a line, untouched but for column names."""
 
     source: str
     n_rows: int
+    sources: tuple[SourceRows, ...] = ()
+    """In the order of their rows; empty where the rows come from one unnamed source."""
 
 
 class CheckedReference(StageReference):
@@ -53,10 +64,15 @@ class CheckedReference(StageReference):
 
 
 class SplitReference(StageReference):
-    """Output of `split_dataset`: `train.jsonl`, `eval.jsonl`, `row_features/`; no prompt stands in both."""
+    """Output of `split_dataset`: `train.jsonl`, `eval.jsonl`, `validation.jsonl`, `row_features/`.
+
+    No prompt stands on two sides.
+    """
 
     n_train_rows: int
     n_eval_rows: int
+    n_validation_rows: int = 0
+    """Measured while training, and neither trained nor judged."""
     n_unused_rows: int
     """Neither trained nor judged: beyond max_eval_rows, or too like a pinned evaluation row."""
     is_pinned: bool = False
@@ -69,8 +85,11 @@ class TemplateReference(StageReference):
     """Output of `prepare_template`: `model/` (loadable by transformers) and `training_template.jinja`."""
 
     model_name: str
+    """Source of the weights; models:/name/version where a registered version is trained on."""
     model_fingerprint: str
     """Commit, version or sha256 of the source model."""
+    start_note: str = ""
+    """Where the weights come from, in one sentence; empty unless model.continue_from is set."""
     template_sha256: str
     template_origin: str
     """model, chatml, file or clone."""
@@ -82,17 +101,45 @@ class TemplateReference(StageReference):
     """Special and added tokens of the tokenizer, as they would read in a text."""
 
 
+class SourceTokens(Record):
+    """What one of several sources gives to the training."""
+
+    name: str
+    weight: float
+    """Times each of its training rows is seen per epoch."""
+    n_rows: int
+    """Training rows, each counted once."""
+    n_tokens: int
+
+
 class QualityReference(StageReference):
-    """Output of `check_quality`: `train_tokens.parquet`, `eval_tokens.parquet`, `eval_prompts.jsonl`, `quality.json`."""
+    """Output of `check_quality`: tokens of each side, prompts of training and evaluation, `quality.json`."""
 
     verdict: Verdict
     n_train_rows: int
     n_eval_rows: int
+    n_validation_rows: int = 0
     n_train_tokens: int
     n_supervised_tokens: int
+    sources: tuple[SourceTokens, ...] = ()
+    """Empty where the rows come from one unnamed source."""
     eval_sha256: str
     """Of the rendered evaluation rows and prompts: two scores compare only where this is equal."""
     rules: tuple[RuleResult, ...]
+
+    @property
+    def n_epoch_rows(self) -> int:
+        """Rows that one epoch sees: those of each source as often as its weight says."""
+        if not self.sources:
+            return self.n_train_rows
+        return round(sum(source.weight * source.n_rows for source in self.sources))
+
+    @property
+    def n_epoch_tokens(self) -> int:
+        """Tokens that one epoch sees, about: which rows a fraction draws is not known here."""
+        if not self.sources:
+            return self.n_train_tokens
+        return round(sum(source.weight * source.n_tokens for source in self.sources))
 
 
 class EvaluationReference(StageReference):

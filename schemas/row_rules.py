@@ -42,7 +42,7 @@ ROW_RULES: dict[RowRule, RowRuleDefinition] = {
         is_structural=True,
     ),
     RowRule.MIXED_FORMAT: RowRuleDefinition(
-        "The row has the fields of two formats, or another format than the first row.",
+        "The row has the fields of two formats, or another format than the first row of its source.",
         "write all rows in one format; where two are present messages counts first",
         severity=Severity.WARN,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from schemas.rules import GateMode, RowRule, RuleSetting, SetRule
 from schemas.training_config import TrainingConfig
+
+SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 
 
 class Section(BaseModel):
@@ -45,24 +48,76 @@ class DataSource(Section):
     """Which source column holds each field, e.g. {prompt: question, completion: answer}."""
 
 
+class WeightedSource(DataSource):
+    """One of several sources, and how much of it is trained."""
+
+    weight: float = Field(default=1.0, gt=0, le=1000, allow_inf_nan=False)
+    """Times each of its training rows is seen per epoch; 2 is twice, 0.5 half of the rows, by the seed."""
+
+
 class DataConfig(Section):
     """The data and the rules its rows are held to."""
 
     source: DataSource = DataSource()
-    """Where the rows come from."""
+    """Where the rows come from, when it is one place."""
+    sources: dict[str, WeightedSource] = {}
+    """Several places by names of your own, instead of source: {faq: {source: faq.jsonl, weight: 2}, ...}."""
     rules: dict[RowRule, RuleSetting] = {}
     """Severity per row rule (block quarantines the row); what is not named keeps the rule's default."""
 
+    @model_validator(mode="after")
+    def _one_kind_of_source(self) -> DataConfig:
+        # A saved configuration holds both keys, one of them with its default.
+        if self.sources and self.source != DataSource():
+            raise ValueError("set data.source or data.sources, not both")
+        for name in self.sources:
+            if not SOURCE_NAME.fullmatch(name):
+                raise ValueError(
+                    "names in data.sources are made of letters, digits, dash and underscore, "
+                    f"at most 50; {name!r} is not"
+                )
+        return self
+
+    @property
+    def origin(self) -> DataSource | dict[str, DataSource]:
+        """Say where the rows come from, without weights, which no row depends on."""
+        if not self.sources:
+            return self.source
+        fields = DataSource.model_fields
+        return {
+            name: DataSource.model_validate({key: getattr(source, key) for key in fields})
+            for name, source in sorted(self.sources.items())
+        }
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Give the weight of each named source; empty where there is but one source."""
+        return {name: source.weight for name, source in sorted(self.sources.items())}
+
 
 class SplitConfig(Section):
-    """How rows are parted into training and evaluation."""
+    """How rows are parted into training, validation and evaluation."""
 
     eval_fraction: float = Field(default=0.1, gt=0, lt=1, allow_inf_nan=False)
     """Share of prompt groups held out; by hash, so a row never changes sides when others are added."""
+    validation_fraction: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
+    """Share of prompt groups kept to measure the loss while training; they never judge the result."""
     max_eval_rows: int = Field(default=200, ge=1)
     """Upper limit; the surplus is not used at all, so evaluation time stays bounded."""
     pinned: DataSource | None = None
-    """Evaluation rows kept across retrains, e.g. the eval.jsonl of an earlier run; nothing else is held out."""
+    """Evaluation rows kept across retrains, e.g. the eval.jsonl of an earlier run; no others are held out."""
+
+    @model_validator(mode="after")
+    def _rows_are_left_to_train(self) -> SplitConfig:
+        if self.eval_fraction + self.validation_fraction >= 1:
+            raise ValueError(
+                "split.eval_fraction and split.validation_fraction must add up to less than 1; "
+                "the rest is trained"
+            )
+        return self
+
+
+CONTINUE_PATTERN = r"^(models:/[^/@]+@)?[A-Za-z][A-Za-z0-9_-]*$"
 
 
 class ModelConfig(Section):
@@ -70,6 +125,8 @@ class ModelConfig(Section):
 
     source: str = Field(default="smollm2-135m-instruct", min_length=1)
     """Bundled name, hub id, local folder, .gguf file, or models:/name@alias."""
+    continue_from: Annotated[str, StringConstraints(pattern=CONTINUE_PATTERN)] | None = None
+    """Alias of registry.name such as champion, or models:/name@alias: train on from it and beat it; or else source."""
     revision: str | None = None
     """Branch, tag or commit of a hub model."""
     trust_remote_code: bool = False
@@ -192,3 +249,21 @@ class RunConfig(Section):
     """What a promotion takes."""
     registry: RegistryConfig = RegistryConfig()
     """Where the model goes."""
+
+    @model_validator(mode="after")
+    def _validation_has_rows(self) -> RunConfig:
+        if self.training.eval_steps and not self.split.validation_fraction:
+            raise ValueError(
+                "training.eval_steps measures the loss of validation rows, and "
+                "split.validation_fraction is 0: set it, e.g. to 0.05"
+            )
+        return self
+
+    @property
+    def start(self) -> ModelConfig:
+        """Give the model section with the full address of the version to continue from."""
+        alias = self.model.continue_from
+        if alias is None or "@" in alias:
+            return self.model
+        address = f"models:/{self.registry.name}@{alias}"
+        return self.model.model_copy(update={"continue_from": address})

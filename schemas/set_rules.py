@@ -97,7 +97,7 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
     ),
     SetRule.TRAIN_EVAL_OVERLAP: SetRuleDefinition(
         column="is_overlapping",
-        meaning="Evaluation prompts stand among the training prompts too.",
+        meaning="Evaluation prompts stand among the training or validation prompts too.",
         fix="keep each prompt on one side",
         limit=0,
         unit="share of evaluation rows",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -12,7 +12,23 @@ class Method(StrEnum):
     """Which weights are trained."""
 
     LORA = "lora"
+    QLORA = "qlora"
     FULL = "full"
+
+
+class Distribution(StrEnum):
+    """How several training processes share the work."""
+
+    DDP = "ddp"
+    FSDP = "fsdp"
+
+
+class Compile(StrEnum):
+    """Whether torch.compile is used; auto decides from the planned steps."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class Device(StrEnum):
@@ -24,6 +40,25 @@ class Device(StrEnum):
     CPU = "cpu"
 
 
+SCHEDULERS = {
+    "linear": (),
+    "cosine": ("num_cycles",),
+    "cosine_with_restarts": ("num_cycles",),
+    "cosine_with_min_lr": ("min_lr", "min_lr_rate", "num_cycles"),
+    "constant": (),
+    "constant_with_warmup": (),
+    "polynomial": ("lr_end", "power"),
+    "inverse_sqrt": ("timescale",),
+    "warmup_stable_decay": ("num_decay_steps", "num_stable_steps", "min_lr_ratio", "num_cycles"),
+}
+"""Those of transformers 5.17 that need no state of the evaluation, with their arguments."""
+NEEDED_ARGUMENTS = {
+    "cosine_with_min_lr": ("min_lr", "min_lr_rate"),
+    "warmup_stable_decay": ("num_decay_steps",),
+}
+"""Of these one must be given."""
+
+BatchSize = Annotated[int, Field(ge=1)]
 LayerName = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -40,6 +75,35 @@ class LoraSettings(BaseModel):
     """Dropout on the adapter's input."""
     target_modules: LayerName | Annotated[tuple[LayerName, ...], Field(min_length=1)] = "all-linear"
     """Layers that get an adapter; all-linear is every linear layer but the head."""
+    use_dora: bool = False
+    """Weight-decomposed adapters (DoRA, arXiv:2402.09353): closer to full training, slower."""
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(r) (rsLoRA, arXiv:2312.03732), so that large ranks keep learning."""
+
+
+class EarlyStopping(BaseModel):
+    """Stops when the validation loss no longer falls; the best checkpoint becomes the model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    patience: int = Field(default=3, ge=1)
+    """Measurements in a row without improvement after which training stops."""
+    min_delta: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Nats per token by which a loss must undercut the best so far to count as improvement."""
+
+
+class GuardSettings(BaseModel):
+    """When training is stopped because something is wrong."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spike_factor: float = Field(default=3.0, gt=1, allow_inf_nan=False)
+    """A loss this many times the median of the 20 before, and 0.1 nats above it, is a spike."""
+    spike_patience: int = Field(default=5, ge=1)
+    """Steps in a row above the spike limit after which training stops."""
+    min_learning_fraction: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
+    """Share by which the last tenth of the losses must undercut the first, less two standard errors
+    of their difference; curves of fewer than 10 losses are not judged."""
 
 
 class TrainingConfig(BaseModel):
@@ -48,54 +112,101 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: Method = Method.LORA
-    """lora trains adapters and merges them; full trains every weight."""
+    """lora trains adapters and merges them; qlora the same on 4-bit weights (GPU); full every weight."""
     lora: LoraSettings = LoraSettings()
-    """Read when method is lora."""
+    """Read when method is lora or qlora."""
     device: Device = Device.AUTO
     """Where training runs."""
     num_train_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Passes over the training rows; ignored when max_steps is set."""
     max_steps: int | None = Field(default=None, ge=1)
     """Optimiser steps; None trains num_train_epochs."""
-    per_device_train_batch_size: int = Field(default=1, ge=1)
-    """Sequences per device and forward pass; packed sequences when packing is on."""
+    per_device_train_batch_size: BatchSize | Literal["auto"] = 1
+    """Sequences per device and forward pass, packed ones when packing is on; auto: what memory holds."""
     gradient_accumulation_steps: int = Field(default=1, ge=1)
-    """Forward passes per optimiser step; the effective batch is the product of both."""
+    """Forward passes per optimiser step; follows from effective_batch_size where that is set."""
+    effective_batch_size: int | None = Field(default=None, ge=1)
+    """Sequences per optimiser step over all processes; None: batch size x accumulation x processes."""
     learning_rate: float = Field(default=5e-4, gt=0, lt=1, allow_inf_nan=False)
     """Peak learning rate of AdamW; about ten times smaller for method full."""
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1, allow_inf_nan=False)
     """Share of the steps in which the learning rate rises from 0 to its peak."""
     lr_scheduler_type: str = "cosine"
-    """Shape of the learning rate after the warm-up; any name transformers knows."""
+    """Shape of the learning rate after the warm-up, by the name transformers gives it."""
+    lr_scheduler_kwargs: dict[str, float] = {}
+    """Arguments of the scheduler, e.g. {min_lr_rate: 0.1} for cosine_with_min_lr."""
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """AdamW weight decay."""
+    neftune_noise_alpha: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Strength of noise on the embeddings (NEFTune, arXiv:2310.05914); None adds none."""
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Gradients are scaled down to this norm."""
     logging_steps: int = Field(default=1, ge=1)
     """Steps between points of the loss curve."""
     eval_steps: int | None = Field(default=None, ge=1)
-    """Steps between measurements of the held-out loss during training; None measures only at the end."""
+    """Steps between measurements of the validation loss; needs split.validation_fraction."""
+    early_stopping: EarlyStopping | None = None
+    """Stop when the validation loss rises and keep the best checkpoint; needs eval_steps."""
+    guards: GuardSettings = GuardSettings()
+    """Limits beyond which training stops with an error."""
     save_steps: int = Field(default=20, ge=1)
     """Steps between checkpoints; a killed run loses at most this many."""
     save_total_limit: int = Field(default=2, ge=1)
-    """Checkpoints kept while training."""
+    """Last checkpoints kept while training; the best is kept besides."""
     packing: bool = True
     """Join short rows into sequences of packing_length_tokens; position ids keep them apart."""
     packing_length_tokens: int = Field(default=512, ge=8)
     """Length of a packed sequence; raised to the longest row when that is longer."""
-    gradient_checkpointing: bool = False
-    """Recompute activations to save memory; slower by about a quarter."""
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
+    """Recompute activations, slower by about a quarter; auto: only when memory asks for it."""
+    torch_compile: Compile = Compile.AUTO
+    """Compile the model; auto: where the planned steps repay the minutes it takes."""
+    processes: int = Field(default=1, ge=1)
+    """Training processes, one per device; more than one goes through accelerate launch."""
+    distribution: Distribution = Distribution.DDP
+    """ddp: each process holds the whole model; fsdp: they share weights and optimiser state."""
+    accelerate_config: str | None = Field(default=None, min_length=1)
+    """File made by accelerate config; takes the place of processes and distribution."""
+
+    @property
+    def has_adapter(self) -> bool:
+        """Tell whether an adapter is trained instead of the model's own weights."""
+        return self.method is not Method.FULL
 
     @model_validator(mode="after")
     def _known_scheduler(self) -> TrainingConfig:
-        known = (
-            "linear",
-            "cosine",
-            "constant",
-            "constant_with_warmup",
-            "polynomial",
-            "inverse_sqrt",
-        )
-        if self.lr_scheduler_type not in known:
-            raise ValueError(f"lr_scheduler_type must be one of {', '.join(known)}")
+        if self.lr_scheduler_type not in SCHEDULERS:
+            raise ValueError(f"lr_scheduler_type must be one of {', '.join(SCHEDULERS)}")
+        known = SCHEDULERS[self.lr_scheduler_type]
+        unknown = sorted(set(self.lr_scheduler_kwargs) - set(known))
+        if unknown:
+            raise ValueError(
+                f"lr_scheduler_kwargs: {self.lr_scheduler_type} takes "
+                f"{', '.join(known) or 'no arguments'}, not {', '.join(unknown)}"
+            )
+        needed = NEEDED_ARGUMENTS.get(self.lr_scheduler_type, ())
+        if needed and not set(needed) & set(self.lr_scheduler_kwargs):
+            raise ValueError(
+                f"lr_scheduler_kwargs: {self.lr_scheduler_type} needs {' or '.join(needed)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batches_agree(self) -> TrainingConfig:
+        if self.per_device_train_batch_size == "auto" and self.effective_batch_size is None:
+            raise ValueError(
+                "per_device_train_batch_size=auto needs effective_batch_size, "
+                "the sequences of one optimiser step"
+            )
+        if self.effective_batch_size is not None and self.gradient_accumulation_steps > 1:
+            raise ValueError(
+                "set effective_batch_size or gradient_accumulation_steps, not both: "
+                "the second follows from the first"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _early_stopping_is_measured(self) -> TrainingConfig:
+        if self.early_stopping and not self.eval_steps:
+            raise ValueError("early_stopping needs eval_steps: how often to measure")
         return self

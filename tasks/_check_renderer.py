@@ -10,7 +10,7 @@ from schemas.run_config import ModelConfig, RunConfig
 from tasks._gguf import load_gguf_tokenizer
 from tasks._hub import hub_errors
 from tasks._model_files import check_files, file_names, refuse_custom_code, unloadable
-from tasks._models import SourceKind, find_safe_hub_model, resolve_source
+from tasks._models import SourceKind, choose_start, find_safe_hub_model, resolve_source
 from tasks._prepared import PreparedFacts, write_facts
 from tasks._quiet import quiet_transformers
 from tasks._registered_models import fetch_registered, find_registered
@@ -39,7 +39,9 @@ def load_check_renderer(config: RunConfig) -> Renderer:
     """
     with tempfile.TemporaryDirectory(prefix="sft-check-") as scratch, quiet_transformers():
         folder = Path(scratch)
-        tokenizer, model_config, generation = _load_parts(config.model, folder / "download")
+        tokenizer, model_config, generation = _load_parts(
+            choose_start(config.start).model, folder / "download"
+        )
         stand_in = _stand_in(model_config, generation)
         prepared = set_up_template(stand_in, tokenizer, config.template)
         # Through files, as in a run: a tokenizer that is read back may differ from its source.

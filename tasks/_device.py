@@ -1,4 +1,4 @@
-"""Which device a model runs on, and in which number format."""
+"""Which device a model runs on."""
 
 from __future__ import annotations
 
@@ -23,17 +23,3 @@ def choose_device(wish: Device) -> str:
     if torch.backends.mps.is_available():
         return "mps"
     return "cpu"
-
-
-def has_bfloat16_units(device: str) -> bool:
-    """Tell whether bf16 arithmetic is done in hardware.
-
-    Args:
-        device: A torch device name.
-
-    Returns:
-        True only on GPUs that compute in bf16; CPUs mostly emulate it, five times slower here.
-    """
-    import torch
-
-    return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

@@ -17,12 +17,12 @@ from schemas.profile import DataProfile
 from schemas.quality import SET_RULES, SetContext, check_set, preload, set_rule_settings
 from schemas.records import Record
 from schemas.rules import RuleResult, RuleSetting, SetRule, Severity, Verdict
-from schemas.run_config import DataSource, RunConfig
+from schemas.run_config import RunConfig
 from tasks._comparisons import SetColumns, compare_rows
 from tasks._features import FeatureTable
+from tasks._named_sources import Origin, title
 from tasks._row_check import CheckRequest
 from tasks._row_tally import RowTally
-from tasks._secrets import without_secrets
 from tasks._set_check import SetPass, plan_features, start_pass, watch_source
 from tasks._set_profile import add_languages, make_profile, read_reference
 
@@ -86,9 +86,9 @@ class GateRun:
 
 
 def check_file(
-    source: DataSource | str, config: RunConfig, options: CheckOptions | None = None
+    source: Origin | str, config: RunConfig, options: CheckOptions | None = None
 ) -> CheckReport:
-    """Check one source; neither torch nor Prefect is needed unless tokens are asked for.
+    """Check one source, or several as one set; neither torch nor Prefect is needed unless tokens are asked for.
 
     Args:
         source: Where the rows come from; a name alone is read with the columns, split and
@@ -112,7 +112,7 @@ def check_file(
         or any(result.verdict == Verdict.FAILED for result in results)
     )
     return CheckReport(
-        source=without_secrets(source.source),
+        source=title(source),
         verdict=CheckVerdict.REJECTED if is_rejected else CheckVerdict.ACCEPTED,
         n_rows=tally.n_rows,
         n_kept_rows=tally.n_kept_rows,
@@ -126,7 +126,7 @@ def check_file(
 
 
 def _run_gate(
-    source: DataSource, config: RunConfig, options: CheckOptions, run: GateRun
+    source: Origin, config: RunConfig, options: CheckOptions, run: GateRun
 ) -> tuple[RuleResult, ...]:
     """Go through the rows once, then hold the set to its rules."""
     settings = set_rule_settings(config.quality.rules, config.quality.mode)
@@ -203,7 +203,7 @@ def bad_row_budget(tally: RowTally, setting: RuleSetting) -> RuleResult:
     )
 
 
-def _check_rows(source: DataSource, check: SetPass, options: CheckOptions, run: GateRun) -> None:
+def _check_rows(source: Origin, check: SetPass, options: CheckOptions, run: GateRun) -> None:
     """Check every row; write those set aside, and those kept where a file for them is named."""
     quarantine = options.folder / "quarantine.jsonl" if options.folder else None
     kept = run.folder / "kept.jsonl" if options.scope == Scope.TOKENS else None

@@ -22,7 +22,7 @@ from tasks._progress import progress_bar
 from tasks._rendering import Renderer
 from tasks._special_tokens import special_tokens
 from tasks._token_report import make_token_report, sample_rendered
-from tasks._tokens import SideTokens, write_tokens
+from tasks._tokens import SideTokens, TokenOutput, write_tokens
 from tasks._training_speed import tokens_per_second
 
 SHOWN_ROWS = 3
@@ -73,7 +73,7 @@ def add_tokens(
     renderer, config = token_gate.renderer, token_gate.config
     rows = progress_bar(_conversations(kept), total=table.n_rows, label="tokenise", unit="row")
     limit = config.quality.max_length_tokens
-    tokens = write_tokens(rows, renderer, token_gate.settings, limit, (None, None))
+    tokens = write_tokens(rows, renderer, token_gate.settings, limit, TokenOutput())
     _add_columns(found, table, tokens)
     rate, _ = tokens_per_second(config, None)
     report = make_token_report(tokens.columns, config, rate).model_dump(mode="json")

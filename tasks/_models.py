@@ -21,7 +21,12 @@ from tasks._model_files import (
     refuse_custom_code,
     unloadable,
 )
-from tasks._registered_models import REGISTRY_SCHEME, fetch_registered, find_registered
+from tasks._registered_models import (
+    REGISTRY_SCHEME,
+    fetch_registered,
+    find_champion,
+    find_registered,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -81,6 +86,36 @@ def resolve_source(source: str) -> ModelSource:
         got="a file of another kind" if path.exists() else "no such name, file or folder",
         fix="correct model.source",
     )
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model that training starts from, once it is known whether there is one to continue from."""
+
+    model: ModelConfig
+    note: str = ""
+    """Where the weights come from; empty where the configuration leaves no choice."""
+
+
+def choose_start(config: ModelConfig) -> Start:
+    """Continue from a registered version where the alias has one, else start from the source.
+
+    Args:
+        config: The model section; `continue_from` as `RunConfig.start` gives it.
+
+    Returns:
+        The model section whose source is what is loaded: a version by its number, since the alias
+        may move while the run goes on.
+    """
+    if config.continue_from is None:
+        return Start(config)
+    found = find_champion(config.continue_from)
+    if found is None:
+        note = f"{config.continue_from} does not exist yet: training starts from {config.source}"
+        return Start(config.model_copy(update={"continue_from": None}), note)
+    update = {"source": found.address, "revision": None, "continue_from": None}
+    note = f"training continues from version {found.version} of {found.name}"
+    return Start(config.model_copy(update=update), f"{note} ({config.continue_from})")
 
 
 def model_fingerprint(config: ModelConfig) -> str:

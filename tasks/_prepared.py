@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schemas.records import Record
 from tasks._quiet import quiet_transformers
@@ -63,12 +63,13 @@ def load_prepared_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust)
 
 
-def load_prepared_model(folder: Path, device: str) -> PreTrainedModel:
+def load_prepared_model(folder: Path, device: str, **options: Any) -> PreTrainedModel:
     """Load the weights of a prepared model.
 
     Args:
         folder: The model folder.
         device: Where it will run; a CPU computes in float32 whatever the checkpoint's format.
+        **options: Further arguments of `from_pretrained`; they win.
 
     Returns:
         The model, on the CPU still.
@@ -76,9 +77,10 @@ def load_prepared_model(folder: Path, device: str) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
-    dtype = torch.float32 if device == "cpu" else "auto"
-    trust = read_facts(folder).trust_remote_code
+    usual = {
+        "dtype": torch.float32 if device == "cpu" else "auto",
+        "local_files_only": True,
+        "trust_remote_code": read_facts(folder).trust_remote_code,
+    }
     with quiet_transformers():
-        return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, trust_remote_code=trust
-        )
+        return AutoModelForCausalLM.from_pretrained(folder, **(usual | options))

@@ -10,7 +10,12 @@ from tqdm import tqdm
 
 
 def progress_bar(
-    iterable: Iterable[Any] | None = None, *, total: int | None, label: str, unit: str
+    iterable: Iterable[Any] | None = None,
+    *,
+    total: int | None,
+    label: str,
+    unit: str,
+    initial: int = 0,
 ) -> Any:
     """Make a progress bar on standard error.
 
@@ -19,6 +24,7 @@ def progress_bar(
         total: How many units there are, if known.
         label: What is going on, e.g. "train".
         unit: What is counted, e.g. "step".
+        initial: Units done before, which took none of the time measured.
 
     Returns:
         A `tqdm` bar: iterate over it, or call `update` and `close`.
@@ -29,6 +35,7 @@ def progress_bar(
     return tqdm(
         iterable,
         total=total,
+        initial=initial,
         desc=label,
         unit=unit,
         unit_scale=unit == "B",

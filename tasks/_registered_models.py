@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from schemas.errors import ModelSourceError
-from tasks._registry import connect, store_errors
+from tasks._registry import alias_holder, connect, store_errors
 
 REGISTRY_SCHEME = "models:/"
 _ADDRESS = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
@@ -23,6 +23,11 @@ class RegisteredModel:
     run_id: str
     artifacts: str
     """Address of its artefacts."""
+
+    @property
+    def address(self) -> str:
+        """Name the version, which stays the same when an alias moves on."""
+        return f"{REGISTRY_SCHEME}{self.name}/{self.version}"
 
     @property
     def fingerprint(self) -> str:
@@ -61,6 +66,22 @@ def find_registered(address: str) -> RegisteredModel:
     return RegisteredModel(name, int(number), str(version.run_id), str(artifacts))
 
 
+def find_champion(address: str) -> RegisteredModel | None:
+    """Look up the version an alias stands for, if anything was ever given that alias.
+
+    Args:
+        address: `models:/name@alias`.
+
+    Returns:
+        The version; None when the model or the alias does not exist yet.
+    """
+    name, _, alias = address.removeprefix(REGISTRY_SCHEME).rpartition("@")
+    client = connect()
+    with store_errors():
+        version = alias_holder(client, name, alias)
+    return None if version is None else find_registered(f"{REGISTRY_SCHEME}{name}/{version}")
+
+
 def fetch_registered(model: RegisteredModel, scratch: Path) -> tuple[Path, Path]:
     """Find a version's files on this disk, or download them.
 
@@ -77,7 +98,7 @@ def fetch_registered(model: RegisteredModel, scratch: Path) -> tuple[Path, Path]
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    address = f"{REGISTRY_SCHEME}{model.name}/{model.version}"
+    address = model.address
     is_local = urlsplit(model.artifacts).scheme in ("", "file")
     with store_errors():
         try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from schemas.errors import ServiceUnreachable
@@ -108,6 +108,25 @@ def store_errors() -> Iterator[None]:
         if error.error_code in ("TEMPORARILY_UNAVAILABLE",) or "API request to" in str(error):
             raise unreachable(tracking_uri(), error) from error
         raise
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Turn nested settings into dotted parameters.
+
+    Args:
+        values: Nested mapping.
+        prefix: Put before each name.
+
+    Returns:
+        Dotted name to text.
+    """
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:

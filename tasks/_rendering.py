@@ -104,11 +104,11 @@ def load_renderer(model: Path, training_template: Path) -> Renderer:
     return Renderer(
         tokenizer,
         training_template.read_text(encoding="utf-8"),
-        _stop_ids(model, tokenizer),
+        stop_ids(model, tokenizer),
     )
 
 
-def _stop_ids(model: Path, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def stop_ids(model: Path, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Collect the tokens at which generation stops."""
     found: set[int] = set()
     path = model / "generation_config.json"

@@ -11,12 +11,13 @@ from schemas.errors import DataSourceError
 from schemas.rules import SetRule, Severity
 from schemas.run_config import DataSource, QualityConfig
 from tasks._features import FeatureTable
+from tasks._named_sources import Origin, errors_of, read_named_blocks
 from tasks._parsing import Block
 from tasks._progress import progress_bar
 from tasks._row_check import BlockOutcome, CheckRequest, check_blocks
 from tasks._row_features import FeatureRequest
 from tasks._row_tally import RowTally
-from tasks._sources import SourceWatch, read_blocks, read_rows
+from tasks._sources import SourceWatch, read_rows
 
 Writer = Callable[[BlockOutcome], None]
 
@@ -65,19 +66,30 @@ class SetPass:
             self.duplicates.close()
 
 
-def watch_source(source: DataSource, check: SetPass, tally: RowTally) -> Iterator[BlockOutcome]:
-    """Check the rows of a source, and that there are some with the columns that were named.
+def watch_source(source: Origin, check: SetPass, tally: RowTally) -> Iterator[BlockOutcome]:
+    """Check the rows of each source, and that there are some with the columns that were named.
 
     Args:
-        source: Where the rows come from.
+        source: Where the rows come from; one source, or several by name.
         check: What is asked.
         tally: Gets the counts.
 
     Yields:
         The outcome of each block, in order.
     """
+    if isinstance(source, DataSource):
+        yield from _watch("", source, check, tally)
+        return
+    for name in sorted(source):
+        with errors_of(name):
+            yield from _watch(name, source[name], check, tally)
+
+
+def _watch(
+    name: str, source: DataSource, check: SetPass, tally: RowTally
+) -> Iterator[BlockOutcome]:
     watch = SourceWatch(source)
-    for outcome in check.outcomes(read_blocks(source), tally):
+    for outcome in check.outcomes(read_named_blocks(name, source), tally):
         watch.see(outcome.n_rows, outcome.n_objects, outcome.names)
         yield outcome
     watch.finish()

@@ -1,9 +1,9 @@
-"""What the set rules look at once rows are parted: both sides compared, and their tokens."""
+"""What the set rules look at once rows are parted: the sides compared, and their tokens."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from tasks._comparisons import SetColumns, compare_rows, example, first_true
 from tasks._features import DTYPES, FeatureTable
 from tasks._row_check import CheckRequest
 from tasks._row_features import FeatureRequest
+from tasks._row_sides import Side
 from tasks._set_check import SetPass, plan_features
 from tasks._set_profile import add_languages
 from tasks._stored_rows import kept_blocks
 from tasks._tokens import SideTokens
 
-TRAIN, EVAL, UNUSED = range(3)
-"""Values of the column `part`, as the split writes them."""
+Sides = Sequence[SideTokens]
+"""Tokens of the training and the evaluation rows, and of the validation rows where there are any."""
 
 
 def compare_sides(
@@ -34,16 +35,16 @@ def compare_sides(
     """Work out what the set rules look at, from the features the split left.
 
     Args:
-        split: Both sides.
+        split: All sides.
         checked: Counts of the rows that were set aside.
         quality: Languages and benchmarks.
         settings: What `set_rule_settings` gave.
 
     Returns:
-        Features of the rows that are trained or judged, and the columns.
+        Features of the rows that are trained, measured or judged, and the columns.
     """
     table = FeatureTable.load(locate(split, "row_features"))
-    table = table.select(table.column("part") != UNUSED)
+    table = table.select(table.column("part") != Side.UNUSED)
     found = compare_rows(table, checked.n_quarantined_rows)
     add_languages(found, table, quality.languages)
     _compare_with_training(found, table)
@@ -54,15 +55,14 @@ def compare_sides(
 
 
 def _compare_with_training(found: SetColumns, table: FeatureTable) -> None:
-    """Mark the evaluation rows whose prompt or nearly whose text is trained."""
+    """Mark the evaluation rows whose prompt or nearly whose text is trained, or chooses a checkpoint."""
     import numpy
 
-    part = table.column("part")
-    is_eval, is_train = part == EVAL, part == TRAIN
+    is_eval = table.column("part") == Side.EVAL
     marks = numpy.zeros(int(is_eval.sum()), dtype=bool)
     for name in ("prompt", "whole", "cluster"):
         keys = table.column(name)
-        marks |= numpy.isin(keys[is_eval], keys[is_train])
+        marks |= numpy.isin(keys[is_eval], keys[~is_eval])
     found.columns["is_overlapping"] = marks
     rows = numpy.flatnonzero(is_eval)
     found.examples[SetRule.TRAIN_EVAL_OVERLAP] = tuple(
@@ -87,41 +87,52 @@ def _look_for_benchmarks(found: SetColumns, rows: Path, benchmark: Any) -> None:
         )
 
 
-def add_token_columns(
-    found: SetColumns, table: FeatureTable, sides: tuple[SideTokens, SideTokens]
-) -> None:
+def add_token_columns(found: SetColumns, table: FeatureTable, sides: Sides) -> None:
     """Put the token columns beside the others, and places to show for each token rule.
 
     Args:
         found: Gets the columns.
         table: Places of the rows.
-        sides: Tokens of the training and the evaluation rows.
+        sides: Tokens of each side.
     """
-    import numpy
-
-    part = table.column("part")
-    rows = numpy.concatenate([numpy.flatnonzero(part == TRAIN), numpy.flatnonzero(part == EVAL)])
+    rows = side_order(table)
     columns = join_columns(sides)
     found.columns["is_usable"] = columns["is_written"]
-    n_train = len(sides[0].columns["is_written"])
     for rule, definition in SET_RULES.items():
         if not definition.is_token_rule:
             continue
         marks = found.columns[definition.column] = columns[definition.column]
         found.examples[rule] = tuple(
-            example(table, int(rows[number]), _detail(sides, number, n_train))
+            example(table, int(rows[number]), _detail(sides, number))
             for number in first_true(marks)
         )
 
 
-def join_columns(sides: tuple[SideTokens, SideTokens]) -> dict[str, Any]:
-    """Put the columns of both sides behind each other.
+def side_order(table: FeatureTable) -> Any:
+    """Put rows in the order of their sides: training, evaluation, validation.
 
     Args:
-        sides: Tokens of the training and the evaluation rows.
+        table: Features of the rows, with the column `part`.
 
     Returns:
-        Columns by name; training rows first.
+        Numbers of the rows in the table.
+
+    Shape:
+        (rows,).
+    """
+    import numpy
+
+    return numpy.argsort(table.column("part"), kind="stable")
+
+
+def join_columns(sides: Sides) -> dict[str, Any]:
+    """Put the columns of all sides behind each other.
+
+    Args:
+        sides: Tokens of each side.
+
+    Returns:
+        Columns by name; rows in the order of `side_order`.
     """
     import numpy
 
@@ -130,24 +141,27 @@ def join_columns(sides: tuple[SideTokens, SideTokens]) -> dict[str, Any]:
     }
 
 
-def _detail(sides: tuple[SideTokens, SideTokens], number: int, n_train: int) -> str:
-    return sides[0].detail(number) if number < n_train else sides[1].detail(number - n_train)
+def _detail(sides: Sides, number: int) -> str:
+    for side in sides:
+        n_rows = len(side.columns["is_written"])
+        if number < n_rows:
+            break
+        number -= n_rows
+    return side.detail(number)
 
 
-def write_features(table: FeatureTable, sides: tuple[SideTokens, SideTokens], path: Path) -> None:
+def write_features(table: FeatureTable, sides: Sides, path: Path) -> None:
     """Write the table the set rules looked at, one line a row, for a person to query.
 
     Args:
         table: Places and features of the rows.
         sides: Their tokens.
-        path: The Parquet file; rows in the order training, evaluation.
+        path: The Parquet file; rows in the order of `side_order`.
     """
-    import numpy
     import pyarrow
     from pyarrow import parquet
 
-    part = table.column("part")
-    order = numpy.argsort(part, kind="stable")
+    order = side_order(table)
     columns = {name: table.column(name) for name in DTYPES}
     columns = {name: values[order] for name, values in columns.items() if len(values)}
     codes = pyarrow.array(columns.pop("file").astype("int32"))

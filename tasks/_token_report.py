@@ -11,6 +11,7 @@ from schemas.rows import Conversation
 from schemas.run_config import RunConfig
 from schemas.training_config import TrainingConfig
 from tasks._batch_costs import count_packed, padding_fractions, unused_fraction
+from tasks._batching import effective_batch, wished_batching
 from tasks._rendering import RenderedRow, Renderer, render_rows
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _training_costs(kept: Lengths, config: RunConfig, epoch_seconds: float) -> d
     n_sequences = n_packed if training.packing else len(kept)
     n_steps_per_epoch, n_steps = count_steps(n_sequences, training)
     n_epochs = n_steps / n_steps_per_epoch if n_steps_per_epoch else 0.0
-    shuffled, grouped = padding_fractions(kept, training.per_device_train_batch_size, config.seed)
+    shuffled, grouped = padding_fractions(kept, wished_batching(training).per_device, config.seed)
     return {
         "padding_fraction": shuffled,
         "grouped_padding_fraction": grouped,
@@ -154,8 +155,7 @@ def count_steps(n_sequences: int, training: TrainingConfig) -> tuple[int, int]:
     Returns:
         Steps per epoch = ceil(sequences / effective batch), and of the whole training.
     """
-    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    n_steps_per_epoch = math.ceil(n_sequences / batch)
+    n_steps_per_epoch = math.ceil(n_sequences / effective_batch(training))
     if not n_steps_per_epoch:
         return 0, 0
     return n_steps_per_epoch, training.max_steps or math.ceil(

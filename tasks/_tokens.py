@@ -14,6 +14,7 @@ from schemas.quality import SET_RULES
 from schemas.rows import Conversation
 from schemas.rules import RuleSetting, SetRule, Severity
 from tasks._lines import json_line
+from tasks._named_sources import source_name
 from tasks._rendering import NOT_TRAINED, RenderedRow, Renderer, render_prompt, render_rows
 
 if TYPE_CHECKING:
@@ -26,6 +27,23 @@ BATCH_ROWS = 1000
 MAX_PROBLEMS = 1000
 """Refused rows whose reason is kept; when a template refuses all rows, one reason is enough."""
 MAX_BOS = 255
+
+
+@dataclass(frozen=True)
+class TokenOutput:
+    """What to write of one side."""
+
+    tokens: Path | None = None
+    """Parquet file for tokens, if wanted."""
+    prompts: Path | None = None
+    """JSONL file for evaluation prompts, if wanted."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """By name of the source; where one is not 1, tokens get the column `weight`."""
+
+    @property
+    def is_weighted(self) -> bool:
+        """Tell whether some rows count more than others."""
+        return any(weight != 1 for weight in self.weights.values())
 
 
 @dataclass
@@ -42,6 +60,8 @@ class SideTokens:
     """Why the template refused a row, for the first of them."""
     digest: Any = field(default_factory=hashlib.sha256)
     """Of the rows written, where prompts are too: ids, labels and prompts."""
+    sources: dict[str, list[int]] = field(default_factory=dict)
+    """Rows and tokens written of each named source, where weights are given."""
 
     def detail(self, row: int) -> str:
         """Say what there is to say of a row that breaks a token rule.
@@ -118,7 +138,7 @@ def write_tokens(
     renderer: Renderer,
     settings: Mapping[SetRule, RuleSetting],
     max_length_tokens: int,
-    paths: tuple[Path | None, Path | None],
+    output: TokenOutput,
 ) -> SideTokens:
     """Render rows and write the tokens of those that stay.
 
@@ -127,7 +147,7 @@ def write_tokens(
         renderer: The prepared model's tokenizer and templates.
         settings: Severity per set rule.
         max_length_tokens: Longest row allowed.
-        paths: Parquet file for tokens and JSONL file for evaluation prompts, where wanted.
+        output: What to write.
 
     Returns:
         Counts, columns, digest.
@@ -136,12 +156,16 @@ def write_tokens(
     parts = [_measure([], settings, max_length_tokens)]
     n_seen = 0
     pairs = render_rows(renderer, conversations)
-    with _open_files(paths) as files:
+    with _open_files(output) as files:
         while batch := list(islice(pairs, BATCH_ROWS)):
             rows = [row for _, row in batch]
             parts.append(_measure(rows, settings, max_length_tokens))
             kept = [int(place) for place in parts[-1]["is_written"].nonzero()[0]]
-            files.write([n_seen + place for place in kept], [rows[place] for place in kept])
+            files.write(
+                [n_seen + place for place in kept],
+                [rows[place] for place in kept],
+                [source_name(batch[place][0].file) for place in kept],
+            )
             for place in kept if files.prompts else ():
                 files.write_prompt(n_seen + place, renderer, *batch[place])
             for place, row in enumerate(rows):
@@ -149,6 +173,7 @@ def write_tokens(
                     side.problems[n_seen + place] = row.problem
             n_seen += len(rows)
     side.digest = files.digest
+    side.sources = files.sources
     _sum_up(side, parts)
     return side
 
@@ -180,15 +205,25 @@ class _SideFiles:
     """Parquet writer, if wanted."""
     prompts: TextIO | None
     schema: Any
+    output: TokenOutput
     digest: Any = field(default_factory=hashlib.sha256)
+    sources: dict[str, list[int]] = field(default_factory=dict)
 
-    def write(self, numbers: list[int], rows: list[RenderedRow]) -> None:
-        """Write the tokens of some rows."""
+    def __post_init__(self) -> None:
+        """Count from nothing."""
+        self.sources = {name: [0, 0] for name in self.output.weights}
+
+    def write(self, numbers: list[int], rows: list[RenderedRow], sources: list[str]) -> None:
+        """Write the tokens of some rows, and count them by source."""
         import numpy
         import pyarrow
 
         if self.tokens is None:
             return
+        if self.sources:
+            for source, row in zip(sources, rows, strict=True):
+                self.sources[source][0] += 1
+                self.sources[source][1] += len(row.input_ids)
         lengths = [len(row.input_ids) for row in rows]
         starts = numpy.zeros(len(rows) + 1, dtype=numpy.int32)
         numpy.cumsum(lengths, out=starts[1:])
@@ -203,6 +238,9 @@ class _SideFiles:
             pyarrow.ListArray.from_arrays(starts, ids),
             pyarrow.ListArray.from_arrays(starts, labels),
         ]
+        if self.output.is_weighted:
+            weights = [self.output.weights[source] for source in sources]
+            columns.append(pyarrow.array(weights, pyarrow.float32()))
         self.tokens.write_table(pyarrow.Table.from_arrays(columns, schema=self.schema))
 
     def write_prompt(
@@ -218,16 +256,18 @@ class _SideFiles:
 
 
 @contextmanager
-def _open_files(paths: tuple[Path | None, Path | None]) -> Iterator[_SideFiles]:
+def _open_files(output: TokenOutput) -> Iterator[_SideFiles]:
     """Open the files that are wanted."""
     import pyarrow
     from pyarrow import parquet
 
     tokens = pyarrow.list_(pyarrow.int32())
-    schema = pyarrow.schema([("row", pyarrow.int64()), ("input_ids", tokens), ("labels", tokens)])
+    columns = [("row", pyarrow.int64()), ("input_ids", tokens), ("labels", tokens)]
+    schema = pyarrow.schema(columns + [("weight", pyarrow.float32())] * output.is_weighted)
     with ExitStack() as stack:
-        writer = stack.enter_context(parquet.ParquetWriter(paths[0], schema)) if paths[0] else None
-        prompts = None
-        if paths[1]:
-            prompts = stack.enter_context(paths[1].open("w", encoding="utf-8", newline="\n"))
-        yield _SideFiles(writer, prompts, schema)
+        writer = prompts = None
+        if output.tokens:
+            writer = stack.enter_context(parquet.ParquetWriter(output.tokens, schema))
+        if output.prompts:
+            prompts = stack.enter_context(output.prompts.open("w", encoding="utf-8", newline="\n"))
+        yield _SideFiles(writer, prompts, schema, output)

@@ -1,66 +1,99 @@
-"""The configuration in the words of TRL and PEFT."""
+"""The configuration in the words of TRL, PEFT and bitsandbytes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from schemas.training_config import Method, TrainingConfig
-from tasks._device import has_bfloat16_units
+from schemas.training_config import Distribution, Method, TrainingConfig
+from tasks._checkpoints import WRITING
+from tasks._machine import Machine
+from tasks._training_choices import Choices, Kernels, Packing, Precision, refuse_qlora_elsewhere
+from tasks._training_setup import sequence_tokens
 from tasks._training_spec import TrainingSpec
 
 if TYPE_CHECKING:
     from peft import LoraConfig
+    from transformers import BitsAndBytesConfig
     from trl import SFTConfig
 
 
-def sft_arguments(spec: TrainingSpec, longest_row_tokens: int, device: str) -> SFTConfig:
+def sft_arguments(
+    spec: TrainingSpec, choices: Choices, longest_row_tokens: int, *, is_packed: bool = False
+) -> SFTConfig:
     """Translate the configuration for TRL.
 
     Args:
         spec: What to train.
+        choices: How, on this machine.
         longest_row_tokens: Rows are never cut, so a packed sequence holds at least this many.
-        device: Where to train.
+        is_packed: The rows are packed already, and TRL need not look at them.
 
     Returns:
         TRL's arguments.
     """
     from trl import SFTConfig
 
-    training = spec.training
+    training, batching = spec.training, spec.batching
     return SFTConfig(
-        output_dir=str(spec.checkpoints),
+        output_dir=str(spec.checkpoints / WRITING),
         num_train_epochs=training.num_train_epochs,
         max_steps=training.max_steps or -1,
-        per_device_train_batch_size=training.per_device_train_batch_size,
-        per_device_eval_batch_size=training.per_device_train_batch_size,
-        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        per_device_train_batch_size=batching.per_device,
+        per_device_eval_batch_size=batching.per_device,
+        gradient_accumulation_steps=batching.accumulation,
         learning_rate=training.learning_rate,
         warmup_steps=training.warmup_ratio,  # a float below 1 is a share of all steps
         lr_scheduler_type=training.lr_scheduler_type,
+        lr_scheduler_kwargs=dict(training.lr_scheduler_kwargs),
         weight_decay=training.weight_decay,
+        neftune_noise_alpha=training.neftune_noise_alpha,
         max_grad_norm=training.max_grad_norm,
-        logging_steps=training.logging_steps,
+        logging_steps=1,  # the curve is thinned afterwards, so that interruptions leave no mark
         logging_nan_inf_filter=False,
         eval_strategy="steps" if training.eval_steps else "no",
         eval_steps=training.eval_steps,
+        eval_on_start=bool(training.eval_steps) and spec.resume_from is None,
         save_strategy="steps",
         save_steps=training.save_steps,
-        save_total_limit=training.save_total_limit,
-        packing=training.packing,
+        save_total_limit=None,  # the callback seals checkpoints and prunes them
+        save_only_model=False,
+        packing=choices.packing is not Packing.OFF and not is_packed,
+        dataset_kwargs={"skip_prepare_dataset": is_packed},
         eval_packing=False,
-        max_length=max(
-            longest_row_tokens, training.packing_length_tokens if training.packing else 0
-        ),
-        gradient_checkpointing=training.gradient_checkpointing,
-        bf16=has_bfloat16_units(device),
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device == "cuda",
+        max_length=sequence_tokens(training, longest_row_tokens),
+        use_liger_kernel=choices.kernels is Kernels.LIGER,
+        torch_compile=choices.torch_compile,
+        bf16=choices.precision is Precision.BF16,
+        fp16=choices.precision is Precision.FP16,
+        use_cpu=choices.device == "cpu",
+        dataloader_pin_memory=choices.device == "cuda",
+        ddp_find_unused_parameters=False,
         seed=spec.seed,
         data_seed=spec.seed,
         report_to="none",
         disable_tqdm=True,
-        save_only_model=False,
+        **_distribution_arguments(training, choices),
     )
+
+
+def _distribution_arguments(training: TrainingConfig, choices: Choices) -> dict[str, Any]:
+    """Say who recomputes activations: under fsdp it is fsdp, which saves a gathering of weights."""
+    is_sharded = (
+        training.distribution is Distribution.FSDP
+        and training.processes > 1
+        and training.accelerate_config is None  # the user's file says it all
+    )
+    if not is_sharded:
+        return {"gradient_checkpointing": choices.gradient_checkpointing}
+    return {
+        "gradient_checkpointing": False,
+        "fsdp": True,
+        "fsdp_config": {
+            "version": 2,
+            "state_dict_type": "FULL_STATE_DICT",
+            "activation_checkpointing": choices.gradient_checkpointing,
+        },
+    }
 
 
 def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> LoraConfig | None:
@@ -76,7 +109,7 @@ def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> 
     """
     from peft import LoraConfig
 
-    if training.method is not Method.LORA:
+    if not training.has_adapter:
         return None
     target = training.lora.target_modules
     return LoraConfig(
@@ -84,6 +117,38 @@ def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> 
         lora_alpha=training.lora.alpha,
         lora_dropout=training.lora.dropout,
         target_modules=target if isinstance(target, str) else list(target),
+        use_dora=training.lora.use_dora,
+        use_rslora=training.lora.use_rslora,
         task_type="CAUSAL_LM",
         trainable_token_indices=list(new_token_ids) or None,
+    )
+
+
+def quantisation_arguments(training: TrainingConfig, machine: Machine) -> BitsAndBytesConfig | None:
+    """Translate method qlora for bitsandbytes: NF4, doubly quantised, computed in bf16.
+
+    Args:
+        training: The configuration.
+        machine: Where it runs.
+
+    Returns:
+        The argument `quantization_config` of `from_pretrained`; None for the other methods.
+
+    Raises:
+        ConfigError: Method qlora without a CUDA GPU or without bitsandbytes.
+
+    Source:
+        Dettmers et al. 2023, arXiv:2305.14314, section 3.
+    """
+    refuse_qlora_elsewhere(training, machine)
+    if training.method is not Method.QLORA:
+        return None
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if machine.has_bf16_units else torch.float16,
     )

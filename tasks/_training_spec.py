@@ -7,13 +7,31 @@ from pathlib import Path
 
 from schemas.records import Record
 from schemas.training_config import TrainingConfig
+from tasks._training_choices import Choices
 
+EXIT_GUARD = 65
+"""A guard stopped the training; its last event names the error (EX_DATAERR)."""
+EXIT_OUT_OF_MEMORY = 71
+"""Memory ran out: a smaller batch may do (EX_OSERR)."""
 EXIT_INTERRUPTED = 75
 """The process saved a checkpoint and stopped because it was told to (EX_TEMPFAIL)."""
-EXIT_TRAINED_NOTHING = 65
-"""The rows, or the loss they gave, cannot be trained on (EX_DATAERR)."""
-WHOLE_MARKER = "whole.json"
-"""Written into a checkpoint after everything else: without it the checkpoint is not resumed."""
+STOP_FILE = "stop"
+"""Left in the checkpoint folder by the parent when the training should save and stop."""
+
+
+class Batching(Record):
+    """How the sequences of one optimiser step reach the devices; the product never changes."""
+
+    per_device: int
+    """Sequences per device and forward pass."""
+    accumulation: int
+    """Forward passes per optimiser step."""
+    processes: int = 1
+
+    @property
+    def effective(self) -> int:
+        """Sequences per optimiser step."""
+        return self.per_device * self.accumulation * self.processes
 
 
 class TrainingSpec(Record):
@@ -21,10 +39,23 @@ class TrainingSpec(Record):
 
     model: Path
     train_tokens: Path
-    eval_tokens: Path
+    """Parquet with `input_ids`, `labels` and, where sources are weighted, `weight`."""
+    validation_tokens: Path | None = None
+    """Parquet with `input_ids` and `labels`; None when no rows are kept for validation."""
+    inference_prompts: Path | None = None
+    """`train_prompts.jsonl`: some training rows' prompts as inference renders them."""
     output: Path
     checkpoints: Path
+    """Belongs to this very training; survives it until the stage's output is whole."""
+    resume_from: Path | None = None
+    """A whole checkpoint of this training; None starts at step 0."""
+    fingerprint: dict[str, str]
+    """What shapes the result, by name: data, template, model, arguments, code, libraries."""
     training: TrainingConfig
+    choices: Choices
+    batching: Batching
+    notes: tuple[str, ...] = ()
+    """What a reader of the report should know of earlier attempts."""
     seed: int
 
 
@@ -33,7 +64,11 @@ class EventKind(StrEnum):
 
     STARTED = "started"
     STEP = "step"
+    MEASURED = "measured"
+    """The validation loss was measured."""
     SAVED = "saved"
+    NOTE = "note"
+    """Something a reader of the report should know."""
     FAILED = "failed"
 
 
@@ -44,7 +79,21 @@ class TrainingEvent(Record):
     step: int = 0
     n_steps: int = 0
     loss: float | None = None
+    """Nats per supervised token; of the training rows, or for MEASURED of the validation rows."""
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    n_tokens_seen: int = 0
+    """Tokens of rows, without padding, since the first step of the training."""
+    tokens_per_second: float | None = None
+    """Over the steps since the process started, without the first."""
+    error: str = ""
+    """For FAILED: the class of the error, one of schemas.errors."""
     detail: str = ""
+    """For NOTE and FAILED: one sentence."""
+    where: str = ""
+    expected: str = ""
+    got: str = ""
+    fix: str = ""
 
 
 class TrainingFacts(Record):
@@ -56,10 +105,18 @@ class TrainingFacts(Record):
     n_supervised_tokens_per_epoch: int
     first_loss: float
     last_loss: float
+    best_step: int | None = None
+    """Step of the checkpoint that became the model, where early stopping chose one."""
+    best_validation_loss: float | None = None
     n_trainable_parameters: int
     resumed_from_step: int
+    batching: Batching
+    choices: dict[str, str]
+    """What was chosen for this machine, and why."""
+    notes: tuple[str, ...] = ()
+    """E.g. a batch halved because memory ran out."""
     seconds: float
     tokens_per_second: float
-    """Tokens of the rows (no padding) over the seconds spent in the training loop."""
+    """Tokens of the rows (no padding) over the seconds of the steps after the first."""
     peak_memory_bytes: int
     """Largest resident set of the training process."""

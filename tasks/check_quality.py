@@ -1,9 +1,9 @@
-"""Stage `check_quality`: render and tokenise both sides, and hold the set to the set rules."""
+"""Stage `check_quality`: render and tokenise every side, and hold the set to the set rules."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,65 +11,38 @@ from typing import Any
 from schemas.errors import DataRejected
 from schemas.profile import DataProfile
 from schemas.quality import SET_RULES, SetContext, check_set, set_rule_settings
-from schemas.records import CheckedReference, QualityReference, SplitReference, TemplateReference
-from schemas.rows import Conversation
+from schemas.records import (
+    CheckedReference,
+    QualityReference,
+    SourceTokens,
+    SplitReference,
+    TemplateReference,
+)
 from schemas.rules import RuleExample, RuleResult, SetRule, Verdict
 from schemas.run_config import DataSource, QualityConfig, RegistryConfig
 from tasks._cache import OutputFolder, locate
 from tasks._champion import find_champion_data, read_champion_profile
 from tasks._comparisons import MOST_EXAMPLES
 from tasks._lines import read_lines
-from tasks._progress import progress_bar
 from tasks._rejection import keep_evidence, rejection
-from tasks._rendering import Renderer, load_renderer
+from tasks._rendering import load_renderer
 from tasks._set_profile import CHAMPION, NO_REFERENCE, make_profile, read_reference
-from tasks._sides import add_token_columns, compare_sides, join_columns, write_features
+from tasks._side_tokens import tokenise_sides
+from tasks._sides import Sides, add_token_columns, compare_sides, join_columns, write_features
 from tasks._sources import source_fingerprint
 from tasks._stage import stage_task
-from tasks._tokens import SideTokens, write_tokens
 
-CONTENT = ("train_tokens.parquet", "eval_tokens.parquet", "eval_prompts.jsonl")
+CONTENT = (
+    "train_tokens.parquet",
+    "train_prompts.jsonl",
+    "validation_tokens.parquet",
+    "eval_tokens.parquet",
+    "eval_prompts.jsonl",
+)
 """What models are trained and judged on; a rule's severity alone does not change it."""
 NAME = "the training and evaluation rows"
-
-
-def read_side(path: Path, total: int, label: str) -> Iterator[Conversation]:
-    """Read the conversations of one side.
-
-    Args:
-        path: `train.jsonl` or `eval.jsonl`.
-        total: Number of rows, for the progress bar.
-        label: What the bar says.
-
-    Yields:
-        The conversations, in order.
-    """
-    for line in progress_bar(read_lines(path), total=total, label=label, unit="row"):
-        yield Conversation.from_json(line)
-
-
-def tokenise_sides(
-    split: SplitReference, renderer: Renderer, quality: QualityConfig, folder: Path
-) -> tuple[SideTokens, SideTokens]:
-    """Write the tokens of the training and the evaluation rows.
-
-    Args:
-        split: Both sides.
-        renderer: The prepared model's tokenizer and templates.
-        quality: Rules and the longest row allowed.
-        folder: Gets the two Parquet files and `eval_prompts.jsonl`.
-
-    Returns:
-        Counts and features of training and evaluation.
-    """
-    settings = set_rule_settings(quality.rules, quality.mode)
-    sides = []
-    for name, total in (("train", split.n_train_rows), ("eval", split.n_eval_rows)):
-        prompts = folder / "eval_prompts.jsonl" if name == "eval" else None
-        rows = read_side(locate(split, f"{name}.jsonl"), total, f"tokenise {name}")
-        paths = (folder / f"{name}_tokens.parquet", prompts)
-        sides.append(write_tokens(rows, renderer, settings, quality.max_length_tokens, paths))
-    return sides[0], sides[1]
+TRAIN, EVAL, VALIDATION = range(3)
+"""Places in `Sides`."""
 
 
 def _quarantine_examples(checked: CheckedReference) -> tuple[RuleExample, ...]:
@@ -97,19 +70,20 @@ def judge(results: tuple[RuleResult, ...]) -> Verdict:
 def _summary(
     results: tuple[RuleResult, ...],
     checked: CheckedReference,
-    sides: tuple[SideTokens, SideTokens],
+    sides: Sides,
+    weights: Mapping[str, float],
 ) -> dict[str, Any]:
     """Lay out `quality.json`."""
-    train, held_out = sides
+    names = ("train", "eval", "validation")[: len(sides)]
+    n_dropped = [len(side.columns["is_written"]) - side.n_rows for side in sides]
     lengths = sorted(join_columns(sides)["n_tokens"].tolist())
     return {
         "verdict": judge(results),
-        "n_train_rows": train.n_rows,
-        "n_eval_rows": held_out.n_rows,
-        "n_dropped_train_rows": len(train.columns["is_written"]) - train.n_rows,
-        "n_dropped_eval_rows": len(held_out.columns["is_written"]) - held_out.n_rows,
-        "n_train_tokens": train.n_tokens,
-        "n_supervised_tokens": train.n_supervised_tokens,
+        **{f"n_{name}_rows": side.n_rows for name, side in zip(names, sides, strict=True)},
+        **{f"n_dropped_{name}_rows": count for name, count in zip(names, n_dropped, strict=True)},
+        "n_train_tokens": sides[TRAIN].n_tokens,
+        "n_supervised_tokens": sides[TRAIN].n_supervised_tokens,
+        "sources": [found.model_dump() for found in _source_tokens(sides, weights)],
         "n_quarantined_rows": checked.n_quarantined_rows,
         "length_tokens": {
             "median": lengths[len(lengths) // 2],
@@ -119,14 +93,20 @@ def _summary(
     }
 
 
-def refuse(
-    results: tuple[RuleResult, ...], sides: tuple[SideTokens, SideTokens], n_rows: int
-) -> DataRejected | None:
-    """Say no when a blocking rule failed, or when nothing is left to train or to judge.
+def _source_tokens(sides: Sides, weights: Mapping[str, float]) -> tuple[SourceTokens, ...]:
+    """Count what each named source gives to the training."""
+    return tuple(
+        SourceTokens(name=name, weight=weights[name], n_rows=n_rows, n_tokens=n_tokens)
+        for name, (n_rows, n_tokens) in sides[TRAIN].sources.items()
+    )
+
+
+def refuse(results: tuple[RuleResult, ...], sides: Sides, n_rows: int) -> DataRejected | None:
+    """Say no when a blocking rule failed, or when a side is left without rows.
 
     Args:
         results: What each rule found.
-        sides: Tokens of the training and the evaluation rows.
+        sides: Tokens of each side.
         n_rows: All rows.
 
     Returns:
@@ -135,14 +115,15 @@ def refuse(
     failed = [result for result in results if result.verdict == Verdict.FAILED]
     if failed:
         return rejection("", failed, n_rows=n_rows, where=NAME)
-    if sides[0].n_rows and sides[1].n_rows:
+    names = ("training", "evaluation", "validation")
+    empty = [(name, side) for name, side in zip(names, sides, strict=False) if not side.n_rows]
+    if not empty:
         return None
-    side = "evaluation" if sides[0].n_rows else "training"
+    name, tokens = empty[0]
     token_rules = {str(rule) for rule, found in SET_RULES.items() if found.is_token_rule}
     broken = [result for result in results if result.id in token_rules and result.n_rows]
-    tokens = sides[side == "evaluation"]
     first = tokens.detail(0) if len(tokens.columns["is_written"]) else "no row"
-    headline = f"no {side} row is left that can be tokenised and learned from ({first})."
+    headline = f"no {name} row is left that can be tokenised and learned from ({first})."
     return rejection(headline, broken, n_rows=n_rows, where=NAME)
 
 
@@ -152,8 +133,9 @@ class PartedSet:
 
     split: SplitReference
     checked: CheckedReference
-    sides: tuple[SideTokens, SideTokens]
-    """Tokens of the training and the evaluation rows."""
+    sides: Sides
+    weights: Mapping[str, float]
+    """Of the sources by name; empty where there is but one."""
 
 
 def gate_set(
@@ -162,7 +144,7 @@ def gate_set(
     """Hold the set to the set rules and write down what was found.
 
     Args:
-        parted: Rows and tokens of both sides.
+        parted: Rows and tokens of every side.
         quality: Rules of the set gate.
         reference: Profile of the champion's data, if there is one to compare with.
         folder: Gets `features.parquet`, `profile.json` and `quality.json`.
@@ -180,7 +162,7 @@ def gate_set(
     results = check_set(found.columns, settings, found.examples, reference, context)
     write_features(table, sides, folder / "features.parquet")
     (folder / "profile.json").write_text(profile.model_dump_json(indent=1), encoding="utf-8")
-    summary = json.dumps(_summary(results, checked, sides), indent=1)
+    summary = json.dumps(_summary(results, checked, sides, parted.weights), indent=1)
     (folder / "quality.json").write_text(summary, encoding="utf-8")
     return results
 
@@ -226,17 +208,20 @@ def check_quality(
     template: TemplateReference,
     quality: QualityConfig,
     registry: RegistryConfig,
+    weights: dict[str, float],
 ) -> QualityReference:
     """Tokenise the rows as they will be trained and hold the set to the set rules.
 
     Args:
-        output: Gets `train_tokens.parquet`, `eval_tokens.parquet`, `eval_prompts.jsonl`,
+        output: Gets `train_tokens.parquet`, `train_prompts.jsonl`, `eval_tokens.parquet`,
+            `eval_prompts.jsonl`, `validation_tokens.parquet` where rows are kept for validation,
             `features.parquet`, `profile.json`, `quality.json`.
-        split: Training and evaluation rows.
+        split: Training, evaluation and validation rows.
         checked: Counts and rows that were set aside.
         template: The prepared model.
         quality: Rules of the set gate.
         registry: Where the champion is, whose data this set is held against.
+        weights: Of the sources by name; empty where there is but one.
 
     Returns:
         Reference to the tokens, with the verdict.
@@ -245,9 +230,10 @@ def check_quality(
         DataRejected: A blocking rule failed, or no row is left.
     """
     renderer = load_renderer(locate(template, "model"), locate(template, "training_template.jinja"))
-    sides = tokenise_sides(split, renderer, quality, output.path)
+    sides = tokenise_sides(split, renderer, quality, weights, output.path)
     reference = _reference(quality, registry, checked)
-    results = gate_set(PartedSet(split, checked, sides), quality, reference, output.path)
+    parted = PartedSet(split, checked, sides, weights)
+    results = gate_set(parted, quality, reference, output.path)
     refusal = refuse(results, sides, checked.n_rows)
     if refusal:
         refusal.where = str(keep_evidence(output, ("features.parquet", "quality.json")))
@@ -256,10 +242,12 @@ def check_quality(
         QualityReference,
         content=CONTENT,
         verdict=judge(results),
-        n_train_rows=sides[0].n_rows,
-        n_eval_rows=sides[1].n_rows,
-        n_train_tokens=sides[0].n_tokens,
-        n_supervised_tokens=sides[0].n_supervised_tokens,
-        eval_sha256=sides[1].digest.hexdigest(),
+        n_train_rows=sides[TRAIN].n_rows,
+        n_eval_rows=sides[EVAL].n_rows,
+        n_validation_rows=sides[VALIDATION].n_rows if split.n_validation_rows else 0,
+        n_train_tokens=sides[TRAIN].n_tokens,
+        n_supervised_tokens=sides[TRAIN].n_supervised_tokens,
+        eval_sha256=sides[EVAL].digest.hexdigest(),
+        sources=_source_tokens(sides, weights),
         rules=results,
     )

@@ -15,29 +15,36 @@ from tasks._row_check import CheckRequest
 from tasks._row_tally import RowTally
 from tasks._set_check import SetPass
 from tasks._stage import stage_task
-from tasks._stored_rows import stored_blocks
+from tasks._stored_rows import stored_parts
 
 FILES = ("kept.jsonl", "quarantine.jsonl", "rules.json")
 
 
-def part_rows(rows: Path, tally: RowTally, special_tokens: tuple[str, ...], folder: Path) -> None:
+def part_rows(
+    dataset: DatasetReference, tally: RowTally, special_tokens: tuple[str, ...], folder: Path
+) -> None:
     """Check every row and write it to one of two files.
 
+    A row's format is compared with that of the first row of its own source.
+
     Args:
-        rows: A file of rows, as `load_dataset` writes it.
+        dataset: The rows, of one source or several.
         tally: Severity per row rule; gets the counts.
         special_tokens: Of the model; they may not stand in a message.
         folder: Gets `kept.jsonl`, `quarantine.jsonl` and `rules.json`.
     """
     request = CheckRequest(tally.severities, special_tokens, has_conversations=True)
-    blocks = stored_blocks(rows)
+    parts = stored_parts(
+        locate(dataset, "rows.jsonl"), [source.n_rows for source in dataset.sources]
+    )
     with (
         (folder / "kept.jsonl").open("wb") as kept,
         (folder / "quarantine.jsonl").open("w", encoding="utf-8", newline="\n") as quarantine,
     ):
-        for outcome in SetPass(request).outcomes(blocks, tally):
-            kept.write(outcome.kept)
-            quarantine.write(outcome.quarantine)
+        for blocks in parts:
+            for outcome in SetPass(request).outcomes(blocks, tally):
+                kept.write(outcome.kept)
+                quarantine.write(outcome.quarantine)
     results = [result.model_dump(mode="json") for result in tally.results()]
     (folder / "rules.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
 
@@ -81,7 +88,7 @@ def check_schema(
         DataRejected: No row can be used, or a rule is broken beyond its limit.
     """
     tally = RowTally(rules)
-    part_rows(locate(dataset, "rows.jsonl"), tally, special_tokens, output.path)
+    part_rows(dataset, tally, special_tokens, output.path)
     refusal = refuse(tally, dataset.source)
     if refusal:
         refusal.where = str(keep_evidence(output, FILES))

@@ -2,49 +2,65 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
-from schemas.records import DatasetReference
+from schemas.records import DatasetReference, SourceRows
 from schemas.run_config import DataSource
 from tasks._cache import OutputFolder
 from tasks._lines import json_line
+from tasks._named_sources import Origin, origin_fingerprint, read_named_rows, title
 from tasks._progress import progress_bar
 from tasks._secrets import without_secrets
-from tasks._sources import read_rows, source_fingerprint
 from tasks._stage import stage_task
 
 
-def write_rows(source: DataSource, path: Path) -> int:
-    """Write every row of a source, one a line, in constant memory for line-based files.
+def write_rows(origin: Origin, path: Path) -> dict[str, int]:
+    """Write every row of all sources, one a line, in constant memory for line-based files.
 
     Args:
-        source: Where the rows come from.
+        origin: Where the rows come from.
         path: The file to write, as `rows.jsonl`.
 
     Returns:
-        The number of rows, unreadable ones included.
+        The number of rows of each source by its name, in the order they were written,
+        unreadable ones included.
     """
-    n_rows = 0
+    counts: Counter[str] = Counter()
+    rows = read_named_rows(origin)
     with path.open("w", encoding="utf-8", newline="\n") as stream:
-        for row in progress_bar(read_rows(source), total=None, label="load", unit="row"):
+        for name, row in progress_bar(rows, total=None, label="load", unit="row"):
             stream.write(json_line(row.to_json()))
-            n_rows += 1
-    return n_rows
+            counts[name] += 1
+    return dict(counts)
 
 
 @stage_task(
-    timeout_seconds=4 * 3600, libraries=("datasets", "pyarrow"), fingerprint=source_fingerprint
+    timeout_seconds=4 * 3600, libraries=("datasets", "pyarrow"), fingerprint=origin_fingerprint
 )
-def load_dataset(output: OutputFolder, source: DataSource) -> DatasetReference:
-    """Load the rows of a source.
+def load_dataset(
+    output: OutputFolder, source: DataSource | dict[str, DataSource]
+) -> DatasetReference:
+    """Load the rows of one source, or of several as one set.
 
     Args:
         output: Gets `rows.jsonl`.
-        source: Where the rows come from.
+        source: Where the rows come from; several by name are read in the order of their names.
 
     Returns:
         Reference to the rows.
     """
-    n_rows = write_rows(source, output.path / "rows.jsonl")
-    name = without_secrets(source.source)
-    return output.commit(DatasetReference, content=("rows.jsonl",), source=name, n_rows=n_rows)
+    counts = write_rows(source, output.path / "rows.jsonl")
+    by_name = {} if isinstance(source, DataSource) else source
+    sources = tuple(
+        SourceRows(name=name, source=without_secrets(by_name[name].source), n_rows=n_rows)
+        for name, n_rows in counts.items()
+        if by_name
+    )
+    return output.commit(
+        DatasetReference,
+        content=("rows.jsonl",),
+        source=title(source),
+        n_rows=sum(counts.values()),
+        sources=sources,
+    )

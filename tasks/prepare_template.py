@@ -6,13 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from prefect.logging import get_run_logger
+
 from schemas.errors import TemplateError
 from schemas.records import TemplateReference
 from schemas.run_config import ModelConfig, TemplateConfig
 from tasks._cache import OutputFolder
 from tasks._hub import hub_commit
 from tasks._model_files import folder_sha256
-from tasks._models import SourceKind, load_model, model_fingerprint, resolve_source
+from tasks._models import (
+    SourceKind,
+    choose_start,
+    load_model,
+    model_fingerprint,
+    resolve_source,
+)
 from tasks._prepared import PreparedFacts, write_facts
 from tasks._quiet import quiet_transformers
 from tasks._special_tokens import special_tokens
@@ -32,7 +40,7 @@ def source_fingerprint(arguments: Mapping[str, Any]) -> str:
         Text that changes when the content does.
     """
     template: TemplateConfig = arguments["template"]
-    parts = [model_fingerprint(arguments["model"])]
+    parts = [model_fingerprint(choose_start(arguments["model"]).model)]
     if template.path is not None:
         parts.append(template_sha256(read_user_template(template.path)))
     if template.clone_from is not None:
@@ -106,14 +114,25 @@ def prepare_template(
 ) -> TemplateReference:
     """Set up the chat template, and save model and tokenizer once for all later stages.
 
+    Where training continues from a registered version, that version is also the base that the
+    result is compared with: it is the one to beat.
+
     Args:
         output: Gets `model/` and `training_template.jinja`.
-        model: The model to start from.
+        model: The model to start from; `continue_from` as `RunConfig.start` gives it.
         template: The chat template.
         seed: Of the initial values of new embeddings.
 
     Returns:
         Reference to the folder, with what was set up.
     """
-    facts = prepare_model(output.path, model, template, seed)
-    return output.commit(TemplateReference, content=("model", "training_template.jinja"), **facts)
+    start = choose_start(model)
+    if start.note:
+        get_run_logger().info("%s", start.note)
+    facts = prepare_model(output.path, start.model, template, seed)
+    return output.commit(
+        TemplateReference,
+        content=("model", "training_template.jinja"),
+        start_note=start.note,
+        **facts,
+    )

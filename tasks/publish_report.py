@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,15 @@ from schemas.records import (
 from schemas.run_config import RunConfig
 from tasks._cache import OutputFolder, locate
 from tasks._lines import read_jsonl
+from tasks._loss_curve import describe_curve
+from tasks._named_sources import title
 from tasks._registry import connect, store_errors
-from tasks._secrets import public_settings, without_secrets
+from tasks._secrets import public_settings
 from tasks._stage import stage_task
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = TEMPLATES / "report.html.jinja"
 STYLE = TEMPLATES / "page.css"
-CURVE_WIDTH, CURVE_HEIGHT = 640, 180
 
 
 def pair_answers(
@@ -54,25 +56,18 @@ def pair_answers(
     ]
 
 
-def loss_points(history: list[dict[str, Any]]) -> str:
-    """Place the training losses on the page's drawing area.
+def embed_curve(picture: Path, history: list[dict[str, Any]]) -> dict[str, str]:
+    """Make the loss curve part of the page.
 
     Args:
-        history: Log entries with `step` and `loss`.
+        picture: The SVG file that the training wrote.
+        history: Log entries of the training.
 
     Returns:
-        Points of an SVG polyline; empty with fewer than two losses.
+        `source`, a data address (RFC 2397), and `text`, the same in words.
     """
-    losses = [(float(entry["step"]), float(entry["loss"])) for entry in history if "loss" in entry]
-    if len(losses) < 2:
-        return ""
-    low, high = min(loss for _, loss in losses), max(loss for _, loss in losses)
-    first, last = losses[0][0], losses[-1][0]
-    span, steps = (high - low) or 1.0, (last - first) or 1.0
-    return " ".join(
-        f"{(step - first) / steps * CURVE_WIDTH:.1f},{(high - loss) / span * CURVE_HEIGHT:.1f}"
-        for step, loss in losses
-    )
+    encoded = base64.b64encode(picture.read_bytes()).decode("ascii")
+    return {"source": f"data:image/svg+xml;base64,{encoded}", "text": describe_curve(history)}
 
 
 def build_report(
@@ -120,7 +115,7 @@ def build_report(
 
 def _data_part(config: RunConfig, evidence: Evidence) -> dict[str, Any]:
     return {
-        "source": without_secrets(config.data.source.source),
+        "source": title(config.data.origin),
         "formats": evidence.checked.formats,
         **evidence.checked.model_dump(include={"n_rows", "n_kept_rows", "n_quarantined_rows"}),
         **evidence.quality.model_dump(
@@ -150,12 +145,12 @@ def _answers(reference: EvaluationReference) -> list[dict[str, Any]]:
     return read_jsonl(locate(reference, "answers.jsonl"))
 
 
-def render_page(report: dict[str, Any], history: list[dict[str, Any]]) -> str:
+def render_page(report: dict[str, Any], curve: dict[str, str]) -> str:
     """Render the page: one HTML file without any outside resource.
 
     Args:
         report: What `build_report` made.
-        history: Log entries of the training, for the loss curve.
+        curve: What `embed_curve` made.
 
     Returns:
         HTML; everything from the data is escaped.
@@ -166,8 +161,40 @@ def render_page(report: dict[str, Any], history: list[dict[str, Any]]) -> str:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template(PAGE.name).render(
-        report=report, points=loss_points(history), width=CURVE_WIDTH, height=CURVE_HEIGHT
+        report=report, curve=curve, figures=training_figures(report["training"])
     )
+
+
+def training_figures(training: dict[str, Any]) -> dict[str, str]:
+    """Put the figures of a training into words.
+
+    Args:
+        training: `TrainingFacts` as JSON.
+
+    Returns:
+        Title to text; what did not happen is left out.
+    """
+    batching = training["batching"]
+    best_loss = training["best_validation_loss"]
+    figures = {
+        "device": training["device"],
+        "steps": f"{training['n_steps']:,}",
+        "tokens": f"{training['n_tokens_seen']:,}",
+        "tokens per second": f"{training['tokens_per_second']:,.0f}",
+        "seconds": f"{training['seconds']:,.1f}",
+        "peak memory": f"{training['peak_memory_bytes'] / 2**20:,.0f} MiB",
+        "trained parameters": f"{training['n_trainable_parameters']:,}",
+        "batch": f"{batching['per_device']} sequences x {batching['accumulation']} accumulated "
+        f"x {batching['processes']} processes",
+        "loss": f"{training['first_loss']:.4f} → {training['last_loss']:.4f}",
+    }
+    if training["best_step"] is not None:
+        figures["model is of step"] = f"{training['best_step']:,}"
+    if best_loss is not None:
+        figures["lowest validation loss"] = f"{best_loss:.4f}"
+    if training["resumed_from_step"]:
+        figures["resumed from step"] = f"{training['resumed_from_step']:,}"
+    return figures
 
 
 def summarise(report: dict[str, Any]) -> str:
@@ -219,14 +246,15 @@ def publish_report(
     """
     report = build_report(config, evidence, version, promotion)
     history = json.loads(locate(evidence.trained, "history.json").read_text(encoding="utf-8"))
+    curve = embed_curve(locate(evidence.trained, "loss_curve.svg"), history)
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (output.path / "report.json").write_text(text, encoding="utf-8")
-    (output.path / "report.html").write_text(render_page(report, history), encoding="utf-8")
+    (output.path / "report.html").write_text(render_page(report, curve), encoding="utf-8")
     client = connect()
     with store_errors():
         for name in ("report.html", "report.json"):
             client.log_artifact(version.run_id, str(output.path / name))
-    summary = summarise(report)
+    summary = f"{summarise(report)}\n\n{curve['text']}"
     (output.path / "summary.md").write_text(summary, encoding="utf-8")
     create_markdown_artifact(
         summary, key="sft-report", description="What was trained, measured and decided"

@@ -5,23 +5,26 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
-from collections.abc import Mapping
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from schemas.records import Evidence, VersionReference
+from schemas.records import Evidence, TrainedReference, VersionReference
 from schemas.run_config import RunConfig
 from tasks._cache import OutputFolder, locate
 from tasks._champion import DATASET_TAG
 from tasks._home import tracking_uri
+from tasks._live_metrics import Point, log_points, read_training_run
+from tasks._named_sources import title
 from tasks._registry import (
     FINGERPRINT_TAG,
     connect,
     create_version,
     experiment_id,
     find_version,
+    flatten,
     has_model_files,
     store_errors,
 )
@@ -31,28 +34,13 @@ from tasks._stage import stage_task
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+DECISION_TAG = "sft.decision"
+TRAINING_RUN_TAG = "sft.training_run_id"
+"""The training's own run. It is another one: several versions may come of one training."""
+ADAPTER_TAG = "sft.adapter"
 SERVING_PACKAGES = ("accelerate", "torch", "transformers")
 MAX_DIGEST = 36
 """Longest dataset digest MLflow stores; the whole sha256 stands in the tags."""
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turn nested settings into dotted parameters.
-
-    Args:
-        values: Nested mapping.
-        prefix: Put before each name.
-
-    Returns:
-        Dotted name to text.
-    """
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = str(value)
-    return flat
 
 
 def lineage_tags(evidence: Evidence, fingerprint: str) -> dict[str, str]:
@@ -69,7 +57,7 @@ def lineage_tags(evidence: Evidence, fingerprint: str) -> dict[str, str]:
     base_loss = evidence.baseline.metrics["loss"]
     return {
         FINGERPRINT_TAG: fingerprint,
-        "sft.decision": evidence.decision.decision.value,
+        DECISION_TAG: evidence.decision.decision.value,
         "sft.reason": evidence.decision.reason,
         DATASET_TAG: evidence.checked.kept_sha256,
         "sft.train_rows": str(evidence.quality.n_train_rows),
@@ -86,6 +74,29 @@ def lineage_tags(evidence: Evidence, fingerprint: str) -> dict[str, str]:
         "sft.heldout_loss": f"{loss}",
         "sft.base_heldout_loss": f"{base_loss}",
     }
+
+
+def training_tags(trained: TrainedReference, run_id: str) -> dict[str, str]:
+    """Keep the adapter beside the merged model, and say where the training was watched.
+
+    Args:
+        trained: Output of the training; `adapter/` in it is logged to the active run.
+        run_id: The active run.
+
+    Returns:
+        Tag name to text; none for what there is not.
+    """
+    import mlflow
+
+    tags: dict[str, str] = {}
+    adapter = locate(trained, "adapter")
+    if adapter.is_dir():
+        mlflow.log_artifacts(str(adapter), "adapter")
+        tags[ADAPTER_TAG] = f"runs:/{run_id}/adapter"
+    watched = read_training_run(adapter.parent)
+    if watched:
+        tags[TRAINING_RUN_TAG] = watched.run_id
+    return tags
 
 
 def describe(evidence: Evidence) -> str:
@@ -107,10 +118,30 @@ def describe(evidence: Evidence) -> str:
     )
 
 
-def log_evidence(config: RunConfig, evidence: Evidence) -> None:
+def history_points(history: list[dict[str, Any]]) -> list[Point]:
+    """Turn the log of a training into points of MLflow metrics.
+
+    Args:
+        history: Entries with `step` and figures.
+
+    Returns:
+        One point a figure, named as in the training's own run.
+    """
+    now = round(time.time() * 1000)
+    return [
+        Point(f"train/{name}", float(value), int(entry["step"]), now)
+        for entry in history
+        for name, value in entry.items()
+        if name != "step"
+    ]
+
+
+def log_evidence(client: MlflowClient, run_id: str, config: RunConfig, evidence: Evidence) -> None:
     """Log parameters, data, loss curve, scores and files to the active run.
 
     Args:
+        client: The store.
+        run_id: The active run.
         config: The resolved configuration.
         evidence: What the run produced.
     """
@@ -121,16 +152,14 @@ def log_evidence(config: RunConfig, evidence: Evidence) -> None:
     settings = public_settings(config.model_dump(mode="json"))
     mlflow.log_params(flatten(settings))
     mlflow.log_text(yaml.safe_dump(settings, sort_keys=False), "config.yaml")
-    source = CodeDatasetSource(tags={"sft.source": settings["data"]["source"]["source"]})
+    data = title(config.data.origin)
+    source = CodeDatasetSource(tags={"sft.source": data})
     digest = evidence.checked.kept_sha256[:MAX_DIGEST]
-    name = settings["data"]["source"]["source"][-250:]
-    mlflow.log_input(MetaDataset(source=source, name=name, digest=digest), context="training")
+    mlflow.log_input(
+        MetaDataset(source=source, name=data[-250:], digest=digest), context="training"
+    )
     history = json.loads(locate(evidence.trained, "history.json").read_text(encoding="utf-8"))
-    for entry in history:
-        figures = {key: float(value) for key, value in entry.items() if key != "step"}
-        mlflow.log_metrics(
-            {f"train/{key}": value for key, value in figures.items()}, step=int(entry["step"])
-        )
+    log_points(client, run_id, history_points(history))
     for side, scores in (("base", evidence.baseline), ("tuned", evidence.evaluation)):
         mlflow.log_metrics(
             {f"{side}/{key}": value for key, value in scores.metrics.items() if value is not None}
@@ -139,6 +168,7 @@ def log_evidence(config: RunConfig, evidence: Evidence) -> None:
     mlflow.log_artifact(str(locate(evidence.checked, "rules.json")), "data")
     mlflow.log_artifact(str(locate(evidence.quality, "quality.json")), "data")
     mlflow.log_artifact(str(locate(evidence.quality, "profile.json")), "data")
+    mlflow.log_artifact(str(locate(evidence.trained, "loss_curve.svg")))
 
 
 def log_chat_model(folder: Path) -> str:
@@ -187,13 +217,15 @@ def register(
     registry = config.registry
     experiment = experiment_id(client, registry.experiment)
     with mlflow.start_run(experiment_id=experiment, run_name=registry.name) as run:
-        log_evidence(config, evidence)
+        run_id = str(run.info.run_id)
+        log_evidence(client, run_id, config, evidence)
         model_uri = log_chat_model(locate(evidence.trained, "model"))
-        tags = lineage_tags(evidence, fingerprint)
-        version = create_version(client, registry.name, model_uri, run.info.run_id, tags)
+        tags = lineage_tags(evidence, fingerprint) | training_tags(evidence.trained, run_id)
+        version = create_version(client, registry.name, model_uri, run_id, tags)
         client.update_model_version(registry.name, version, describe(evidence))
-        mlflow.set_tags({"sft.decision": evidence.decision.decision.value})
-    return int(version), str(run.info.run_id), model_uri
+        run_tags = (DECISION_TAG, TRAINING_RUN_TAG)
+        mlflow.set_tags({name: tags[name] for name in run_tags if name in tags})
+    return int(version), run_id, model_uri
 
 
 def verify_version(reference: VersionReference) -> str:

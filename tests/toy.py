@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks._training_spec import TrainingSpec
 
 TOY_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -166,3 +170,76 @@ def ordinary_rows(n_rows: int, *, seed: int = 0) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def tokenise_toy_row(model: Path, row: int) -> dict[str, object]:
+    """Render one short row with the toy template; only the answer is trained.
+
+    Args:
+        model: The toy model's folder.
+        row: Its number, which decides its text.
+
+    Returns:
+        `row`, `input_ids` and `labels` (-100 = not trained).
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    question, answer = letters[row % 20 :][:4], letters[row % 20 + 2 :][:4]
+    prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    prompt_ids, answer_ids = (
+        tokenizer(text, add_special_tokens=False)["input_ids"]
+        for text in (prompt, f"{answer}<|im_end|>")
+    )
+    return {
+        "row": row,
+        "input_ids": prompt_ids + answer_ids,
+        "labels": [-100] * len(prompt_ids) + answer_ids,
+    }
+
+
+def toy_spec(root: Path, name: str, **training: object) -> TrainingSpec:
+    """Describe a training of the toy model on rows it can learn; model and rows are made once.
+
+    Args:
+        root: Shared by all trainings of a test.
+        name: Of this training.
+        training: Settings that differ from the usual ones.
+
+    Returns:
+        What `run_training` takes.
+    """
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    from schemas.training_config import TrainingConfig
+    from tasks._machine import examine_machine
+    from tasks._training_setup import prepare_training
+    from tasks._training_spec import TrainingSpec
+
+    tokens = root / "tokens.parquet"
+    if not tokens.exists():
+        make_toy_model(root / "model")
+        rows = [tokenise_toy_row(root / "model", row) for row in range(64)]
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tokens)
+    settings = {
+        "max_steps": 60,
+        "save_steps": 5,
+        "learning_rate": 0.01,
+        "packing_length_tokens": 48,
+    }
+    config = TrainingConfig.model_validate(settings | training)
+    setup = prepare_training(config, examine_machine(config.device), None, None)
+    (root / name).mkdir()
+    return TrainingSpec(
+        model=root / "model",
+        train_tokens=tokens,
+        output=root / name,
+        checkpoints=root / f"{name}-checkpoints",
+        fingerprint={"name": "toy"},
+        training=config,
+        choices=setup.choices,
+        batching=setup.batching,
+        seed=3,
+    )

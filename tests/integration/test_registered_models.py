@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
+from prefect.logging import disable_run_logger
 
 from schemas.errors import ModelSourceError, ServiceUnreachable
-from schemas.run_config import ModelConfig
-from tasks._models import load_model, model_fingerprint
+from schemas.records import TemplateReference
+from schemas.run_config import ModelConfig, RunConfig, TemplateConfig
+from tasks._cache import OutputFolder, locate
+from tasks._keys import stage_key
+from tasks._models import choose_start, load_model, model_fingerprint
 from tasks._registered_models import find_registered
 from tasks._registry import connect, experiment_id
+from tasks.prepare_template import prepare_template
 from tasks.register_model import log_chat_model
 from tests.toy import make_toy_model
 
@@ -65,6 +71,66 @@ def test_unknown_version_is_a_wrong_source(address: str) -> None:
     with pytest.raises(ModelSourceError, match="the registry has no such model") as caught:
         find_registered(address)
     assert address in caught.value.where
+
+
+def continuing(store: tuple[str, Path], alias: str = "champion") -> ModelConfig:
+    settings = {"source": str(store[1] / "toy"), "continue_from": alias}
+    return RunConfig.model_validate({"model": settings, "registry": {"name": NAME}}).start
+
+
+def prepare(model: ModelConfig) -> TemplateReference:
+    arguments = {"model": model, "template": TemplateConfig(), "seed": 1}
+    output = OutputFolder(stage_key(prepare_template.definition, arguments))
+    with disable_run_logger():
+        return inspect.unwrap(prepare_template.fn)(output, **arguments)
+
+
+def test_training_continues_from_the_version_that_has_the_alias(store: tuple[str, Path]) -> None:
+    reference = prepare(continuing(store))
+    assert reference.model_name == f"models:/{NAME}/1"
+    assert reference.model_fingerprint == f"{NAME} version 1 run {store[0]}"
+    assert reference.start_note == (
+        f"training continues from version 1 of {NAME} (models:/{NAME}@champion)"
+    )
+    assert (locate(reference, "model") / "model.safetensors").is_file()
+    assert reference.template_origin == "model"
+
+
+def test_training_starts_from_the_source_while_nothing_has_the_alias(
+    store: tuple[str, Path],
+) -> None:
+    config = continuing(store, "nobody")
+    reference = prepare(config)
+    assert reference.model_name == config.source
+    assert reference.model_fingerprint == model_fingerprint(ModelConfig(source=config.source))
+    assert reference.start_note == (
+        f"models:/{NAME}@nobody does not exist yet: training starts from {config.source}"
+    )
+    assert choose_start(continuing(store, "models:/none@champion")).model.source == config.source
+
+
+def test_key_follows_the_alias_to_another_version(store: tuple[str, Path]) -> None:
+    def key() -> dict[str, str]:
+        arguments = {"model": continuing(store), "template": TemplateConfig(), "seed": 1}
+        return stage_key(prepare_template.definition, arguments).parts
+
+    before = key()
+    client = connect()
+    client.set_registered_model_alias(NAME, "champion", "2")
+    try:
+        after = key()
+    finally:
+        client.set_registered_model_alias(NAME, "champion", "1")
+    assert {name for name in before if before[name] != after[name]} == {"source content"}
+    assert key() == before
+
+
+def test_registry_that_is_needed_to_continue_and_does_not_answer_says_so(
+    store: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(ServiceUnreachable, match="MLflow server cannot be reached"):
+        choose_start(continuing(store))
 
 
 def test_version_without_a_transformers_model_is_refused() -> None:

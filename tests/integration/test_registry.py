@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from prefect import flow
 
 from flows.train_sft import train_sft
-from schemas.records import DecisionReference, PromotionReference
+from schemas.records import DecisionReference, PromotionReference, TrainedReference
 from schemas.run_config import RunConfig
 from tasks._cache import look_up
+from tasks._home import tracking_uri
 from tasks._keys import stage_key
-from tasks._registry import alias_holder, connect, find_version
+from tasks._live_metrics import RUN_FILE, TrainingRun
+from tasks._registry import alias_holder, connect, experiment_id, find_version, flatten
 from tasks.promote_model import promote_model, verify_alias
-from tasks.register_model import describe, flatten, verify_version
+from tasks.register_model import describe, history_points, training_tags, verify_version
 from tests.integration.conftest import ToyRun, record_calls
+from tests.toy import make_toy_model
 
 pytestmark = pytest.mark.integration
 
@@ -113,3 +117,67 @@ def test_every_setting_is_logged_as_a_parameter(toy_run: ToyRun) -> None:
     logged = connect().get_run(version.run_id).data.params
     assert RunConfig().model_fields_set == set()
     assert flatten(toy_run.config.model_dump(mode="json")).keys() == logged.keys()
+
+
+def test_history_points_are_named_by_figure() -> None:
+    history = [{"step": 1, "loss": 2, "learning_rate": 0.5}, {"step": 1, "eval_loss": 3.0}]
+    assert [point[:3] for point in history_points(history)] == [
+        ("train/loss", 2.0, 1),
+        ("train/learning_rate", 0.5, 1),
+        ("train/eval_loss", 3.0, 1),
+    ]
+
+
+def test_adapter_of_a_version_loads_on_the_base_model(work_folder: Path, tmp_path: Path) -> None:
+    """Through a real store: what peft loads from the tag's address gives the merged weights."""
+    import mlflow
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = make_toy_model(tmp_path / "base")
+    tuned = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(base),
+        LoraConfig(target_modules="all-linear", init_lora_weights=False),
+    )
+    output = work_folder / "stages/train_model/k"
+    tuned.save_pretrained(output / "adapter")
+    expected = tuned.merge_and_unload().state_dict()
+    record = TrainingRun(run_id="r1", tracking_uri=tracking_uri())
+    (output / RUN_FILE).write_text(record.model_dump_json(), encoding="utf-8")
+    trained = TrainedReference(
+        stage="train_model",
+        folder="stages/train_model/k",
+        sha256="s",
+        device="cpu",
+        n_steps=1,
+        n_tokens_seen=1,
+        first_loss=2.0,
+        last_loss=1.0,
+        n_trainable_parameters=1,
+    )
+    client = connect()
+    experiment = experiment_id(client, "adapters")
+    with mlflow.start_run(experiment_id=experiment) as run:
+        tags = training_tags(trained, run.info.run_id)
+    assert tags == {
+        "sft.adapter": f"runs:/{run.info.run_id}/adapter",
+        "sft.training_run_id": "r1",
+    }
+    folder = mlflow.artifacts.download_artifacts(tags["sft.adapter"])
+    loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder)
+    found = loaded.merge_and_unload().state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_version_holds_adapter_and_loss_curve_and_names_its_training(toy_run: ToyRun) -> None:
+    client = connect()
+    version = client.get_model_version_by_alias("toy", "champion")
+    names = {file.path for file in client.list_artifacts(version.run_id)}
+    assert {"adapter", "loss_curve.svg", "report.html"} <= names
+    training = client.get_run(version.tags["sft.training_run_id"])
+    assert training.info.status == "FINISHED"
+    assert training.data.tags["sft.stage"] == "train_model"
+    last = record_calls(toy_run.config)["register_model"][1]["evidence"].trained.last_loss
+    assert training.data.metrics["train/loss"] == pytest.approx(last)

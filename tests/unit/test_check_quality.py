@@ -16,7 +16,8 @@ from tasks._cache import OutputFolder, locate
 from tasks._features import FeatureTable
 from tasks._keys import StageKey
 from tasks._lines import json_line, read_lines
-from tasks._sides import EVAL, TRAIN
+from tasks._row_sides import Side
+from tasks._side_tokens import MAX_TRAIN_PROMPTS
 from tasks.check_quality import check_quality, judge
 from tasks.split_dataset import compare_all
 from tests.toy import make_toy_model, toy_rows
@@ -70,11 +71,14 @@ def run(
     quality: QualityConfig | None = None,
     *,
     n_eval_rows: int = 3,
+    n_validation_rows: int = 0,
+    weights: dict[str, float] | None = None,
     n_bad: int = 0,
     template_text: str = TEMPLATE,
 ) -> QualityReference:
-    """Hold rows to the gate; the first few are the evaluation rows."""
-    key = {"rows": json.dumps([lines, n_eval_rows, n_bad, template_text])}
+    """Hold rows to the gate; the first few are evaluation rows, those behind them validation."""
+    n_held_rows = n_eval_rows + n_validation_rows
+    key = {"rows": json.dumps([lines, n_eval_rows, n_held_rows, n_bad, template_text, weights])}
     checked_output = OutputFolder(StageKey("check_schema", key))
     quarantined = {"file": "a.jsonl", "line": 99, "rules": ["x"], "reason": "x: y", "row": None}
     write(checked_output.path / "quarantine.jsonl", [quarantined] * n_bad)
@@ -89,13 +93,16 @@ def run(
     )
     split_output = OutputFolder(StageKey("split_dataset", key))
     write(split_output.path / "eval.jsonl", lines[:n_eval_rows])
-    write(split_output.path / "train.jsonl", lines[n_eval_rows:])
+    write(split_output.path / "validation.jsonl", lines[n_eval_rows:n_held_rows])
+    write(split_output.path / "train.jsonl", lines[n_held_rows:])
     write(split_output.path / "all.jsonl", lines)
-    measure(split_output.path / "all.jsonl", n_eval_rows, split_output.path / "row_features")
+    sizes = (n_eval_rows, n_validation_rows)
+    measure(split_output.path / "all.jsonl", sizes, split_output.path / "row_features")
     split = split_output.commit(
         SplitReference,
-        n_train_rows=len(lines) - n_eval_rows,
+        n_train_rows=len(lines) - n_held_rows,
         n_eval_rows=n_eval_rows,
+        n_validation_rows=n_validation_rows,
         n_unused_rows=0,
         train_sha256="",
         eval_sha256="",
@@ -118,14 +125,16 @@ def run(
     output = OutputFolder(StageKey("check_quality", key))
     function = inspect.unwrap(check_quality.fn)
     registry = RegistryConfig(name="nobody")
-    return function(output, split, checked, template, quality or QualityConfig(), registry)
+    settings = quality or QualityConfig()
+    return function(output, split, checked, template, settings, registry, weights or {})
 
 
-def measure(rows: Path, n_eval_rows: int, folder: Path) -> None:
-    """Write the features the split would leave; evaluation rows first."""
+def measure(rows: Path, sizes: tuple[int, int], folder: Path) -> None:
+    """Write the features the split would leave; evaluation rows first, then validation."""
     table = FeatureTable(folder)
     compare_all([rows], table, 0.8)
-    parts = [EVAL if row < n_eval_rows else TRAIN for row in range(table.n_rows)]
+    parts = [Side.EVAL] * sizes[0] + [Side.VALIDATION] * sizes[1]
+    parts += [Side.TRAIN] * (table.n_rows - sum(sizes))
     table.append("part", numpy.array(parts))
     table.save()
 
@@ -248,6 +257,91 @@ def test_prompt_on_both_sides_is_rejected(model: Path) -> None:
     lines[39] = {**lines[0], "line": 40}
     with pytest.raises(DataRejected, match="train_eval_overlap"):
         run(model, lines)
+
+
+def test_validation_rows_become_tokens_of_their_own(model: Path) -> None:
+    lines = rows(16)
+    without, reference = run(model, lines), run(model, lines, n_validation_rows=2)
+    assert (without.n_validation_rows, reference.n_validation_rows) == (0, 2)
+    assert reference.n_train_rows == without.n_train_rows - 2
+    assert reference.eval_sha256 == without.eval_sha256
+    assert not locate(without, "validation_tokens.parquet").exists()
+    found = tokens(reference, "validation")
+    assert found == tokens(without, "train")[:2]
+    assert summary(reference)["n_validation_rows"] == 2
+    assert summary(reference)["n_dropped_validation_rows"] == 0
+    assert "n_validation_rows" not in summary(without)
+
+
+def test_validation_rows_are_held_to_the_token_rules_and_found_in_their_file(model: Path) -> None:
+    long = kept_line(77, "long", LONG)
+    lines = [*rows(3), long, *rows(20)[3:]]
+    with pytest.raises(DataRejected, match=r"1 of 21 rows .* broke rule too_long") as caught:
+        run(model, lines, QualityConfig(max_length_tokens=200), n_validation_rows=2)
+    assert "line 77: " in str(caught.value)
+    features = parquet_rows(Path(caught.value.where) / "features.parquet")
+    assert [row["line"] for row in features if row["is_too_long"]] == [77]
+    assert [row["line"] for row in features[-2:]] == [77, 4]
+
+
+def parquet_rows(path: Path) -> list[dict[str, Any]]:
+    from pyarrow import parquet
+
+    found: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    return found
+
+
+def test_validation_side_without_a_usable_row_is_refused(model: Path) -> None:
+    lines = [*rows(3), kept_line(77, "long", LONG), *rows(20)[3:]]
+    rules = {SetRule.TOO_LONG: RuleSetting(limit=0.5)}
+    quality = QualityConfig(max_length_tokens=200, rules=rules)
+    with pytest.raises(DataRejected, match="no validation row is left"):
+        run(model, lines, quality, n_validation_rows=1)
+
+
+def test_prompt_that_is_judged_and_measured_while_training_is_rejected(model: Path) -> None:
+    lines = rows(40)
+    lines[3] = {**lines[0], "line": 40}
+    with pytest.raises(DataRejected, match="train_eval_overlap"):
+        run(model, lines, n_validation_rows=2)
+
+
+def test_first_training_prompts_are_kept_as_they_will_be_asked(model: Path) -> None:
+    lines = [*rows(5), kept_line(6, "long", LONG), *rows(80)[5:]]
+    rules = {SetRule.TOO_LONG: RuleSetting(limit=0.5)}
+    reference = run(model, lines, QualityConfig(max_length_tokens=200, rules=rules))
+    prompts = list(read_lines(locate(reference, "train_prompts.jsonl")))
+    assert len(prompts) == MAX_TRAIN_PROMPTS
+    assert [prompt["row"] for prompt in prompts[:4]] == [0, 1, 3, 4]  # the long row has no tokens
+    assert [row["row"] for row in tokens(reference, "train")][:64] == [
+        prompt["row"] for prompt in prompts
+    ]
+    assert prompts[2] == {
+        "row": 3,
+        "prompt": f"<|im_start|>user\n{lines[6]['messages'][0]['content']}<|im_end|>\n"
+        "<|im_start|>assistant\n",
+    }
+
+
+def test_weights_of_sources_reach_the_training_tokens_alone(model: Path) -> None:
+    lines = rows(16)
+    for number, line in enumerate(lines):
+        line["file"] = f"{'ab'[number % 2]}/rows.jsonl"
+    reference = run(model, lines, n_validation_rows=3, weights={"a": 2.0, "b": 1.0})
+    train = tokens(reference, "train")
+    assert [row["weight"] for row in train] == [2.0, 1.0] * 5
+    assert "weight" not in tokens(reference, "validation")[0] | tokens(reference, "eval")[0]
+    assert [found.model_dump() for found in reference.sources] == [
+        {
+            "name": name,
+            "weight": weight,
+            "n_rows": 5,
+            "n_tokens": sum(len(row["input_ids"]) for row in train[start::2]),
+        }
+        for name, weight, start in (("a", 2.0, 0), ("b", 1.0, 1))
+    ]
+    assert summary(reference)["sources"][0]["weight"] == 2.0
+    assert "weight" not in tokens(run(model, lines, weights={"a": 1.0, "b": 1.0}), "train")[0]
 
 
 def test_worst_verdict_counts() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import DataRejected
-from schemas.records import CheckedReference, DatasetReference
+from schemas.records import CheckedReference, DatasetReference, SourceRows
 from schemas.rows import SourceRow
 from schemas.rules import RowRule, RuleSetting, Severity, Verdict
 from tasks._cache import OutputFolder, locate
@@ -16,17 +16,20 @@ from tasks._home import work_directory
 from tasks._keys import StageKey, file_sha256
 from tasks._lines import json_line
 from tasks.check_schema import check_schema
-from tests.toy import toy_rows
+from tests.toy import as_messages, toy_rows
 
 BAD = {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}
 
 
-def dataset_of(rows: list[Any]) -> DatasetReference:
+def dataset_of(rows: list[Any], sizes: tuple[int, ...] = ()) -> DatasetReference:
     output = OutputFolder(StageKey("load_dataset", {"rows": json.dumps(rows)}))
     lines = [SourceRow("a.jsonl", n, row).to_json() for n, row in enumerate(rows, start=1)]
     text = "".join(json_line(line) for line in lines)
     (output.path / "rows.jsonl").write_text(text, encoding="utf-8")
-    return output.commit(DatasetReference, source="data/a.jsonl", n_rows=len(rows))
+    sources = [SourceRows(name=f"n{size}", source="a", n_rows=size) for size in sizes]
+    return output.commit(
+        DatasetReference, source="data/a.jsonl", n_rows=len(rows), sources=tuple(sources)
+    )
 
 
 def check(
@@ -34,13 +37,21 @@ def check(
     rules: dict[RowRule, RuleSetting] | None = None,
     key: str = "",
     special_tokens: tuple[str, ...] = (),
+    sizes: tuple[int, ...] = (),
 ) -> CheckedReference:
     output = OutputFolder(StageKey("check_schema", {"key": key}))
-    return inspect.unwrap(check_schema.fn)(output, dataset_of(rows), rules or {}, special_tokens)
+    dataset = dataset_of(rows, sizes)
+    return inspect.unwrap(check_schema.fn)(output, dataset, rules or {}, special_tokens)
 
 
 def read(reference: CheckedReference, name: str) -> list[Any]:
     return [json.loads(line) for line in locate(reference, name).read_text("utf-8").splitlines()]
+
+
+def test_format_of_a_row_is_compared_within_its_own_source() -> None:
+    rows = [*toy_rows(2), *as_messages(toy_rows(2))]
+    assert [found.id for found in check(rows).rules] == [RowRule.MIXED_FORMAT]
+    assert check(rows, sizes=(2, 2)).rules == ()
 
 
 def test_rows_are_parted_and_none_is_lost() -> None:

@@ -28,6 +28,14 @@ REPORT: dict[str, Any] = {
     "gates": [],
     "metrics": {"base": {"loss": 2.5, "n": 3}, "tuned": {"loss": 2.25, "rouge": None}},
     "answers": [{"prompt": "What?", "reference": "A.", "base": "B.", "tuned": "C."}] * 5,
+    "training": {
+        "n_steps": 1200,
+        "device": "cpu",
+        "seconds": 95.0,
+        "tokens_per_second": 150.4,
+        "resumed_from_step": 20,
+        "notes": ["the batch was halved"],
+    },
     "registry": {
         "name": "faq",
         "version": 2,
@@ -193,6 +201,10 @@ def test_show_report_has_figures_answers_decision_and_pages(
     assert "loss    2.5000  2.2500" in text
     assert "rouge   -       -" in text
     assert text.count("What?") == 3
+    assert (
+        "Training: 1,200 steps on cpu, about 2 min, 150 tokens/s; resumed from step 20; "
+        "the batch was halved\n"
+    ) in text
     assert "Decision: PROMOTE - loss fell by 0.2" in text
     assert "faq version 2 is champion (before: version 1), models:/faq@champion" in text
     assert "prefect server start" in text
@@ -306,3 +318,27 @@ def test_check_never_writes_over_what_it_reads(
     assert invoke("check", *arguments, "--only", "rows").exit_code == 2
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_check_takes_every_configured_source_or_one_of_them_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = ordinary_rows(24)
+    write_jsonl(tmp_path / "a.jsonl", rows[:12])
+    write_jsonl(tmp_path / "b.jsonl", [{"q": r["prompt"], "a": r["completion"]} for r in rows[12:]])
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "data:\n  sources:\n    old: {source: a.jsonl}\n"
+        "    new: {source: b.jsonl, columns: {prompt: q, completion: a}}\n"
+    )
+    arguments = ("check", "-c", str(config), "--only", "rows", "--json")
+    found = json.loads(invoke(*arguments).stdout)
+    assert (found["source"], found["n_kept_rows"]) == ("new=b.jsonl, old=a.jsonl", 24)
+    one = json.loads(invoke(*arguments, "new").stdout)
+    assert (one["source"], one["n_kept_rows"]) == ("b.jsonl", 12)
+    assert invoke(*arguments, "--fix", "a.jsonl").exit_code == 2
+    (tmp_path / "a.jsonl").unlink()
+    missing = invoke(*arguments)
+    assert missing.exit_code == 2
+    assert "data.sources.old.source" in missing.stderr

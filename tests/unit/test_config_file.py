@@ -74,6 +74,18 @@ def test_override_takes_lists_mappings_and_null() -> None:
     assert config.data.source.revision == "2024-01-01"
 
 
+def test_weight_of_one_of_several_sources_can_be_overridden(tmp_path: Path) -> None:
+    text = "data:\n  sources:\n    new: {source: b.jsonl}\n    faq: {source: a.jsonl, weight: 2}\n"
+    config = load_config(write(tmp_path, "a.yaml", text), ["data.sources.new.weight=0.5"])
+    assert config.data.weights == {"faq": 2.0, "new": 0.5}
+    error = fail(tmp_path / "a.yaml", "data.sources.new.wieght=0.5")
+    assert error.what == "unknown configuration key data.sources.new.wieght"
+    assert "weight" in error.fix
+    error = fail(tmp_path / "a.yaml", "data.sources.new.weight=0")
+    assert error.where == "--set data.sources.new.weight=0"
+    assert error.expected == "greater than 0"
+
+
 def test_missing_file_is_one_clear_error(tmp_path: Path) -> None:
     error = fail(tmp_path / "no.yaml")
     assert (error.what, error.exit_code) == ("the configuration file does not exist", 2)

@@ -52,3 +52,10 @@ def test_doctor_finds_a_dead_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     finding = doctor.check_store()
     assert (finding.health, "9" in finding.detail) == (doctor.Health.PROBLEM, True)
+
+
+def test_doctor_names_the_device_with_its_memory() -> None:
+    finding = doctor.check_device()
+    assert finding.health is doctor.Health.OK
+    assert "physical cores" in finding.detail
+    assert "GiB free" in finding.detail

@@ -351,6 +351,31 @@ def test_name_alone_is_read_with_the_configured_columns(tmp_path: Path) -> None:
         check_file(str(path), wrong)
 
 
+def test_several_sources_are_one_set_and_places_name_theirs(tmp_path: Path) -> None:
+    rows = ordinary_rows(40)
+    asked = [{"q": row["prompt"], "a": row["completion"]} for row in [BAD, *rows[:20]]]
+    path = write_jsonl(tmp_path / "a.jsonl", asked)
+    other = write_jsonl(tmp_path / "b.jsonl", as_messages(rows[19:]))
+    columns = {"prompt": "q", "completion": "a"}
+    sources = {
+        "new": DataSource.model_validate({"source": str(path), "columns": columns}),
+        "old": DataSource(source=str(other)),
+    }
+    report = check_file(sources, RunConfig())
+    assert report.source == f"new={path}, old={other}"
+    assert (report.n_rows, report.n_kept_rows) == (42, 41)
+    assert report.formats == {"messages": 21, "prompt_completion": 21}
+    found = by_id(report)
+    assert RowRule.MIXED_FORMAT not in found
+    [bad] = found[RowRule.COMPLETION_EMPTY].examples
+    assert (bad.file, bad.line) == ("new/a.jsonl", 1)
+    [twin] = found[SetRule.DUPLICATE_FRACTION].examples
+    assert (twin.file, twin.line) == ("old/b.jsonl", 1)
+    with pytest.raises(DataSourceError) as caught:
+        check_file({**sources, "zzz": DataSource(source="lost.jsonl")}, RunConfig())
+    assert caught.value.where == "data.sources.zzz.source"
+
+
 def test_missing_file_is_an_input_error_and_leaves_nothing(tmp_path: Path) -> None:
     options = CheckOptions(repaired=tmp_path / "out.jsonl", folder=tmp_path / "report")
     with pytest.raises(DataSourceError):

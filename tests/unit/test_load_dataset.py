@@ -8,9 +8,10 @@ from pathlib import Path
 import fsspec
 
 from schemas.run_config import DataSource
-from tasks._cache import OutputFolder
+from tasks._cache import OutputFolder, locate
 from tasks._home import work_directory
 from tasks._keys import StageKey, stage_key
+from tasks._lines import read_lines
 from tasks.load_dataset import load_dataset, write_rows
 from tests.toy import toy_rows, write_jsonl
 
@@ -19,10 +20,10 @@ def test_every_line_is_written_with_its_place(tmp_path: Path) -> None:
     source = tmp_path / "a.jsonl"
     source.write_text('{"q": "ä", "a": "b"}\n\n{"q"\n')
     columns = {"prompt": "q", "completion": "a"}
-    n_rows = write_rows(
+    counts = write_rows(
         DataSource.model_validate({"source": str(source), "columns": columns}), tmp_path / "rows"
     )
-    assert n_rows == 2
+    assert counts == {"": 2}
     lines = [json.loads(line) for line in (tmp_path / "rows").read_text("utf-8").splitlines()]
     assert lines == [
         {"file": "a.jsonl", "line": 1, "row": {"prompt": "ä", "completion": "b"}},
@@ -48,6 +49,48 @@ def test_stage_returns_a_reference_to_its_rows(tmp_path: Path) -> None:
     stage = inspect.unwrap(load_dataset.fn)
     reference = stage(OutputFolder(StageKey("load_dataset", {})), DataSource(source=str(path)))
     assert (reference.source, reference.n_rows) == (str(path), 4)
+    assert reference.sources == ()
+
+
+def test_several_sources_become_one_set_that_tells_whose_row_is_whose(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    first = write_jsonl(tmp_path / "a.jsonl", [{"q": "One?", "a": "Two."}])
+    second = write_jsonl(tmp_path / "new" / "a.jsonl", toy_rows(2))
+    second.write_text(second.read_text() + "{\n")
+    mapped = {"source": str(first), "columns": {"prompt": "q", "completion": "a"}}
+    sources = {
+        "old": DataSource.model_validate(mapped),
+        "new": DataSource(source=str(second)),
+    }
+    stage = inspect.unwrap(load_dataset.fn)
+    reference = stage(OutputFolder(StageKey("load_dataset", {})), sources)
+    assert reference.source == f"new={second}, old={first}"
+    assert reference.n_rows == 4
+    assert [found.model_dump() for found in reference.sources] == [
+        {"name": "new", "source": str(second), "n_rows": 3},
+        {"name": "old", "source": str(first), "n_rows": 1},
+    ]
+    lines = list(read_lines(locate(reference, "rows.jsonl")))
+    assert [(line["file"], line["line"]) for line in lines] == [
+        ("new/a.jsonl", 1),
+        ("new/a.jsonl", 2),
+        ("new/a.jsonl", 3),
+        ("old/a.jsonl", 1),
+    ]
+    assert lines[2]["unparseable"].startswith("not JSON")
+    assert lines[3]["row"] == {"prompt": "One?", "completion": "Two."}
+
+
+def test_key_of_several_sources_follows_their_content_and_names_the_change(
+    tmp_path: Path,
+) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", toy_rows(2))
+    sources = {"a": DataSource(source=str(path)), "b": DataSource(source=str(path))}
+    before = stage_key(load_dataset.definition, {"source": sources}).parts
+    assert before["config source.b.source"] == json.dumps(str(path))
+    write_jsonl(path, toy_rows(3))
+    after = stage_key(load_dataset.definition, {"source": sources}).parts
+    assert {name for name in before if before[name] != after[name]} == {"source content"}
 
 
 def test_nothing_stored_holds_the_secrets_of_an_address() -> None:

@@ -4,58 +4,39 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 
 import flows._plan as plan
 import flows._show as show
-from schemas.records import DatasetReference, QualityReference
+from schemas.records import DatasetReference, QualityReference, TemplateReference
 from schemas.rules import Verdict
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._cache import Lookup
-from tasks._keys import StageKey
-from tasks._training_speed import MEASURED_PARAMETERS, tokens_per_second
+from tasks._machine import Machine
+from tests.toy import make_toy_model
+
+MACHINE = Machine(device="cpu", free_memory_bytes=8 * 2**30, physical_cores=4)
 
 
 def config_of(**training: Any) -> RunConfig:
     return RunConfig.model_validate({"training": training})
 
 
-def test_estimate_steps_packed() -> None:
-    config = config_of(packing_length_tokens=100, per_device_train_batch_size=2)
-    assert plan.estimate_steps(config, n_rows=50, n_tokens=950) == (5, 950)
-
-
-def test_estimate_steps_unpacked_with_accumulation_and_epochs() -> None:
-    config = config_of(
-        packing=False,
-        per_device_train_batch_size=2,
-        gradient_accumulation_steps=4,
-        num_train_epochs=3,
+def quality_of(folder: str) -> QualityReference:
+    return QualityReference(
+        stage="check_quality",
+        folder=folder,
+        sha256="0",
+        verdict=Verdict.PASSED,
+        n_train_rows=7,
+        n_eval_rows=2,
+        n_train_tokens=1500,
+        n_supervised_tokens=700,
+        eval_sha256="0",
+        rules=(),
     )
-    assert plan.estimate_steps(config, n_rows=40, n_tokens=1000) == (15, 3000)
-
-
-def test_estimate_steps_max_steps_goes_before_epochs() -> None:
-    config = config_of(packing=False, per_device_train_batch_size=4, max_steps=5)
-    assert plan.estimate_steps(config, n_rows=40, n_tokens=1000) == (5, 500)
-
-
-def test_tokens_per_second_scales_with_the_model() -> None:
-    rate, origin = tokens_per_second(RunConfig(), 2 * MEASURED_PARAMETERS)
-    assert rate == 75.0
-    assert "estimate" in origin
-
-
-def test_tokens_per_second_of_an_earlier_training_here_goes_first(work_folder: Path) -> None:
-    folder = work_folder / "stages" / "train_model" / "abc"
-    folder.mkdir(parents=True)
-    (folder / "training.json").write_text('{"tokens_per_second": 42.5}', encoding="utf-8")
-    assert tokens_per_second(RunConfig(), None)[0] == 42.5
-
-
-def hit(reference: Any) -> Lookup:
-    return Lookup(StageKey(reference.stage, {}), reference, "unchanged", 1)
 
 
 def dataset(work_folder: Path) -> DatasetReference:
@@ -70,35 +51,82 @@ def dataset(work_folder: Path) -> DatasetReference:
 
 
 def test_estimate_training_from_characters_when_only_rows_are_known(work_folder: Path) -> None:
-    found = plan.estimate_training(RunConfig(), [hit(dataset(work_folder))])
+    found = plan.estimate_training(RunConfig(), [dataset(work_folder)], "cpu")
     assert found is not None
     assert (found.n_train_rows, found.n_train_tokens) == (9, 900)
     assert "guessed" in found.basis
 
 
 def test_estimate_training_from_counted_tokens_when_they_are_known(work_folder: Path) -> None:
-    quality = QualityReference(
-        stage="check_quality",
-        folder="b",
-        sha256="0",
-        verdict=Verdict.PASSED,
-        n_train_rows=7,
-        n_eval_rows=2,
-        n_train_tokens=1500,
-        n_supervised_tokens=700,
-        eval_sha256="0",
-        rules=(),
-    )
-    found = plan.estimate_training(RunConfig(), [hit(dataset(work_folder)), hit(quality)])
+    quality = quality_of("b")
+    found = plan.estimate_training(RunConfig(), [dataset(work_folder), quality], "cpu")
     assert found is not None
     assert (found.n_train_rows, found.n_train_tokens, found.seconds) == (7, 1500, 10.0)
+    assert found.tokens_per_second == 150.0
 
 
 def test_estimate_training_is_unknown_before_anything_was_loaded() -> None:
-    assert plan.estimate_training(RunConfig(), []) is None
+    assert plan.estimate_training(RunConfig(), [], "cpu") is None
 
 
 def test_show_plan_without_work_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     entry = plan.PlannedStage(stage=Stage.DECIDE, outcome="HIT", reason="verified 2 files")
     show.show_plan(plan.PlanReport(stages=(entry,), estimate=None))
     assert "Nothing to do" in capsys.readouterr().out
+
+
+def prepared(work_folder: Path) -> tuple[TemplateReference, QualityReference]:
+    make_toy_model(work_folder / "stages" / "t" / "model")
+    folder = work_folder / "stages" / "q"
+    folder.mkdir()
+    rows = pyarrow.table({"input_ids": [[1] * 600, [2] * 30]})
+    parquet.write_table(rows, folder / "train_tokens.parquet")
+    template = TemplateReference(
+        stage="prepare_template",
+        folder="stages/t",
+        sha256="0",
+        model_name="toy",
+        model_fingerprint="0",
+        template_sha256="0",
+        template_origin="model",
+        n_parameters=1,
+        n_added_tokens=0,
+        eos_token="<e>",
+        pad_token="<p>",
+    )
+    return template, quality_of("stages/q")
+
+
+def test_plan_training_takes_sizes_from_the_prepared_model_and_rows(work_folder: Path) -> None:
+    config = config_of(per_device_train_batch_size="auto", effective_batch_size=8)
+    found = plan.plan_training(config, prepared(work_folder), MACHINE)
+    assert found.memory is not None
+    # 4,096 tokens a pass hold 6 sequences of 600 tokens; 4 is the largest divisor of 8 below.
+    assert (found.batching.per_device, found.batching.accumulation) == (4, 2)
+
+
+def test_plan_training_before_anything_was_prepared_says_what_is_known() -> None:
+    found = plan.plan_training(RunConfig(), [], MACHINE)
+    assert found.memory is None
+    assert found.choices.threads == 4
+
+
+def test_show_plan_prints_choices_batch_and_memory(
+    work_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = plan.PlannedStage(stage=Stage.TRAIN_MODEL, outcome="RUN", reason="new")
+    setup = plan.plan_training(RunConfig(), prepared(work_folder), MACHINE)
+    show.show_plan(plan.PlanReport(stages=(entry,), estimate=None, training=setup))
+    text = capsys.readouterr().out
+    for word in ("precision", "fp32", "sdpa", "shared_prompt", "batch", "memory", "weights"):
+        assert word in text
+
+
+def test_show_plan_says_what_waits_for_the_prepared_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = config_of(per_device_train_batch_size="auto", effective_batch_size=8)
+    entry = plan.PlannedStage(stage=Stage.TRAIN_MODEL, outcome="RUN", reason="new")
+    setup = plan.plan_training(config, [], MACHINE)
+    show.show_plan(plan.PlanReport(stages=(entry,), estimate=None, training=setup))
+    assert "prepare_template has run" in " ".join(capsys.readouterr().out.split())

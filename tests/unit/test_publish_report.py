@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tasks.publish_report import loss_points, pair_answers, render_page, summarise
+from tasks._training_spec import Batching, TrainingFacts
+from tasks.publish_report import (
+    embed_curve,
+    pair_answers,
+    render_page,
+    summarise,
+    training_figures,
+)
 
 pytestmark = pytest.mark.unit
+
+
+CURVE = {"source": "data:image/svg+xml;base64,PHN2Zy8+", "text": "from 2 to 1"}
+
+
+def toy_training(**changes: object) -> dict[str, object]:
+    facts = TrainingFacts(
+        device="cpu",
+        n_steps=1200,
+        n_tokens_seen=9000,
+        n_supervised_tokens_per_epoch=4000,
+        first_loss=2.0,
+        last_loss=1.0,
+        n_trainable_parameters=5000,
+        resumed_from_step=0,
+        batching=Batching(per_device=2, accumulation=4),
+        choices={"packing": "on: rows are short <b>"},
+        notes=("the batch was halved",),
+        seconds=60.04,
+        tokens_per_second=150.4,
+        peak_memory_bytes=3 * 2**20,
+    )
+    return {"method": "lora", **facts.model_dump(mode="json"), **changes}
 
 
 def toy_report() -> dict[str, object]:
@@ -22,10 +54,7 @@ def toy_report() -> dict[str, object]:
             "n_train_rows": 1, "n_eval_rows": 1, "n_train_tokens": 9, "n_supervised_tokens": 4,
             "rules": [],
         },
-        "training": {
-            "method": "lora", "device": "cpu", "n_steps": 2, "n_tokens_seen": 9,
-            "tokens_per_second": 1.0, "first_loss": 2.0, "last_loss": 1.0,
-        },
+        "training": toy_training(),
         "registry": {
             "name": "n", "version": 1, "alias": "champion", "is_promoted": False, "run_id": "r",
         },
@@ -33,10 +62,40 @@ def toy_report() -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_loss_points_span_the_drawing_area() -> None:
-    history = [{"step": 1, "loss": 3.0}, {"step": 2, "eval_loss": 9.0}, {"step": 3, "loss": 1.0}]
-    assert loss_points(history) == "0.0,0.0 640.0,180.0"
-    assert loss_points(history[:1]) == ""
+def test_embed_curve_holds_the_picture_and_its_words(tmp_path: Path) -> None:
+    picture = tmp_path / "curve.svg"
+    picture.write_text("<svg/>", encoding="utf-8")
+    embedded = embed_curve(picture, [{"step": 1, "loss": 2.0}])
+    assert embedded["source"] == "data:image/svg+xml;base64,PHN2Zy8+"
+    assert embedded["text"].startswith("Training loss from 2.000 at step 1")
+
+
+def test_training_figures_are_in_units_people_read() -> None:
+    assert training_figures(toy_training()) == {
+        "device": "cpu",
+        "steps": "1,200",
+        "tokens": "9,000",
+        "tokens per second": "150",
+        "seconds": "60.0",
+        "peak memory": "3 MiB",
+        "trained parameters": "5,000",
+        "batch": "2 sequences x 4 accumulated x 1 processes",
+        "loss": "2.0000 → 1.0000",
+    }
+    rest = training_figures(
+        toy_training(best_step=40, best_validation_loss=1.25, resumed_from_step=20)
+    )
+    assert rest["model is of step"] == "40"
+    assert rest["lowest validation loss"] == "1.2500"
+    assert rest["resumed from step"] == "20"
+
+
+def test_render_page_shows_the_training() -> None:
+    page = render_page(toy_report(), CURVE)
+    assert '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="from 2 to 1">' in page
+    assert "the batch was halved" in page
+    assert "<th>packing</th><td>on: rows are short &lt;b&gt;</td>" in page
+    assert "3 MiB" in page
 
 
 def test_pair_answers_shows_the_question_as_it_was_asked() -> None:
@@ -48,7 +107,7 @@ def test_pair_answers_shows_the_question_as_it_was_asked() -> None:
 
 
 def test_render_page_escapes_what_comes_from_the_data() -> None:
-    page = render_page(toy_report(), [])
+    page = render_page(toy_report(), CURVE)
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
     assert "refused" in page

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from schemas.rows import Conversation, RowFormat
+from schemas.recognition import recognise
+from schemas.rows import Conversation, RowFormat, SourceRow
+from schemas.run_config import ModelConfig, TemplateConfig
 from tasks._rendering import (
     NOT_TRAINED,
     RenderedRow,
@@ -18,6 +20,7 @@ from tasks._rendering import (
     render_rows,
     trim_spans,
 )
+from tasks.prepare_template import prepare_model
 from tests.toy import make_toy_model
 
 # The toy template with markers; the line feed after the stop token lies inside them here.
@@ -95,6 +98,33 @@ def test_prompt_completion_row_trains_only_the_completion(renderer: Renderer) ->
     assert trained_text(renderer, row) == "Ja ä.<|im_end|>"
     whole = render_row(renderer, chat(4, n_prompt_messages=1))
     assert trained_text(renderer, whole) == "Two metres.<|im_end|>Ja ä.<|im_end|>"
+
+
+@pytest.mark.parametrize("has_template", [True, False])
+def test_prepared_model_trains_every_answer_of_a_chat_and_only_the_completion_of_a_pair(
+    tmp_path: Path, has_template: bool
+) -> None:
+    source = make_toy_model(tmp_path / "toy", has_template=has_template)
+    prepare_model(tmp_path, ModelConfig(source=str(source)), TemplateConfig(), 1)
+    renderer = load_renderer(tmp_path / "model", tmp_path / "training_template.jinja")
+    turns: list[dict[str, Any]] = [{"role": "system", "content": "Be brief."}, *messages(4)]
+    turns += [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Rules."}]
+    rows = {
+        "Two metres.<|im_end|>Ja ä.<|im_end|>Rules.<|im_end|>": {"messages": turns},
+        "Rules.<|im_end|>": {"prompt": turns[:-1], "completion": turns[-1:]},
+        "Two metres.<|im_end|>": {"prompt": "How tall?", "completion": "Two metres."},
+    }
+    for trained, row in rows.items():
+        conversation, _, _ = recognise(SourceRow("a.jsonl", 1, row))
+        assert conversation is not None
+        found = render_row(renderer, conversation)
+        assert trained_text(renderer, found) == trained
+        assert found.stop_is_supervised
+        pairs = zip(found.input_ids, found.labels, strict=True)
+        rest = renderer.tokenizer.decode([token for token, label in pairs if label == NOT_TRAINED])
+        asked = [turn["content"] for turn in conversation.messages if turn["role"] != "assistant"]
+        assert all(text in rest for text in asked)
+        assert "Rules." not in rest
 
 
 def test_template_without_markers_trains_nothing(model: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from schemas.run_config import DataSource, RunConfig
 from tasks._keys import StageDefinition, stage_key
 from tasks._secrets import public_settings, without_secrets
-from tasks.register_model import flatten
+from tasks._registry import flatten
 
 ADDRESS = "https://user:pw@host.example/rows.jsonl?X-Amz-Signature=abc"
 

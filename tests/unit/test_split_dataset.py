@@ -1,33 +1,23 @@
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import random
 from pathlib import Path
 from typing import Any
 
-import numpy
 import orjson
 import pytest
 
-from schemas.errors import ConfigError, DataRejected
+from schemas.errors import DataRejected
 from schemas.records import CheckedReference
 from schemas.run_config import DataSource, SplitConfig
 from tasks._cache import OutputFolder, locate
 from tasks._features import FeatureTable
 from tasks._keys import StageKey, file_sha256
 from tasks._lines import read_lines
-from tasks.split_dataset import (
-    Side,
-    SplitCounts,
-    choose_sides,
-    group_rows,
-    prompt_position,
-    sides_beside_pinned,
-    split_dataset,
-    split_rows,
-)
+from tasks._row_sides import Side
+from tasks.split_dataset import SplitCounts, split_dataset, split_rows
 
 COLOURS = ["red", "green", "blue", "grey", "black", "white", "brown", "yellow"]
 WORDS = [*COLOURS, "wall", "roof", "door", "beam", "pipe", "tile", "near", "under"]
@@ -78,89 +68,6 @@ def sides_of(folder: Path) -> dict[int, Side]:
     found = [(number, side) for side in Side for number in numbers(folder, side)]
     assert len(dict(found)) == len(found)
     return dict(found)
-
-
-def test_position_is_the_hash_of_seed_and_prompt() -> None:
-    digest = hashlib.sha256(b"7\n000000000000002a").hexdigest()
-    assert prompt_position(42, 7) == int(digest[:16], 16) / 2**64
-    assert 0 <= prompt_position(2**64 - 1, 0) < 1
-    assert prompt_position(42, 8) != prompt_position(42, 7)
-
-
-def test_rows_with_the_same_prompt_or_in_one_cluster_form_a_group() -> None:
-    #        same prompt: 0, 3        cluster: 1, 2        chained through both: 4, 5, 6
-    prompt = numpy.array([7, 8, 9, 7, 1, 1, 2], dtype=numpy.uint64)
-    cluster = numpy.array([0, 1, 1, 3, 4, 5, 5], dtype=numpy.uint32)
-    assert group_rows(prompt, cluster).tolist() == [0, 1, 1, 0, 4, 4, 4]
-    nothing = numpy.zeros(0, dtype=numpy.uint64)
-    assert group_rows(nothing, nothing).tolist() == []
-
-
-def placed(*wanted: float) -> Any:
-    """Find prompts whose positions for seed 1 lie within 0.01 above the wanted ones."""
-    found = []
-    for least in wanted:
-        found.append(
-            next(key for key in range(10**5) if least <= prompt_position(key, 1) < least + 0.01)
-        )
-    return numpy.array(found, dtype=numpy.uint64)
-
-
-def test_sides_are_chosen_by_position_and_surplus_is_not_used() -> None:
-    prompt = placed(0.05, 0.5, 0.01, 0.08, 0.1)
-    config = SplitConfig(eval_fraction=0.1, max_eval_rows=2)
-    sides = choose_sides(numpy.arange(5), prompt, config, 1)
-    assert sides.tolist() == [Side.EVAL, Side.TRAIN, Side.EVAL, Side.UNUSED, Side.TRAIN]
-
-
-def test_first_row_of_a_group_decides_for_all() -> None:
-    prompt = placed(0.05, 0.5, 0.01, 0.5)
-    groups = numpy.array([0, 0, 2, 3])
-    sides = choose_sides(groups, prompt, SplitConfig(eval_fraction=0.1), 1)
-    assert sides.tolist() == [Side.EVAL, Side.EVAL, Side.EVAL, Side.TRAIN]
-    turned = choose_sides(
-        numpy.array([0, 0, 2, 3]), prompt[[1, 0, 2, 3]], SplitConfig(eval_fraction=0.1), 1
-    )
-    assert turned.tolist() == [Side.TRAIN, Side.TRAIN, Side.EVAL, Side.TRAIN]
-
-
-@pytest.mark.parametrize(("fraction", "side"), [(0.1, "evaluation"), (0.9, "training")])
-def test_empty_side_is_a_configuration_fault(fraction: float, side: str) -> None:
-    prompt = placed(0.201, 0.6)
-    lowest, highest = (prompt_position(int(key), 1) for key in prompt)
-    with pytest.raises(ConfigError) as caught:
-        choose_sides(numpy.arange(2), prompt, SplitConfig(eval_fraction=fraction), 1)
-    assert caught.value.what == f"the split would leave no {side} row"
-    assert caught.value.where == "split.eval_fraction"
-    least, most = int(lowest * 1000 + 1) / 1000, int(highest * 1000) / 1000
-    assert caught.value.fix == f"set split.eval_fraction to a value from {least:.3f} to {most:.3f}"
-    for advised in (least, most):
-        sides = choose_sides(numpy.arange(2), prompt, SplitConfig(eval_fraction=advised), 1)
-        assert sides.tolist() == [Side.EVAL, Side.TRAIN]
-
-
-def test_one_group_can_never_be_split() -> None:
-    with pytest.raises(ConfigError) as caught:
-        choose_sides(numpy.array([0, 0]), placed(0.2, 0.2), SplitConfig(), 1)
-    assert caught.value.fix == "add rows with other prompts"
-    assert caught.value.got == "0.1 of 1 groups in 2 rows"
-
-
-def test_rows_like_a_pinned_one_are_neither_trained_nor_judged() -> None:
-    #                      pinned: 0, 1
-    groups = numpy.array([0, 1, 0, 3, 3, 1])
-    assert sides_beside_pinned(groups, 2).tolist() == [
-        Side.EVAL,
-        Side.EVAL,
-        Side.UNUSED,
-        Side.TRAIN,
-        Side.TRAIN,
-        Side.UNUSED,
-    ]
-    with pytest.raises(ConfigError, match="none is left to train") as caught:
-        sides_beside_pinned(numpy.array([0, 1, 0]), 2)
-    assert caught.value.where == "split.pinned"
-    assert caught.value.got == "2 pinned rows and 1 others"
 
 
 def test_groups_stay_together_and_no_row_is_lost(tmp_path: Path) -> None:
@@ -244,6 +151,31 @@ def test_same_rows_give_the_same_files_and_another_seed_others(tmp_path: Path) -
     assert first == second != third
 
 
+def test_validation_rows_are_taken_from_the_training_and_no_other_row_moves(
+    tmp_path: Path,
+) -> None:
+    split(tmp_path / "without", lines(300), SplitConfig(eval_fraction=0.2))
+    config = SplitConfig(eval_fraction=0.2, validation_fraction=0.1)
+    counts = split(tmp_path / "with", lines(300), config)
+    before, after = sides_of(tmp_path / "without"), sides_of(tmp_path / "with")
+    moved = {(before[n], after[n]) for n in before if before[n] is not after[n]}
+    assert moved == {(Side.TRAIN, Side.VALIDATION)}
+    assert counts.n_validation_rows == len(numbers(tmp_path / "with", Side.VALIDATION)) > 0
+    assert numbers(tmp_path / "without", Side.VALIDATION) == []
+    table = FeatureTable.load(tmp_path / "with" / "row_features")
+    assert (table.column("part") == Side.VALIDATION).sum() == counts.n_validation_rows
+
+
+def test_validation_rows_stay_the_same_beside_a_pinned_evaluation_set(tmp_path: Path) -> None:
+    config = SplitConfig(eval_fraction=0.2, validation_fraction=0.2)
+    split(tmp_path / "first", lines(100), config)
+    earlier = DataSource(source=str(tmp_path / "first" / "eval.jsonl"))
+    split(tmp_path / "second", lines(150), config.model_copy(update={"pinned": earlier}))
+    first, second = (numbers(tmp_path / name, Side.VALIDATION) for name in ("first", "second"))
+    assert first == [number for number in second if number <= 100]
+    assert len(second) > len(first) > 0
+
+
 def pin(path: Path, rows: list[dict[str, Any]], **columns: str) -> SplitConfig:
     source = DataSource.model_validate({"source": str(write(path, rows)), "columns": columns})
     return SplitConfig(pinned=source)
@@ -265,6 +197,7 @@ def test_pinned_rows_are_the_evaluation_rows_and_rows_like_them_are_not_used(
         "n_train_rows": 28,
         "n_eval_rows": 3,
         "n_unused_rows": 2,
+        "n_validation_rows": 0,
         "n_groups": 31,
     }
     assert numbers(tmp_path / "out", Side.UNUSED) == [3, 5]
@@ -321,4 +254,5 @@ def test_stage_names_both_sides_by_their_content(tmp_path: Path) -> None:
         assert reference.is_pinned is is_pinned
         assert reference.train_sha256 == file_sha256(locate(reference, "train.jsonl"))
         assert reference.eval_sha256 == file_sha256(locate(reference, "eval.jsonl"))
+        assert reference.n_validation_rows == 0
     assert (references[1].n_train_rows, references[1].n_eval_rows) == (60, 5)

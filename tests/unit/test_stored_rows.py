@@ -10,7 +10,7 @@ from schemas.recognition import recognise
 from schemas.rows import Conversation, RowFormat, SourceRow
 from tasks._lines import json_line, write_jsonl
 from tasks._parsing import parse_block
-from tasks._stored_rows import kept_blocks, stored_blocks
+from tasks._stored_rows import kept_blocks, stored_parts
 
 
 def test_rows_come_back_with_the_place_they_came_from(
@@ -26,7 +26,7 @@ def test_rows_come_back_with_the_place_they_came_from(
     ]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json_line(row.to_json()) for row in rows), encoding="utf-8")
-    blocks = list(stored_blocks(path))
+    [blocks] = [list(part) for part in stored_parts(path)]
     assert [(block.file, block.first_line) for block in blocks] == [
         ("a.csv", 3),
         ("b.csv", 1),
@@ -35,9 +35,22 @@ def test_rows_come_back_with_the_place_they_came_from(
     assert [row for block in blocks for row in parse_block(block).rows] == rows
 
 
+def test_rows_of_each_source_are_a_part_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks._stored_rows, "BLOCK_ROWS", 2)
+    rows = [SourceRow("a/x.csv", 1), *(SourceRow("b/x.csv", line) for line in (1, 2, 3))]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json_line(row.to_json()) for row in rows), encoding="utf-8")
+    parts = [
+        [(block.file, block.first_line) for block in part] for part in stored_parts(path, (1, 3))
+    ]
+    assert parts == [[("a/x.csv", 1)], [("b/x.csv", 1), ("b/x.csv", 3)]]
+
+
 def test_no_rows_make_no_block(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").touch()
-    assert list(stored_blocks(tmp_path / "rows.jsonl")) == []
+    assert [list(part) for part in stored_parts(tmp_path / "rows.jsonl")] == [[]]
     assert list(kept_blocks(tmp_path / "rows.jsonl")) == []
 
 

@@ -15,6 +15,7 @@ from tasks._rendering import RenderedRow, Renderer, load_renderer, render_prompt
 from tasks._tokens import (
     BATCH_ROWS,
     SideTokens,
+    TokenOutput,
     dropped_rows,
     token_columns,
     write_tokens,
@@ -139,7 +140,7 @@ def test_tokens_and_prompts_of_the_rows_that_stay_are_written(
 ) -> None:
     rows = [chat("Ä?", "Ja."), chat(7, "refused"), chat("long", "x" * 200), chat("b", "Nein.")]
     paths = (tmp_path / "tokens.parquet", tmp_path / "prompts.jsonl")
-    side = write_tokens(rows, renderer, settings_of({}), 100, paths)
+    side = write_tokens(rows, renderer, settings_of({}), 100, TokenOutput(*paths))
     first, last = render_row(renderer, rows[0]), render_row(renderer, rows[3])
     lines = [
         {"row": number, "input_ids": found.input_ids, "labels": found.labels}
@@ -169,19 +170,38 @@ def test_rows_of_many_batches_keep_their_numbers(renderer: Renderer, tmp_path: P
     n_rows = BATCH_ROWS + 5
     path = tmp_path / "tokens.parquet"
     rows = [chat(str(number), "a") if number % 2 else chat(7, "a") for number in range(n_rows)]
-    side = write_tokens(rows, renderer, settings_of({}), 100, (path, None))
+    side = write_tokens(rows, renderer, settings_of({}), 100, TokenOutput(path))
     assert [line["row"] for line in written(path)] == list(range(1, n_rows, 2))
     assert len(side.columns["n_tokens"]) == n_rows
     assert list(side.problems) == list(range(0, n_rows, 2))
 
 
 def test_no_file_is_needed_to_measure_rows(renderer: Renderer, tmp_path: Path) -> None:
-    side = write_tokens([chat("a", "b")], renderer, settings_of({}), 100, (None, None))
+    side = write_tokens([chat("a", "b")], renderer, settings_of({}), 100, TokenOutput())
     assert (side.n_rows, list(tmp_path.iterdir())) == (1, [])
-    nothing = write_tokens([], renderer, settings_of({}), 100, (tmp_path / "x.parquet", None))
+    output = TokenOutput(tmp_path / "x.parquet")
+    nothing = write_tokens([], renderer, settings_of({}), 100, output)
     assert nothing.n_rows == 0
     assert {len(column) for column in nothing.columns.values()} == {0}
     assert written(tmp_path / "x.parquet") == []
+
+
+def test_weight_of_its_source_goes_with_every_row(renderer: Renderer, tmp_path: Path) -> None:
+    rows = [chat("a", "b"), chat(7, "refused"), chat("c", "d"), chat("e", "f")]
+    for found, file in zip(rows, ("x/1.jsonl", "x/1.jsonl", "y/1.jsonl", "x/2.jsonl"), strict=True):
+        found.file = file
+    output = TokenOutput(tmp_path / "tokens.parquet", weights={"x": 0.5, "y": 2.0})
+    side = write_tokens(rows, renderer, settings_of({}), 100, output)
+    assert [line["weight"] for line in written(tmp_path / "tokens.parquet")] == [0.5, 2.0, 0.5]
+    n_tokens = len(render_row(renderer, rows[0]).input_ids)
+    assert side.sources == {"x": [2, 2 * n_tokens], "y": [1, n_tokens]}
+
+
+def test_equal_weights_of_one_are_not_written(renderer: Renderer, tmp_path: Path) -> None:
+    output = TokenOutput(tmp_path / "tokens.parquet", weights={"a.jsonl": 1.0})
+    side = write_tokens([chat("a", "b")], renderer, settings_of({}), 100, output)
+    assert list(written(tmp_path / "tokens.parquet")[0]) == ["row", "input_ids", "labels"]
+    assert side.sources["a.jsonl"][0] == 1
 
 
 def test_row_whose_reason_was_not_kept_says_that_it_has_no_tokens() -> None:

@@ -1,0 +1,117 @@
+"""`sft-flow sweep`: settings of the training, tried and compared from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from flows._console import is_debug, keep_stdout_clean, print_json, print_table, quiet_libraries
+from schemas.errors import TrainingError, TrainingInterrupted
+from schemas.sweep_config import nest
+
+if TYPE_CHECKING:
+    from schemas.run_config import RunConfig
+    from schemas.sweep_config import SweepConfig
+    from tasks._sweep_report import SweepReport
+
+
+def run_sweep(
+    config_path: Path | None,
+    overrides: Sequence[str],
+    *,
+    sweep_path: Path | None,
+    searches: Sequence[str],
+    is_json: bool,
+    **limits: Any,
+) -> None:
+    """Try settings, print the trials and write the best configuration.
+
+    Args:
+        config_path: Configuration file, if one is named.
+        overrides: Single settings.
+        sweep_path: File with the search space, if one is named.
+        searches: Single dimensions of the search space, such as `lora.r=[8, 16]`.
+        is_json: Print one JSON document and nothing else.
+        **limits: `trials` and `timeout_seconds`; None leaves the file's or the default.
+
+    Raises:
+        TrainingError: No trial was finished.
+    """
+    from schemas._sweep_file import load_sweep
+    from schemas.config_file import load_config
+    from schemas.sweep_config import check_space
+
+    config = load_config(config_path, overrides)
+    sweep, places = load_sweep(sweep_path, searches, limits)
+    check_space(config, sweep, places)
+    report = _run_flow(config, sweep)
+    if is_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        show_sweep(report)
+    if report.best is None:
+        raise TrainingError(
+            "no trial was trained to its end",
+            where=str(report.folder),
+            expected="at least one whose loss could be measured at the end",
+            got=", ".join(trial.error or trial.outcome.value for trial in report.trials[-3:]),
+            fix="narrow the search space, e.g. to lower learning rates; the logs say what failed",
+        )
+
+
+def _run_flow(config: RunConfig, sweep: SweepConfig) -> SweepReport:
+    quiet_libraries()
+    from flows._run_log import short_failures
+    from flows._server import prefect_api, set_prefect_environment
+
+    set_prefect_environment()
+    from tasks._sweep import require_optuna
+
+    require_optuna()
+    with keep_stdout_clean(), prefect_api(), short_failures(is_wanted=not is_debug()):
+        from flows.sweep_training import sweep_training
+
+        try:
+            return sweep_training(config, sweep)
+        except (KeyboardInterrupt, TrainingInterrupted):
+            click.echo(
+                "The same command goes on with the sweep: trials that are over are not repeated, "
+                "and the one that was stopped resumes at its checkpoint.",
+                err=True,
+            )
+            raise
+
+
+def show_sweep(report: SweepReport) -> None:
+    """Print the trials and the best settings.
+
+    Args:
+        report: What the sweep found.
+    """
+    headings = ["trial", "state", "settings", "validation loss", "seconds"]
+    rows = []
+    for trial in report.trials:
+        settings = "\n".join(f"{key}={_shown(value)}" for key, value in trial.settings.items())
+        loss = "-" if trial.validation_loss is None else f"{trial.validation_loss:.4f}"
+        state = trial.outcome.value + (" (best)" if trial == report.best else "")
+        if trial.error:
+            state += f"\n{trial.error}"
+        rows.append([str(trial.number), state, settings, loss, f"{trial.seconds:.1f}"])
+    print_table(headings, rows)
+    click.echo()
+    if report.is_timed_out:
+        click.echo("Time was up before all trials were made; the same command goes on.")
+    if report.best:
+        click.echo("Best settings:")
+        click.echo(yaml.safe_dump({"training": nest(report.best.settings)}, sort_keys=False))
+        click.echo(f"Train, judge and register with them: sft-flow run -c {report.best_config}")
+    click.echo(f"Study: sqlite:///{report.folder / 'study.db'}")
+    click.echo(f"MLflow run: {report.mlflow_run_id}; each trial is a run below it")
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

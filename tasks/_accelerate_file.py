@@ -1,0 +1,87 @@
+"""The user's own accelerate configuration, as far as it shapes a training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import ConfigError
+from schemas.training_config import Distribution, TrainingConfig
+
+WHERE = "training.accelerate_config"
+
+
+def with_accelerate_file(training: TrainingConfig) -> TrainingConfig:
+    """Take the number of processes and their division from the user's accelerate file.
+
+    Args:
+        training: Names the file, if there is one.
+
+    Returns:
+        The configuration with `processes` and `distribution` as the file has them.
+
+    Raises:
+        ConfigError: The file is missing, is no YAML mapping or names no number of processes.
+    """
+    if training.accelerate_config is None:
+        return training
+    path = Path(training.accelerate_config).expanduser().absolute()
+    settings = _read(path)
+    processes = settings.get("num_processes")
+    if not isinstance(processes, int) or processes < 1:
+        raise ConfigError(
+            "the accelerate file does not say how many processes there are",
+            where=f"{WHERE}: {path}",
+            expected="num_processes, a whole number from 1",
+            got=repr(processes),
+            fix="make the file anew: accelerate config --config_file PATH",
+        )
+    is_sharded = settings.get("distributed_type") == "FSDP"
+    return training.model_copy(
+        update={
+            "accelerate_config": str(path),
+            "processes": processes,
+            "distribution": Distribution.FSDP if is_sharded else Distribution.DDP,
+        }
+    )
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            "the accelerate file cannot be read",
+            where=f"{WHERE}: {path}",
+            expected="a YAML file made by accelerate config",
+            got=str(error).splitlines()[0],
+            fix="correct the path, or make the file: accelerate config --config_file PATH",
+        ) from error
+    if not isinstance(settings, Mapping):
+        raise ConfigError(
+            "the accelerate file holds no settings",
+            where=f"{WHERE}: {path}",
+            expected="a YAML mapping, as accelerate config makes it",
+            got=type(settings).__name__,
+            fix="make the file anew: accelerate config --config_file PATH",
+        )
+    return settings
+
+
+def accelerate_file_sha256(arguments: Mapping[str, Any]) -> str:
+    """Name the content of the file, so that a changed one trains anew.
+
+    Args:
+        arguments: Of the stage, with its `training` section.
+
+    Returns:
+        sha256 of the file; empty when there is none.
+    """
+    from tasks._keys import file_sha256
+
+    given = arguments["training"].accelerate_config
+    path = Path(given).expanduser() if given else None
+    return file_sha256(path) if path and path.is_file() else ""

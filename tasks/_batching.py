@@ -1,0 +1,109 @@
+"""How many sequences a device takes at a time; the optimiser step always sees the same number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from schemas.errors import ConfigError
+from schemas.training_config import TrainingConfig
+from tasks._training_spec import Batching
+
+CPU_PASS_TOKENS = 4096
+"""A CPU is as fast with 512 tokens a pass as with more (measured), so memory need not be filled."""
+
+
+def effective_batch(training: TrainingConfig) -> int:
+    """Count the sequences of one optimiser step over all processes.
+
+    Args:
+        training: The configuration.
+
+    Returns:
+        effective_batch_size, or batch size x accumulation x processes.
+    """
+    if training.effective_batch_size is not None:
+        return training.effective_batch_size
+    # The configuration allows `auto` only together with effective_batch_size.
+    return int(training.per_device_train_batch_size) * (
+        training.gradient_accumulation_steps * training.processes
+    )
+
+
+def wished_batching(training: TrainingConfig) -> Batching:
+    """Divide the sequences of a step among processes and passes as configured.
+
+    Args:
+        training: The configuration; `auto` counts as everything in one pass.
+
+    Returns:
+        The batching that is wished for, before memory is looked at.
+
+    Raises:
+        ConfigError: The effective batch cannot be divided evenly.
+    """
+    effective, processes = effective_batch(training), training.processes
+    per_device = training.per_device_train_batch_size
+    if per_device == "auto":
+        if effective % processes:
+            raise _uneven(training, effective, processes)
+        return Batching(per_device=effective // processes, accumulation=1, processes=processes)
+    if effective % (per_device * processes):
+        raise _uneven(training, effective, per_device * processes)
+    accumulation = effective // (per_device * processes)
+    return Batching(per_device=per_device, accumulation=accumulation, processes=processes)
+
+
+def _uneven(training: TrainingConfig, effective: int, divisor: int) -> ConfigError:
+    batch, processes = training.per_device_train_batch_size, training.processes
+    lower, upper = effective // divisor * divisor, (effective // divisor + 1) * divisor
+    near = f"{lower} or {upper}" if lower else f"{upper}"
+    other = "" if batch == "auto" else ", or training.per_device_train_batch_size=auto"
+    return ConfigError(
+        "the effective batch cannot be divided evenly",
+        where="training.effective_batch_size",
+        expected=f"a multiple of {divisor} "
+        f"(per_device_train_batch_size {batch} x processes {processes})",
+        got=str(effective),
+        fix=f"set training.effective_batch_size={near}{other}",
+    )
+
+
+def fit_batching(wished: Batching, fits: Callable[[int], bool]) -> Batching | None:
+    """Take the largest batch per device that fits, at most the wished one.
+
+    Args:
+        wished: Names the sequences of a step.
+        fits: Tells whether so many sequences at a time fit.
+
+    Returns:
+        A batching with the same product; None when not even one sequence fits.
+    """
+    candidate: Batching | None = wished
+    while candidate is not None and not fits(candidate.per_device):
+        candidate = _divided(candidate, candidate.per_device - 1)
+    return candidate
+
+
+def halve(batching: Batching) -> Batching | None:
+    """Make the batch smaller after memory ran out; the product stays.
+
+    Args:
+        batching: What did not fit.
+
+    Returns:
+        At most half as many sequences at a time; None when it was one.
+    """
+    return _divided(batching, batching.per_device // 2)
+
+
+def _divided(batching: Batching, at_most: int) -> Batching | None:
+    """Take the largest divisor that is not above a limit, so that no sequence is left over."""
+    per_process = batching.per_device * batching.accumulation
+    for per_device in range(at_most, 0, -1):
+        if per_process % per_device == 0:
+            return Batching(
+                per_device=per_device,
+                accumulation=per_process // per_device,
+                processes=batching.processes,
+            )
+    return None

@@ -1,0 +1,165 @@
+"""Checkpoints that are whole or absent: written aside, sealed with a manifest, then renamed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import xxhash
+from pydantic import ValidationError
+
+from schemas.records import Record
+
+WRITING = "writing"
+"""Folder the trainer writes to; what lies there is not whole yet."""
+MANIFEST = "manifest.json"
+BLOCK_BYTES = 1 << 22
+
+
+class CheckpointManifest(Record):
+    """What a checkpoint is of, and what it consists of."""
+
+    step: int
+    fingerprint: dict[str, str]
+    """What shapes the training, by name; another one's checkpoint is never resumed."""
+    files: dict[str, str]
+    """XXH3 (128 bit) of each file, by its path in the folder."""
+
+
+def checkpoint_step(folder: Path) -> int:
+    """Read the step off a checkpoint's name.
+
+    Args:
+        folder: `checkpoint-<step>`.
+
+    Returns:
+        The step.
+    """
+    return int(folder.name.removeprefix("checkpoint-"))
+
+
+def list_checkpoints(checkpoints: Path) -> list[Path]:
+    """List the sealed checkpoints of a training.
+
+    Args:
+        checkpoints: Its folder.
+
+    Returns:
+        Their folders, by rising step.
+    """
+    found = [path for path in checkpoints.glob("checkpoint-*") if path.name[11:].isdigit()]
+    return sorted(found, key=checkpoint_step)
+
+
+def seal_checkpoint(checkpoints: Path, step: int, fingerprint: dict[str, str]) -> Path:
+    """Turn what the trainer has written into a checkpoint, at once.
+
+    Args:
+        checkpoints: The folder of the training.
+        step: Optimiser steps made.
+        fingerprint: What shapes the training.
+
+    Returns:
+        The checkpoint's folder.
+    """
+    written = checkpoints / WRITING / f"checkpoint-{step}"
+    manifest = CheckpointManifest(step=step, fingerprint=fingerprint, files=_digests(written))
+    (written / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    sealed = checkpoints / written.name
+    if sealed.exists():  # the same step again, after a resume: both are the same
+        shutil.rmtree(written)
+    else:
+        written.rename(sealed)
+    return sealed
+
+
+def last_whole_checkpoint(
+    checkpoints: Path, fingerprint: dict[str, str], tell: Callable[[str], None]
+) -> Path | None:
+    """Find where to resume; remove what was cut off, damaged or belongs to another training.
+
+    Args:
+        checkpoints: The folder of the training.
+        fingerprint: What shapes the training that wants to resume.
+        tell: Gets a sentence for each checkpoint that is passed over.
+
+    Returns:
+        The newest checkpoint that is whole and of this training, or None.
+    """
+    shutil.rmtree(checkpoints / WRITING, ignore_errors=True)
+    for folder in reversed(list_checkpoints(checkpoints)):
+        fault = find_fault(folder, fingerprint)
+        if not fault:
+            return folder
+        tell(f"{folder.name} is not resumed: {fault}")
+        shutil.rmtree(folder)
+    return None
+
+
+def find_fault(folder: Path, fingerprint: dict[str, str]) -> str:
+    """Tell why a checkpoint must not be resumed.
+
+    Args:
+        folder: The checkpoint.
+        fingerprint: What shapes the training that wants to resume.
+
+    Returns:
+        What is wrong; empty when nothing is.
+    """
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        manifest = CheckpointManifest.model_validate_json(text)
+        present = _digests(folder)
+    except (OSError, ValidationError):
+        return "its manifest is missing or unreadable"
+    damaged = _differing(manifest.files, present)
+    if damaged:
+        return f"damaged: {', '.join(damaged)}"
+    changed = _differing(manifest.fingerprint, fingerprint)
+    return f"it belongs to another training: {', '.join(changed)} differ" if changed else ""
+
+
+def prune_checkpoints(checkpoints: Path, n_last: int, best_step: int | None) -> None:
+    """Remove old checkpoints.
+
+    Args:
+        checkpoints: The folder of the training.
+        n_last: How many of the newest are kept.
+        best_step: One that is kept besides; None when no step is the best.
+    """
+    for folder in list_checkpoints(checkpoints)[:-n_last]:
+        if checkpoint_step(folder) != best_step:
+            shutil.rmtree(folder)
+
+
+def read_history(checkpoint: Path) -> list[dict[str, float]]:
+    """Read what the trainer had logged when it saved.
+
+    Args:
+        checkpoint: A sealed checkpoint.
+
+    Returns:
+        The entries of `trainer_state.json`'s log.
+    """
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    history: list[dict[str, float]] = state["log_history"]
+    return history
+
+
+def _differing(left: dict[str, str], right: dict[str, str]) -> list[str]:
+    return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    paths: Iterable[Path] = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): _digest(path) for path in paths if path.name != MANIFEST}
+
+
+def _digest(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,285 @@
+"""Guards of the training step: loss, labels, gradient and weights are looked at before they count.
+
+Everything is decided on figures that are equal in all training processes, so that all of them
+stop at the same step with the same error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import (
+    GradientIsZero,
+    GradientNotFinite,
+    LossIsZero,
+    LossNotFinite,
+    NoLabels,
+    NothingTrainable,
+    TrainingError,
+    WeightsNotFinite,
+)
+from tasks._batch_rows import name_rows
+from tasks._rendering import NOT_TRAINED
+
+if TYPE_CHECKING:
+    import torch
+
+CALMER = (
+    "lower training.learning_rate or raise training.warmup_ratio; "
+    "if it happens in the first steps, look at the named rows and at the base model's weights"
+)
+SHOWN_NAMES = 3
+
+
+@dataclass(frozen=True)
+class StepFigures:
+    """What one optimiser step would apply, over all its batches and processes."""
+
+    step: int
+    """Number of the step, from 1."""
+    loss: float
+    """Sum over the batches, in nats per supervised token."""
+    n_empty_batches: int
+    """Batches without a token to train on."""
+    grad_norm: float
+    """2-norm of the gradient before it was clipped."""
+    has_loss_scaling: bool = False
+    """fp16: the scaler itself passes over steps whose gradient is not finite."""
+
+
+def check_step(figures: StepFigures) -> None:
+    """Look at a step before the optimiser applies it.
+
+    Adapters start with B = 0, so that the gradient of A is 0 in step 1 while that of B is not:
+    only the norm over both must differ from 0.
+
+    Args:
+        figures: Of the step.
+
+    Raises:
+        NoLabels: A batch has no token to train on.
+        LossNotFinite: The loss is NaN or infinite.
+        LossIsZero: The loss is exactly 0.
+        GradientNotFinite: The gradient is NaN or infinite.
+        GradientIsZero: The gradient of the first step is exactly 0.
+    """
+    where, loss, norm = f"step {figures.step}", figures.loss, figures.grad_norm
+    if figures.n_empty_batches:
+        raise NoLabels(
+            "a batch has no token to train on",
+            where=where,
+            expected="labels in every batch",
+            got=f"{figures.n_empty_batches} without",
+            fix="look at what the chat template marks in the named rows: sft-flow check "
+            "shows rows with what is trained of them",
+        )
+    if not math.isfinite(loss):
+        raise LossNotFinite(
+            "the loss is no longer finite",
+            where=where,
+            expected="a finite loss",
+            got=str(loss),
+            fix=CALMER,
+        )
+    if loss == 0:
+        raise LossIsZero(
+            "the loss is exactly 0: there is nothing left to learn from",
+            where=where,
+            expected="a loss above 0",
+            got="0.0",
+            fix="train fewer epochs, or use more and more varied rows",
+        )
+    if not math.isfinite(norm) and not figures.has_loss_scaling:
+        raise GradientNotFinite(
+            "the gradient is no longer finite; it was not applied",
+            where=where,
+            expected="a finite gradient norm",
+            got=str(norm),
+            fix=CALMER,
+        )
+    if norm == 0 and figures.step == 1:
+        raise GradientIsZero(
+            "the gradient of the first step is exactly 0: the loss does not reach what is trained",
+            where=where,
+            expected="a gradient norm above 0",
+            got="0.0",
+            fix="check training.lora.target_modules, and the base model's weights for zeros",
+        )
+
+
+def check_trainable(model: torch.nn.Module) -> None:
+    """Look for something to train before the first step.
+
+    Args:
+        model: The model, adapters included.
+
+    Raises:
+        NothingTrainable: No parameter needs a gradient.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise NothingTrainable(
+            "no parameter of the model is trained",
+            where=type(model).__name__,
+            expected="at least one parameter that needs a gradient",
+            got="none",
+            fix="check training.method and training.lora.target_modules",
+        )
+
+
+def nonfinite_parameters(model: torch.nn.Module, *, has_frozen: bool) -> Iterator[str]:
+    """Find weights that are NaN or infinite; one pass over them, so only before saving.
+
+    Args:
+        model: The model, adapters included.
+        has_frozen: Look at the weights that are not trained, too.
+
+    Yields:
+        Names of parameters.
+    """
+    for name, parameter in model.named_parameters():
+        if (has_frozen or parameter.requires_grad) and parameter.is_floating_point():
+            weight: Any = parameter.detach()
+            weight = weight.to_local() if hasattr(weight, "to_local") else weight  # FSDP's shards
+            if not weight.isfinite().all():
+                yield name
+
+
+def check_weights(model: torch.nn.Module, step: int, *, has_frozen: bool = False) -> None:
+    """Look at the weights before they are saved.
+
+    Args:
+        model: The model, adapters included.
+        step: Optimiser steps made.
+        has_frozen: Look at the weights that are not trained, too: after adapters were merged.
+
+    Raises:
+        WeightsNotFinite: One of them is NaN or infinite.
+    """
+    names = list(nonfinite_parameters(model, has_frozen=has_frozen))
+    if names:
+        raise _weights_error(names, len(names), step)
+
+
+def _weights_error(names: list[str], n_broken: int, step: int) -> WeightsNotFinite:
+    shown = ", ".join(names[:SHOWN_NAMES]) + (", …" if len(names) > SHOWN_NAMES else "")
+    return WeightsNotFinite(
+        "weights became NaN or infinite; they were not saved",
+        where=f"step {step}" + (f": {shown}" if shown else ""),
+        expected="finite weights",
+        got=f"{n_broken} parameters that are not",
+        fix="lower training.learning_rate or raise training.warmup_ratio; "
+        "the checkpoints before this step are whole",
+    )
+
+
+@dataclass(frozen=True)
+class _SeenBatch:
+    """A batch of the step that is under way."""
+
+    inputs: dict[str, Any]
+    loss: torch.Tensor
+    n_labels: torch.Tensor
+
+    @property
+    def is_at_fault(self) -> bool:
+        return not (bool(self.loss.isfinite()) and int(self.n_labels))
+
+
+class GuardedSteps:
+    """Mixed in before `SFTTrainer`: nothing is trained, applied or saved that breaks a guard.
+
+    The figures of a step are read once, after clipping and before the optimiser, which costs one
+    wait for the device a step, as logging every step does, and between processes the sum of two
+    numbers. An error leaves weights and optimiser as the step before left them.
+    """
+
+    train_tokens: Path | None = None
+    """Parquet file of the training rows; with it, an error names the rows of its batch."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._seen: list[_SeenBatch] = []
+
+    def train(self, *args: Any, **options: Any) -> Any:
+        """Train, unless there is nothing to train.
+
+        Args:
+            *args: For the trainer.
+            **options: For the trainer.
+
+        Returns:
+            What the trainer returns.
+        """
+        trainer: Any = self
+        check_trainable(trainer.model)
+        parent: Any = super()
+        return parent.train(*args, **options)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
+        """Make one forward and backward pass, and remember its figures.
+
+        Args:
+            model: The model.
+            inputs: What the collator made.
+            *args: For the trainer.
+            **options: For the trainer.
+
+        Returns:
+            The loss, still on its device.
+        """
+        parent: Any = super()
+        loss = parent.training_step(model, inputs, *args, **options)
+        # The label of a sequence's first token is never predicted.
+        n_labels = (inputs["labels"][..., 1:] != NOT_TRAINED).sum().to(loss.device)
+        self._seen.append(_SeenBatch(inputs, loss, n_labels))
+        return loss
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Check the step: the trainer asks for the norm after clipping and before the optimiser."""
+        parent: Any = super()
+        norm = parent._get_grad_norm(model, grad_norm=grad_norm)
+        self._check_seen(norm)
+        return norm
+
+    def _check_seen(self, norm: Any) -> None:
+        import torch
+
+        trainer: Any = self
+        batches, self._seen = self._seen, []
+        loss = torch.stack([batch.loss for batch in batches]).sum()
+        n_empty = sum(batch.n_labels == 0 for batch in batches)
+        both = torch.stack([loss.float(), torch.as_tensor(n_empty).to(loss.device).float()])
+        total, n_empty_batches = trainer.accelerator.reduce(both, "sum").tolist()
+        figures = StepFigures(
+            step=trainer.state.global_step + 1,
+            loss=total,
+            n_empty_batches=round(n_empty_batches),
+            grad_norm=float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm),
+            has_loss_scaling=trainer.accelerator.scaler is not None,
+        )
+        try:
+            check_step(figures)
+        except TrainingError as error:
+            at_fault = [batch.inputs for batch in batches if batch.is_at_fault]
+            if not at_fault and not isinstance(error, (NoLabels, LossNotFinite)):
+                at_fault = [batch.inputs for batch in batches]  # else another process holds them
+            named = name_rows(at_fault, self.train_tokens)
+            error.where += f", {named}" if named else ""
+            raise
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save a checkpoint, unless a trained weight is NaN or infinite in any process."""
+        import torch
+
+        trainer: Any = self
+        names = list(nonfinite_parameters(trainer.model, has_frozen=False))
+        n_here = torch.tensor(len(names), device=trainer.args.device)
+        n_broken = int(trainer.accelerator.reduce(n_here, "sum"))
+        if n_broken:
+            raise _weights_error(names, n_broken, trainer.state.global_step)
+        parent: Any = super()
+        parent._save_checkpoint(model, trial)

@@ -1,0 +1,236 @@
+"""Runs the training process: alone or through `accelerate launch`, again with less memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+from pydantic import ValidationError
+
+from schemas.training_config import TrainingConfig
+from tasks import _training_process
+from tasks._batching import halve
+from tasks._cache import write_whole
+from tasks._checkpoints import last_whole_checkpoint
+from tasks._training_events import PARENT_VARIABLE, name_process
+from tasks._training_failures import log_path, memory_error, training_error
+from tasks._training_process import ORPHAN_SECONDS
+from tasks._training_spec import (
+    EXIT_OUT_OF_MEMORY,
+    STOP_FILE,
+    EventKind,
+    TrainingEvent,
+    TrainingFacts,
+    TrainingSpec,
+)
+
+ALLOCATOR = ":".join(
+    (
+        "glibc.malloc.hugetlb=1",
+        "glibc.malloc.mmap_threshold=8589934592",
+        "glibc.malloc.trim_threshold=8589934592",
+    )
+)
+"""10 to 35 % more tokens per second on CPU; glibc reads it before the process starts."""
+STOP_SECONDS = 120
+"""Time the process gets to save a checkpoint when it is told to stop."""
+KILL_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
+"""Where Linux counts the processes it killed for want of memory."""
+
+Listener = Callable[[TrainingEvent], None]
+
+
+def run_training(spec: TrainingSpec, listen: Listener) -> TrainingFacts:
+    """Train in a process of its own; resume what is there, and halve the batch when memory is short.
+
+    Args:
+        spec: What to train; its checkpoint folder keeps the spec and the process's log.
+        listen: Gets every event; when it raises, the process is told to save and stop.
+
+    Returns:
+        The figures of the finished training.
+
+    Raises:
+        SftFlowError: What a guard in the process found; the class is the guard's own.
+        MemoryExhausted: Not even one sequence at a time fits.
+        TrainingInterrupted: The process was told to stop and saved a checkpoint.
+    """
+    spec.checkpoints.mkdir(parents=True, exist_ok=True)
+    spec = _as_last_tried(spec)
+    while True:
+        n_killed = count_memory_kills()
+        code, failure = _run_once(_resumed(spec, listen), listen)
+        if not code:
+            text = (spec.output / "training.json").read_text("utf-8")
+            return TrainingFacts.model_validate_json(text)
+        is_short = code == EXIT_OUT_OF_MEMORY or (
+            code in (-signal.SIGKILL, 128 + signal.SIGKILL) and count_memory_kills() > n_killed
+        )
+        if not is_short:
+            raise training_error(code, failure, spec)
+        smaller = halve(spec.batching)
+        if smaller is None:
+            raise memory_error(spec)
+        note = (
+            f"memory ran out: {smaller.per_device} instead of {spec.batching.per_device} sequences "
+            f"at a time, {smaller.accumulation} instead of {spec.batching.accumulation} "
+            "accumulated; the effective batch stays"
+        )
+        listen(TrainingEvent(kind=EventKind.NOTE, detail=note))
+        spec = spec.model_copy(update={"batching": smaller, "notes": (*spec.notes, note)})
+
+
+def _as_last_tried(spec: TrainingSpec) -> TrainingSpec:
+    """Take over the batch that an earlier attempt of the same training had come down to."""
+    try:
+        text = (spec.checkpoints / "spec.json").read_text(encoding="utf-8")
+        former = TrainingSpec.model_validate_json(text)
+    except (OSError, ValidationError):
+        return spec
+    if former.notes and former.batching.effective == spec.batching.effective:
+        return spec.model_copy(update={"batching": former.batching, "notes": former.notes})
+    return spec
+
+
+def _resumed(spec: TrainingSpec, listen: Listener) -> TrainingSpec:
+    """Wait for an orphaned process of the same training, and find its last checkpoint."""
+    with FileLock(spec.checkpoints / ".lock").acquire(timeout=ORPHAN_SECONDS):
+        (spec.checkpoints / STOP_FILE).unlink(missing_ok=True)
+        resume_from = last_whole_checkpoint(
+            spec.checkpoints,
+            spec.fingerprint,
+            lambda sentence: listen(TrainingEvent(kind=EventKind.NOTE, detail=sentence)),
+        )
+    return spec.model_copy(update={"resume_from": resume_from})
+
+
+def _run_once(spec: TrainingSpec, listen: Listener) -> tuple[int, TrainingEvent | None]:
+    """Run the process until it ends; return its exit code and what it said went wrong."""
+    spec_path = spec.checkpoints / "spec.json"
+    write_whole(spec_path, spec.model_dump_json(indent=1))
+    failure = None
+    with log_path(spec).open("a", encoding="utf-8") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            command(spec_path, spec.training),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=process_environment(spec),
+            text=True,
+            start_new_session=True,  # Ctrl-C reaches the parent, which asks for a checkpoint first
+        )
+        try:
+            for line in process.stdout or ():
+                event = read_event(line)
+                if event is None:
+                    log.write(line)
+                    continue
+                if event.kind is EventKind.FAILED:
+                    failure = event
+                listen(event)
+            code = process.wait()
+        finally:
+            stop_process(process, spec.checkpoints / STOP_FILE)
+    return code, failure
+
+
+def command(spec_path: Path, training: TrainingConfig) -> list[str]:
+    """Make the command line of the training.
+
+    Args:
+        spec_path: The file the process reads.
+        training: Says how many processes there are.
+
+    Returns:
+        Python itself for one process, `accelerate launch` for several.
+    """
+    module = [_training_process.__name__, str(spec_path)]
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    if training.accelerate_config:
+        return [*launch, "--config_file", training.accelerate_config, "--module", *module]
+    if training.processes == 1:
+        return [sys.executable, "-m", *module]
+    # multi_gpu is what accelerate calls several processes; without a GPU they meet through gloo.
+    return [
+        *launch,
+        "--multi_gpu",
+        f"--num_processes={training.processes}",
+        "--num_machines=1",
+        "--main_process_port=0",
+        "--mixed_precision=no",
+        "--dynamo_backend=no",
+        "--module",
+        *module,
+    ]
+
+
+def process_environment(spec: TrainingSpec) -> dict[str, str]:
+    """Make the environment of the training process: ours, the allocator's settings, no network noise.
+
+    Args:
+        spec: What is trained.
+
+    Returns:
+        A copy of the environment with what the user has not set.
+    """
+    environment = dict(os.environ)
+    environment.setdefault("GLIBC_TUNABLES", ALLOCATOR)
+    for name, value in spec.choices.environment.items():
+        environment.setdefault(name, value)
+    environment[PARENT_VARIABLE] = name_process(os.getpid())
+    root = str(Path(__file__).resolve().parent.parent)
+    environment["PYTHONPATH"] = os.pathsep.join(
+        part for part in (root, environment.get("PYTHONPATH")) if part
+    )
+    return environment
+
+
+def read_event(line: str) -> TrainingEvent | None:
+    """Read a line of the process's standard output.
+
+    Args:
+        line: The line.
+
+    Returns:
+        The event; None for what a library or the launcher has printed.
+    """
+    try:
+        return TrainingEvent.model_validate_json(line)
+    except ValidationError:
+        return None
+
+
+def stop_process(process: subprocess.Popen[str], request: Path) -> None:
+    """End the process if it still runs: first asking, so that it can save, then for good.
+
+    Args:
+        process: The training process, or what launched several.
+        request: File that asks every training process to save and stop.
+    """
+    if process.poll() is None:
+        request.touch()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.stdout:
+        process.stdout.close()
+
+
+def count_memory_kills() -> int:
+    """Count the processes that Linux has killed for want of memory.
+
+    Returns:
+        A number that only grows; 0 where the system does not tell.
+    """
+    count = 0
+    for path in KILL_COUNTERS:
+        if path.is_file():
+            pairs = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
+            count += sum(int(pair[1]) for pair in pairs if pair[:1] == ["oom_kill"])
+    return count

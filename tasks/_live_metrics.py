@@ -1,0 +1,270 @@
+"""The training's own MLflow run: loss and speed while it goes on, and how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import ValidationError
+
+from schemas.errors import TrainingInterrupted
+from schemas.records import Record
+from tasks._cache import write_whole
+from tasks._home import tracking_uri
+from tasks._pusher import Pusher
+from tasks._registry import connect, experiment_id, flatten
+from tasks._secrets import without_secrets
+from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+RUN_FILE = "mlflow_run.json"
+PUSH_SECONDS = 5.0
+MAX_BATCH_METRICS = 1000
+"""MLflow's limit of one request."""
+ERROR_TAG = "sft.error"
+MAX_ERROR_CHARACTERS = 500
+
+
+class TrainingRun(Record):
+    """Which MLflow run a training writes to; kept with its checkpoints."""
+
+    run_id: str
+    tracking_uri: str
+    """Without secrets: tells whether the run lies in the store in use."""
+
+
+class Point(NamedTuple):
+    """One value of a metric."""
+
+    name: str
+    value: float
+    step: int
+    timestamp_milliseconds: int
+
+
+def read_training_run(folder: Path) -> TrainingRun | None:
+    """Find the run of a training.
+
+    Args:
+        folder: The checkpoints, or the output of the stage.
+
+    Returns:
+        The run; None when there is none in the store in use.
+    """
+    try:
+        text = (folder / RUN_FILE).read_text(encoding="utf-8")
+        run = TrainingRun.model_validate_json(text)
+    except (OSError, ValidationError):
+        return None
+    return run if run.tracking_uri == without_secrets(tracking_uri()) else None
+
+
+def log_points(client: MlflowClient, run_id: str, points: list[Point]) -> None:
+    """Log values in as few requests as MLflow allows.
+
+    Args:
+        client: The store.
+        run_id: The run.
+        points: Values of any metrics and steps.
+    """
+    from mlflow.entities import Metric
+
+    for start in range(0, len(points), MAX_BATCH_METRICS):
+        batch = points[start : start + MAX_BATCH_METRICS]
+        client.log_batch(
+            run_id,
+            [Metric(one.name, one.value, one.timestamp_milliseconds, one.step) for one in batch],
+        )
+
+
+def event_points(event: TrainingEvent) -> list[Point]:
+    """Name what an event measured as the registered version's run does.
+
+    Args:
+        event: Of the training process.
+
+    Returns:
+        One point a figure; none for events that measure nothing.
+    """
+    if event.kind is EventKind.MEASURED:
+        figures = {"eval_loss": event.loss}
+    elif event.kind is EventKind.STEP:
+        names = ("loss", "learning_rate", "grad_norm", "tokens_per_second")
+        figures = {name: getattr(event, name) for name in names}
+    else:
+        return []
+    now = round(time.time() * 1000)
+    return [
+        Point(f"train/{name}", value, event.step, now)
+        for name, value in figures.items()
+        if value is not None
+    ]
+
+
+def unknown_points(
+    points: list[Point], known_steps: dict[str, int]
+) -> tuple[list[Point], dict[str, int]]:
+    """Leave out steps made a second time after a resume; their figures are the same.
+
+    Args:
+        points: In the order they were measured.
+        known_steps: By metric, the last step that was logged.
+
+    Returns:
+        The points to log, and the last steps after them.
+    """
+    new: list[Point] = []
+    known_steps = dict(known_steps)
+    for point in points:
+        if point.step > known_steps.get(point.name, -1):
+            known_steps[point.name] = point.step
+            new.append(point)
+    return new, known_steps
+
+
+class LiveMetrics:
+    """A run that is made when the training starts and goes on when it is resumed.
+
+    The store is written to by a thread of its own; when it cannot be reached the training says
+    so once and goes on, and what was measured meanwhile is sent when it answers again.
+    """
+
+    def __init__(self, spec: TrainingSpec, experiment: str, warn: Callable[[str], object]) -> None:
+        """Prepare; the store is first spoken to when the block is entered.
+
+        Args:
+            spec: The training; its checkpoints keep the run's id.
+            experiment: Name of the MLflow experiment.
+            warn: Gets one sentence when the store cannot be reached.
+        """
+        self._spec = spec
+        self._experiment = experiment
+        self._lock = threading.Lock()
+        self._points: list[Point] = []
+        self._known_steps: dict[str, int] = {}
+        self._client: MlflowClient | None = None
+        self._run_id = ""
+        self._end: tuple[str, str] | None = None
+        self._pusher = Pusher(
+            self._push, name="live metrics in MLflow", every_seconds=PUSH_SECONDS, warn=warn
+        )
+
+    def __enter__(self) -> LiveMetrics:
+        """Begin the run, or go on with it."""
+        self._spec.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._pusher.start()
+        return self
+
+    def __call__(self, event: TrainingEvent) -> None:
+        """Keep what an event measured until the next batch.
+
+        Args:
+            event: Of the training process.
+        """
+        with self._lock:
+            self._points.extend(event_points(event))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """Send the rest and say how the training ended."""
+        self._end = ending(error)
+        self._pusher.close()
+
+    def _push(self) -> None:
+        """Send what is new; whatever fails is sent again the next time."""
+        if self._client is None:
+            client = connect()
+            self._run_id = self._open_run(client)
+            self._client = client
+        end = self._end  # before the points: none comes after it is set
+        with self._lock:
+            points = list(self._points)
+        new, known_steps = unknown_points(points, self._known_steps)
+        log_points(self._client, self._run_id, new)
+        self._known_steps = known_steps
+        with self._lock:
+            del self._points[: len(points)]
+        if end is not None:
+            status, sentence = end
+            if sentence:
+                self._client.set_tag(self._run_id, ERROR_TAG, sentence)
+            self._client.set_terminated(self._run_id, status)
+
+    def _open_run(self, client: MlflowClient) -> str:
+        known = read_training_run(self._spec.checkpoints)
+        run = _find_run(client, known.run_id) if known else None
+        if run is not None:
+            self._known_steps = _last_steps(client, run)
+            if ERROR_TAG in run.data.tags:
+                client.delete_tag(run.info.run_id, ERROR_TAG)
+            client.update_run(run.info.run_id, status="RUNNING")
+            return str(run.info.run_id)
+        run_id = self._create_run(client)
+        record = TrainingRun(run_id=run_id, tracking_uri=without_secrets(tracking_uri()))
+        write_whole(self._spec.checkpoints / RUN_FILE, record.model_dump_json(indent=1))
+        return run_id
+
+    def _create_run(self, client: MlflowClient) -> str:
+        from mlflow.entities import Param
+
+        parts = json.dumps(self._spec.fingerprint, sort_keys=True)
+        digest = hashlib.sha256(parts.encode()).hexdigest()
+        run = client.create_run(
+            experiment_id(client, self._experiment),
+            run_name=f"train-{digest[:8]}",
+            tags={"sft.stage": "train_model", "sft.training_fingerprint": digest},
+        )
+        settings = flatten(self._spec.training.model_dump(mode="json"), "training.")
+        params = [Param(name, value) for name, value in settings.items()]
+        client.log_batch(run.info.run_id, params=[*params, Param("seed", str(self._spec.seed))])
+        return str(run.info.run_id)
+
+
+def ending(error: BaseException | None) -> tuple[str, str]:
+    """Say how a training ended, in MLflow's words.
+
+    Args:
+        error: What ended it; None when it came to its end.
+
+    Returns:
+        The run's status, and the first line of the error.
+    """
+    if error is None:
+        return "FINISHED", ""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0][:MAX_ERROR_CHARACTERS]
+    is_stopped = isinstance(error, TrainingInterrupted) or not isinstance(error, Exception)
+    return "KILLED" if is_stopped else "FAILED", line
+
+
+def _find_run(client: MlflowClient, run_id: str) -> Run | None:
+    """Get a run that can be written to; None when it was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return run if run.info.lifecycle_stage == "active" else None
+
+
+def _last_steps(client: MlflowClient, run: Run) -> dict[str, int]:
+    """Find up to where each metric is known: steps after the last checkpoint are made twice."""
+    return {
+        name: max(metric.step for metric in client.get_metric_history(run.info.run_id, name))
+        for name in run.data.metrics
+    }

@@ -1,0 +1,152 @@
+"""The language-model head scored where there is a label, and nowhere else.
+
+TRL 1.16's fused head, off CUDA and XPU, projects every position, computes entropy and projects
+again in the backward pass: 19 % of a step at 135 M parameters, and the prompts' positions besides.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import TYPE_CHECKING, Any
+
+from tasks._losses import IGNORED_LABEL
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+DEVICES = ("cpu", "mps")
+"""Where TRL 1.16 has no Triton kernel and tensors may change their shape from step to step."""
+LARGEST_LOGITS_BYTES = 2**30
+"""Logits beyond this are made in pieces, and again in the backward pass."""
+LOGIT_CHANGES = (
+    "final_logit_softcapping",
+    "logit_scale",
+    "output_multiplier",
+    "lm_head_multiplier",
+    "logits_scaling",
+)
+"""Settings by which a model changes its logits after the head; TRL 1.16 knows them."""
+
+
+def has_plain_loss(config: PreTrainedConfig) -> bool:
+    """Tell whether the loss is the cross-entropy of what the head gives, and no more.
+
+    Args:
+        config: Of the model.
+
+    Returns:
+        False where logits are scaled or capped, or mixture-of-experts routers add a loss.
+    """
+    text = config.get_text_config()
+    changes = any(getattr(text, name, None) not in (None, 1.0) for name in LOGIT_CHANGES)
+    return not changes and not getattr(text, "output_router_logits", False)
+
+
+def score_labelled_only(model: PreTrainedModel, device: str) -> bool:
+    """Put the head in the place of TRL's, where it gives the same loss and gradients.
+
+    To be called between making the `SFTTrainer` and training, before anything wraps the model.
+
+    Args:
+        model: The trainer's, as TRL patched it; with PEFT, the wrapped model.
+        device: Where training runs.
+
+    Returns:
+        False where TRL's head stays.
+    """
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if device not in DEVICES or not has_plain_loss(base.config):
+        return False
+    fused_forward = base.forward
+
+    @functools.wraps(type(base).forward)  # `generate` checks its arguments against the signature
+    def forward(
+        self: Any, *args: Any, fused_lm_head: bool = False, labels: Any = None, **options: Any
+    ) -> Any:
+        is_ours = fused_lm_head and labels is not None and options.get("shift_labels") is None
+        if not is_ours:
+            asked = {"fused_lm_head": fused_lm_head} if fused_lm_head else {}
+            given = {"labels": labels} if labels is not None else {}
+            return fused_forward(*args, **asked, **given, **options)
+        n_items = options.pop("num_items_in_batch", None)
+        options.pop("shift_labels", None)
+        states = self.base_model(*args, **{**options, "use_cache": False}).last_hidden_state
+        return labelled_output(self.get_output_embeddings(), states, labels, n_items)
+
+    base.forward = types.MethodType(forward, base)
+    return True
+
+
+def labelled_output(head: nn.Module, states: Tensor, labels: Tensor, n_items: Any) -> Any:
+    """Score the labelled positions and lay the scores out as TRL's loss reads them.
+
+    Args:
+        head: Makes logits from states.
+        states: What the model's layers give.
+        labels: The tokens to predict; -100 = not trained.
+        n_items: Divides the summed loss; None divides it by the number of labels.
+
+    Shape:
+        states (batch, seq, hidden), labels (batch, seq); the state at t predicts the label at
+        t + 1, so every field is (batch, seq - 1).
+
+    Returns:
+        TRL's `FusedCausalLMOutput`; its entropy, which only TRL's log shows, is left at zero.
+    """
+    from trl.trainer.utils import FusedCausalLMOutput
+
+    targets = labels[:, 1:].to(states.device)
+    mask = targets != IGNORED_LABEL
+    scores, is_top1 = score_tokens(head, states[:, :-1][mask], targets[mask])
+    # Scattered into zeros, a batch without a label still has a (zero) gradient.
+    log_probs = scores.new_zeros(mask.shape).masked_scatter(mask, scores)
+    return FusedCausalLMOutput(
+        loss=-log_probs.sum() / (mask.sum().clamp(min=1) if n_items is None else n_items),
+        log_probs=log_probs,
+        entropy=scores.new_zeros(()),
+        is_top1=is_top1.new_zeros(mask.shape).masked_scatter(mask, is_top1),
+        label_mask=mask,
+    )
+
+
+def score_tokens(head: nn.Module, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Score tokens, in as few pieces as memory allows.
+
+    Args:
+        head: Makes logits from states; called as a module, so that whatever shards or wraps it
+            works as in the model's own forward.
+        states: The states that predict the tokens.
+        targets: The tokens.
+
+    Shape:
+        states (tokens, hidden), targets and both results (tokens,).
+
+    Returns:
+        log p of each token, and whether none is more likely.
+    """
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    row_bytes = 4 * int(getattr(head, "out_features", 0) or head.weight.shape[0])
+    n_pieces = max(1, -(-states.shape[0] * row_bytes // LARGEST_LOGITS_BYTES))
+    if n_pieces == 1:
+        return _score_piece(head, states, targets)
+    pieces = [
+        checkpoint(_score_piece, head, *piece, use_reentrant=False)
+        for piece in zip(states.chunk(n_pieces), targets.chunk(n_pieces), strict=True)
+    ]
+    scores, is_top1 = zip(*pieces, strict=True)
+    return torch.cat(scores), torch.cat(is_top1)
+
+
+def _score_piece(head: nn.Module, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Project and score."""
+    from torch.nn.functional import cross_entropy
+
+    logits = head(states).float()
+    scores = -cross_entropy(logits, targets, reduction="none")
+    shown = logits.detach()
+    chosen = shown.gather(1, targets[:, None])[:, 0]
+    return scores, chosen >= shown.amax(dim=1)  # half the time of argmax; a tie counts as right

@@ -1,0 +1,101 @@
+"""The sizes of a prepared model, read from its files without loading it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from schemas.records import Record
+
+HEADER_LENGTH_BYTES = 8
+"""A safetensors file begins with the length of its header, little-endian."""
+
+
+class ModelShape(Record):
+    """What the memory of a training follows from."""
+
+    n_parameters: int
+    n_layers: int
+    hidden_size: int
+    intermediate_size: int
+    n_attention_heads: int
+    n_key_value_heads: int
+    head_size: int
+    vocabulary_size: int
+
+    @property
+    def query_size(self) -> int:
+        """Width of all query heads together."""
+        return self.n_attention_heads * self.head_size
+
+    @property
+    def key_value_size(self) -> int:
+        """Width of all key heads together; the same for values."""
+        return self.n_key_value_heads * self.head_size
+
+    @property
+    def linear_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Inputs and outputs of a layer's seven linear maps: q, k, v, o, gate, up, down."""
+        hidden, inner = self.hidden_size, self.intermediate_size
+        query, key_value = self.query_size, self.key_value_size
+        attention = ((hidden, query), (hidden, key_value), (hidden, key_value), (query, hidden))
+        return (*attention, (hidden, inner), (hidden, inner), (inner, hidden))
+
+
+def read_model_shape(folder: Path) -> ModelShape | None:
+    """Read a model's sizes from `config.json` and the headers of its weight files.
+
+    Args:
+        folder: The prepared model.
+
+    Returns:
+        The sizes; None for an architecture that names them otherwise.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = config.get("text_config", config)
+    try:
+        hidden, n_heads = int(config["hidden_size"]), int(config["num_attention_heads"])
+        n_layers, vocabulary = int(config["num_hidden_layers"]), int(config["vocab_size"])
+        inner = int(config.get("intermediate_size") or 4 * hidden)
+    except (KeyError, TypeError, ValueError):
+        return None
+    return ModelShape(
+        n_parameters=count_parameters(folder),
+        n_layers=n_layers,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        n_attention_heads=n_heads,
+        n_key_value_heads=int(config.get("num_key_value_heads") or n_heads),
+        head_size=int(config.get("head_dim") or hidden // n_heads),
+        vocabulary_size=vocabulary,
+    )
+
+
+def count_parameters(folder: Path) -> int:
+    """Count the parameters in a folder's safetensors files; tied ones are stored once.
+
+    Args:
+        folder: The prepared model.
+
+    Returns:
+        Elements of all tensors together.
+    """
+    return sum(
+        math.prod(tensor["shape"])
+        for path in sorted(folder.glob("*.safetensors"))
+        for name, tensor in _header(path).items()
+        if name != "__metadata__"
+    )
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """Read the names and shapes of a safetensors file.
+
+    Source:
+        https://github.com/huggingface/safetensors, "Format".
+    """
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(HEADER_LENGTH_BYTES), "little")
+        return json.loads(stream.read(length))

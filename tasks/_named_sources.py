@@ -1,0 +1,131 @@
+"""Several sources read as one set: whose rows are whose, and errors that name the right one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from schemas.errors import SftFlowError
+from schemas.recognition import CANONICAL
+from schemas.rows import SourceRow, is_stored
+from schemas.run_config import DataSource
+from tasks._parsing import Block
+from tasks._secrets import without_secrets
+from tasks._sources import read_blocks, read_rows, source_fingerprint
+
+Origin = DataSource | Mapping[str, DataSource]
+"""One source, or several by name."""
+
+
+def read_named_rows(origin: Origin) -> Iterator[tuple[str, SourceRow]]:
+    """Read every row of one source or, in the order of their names, of several.
+
+    Args:
+        origin: Where the rows come from.
+
+    Yields:
+        The name of the source and a row. The file of a row from a named source is called
+        name/file; the name of a source without one is empty.
+    """
+    if isinstance(origin, DataSource):
+        yield from (("", row) for row in read_rows(origin))
+        return
+    for name in sorted(origin):
+        with errors_of(name):
+            for row in read_rows(origin[name]):
+                yield name, _named(row, name)
+
+
+def _named(row: SourceRow, name: str) -> SourceRow:
+    row.file = f"{name}/{row.file}"
+    # A row that an earlier run wrote, e.g. to train.jsonl, brings the file it came from along.
+    if isinstance(row.row, dict) and row.row.keys() == CANONICAL and is_stored(row.row):
+        row.row = {**row.row, "file": f"{name}/{row.row['file']}"}
+    return row
+
+
+def read_named_blocks(name: str, source: DataSource) -> Iterator[Block]:
+    """Read one of several sources in blocks, see `read_blocks`.
+
+    Args:
+        name: Of the source; empty where it is the only one.
+        source: Where the rows come from.
+
+    Yields:
+        Blocks in order, whose file is called name/file.
+    """
+    for block in read_blocks(source):
+        if not name:
+            yield block
+            continue
+        rows = block.rows and tuple(_named(row, name) for row in block.rows)
+        yield replace(block, file=f"{name}/{block.file}", rows=rows)
+
+
+def title(origin: Origin) -> str:
+    """Name the data in one line that may be shown and stored.
+
+    Args:
+        origin: Where the rows come from.
+
+    Returns:
+        The source, or name=source of each; without passwords.
+    """
+    if isinstance(origin, DataSource):
+        return without_secrets(origin.source)
+    return ", ".join(f"{name}={without_secrets(origin[name].source)}" for name in sorted(origin))
+
+
+def source_name(file: str) -> str:
+    """Find the source of a row, where sources have names.
+
+    Args:
+        file: File of the row, as `read_named_rows` calls it.
+
+    Returns:
+        The source's name.
+    """
+    return file.split("/", 1)[0]
+
+
+def origin_fingerprint(arguments: Mapping[str, Any]) -> str:
+    """Name the content of all sources in a stage's arguments, for its cache key.
+
+    Args:
+        arguments: The stage's; `source` is a `DataSource` or a mapping of them.
+
+    Returns:
+        Text that changes when the content of one of them does.
+    """
+    origin: Origin = arguments["source"]
+    if isinstance(origin, DataSource):
+        return source_fingerprint(arguments)
+    parts = []
+    for name in sorted(origin):
+        with errors_of(name):
+            parts.append(f"{name} {source_fingerprint({'source': origin[name]})}")
+    return "; ".join(parts)
+
+
+@contextmanager
+def errors_of(name: str) -> Iterator[None]:
+    """Let errors of a source name its own settings.
+
+    Args:
+        name: Of the source.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        SftFlowError: As it came, with data.sources.<name> in place of data.source.
+    """
+    try:
+        yield
+    except SftFlowError as error:
+        key = f"data.sources.{name}"
+        error.where = error.where.replace("data.source.", f"{key}.") or key
+        error.fix = error.fix.replace("data.source.", f"{key}.")
+        raise

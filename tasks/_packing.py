@@ -1,0 +1,185 @@
+"""Packed sequences whose rows share one copy of their common prompt prefix.
+
+Every row of a set begins with the tokens its chat template puts first, and often with a long system
+prompt. They are taken off the rows, the rests are packed by TRL, and one copy of the prefix goes
+before all rows of a batch; `_row_attention` keeps the rows apart. Two counts of tokens follow:
+row tokens (what the rows hold, the prefix counted for each of them) and computed tokens (what goes
+through the model, the prefix counted once a batch). There is no padding in either.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks._losses import IGNORED_LABEL
+from tasks._row_attention import attend_by_rows, keeps_rows_apart, suits_rows
+
+if TYPE_CHECKING:
+    import pyarrow
+    from datasets import Dataset
+    from transformers import PreTrainedModel
+
+N_PROBE_ROWS = 3
+PROBE_TOKENS = 32
+"""Rows, and tokens of each after the prefix, by which a model shows that it keeps rows apart."""
+
+
+def shared_prefix(*sets: Dataset) -> tuple[int, ...]:
+    """Find the tokens that every row begins with and no row is trained on.
+
+    Args:
+        *sets: Datasets with `input_ids` and `labels`; all that will be packed with this prefix.
+
+    Returns:
+        The longest common prefix after which every row still has an unlabelled token, so that the
+        first label of each row keeps the token before it; empty when there is none.
+    """
+    columns = [_flat_columns(rows) for rows in sets if len(rows)]
+    prefix: list[int] = []
+    while columns:
+        token = int(columns[0][1][columns[0][0][0] + len(prefix)])
+        for starts, ids, labels, shortest in columns:
+            here = starts + len(prefix)
+            if (
+                len(prefix) + 1 >= shortest
+                or (ids[here] != token).any()
+                or (labels[here + 1] != IGNORED_LABEL).any()
+                or (labels[here] != IGNORED_LABEL).any()
+            ):
+                return tuple(prefix)
+        prefix.append(token)
+    return tuple(prefix)
+
+
+def _flat_columns(rows: Dataset) -> tuple[Any, Any, Any, int]:
+    """Lay the tokens of all rows end to end.
+
+    Returns:
+        Where each row starts, the tokens, their labels, and the length of the shortest row.
+    """
+    import numpy
+
+    table = rows.with_format("arrow")[:]
+    ids, labels = (table[name].combine_chunks() for name in ("input_ids", "labels"))
+    lengths = ids.value_lengths().to_numpy()
+    starts = numpy.concatenate(([0], numpy.cumsum(lengths)[:-1]))
+    return starts, ids.flatten().to_numpy(), labels.flatten().to_numpy(), int(lengths.min())
+
+
+def pack_rows(rows: Dataset, limit_tokens: int, prefix: Sequence[int]) -> Dataset:
+    """Take the prefix off every row and pack the rests.
+
+    Args:
+        rows: `input_ids` and `labels`; each row begins with the prefix.
+        limit_tokens: Length of a packed sequence with the prefix, at least the longest row's. A
+            prefix of more than half of it leaves the rests half of it all the same: sharing a
+            long prefix is what pays most.
+        prefix: What `shared_prefix` found.
+
+    Returns:
+        Sequences of rests: `input_ids`, `labels`, and `seq_lengths`, the tokens of each rest.
+    """
+    from trl import pack_dataset
+
+    def rest(table: pyarrow.Table) -> pyarrow.Table:
+        import pyarrow as arrow
+        import pyarrow.compute as compute
+
+        names = ["input_ids", "labels"]
+        columns = [compute.list_slice(table[name], len(prefix)) for name in names]
+        return arrow.table(columns, names=names)
+
+    kept = rows.select_columns(["input_ids", "labels"]).with_format("arrow")
+    rests = kept.map(rest, batched=True).with_format(None)
+    room = max(limit_tokens - len(prefix), limit_tokens // 2)
+    return pack_dataset(rests, room, strategy="bfd")
+
+
+def count_row_tokens(row_lengths: Sequence[int]) -> int:
+    """Count the tokens of a batch's rows as they were before packing.
+
+    Args:
+        row_lengths: Tokens of the prefix, then of each rest, as the collator lays them out.
+
+    Returns:
+        Row tokens.
+    """
+    n_prefix, *rests = row_lengths
+    return n_prefix * len(rests) + sum(rests)
+
+
+@dataclass(frozen=True)
+class SharedPrefixCollator:
+    """Lays packed sequences end to end behind one copy of the prefix."""
+
+    prefix: tuple[int, ...]
+
+    def __call__(self, sequences: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Make a batch.
+
+        Args:
+            sequences: What `pack_rows` made.
+
+        Shape:
+            input_ids, labels, position_ids and attention_mask (1, seq) with seq the computed
+            tokens; row_lengths a list: tokens of the prefix, then of each rest.
+
+        Returns:
+            Arguments of the model.
+        """
+        import torch
+
+        n_prefix = len(self.prefix)
+        ids, labels, lengths = list(self.prefix), [IGNORED_LABEL] * n_prefix, [n_prefix]
+        for sequence in sequences:
+            ids.extend(sequence["input_ids"])
+            labels.extend(sequence["labels"])
+            lengths.extend(sequence["seq_lengths"])
+        for start in itertools.accumulate(lengths[:-1]):
+            labels[start] = IGNORED_LABEL  # it would be predicted from the end of another row
+        positions = [
+            *range(n_prefix),
+            *(n_prefix + place for length in lengths[1:] for place in range(length)),
+        ]
+        return {
+            "input_ids": torch.tensor([ids]),
+            "labels": torch.tensor([labels]),
+            "position_ids": torch.tensor([positions]),
+            "attention_mask": torch.ones(1, len(ids), dtype=torch.long),  # TRL counts tokens by it
+            "row_lengths": lengths,
+        }
+
+
+def share_prefix(
+    model: PreTrainedModel, sets: Sequence[Dataset], limit_tokens: int
+) -> tuple[list[Dataset], SharedPrefixCollator] | None:
+    """Pack sets for a model that can keep their rows apart, and let it do so.
+
+    Args:
+        model: Not wrapped yet.
+        sets: Training rows and, where there are any, validation rows.
+        limit_tokens: Length of a packed sequence, at least the longest row's.
+
+    Returns:
+        The packed sets and their collator; None when the model needs TRL's packing.
+    """
+    longest = max(len(ids) for rows in sets for ids in rows["input_ids"])
+    if not suits_rows(model, longest):
+        return None
+    prefix = shared_prefix(*sets)
+    packed = [pack_rows(rows, limit_tokens, prefix) for rows in sets]
+    collator = SharedPrefixCollator(prefix)
+    probe = [row[: len(prefix) + PROBE_TOKENS] for row in sets[0][:N_PROBE_ROWS]["input_ids"]]
+    rests = [row[len(prefix) :] for row in probe]
+    together = collator(
+        [{"input_ids": rest, "labels": rest, "seq_lengths": [len(rest)]} for rest in rests]
+    )
+    before = model.config._attn_implementation
+    attend_by_rows(model)
+    if not keeps_rows_apart(model, together, probe):
+        model.set_attn_implementation(before)
+        return None
+    return packed, collator

@@ -1,0 +1,263 @@
+"""The template contract on the real rows: what is trained is what the model will be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from schemas.errors import NoLabels, TrainingContractBroken
+from tasks._lines import read_lines
+from tasks._rendering import NOT_TRAINED, stop_ids
+from tasks._template_contract import make_probes, render
+from tasks._token_rows import TokenRows, count_rows, read_token_rows
+from tasks._training_spec import TrainingSpec
+
+if TYPE_CHECKING:
+    import numpy
+    from transformers import PreTrainedTokenizerBase
+
+    Array: TypeAlias = numpy.ndarray[Any, numpy.dtype[Any]]
+
+SAMPLE_ROWS = 64
+"""Rows that are read as text or held against their prompts; the other rules look at every row."""
+SHOWN_TOKENS = 24
+RERUN = "set the data gate's rule {rule} to block, which leaves such rows out, and run again"
+TEMPLATE = "the rows were not made with this model's chat template: run the flow from the start"
+
+
+@dataclass(frozen=True)
+class RowRules:
+    """What the rows are held to, read off the tokenizer and its template."""
+
+    tokenizer: PreTrainedTokenizerBase
+    stop_ids: frozenset[int]
+    marker: str
+    """Text that opens an answer."""
+    has_bos_per_turn: bool
+    """Some templates open every turn with the BOS token."""
+
+    def show(self, ids: Array) -> str:
+        """Write tokens out for a message, the first few of them."""
+        text = str(self.tokenizer.decode(ids[:SHOWN_TOKENS].tolist(), skip_special_tokens=False))
+        return repr(text) + (" …" if len(ids) > SHOWN_TOKENS else "")
+
+
+def check_contract(spec: TrainingSpec, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Hold the tokenised training rows to the template contract, before the first step.
+
+    Args:
+        spec: Names the rows, the prepared model and the prompts as inference renders them.
+        tokenizer: Of the prepared model, with its inference template.
+
+    Raises:
+        NoLabels: A row has nothing to train on.
+        TrainingContractBroken: A row breaks the contract; the message names row and rule.
+        TemplateError: The template cannot render a plain conversation.
+    """
+    rules = read_rules(spec.model, tokenizer)
+    prompts = _read_prompts(spec.inference_prompts)
+    stride = max(1, count_rows(spec.train_tokens) // SAMPLE_ROWS)
+    n_before = n_compared = 0
+    for rows in read_token_rows(spec.train_tokens):
+        check_labels(rows, rules)
+        check_bos(rows, rules)
+        for index in range(-n_before % stride, len(rows.numbers), stride):
+            check_marker(rows, index, rules)
+        for index, number in enumerate(rows.numbers.tolist() if prompts else ()):
+            if number in prompts:
+                check_prompt(rows, index, prompts[number], rules)
+                n_compared += 1
+        n_before += len(rows.numbers)
+    if prompts and not n_compared:
+        raise TrainingContractBroken(
+            "none of the prompts belongs to a training row",
+            where=str(spec.inference_prompts),
+            expected=f"row numbers of {spec.train_tokens}",
+            got=", ".join(map(str, list(prompts)[:5])),
+            fix=TEMPLATE,
+        )
+
+
+def read_rules(model: Path, tokenizer: PreTrainedTokenizerBase) -> RowRules:
+    """Find out how the template writes an answer, on a probe conversation.
+
+    Args:
+        model: The prepared model's folder, for the tokens that stop generation.
+        tokenizer: Its tokenizer.
+
+    Returns:
+        The rules.
+
+    Raises:
+        TemplateError: The template cannot render a plain conversation.
+    """
+    probe = make_probes()[1]  # two turns, no system message
+    asked, question = probe.before(1), probe.messages[0]["content"]
+    prompt = render(tokenizer, asked, add_generation_prompt=True)
+    without = render(tokenizer, asked)
+    marker = prompt.removeprefix(without).strip() if prompt.startswith(without) else ""
+    # Some templates close the question with what opens the answer, and add nothing for generation.
+    marker = marker or prompt[prompt.rindex(question) + len(question) :].strip()
+    ids = tokenizer(render(tokenizer, probe.messages), add_special_tokens=False)["input_ids"]
+    return RowRules(
+        tokenizer, stop_ids(model, tokenizer), marker, tokenizer.bos_token_id in ids[1:]
+    )
+
+
+def check_labels(rows: TokenRows, rules: RowRules) -> None:
+    """Check that each row has labels, that they are its tokens, and that answers end with a stop.
+
+    Args:
+        rows: The rows.
+        rules: Names the stop tokens.
+
+    Raises:
+        NoLabels: A row has nothing to train on.
+        TrainingContractBroken: A label is not the token it stands for, or a trained piece does
+            not end with a stop token.
+    """
+    import numpy
+
+    is_trained = rows.labels != NOT_TRAINED
+    n_before = numpy.concatenate([[0], numpy.cumsum(is_trained)])[rows.starts]
+    for index in numpy.flatnonzero(n_before[1:] == n_before[:-1])[:1]:
+        raise NoLabels(
+            "a training row has no token to train on",
+            where=f"training row {rows.numbers[index]}",
+            expected="labels",
+            got=rules.show(rows.row(index)[0]),
+            fix=RERUN.format(rule="no_supervised_tokens"),
+        )
+    for place in numpy.flatnonzero(is_trained & (rows.labels != rows.ids))[:1]:
+        raise _breach(
+            rows,
+            rows.row_of(place),
+            "a label is not the token it stands for",
+            (rules.show(rows.ids[place : place + 1]), rules.show(rows.labels[place : place + 1])),
+            TEMPLATE,
+        )
+    is_end = is_trained.copy()
+    is_end[:-1] &= ~is_trained[1:]
+    is_end[rows.starts[1:] - 1] = is_trained[rows.starts[1:] - 1]
+    is_stop = numpy.isin(rows.labels, list(rules.stop_ids))
+    for place in numpy.flatnonzero(is_end & ~is_stop)[:1]:
+        stops = rules.tokenizer.convert_ids_to_tokens(sorted(rules.stop_ids))
+        raise _breach(
+            rows,
+            rows.row_of(place),
+            "the model would not learn to stop: an answer's last trained token is no stop token",
+            (" or ".join(stops), rules.show(rows.ids[place : place + 1])),
+            RERUN.format(rule="stop_token_not_supervised"),
+        )
+
+
+def check_bos(rows: TokenRows, rules: RowRules) -> None:
+    """Check that the BOS token stands at the start of a row at most, and once.
+
+    Args:
+        rows: The rows.
+        rules: Names the token, and tells whether the template opens every turn with it.
+
+    Raises:
+        TrainingContractBroken: A row has two BOS tokens in a row, or one in its middle.
+    """
+    import numpy
+
+    bos = rules.tokenizer.bos_token_id
+    if bos is None:
+        return
+    is_inner = rows.ids == bos
+    is_inner[rows.starts[:-1]] = False
+    if rules.has_bos_per_turn:
+        is_inner[1:] &= rows.ids[:-1] == bos
+    for place in numpy.flatnonzero(is_inner)[:1]:
+        raise _breach(
+            rows,
+            rows.row_of(place),
+            "a BOS token stands behind the start of the row",
+            ("one at most, and first", rules.show(rows.ids[max(place - 4, 0) : place + 4])),
+            RERUN.format(rule="double_bos"),
+        )
+
+
+def check_marker(rows: TokenRows, index: int, rules: RowRules) -> None:
+    """Check that an answer is opened as the template opens it.
+
+    Args:
+        rows: The rows.
+        index: Which of them, counted from 0.
+        rules: Names the marker.
+
+    Raises:
+        TrainingContractBroken: The marker does not stand in the row.
+    """
+    ids, labels = rows.row(index)
+    end = int((labels != NOT_TRAINED).nonzero()[0][-1])
+    text = str(rules.tokenizer.decode(ids[:end].tolist(), skip_special_tokens=False))
+    if rules.marker not in text:
+        raise _breach(
+            rows,
+            index,
+            "the row lacks the template's role markers",
+            (repr(rules.marker), rules.show(ids)),
+            TEMPLATE,
+        )
+
+
+def check_prompt(rows: TokenRows, index: int, prompt: str, rules: RowRules) -> None:
+    """Check that the prompt of inference begins the row, and that the trained answer follows it.
+
+    Args:
+        rows: The rows.
+        index: Which of them, counted from 0.
+        prompt: Everything before the last assistant turn, as inference renders it.
+        rules: Holds the tokenizer.
+
+    Raises:
+        TrainingContractBroken: The row begins otherwise, or the answer starts elsewhere.
+    """
+    import numpy
+
+    ids, labels = rows.row(index)
+    asked = numpy.array(
+        rules.tokenizer(prompt, add_special_tokens=False)["input_ids"], dtype=ids.dtype
+    )
+    n_asked = len(asked)
+    if n_asked > len(ids) or (ids[:n_asked] != asked).any():
+        n_both = min(n_asked, len(ids))
+        differs = numpy.append(ids[:n_both] != asked[:n_both], True)
+        n_same = int(differs.argmax())
+        first = max(n_same - SHOWN_TOKENS // 2, 0)
+        raise _breach(
+            rows,
+            index,
+            f"the prompt of inference is not how the row begins: they differ at token {n_same}",
+            (rules.show(asked[first:]), rules.show(ids[first:])),
+            RERUN.format(rule="prompt_not_prefix"),
+        )
+    is_trained = labels[n_asked:] != NOT_TRAINED
+    if is_trained.any() and not is_trained[0]:
+        n_between = int(is_trained.argmax())
+        raise _breach(
+            rows,
+            index,
+            "between the prompt of inference and the trained answer stand tokens nobody trains",
+            ("an answer right behind the prompt", rules.show(ids[n_asked : n_asked + n_between])),
+            "let {% generation %} of the training template begin where the prompt ends",
+        )
+
+
+def _breach(
+    rows: TokenRows, index: int, problem: str, texts: tuple[str, str], fix: str
+) -> TrainingContractBroken:
+    expected, got = texts
+    where = f"training row {rows.numbers[index]}"
+    return TrainingContractBroken(problem, where=where, expected=expected, got=got, fix=fix)
+
+
+def _read_prompts(path: Path | None) -> Mapping[int, str]:
+    lines = islice(read_lines(path), SAMPLE_ROWS) if path else ()
+    return {line["row"]: line["prompt"] for line in lines}

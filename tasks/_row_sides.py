@@ -1,0 +1,192 @@
+"""Which side of the split each row goes to."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from enum import IntEnum
+from typing import Any
+
+from schemas.errors import ConfigError
+from schemas.run_config import SplitConfig
+from tasks._comparisons import repeats
+
+
+class Side(IntEnum):
+    """Where a row goes; also the name of its file."""
+
+    TRAIN = 0
+    EVAL = 1
+    UNUSED = 2
+    VALIDATION = 3
+
+    @property
+    def file(self) -> str:
+        """Name of the side's file."""
+        return f"{self.name.lower()}.jsonl"
+
+
+def prompt_position(prompt: int, seed: int) -> float:
+    """Give a prompt its place between 0 and 1, by hash, so that it never depends on other rows.
+
+    Args:
+        prompt: 64-bit hash of the normalised prompt.
+        seed: Of the run.
+
+    Returns:
+        sha256(seed, prompt) over 2^256. Groups below the evaluation fraction are held out, those
+        from there on, over the length of the validation fraction, are kept for validation.
+    """
+    digest = hashlib.sha256(f"{seed}\n{prompt:016x}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2.0**64
+
+
+def group_rows(prompt: Any, cluster: Any) -> Any:
+    """Find the groups that must not be parted.
+
+    Args:
+        prompt: Hash of each row's prompt.
+        cluster: For each row the first of those that nearly repeat each other.
+
+    Returns:
+        For each row the first row of its group.
+
+    Shape:
+        prompt, cluster and the result: (rows).
+    """
+    import numpy
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n_rows = len(prompt)
+    rows = numpy.arange(n_rows)
+    _, earlier = repeats(prompt)
+    same_prompt = numpy.where(earlier < 0, rows, earlier)
+    ends = numpy.concatenate([same_prompt, cluster.astype(numpy.int64)])
+    links = coo_array(
+        (numpy.ones(2 * n_rows, dtype=bool), (numpy.concatenate([rows, rows]), ends)),
+        shape=(n_rows, n_rows),
+    )
+    _, labels = connected_components(links, directed=False)
+    _, first, inverse = numpy.unique(labels, return_index=True, return_inverse=True)
+    return first[inverse]
+
+
+def choose_sides(groups: Any, prompt: Any, split: SplitConfig, seed: int) -> Any:
+    """Decide for every row where it goes.
+
+    Args:
+        groups: For each row the first of its group.
+        prompt: Hash of each row's prompt.
+        split: Fractions, and upper limit of the evaluation rows.
+        seed: Of the run.
+
+    Returns:
+        The `Side` of each row.
+
+    Raises:
+        ConfigError: One side would be empty.
+    """
+    import numpy
+
+    positions = group_positions(groups, prompt, seed)
+    sides: Any = numpy.full(len(groups), int(Side.TRAIN), dtype=numpy.uint8)
+    held_out = numpy.flatnonzero(positions < split.eval_fraction)
+    if not len(held_out) or len(held_out) == len(groups):
+        raise _empty_side(positions, split, "training" if len(held_out) else "evaluation")
+    ranked = held_out[numpy.lexsort((held_out, positions[held_out]))]
+    sides[ranked[: split.max_eval_rows]] = Side.EVAL
+    sides[ranked[split.max_eval_rows :]] = Side.UNUSED
+    keep_for_validation(sides, positions, split)
+    return sides
+
+
+def group_positions(groups: Any, prompt: Any, seed: int) -> Any:
+    """Give each row the position of the first row of its group.
+
+    Args:
+        groups: For each row the first of its group.
+        prompt: Hash of each row's prompt.
+        seed: Of the run.
+
+    Returns:
+        Numbers between 0 and 1, equal within a group.
+
+    Shape:
+        groups, prompt and the result: (rows).
+    """
+    import numpy
+
+    positions = numpy.zeros(len(groups))
+    for first in numpy.unique(groups).tolist():
+        positions[first] = prompt_position(int(prompt[first]), seed)
+    return positions[groups]
+
+
+def keep_for_validation(sides: Any, positions: Any, split: SplitConfig) -> None:
+    """Take rows out of the training that measure its loss; evaluation rows stay what they are.
+
+    Args:
+        sides: The `Side` of each row; changed here.
+        positions: What `group_positions` gave.
+        split: Fractions; validation rows lie from the first on, over the length of the second.
+
+    Raises:
+        ConfigError: There would be no validation row, or nothing left to train.
+    """
+    if not split.validation_fraction:
+        return
+    end = split.eval_fraction + split.validation_fraction
+    is_free = sides == Side.TRAIN
+    is_kept = is_free & (positions >= split.eval_fraction) & (positions < end)
+    if not is_kept.any() or is_kept.sum() == is_free.sum():
+        side = "training" if is_kept.any() else "validation"
+        raise _empty_side(positions[is_free], split, side, is_validation=True)
+    sides[is_kept] = Side.VALIDATION
+
+
+def _empty_side(
+    positions: Any, split: SplitConfig, side: str, *, is_validation: bool = False
+) -> ConfigError:
+    """Say which fraction would leave rows on both sides."""
+    key, start = ("validation", split.eval_fraction) if is_validation else ("eval", 0.0)
+    reachable = [float(position) - start for position in positions if position >= start]
+    lowest = math.floor(min(reachable, default=1.0) * 1000 + 1) / 1000
+    highest = math.floor(max(reachable, default=0.0) * 1000) / 1000
+    n_groups = len(set(positions.tolist()))
+    would_do = f"set split.{key}_fraction to a value from {lowest:.3f} to {highest:.3f}"
+    fraction = split.validation_fraction if is_validation else split.eval_fraction
+    return ConfigError(
+        f"the split would leave no {side} row",
+        where=f"split.{key}_fraction",
+        expected="at least one group of rows with the same or nearly the same text on each side",
+        got=f"{fraction:g} of {n_groups:,} groups in {len(positions):,} rows",
+        fix=would_do if lowest <= highest else "add rows with other prompts",
+    )
+
+
+def sides_beside_pinned(groups: Any, n_pinned: int) -> Any:
+    """Train every row but those that stand in a group with a pinned evaluation row.
+
+    Args:
+        groups: For each row, pinned ones first, the first of its group.
+        n_pinned: Pinned rows.
+
+    Returns:
+        The `Side` of each row.
+
+    Raises:
+        ConfigError: No row is left to train.
+    """
+    import numpy
+
+    sides = numpy.where(groups < n_pinned, int(Side.UNUSED), int(Side.TRAIN)).astype(numpy.uint8)
+    sides[:n_pinned] = Side.EVAL
+    if not (sides == Side.TRAIN).any():
+        raise ConfigError(
+            "every row is like a pinned evaluation row, so none is left to train",
+            where="split.pinned",
+            got=f"{n_pinned:,} pinned rows and {len(groups) - n_pinned:,} others",
+            fix="pin rows that are not part of the training data",
+        )
+    return sides

@@ -1,0 +1,246 @@
+"""TRL's `SFTTrainer` on rows that are tokenised already: small hooks, no fork."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks._batch_contract import check_padding
+from tasks._guards import GuardedSteps
+from tasks._lm_head import score_labelled_only
+from tasks._loss_guards import has_stopped_improving, make_loss_guard
+from tasks._machine import examine_machine
+from tasks._packing import SharedPrefixCollator, count_row_tokens, share_prefix
+from tasks._prepared import load_prepared_model, load_prepared_tokenizer, read_facts
+from tasks._row_contract import check_contract
+from tasks._training_arguments import lora_arguments, quantisation_arguments, sft_arguments
+from tasks._training_callbacks import make_callback
+from tasks._training_choices import Head, Packing
+from tasks._training_events import StopFlag, say
+from tasks._training_setup import sequence_tokens
+from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
+from tasks._weights import repeat_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from trl import SFTTrainer
+
+
+def read_tokens(path: Path, seed: int) -> Dataset:
+    """Load tokenised rows as TRL takes them, each as often as its weight says.
+
+    Args:
+        path: Parquet file with `input_ids`, `labels` (-100 = not trained) and perhaps `weight`.
+        seed: Of the draw, where a weight is a fraction.
+
+    Returns:
+        A dataset with the first two columns: the rows of one epoch.
+    """
+    import pyarrow.parquet as parquet
+    from datasets import Dataset
+
+    table = parquet.read_table(path)
+    rows = table.select(["input_ids", "labels"])
+    if "weight" in table.column_names:
+        rows = rows.take(repeat_rows(table.column("weight").to_numpy(), seed))
+    return Dataset(rows)
+
+
+def make_trainer_class() -> type[SFTTrainer]:
+    """Make the trainer: TRL's with the guards, which also counts the tokens of rows and its speed.
+
+    Returns:
+        A subclass of `SFTTrainer`.
+    """
+    import torch
+    from trl import SFTTrainer
+
+    class RowTrainer(GuardedSteps, SFTTrainer):
+        notes: tuple[str, ...] = ()
+        n_seconds = 0.0
+        n_tokens_here = 0
+        n_tokens_seen = 0
+        first_step_ended: tuple[float, int] | None = None
+
+        def note(self, sentence: str) -> None:
+            if sentence:
+                self.notes = (*self.notes, sentence)
+                say(TrainingEvent(kind=EventKind.NOTE, detail=sentence))
+
+        def training_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+            self.n_tokens_here += count_tokens(inputs)
+            return super().training_step(model, inputs, *args, **options)
+
+        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+            if "loss" in logs:  # one entry a step, on every process
+                here = torch.tensor(self.n_tokens_here, device=self.args.device)
+                self.n_tokens_here = 0
+                last: dict[str, Any] = next(
+                    (e for e in reversed(self.state.log_history) if "loss" in e), {}
+                )
+                before = int(last.get("n_tokens_seen", 0))
+                self.n_tokens_seen = before + int(self.accelerator.reduce(here).item())
+                logs["n_tokens_seen"] = self.n_tokens_seen
+                now = time.monotonic()
+                if self.first_step_ended is None:
+                    self.first_step_ended = (now, self.n_tokens_seen)
+                else:
+                    began, n_before = self.first_step_ended
+                    logs["tokens_per_second"] = (self.n_tokens_seen - n_before) / (now - began)
+            super().log(logs, start_time)
+
+    return RowTrainer
+
+
+def count_tokens(inputs: dict[str, Any]) -> int:
+    """Count the tokens of rows in a batch.
+
+    Args:
+        inputs: What the collator made.
+
+    Returns:
+        Tokens without padding; a prefix that rows share counts for each of them.
+    """
+    if "row_lengths" in inputs:
+        return count_row_tokens(inputs["row_lengths"])
+    mask = inputs.get("attention_mask")
+    return int(inputs["input_ids"].numel() if mask is None else mask.sum())
+
+
+def build_trainer(spec: TrainingSpec, stop: StopFlag) -> Any:
+    """Put model, rows and arguments together, and hold them to the contract.
+
+    Args:
+        spec: What to train.
+        stop: Set when training should end early.
+
+    Returns:
+        The trainer.
+    """
+    from transformers import set_seed
+
+    set_seed(spec.seed)
+    tokenizer = load_prepared_tokenizer(spec.model)
+    check_contract(spec, tokenizer)
+    model = load_trainable_model(spec)
+    data = read_data(spec, model)
+    trainer = make_trainer_class()(
+        model=model,
+        args=sft_arguments(spec, spec.choices, data.longest_row_tokens, is_packed=data.is_packed),
+        train_dataset=data.training,
+        eval_dataset=data.validation,
+        data_collator=data.collator,
+        processing_class=tokenizer,
+        peft_config=lora_arguments(spec.training, read_facts(spec.model).added_token_ids),
+        callbacks=[make_callback(spec, stop)],
+    )
+    trainer.train_tokens = spec.train_tokens
+    trainer.add_callback(make_loss_guard(spec.training, trainer.note))
+    head: Any = trainer.model.get_output_embeddings()
+    if not hasattr(head, "bias"):
+        # PEFT 0.21 wraps a head that shares its weights with trained token rows and passes on its
+        # merged `weight`, but not the `bias` that TRL 1.16's fused loss asks for.
+        head.register_parameter("bias", None)
+    if spec.choices.head is Head.OURS:
+        score_labelled_only(trainer.model, spec.choices.device)
+    check_padding(trainer.data_collator, trainer.train_dataset)
+    return trainer
+
+
+def load_trainable_model(spec: TrainingSpec) -> Any:
+    """Load the prepared model in the format that was chosen for this machine.
+
+    Args:
+        spec: What to train.
+
+    Returns:
+        The model, with 4-bit weights for method qlora.
+    """
+    options = spec.choices.model_arguments
+    machine = examine_machine(spec.training.device)
+    quantisation = quantisation_arguments(spec.training, machine)
+    if quantisation:
+        options["quantization_config"] = quantisation
+    return load_prepared_model(spec.model, spec.choices.device, **options)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The rows as the trainer takes them."""
+
+    training: Dataset
+    validation: Dataset | None
+    longest_row_tokens: int
+    collator: SharedPrefixCollator | None = None
+    """None leaves packing and batches to TRL."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Tell whether the rows are packed already."""
+        return self.collator is not None
+
+
+def read_data(spec: TrainingSpec, model: Any) -> TrainingData:
+    """Read the rows, and pack them where the model keeps packed rows apart by ours.
+
+    Args:
+        spec: Names the rows.
+        model: The model, not wrapped yet.
+
+    Returns:
+        Training rows, and validation rows where they are measured.
+    """
+    training = read_tokens(spec.train_tokens, spec.seed)
+    has_validation = spec.validation_tokens and spec.training.eval_steps
+    sets = [training]
+    if spec.validation_tokens and has_validation:
+        sets.append(read_tokens(spec.validation_tokens, spec.seed))
+    longest = max(len(tokens) for rows in sets for tokens in rows["input_ids"])
+    collator = None
+    if spec.choices.packing is Packing.SHARED_PROMPT:
+        packed = share_prefix(model, sets, sequence_tokens(spec.training, longest))
+        if packed:
+            sets, collator = packed
+    return TrainingData(sets[0], sets[1] if len(sets) > 1 else None, longest, collator)
+
+
+def continue_training(trainer: Any, spec: TrainingSpec) -> None:
+    """Train from the checkpoint, or from the beginning, to the end.
+
+    Args:
+        trainer: What `build_trainer` made.
+        spec: Names the checkpoint.
+    """
+    from transformers.trainer_callback import TrainerState
+
+    folder = str(spec.resume_from) if spec.resume_from else None
+    if spec.resume_from:
+        state = TrainerState.load_from_json(str(spec.resume_from / "trainer_state.json"))
+        patience = spec.training.early_stopping
+        was_stopped = patience and has_stopped_improving(state.log_history, patience)
+        if state.global_step >= state.max_steps or was_stopped:
+            # Killed between the last step and the result: transformers would make a step more.
+            trainer.state = state
+            trainer._load_from_checkpoint(folder)
+            return
+    accept_numbered_processors()
+    started = time.monotonic()
+    trainer.train(resume_from_checkpoint=folder)
+    trainer.n_seconds = time.monotonic() - started
+
+
+def accept_numbered_processors() -> None:
+    """Let torch load optimiser state onto `cpu:0`.
+
+    transformers 5.17 asks for the device of the process, and accelerate 1.15 numbers processors
+    where several processes train on one; torch 2.13 only knows `cpu` itself.
+    """
+    import torch
+
+    torch.serialization.register_package(
+        0,
+        lambda storage: None,
+        lambda storage, location: storage if location.startswith("cpu:") else None,
+    )

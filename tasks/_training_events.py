@@ -1,0 +1,80 @@
+"""How the training process talks: events to its parent, and what tells it to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from tasks._training_spec import STOP_FILE, TrainingEvent
+
+PARENT_VARIABLE = "SFT_FLOW_PARENT"
+"""Process id and start time of the process that wants the result."""
+EVENT_STREAM = 1
+"""File descriptor of the events; `open_events` moves it, since libraries print to standard output."""
+
+
+def open_events() -> None:
+    """Keep standard output for events: what libraries print goes to the log from now on."""
+    global EVENT_STREAM  # one stream per process, as standard output is
+    EVENT_STREAM = os.dup(1)
+    os.dup2(2, 1)
+
+
+def say(event: TrainingEvent) -> None:
+    """Write one event to the parent; only the first of several processes speaks.
+
+    Args:
+        event: What happened.
+    """
+    if os.environ.get("RANK", "0") == "0":
+        with suppress(BrokenPipeError):  # nobody listens any more; StopFlag sees it and saves
+            os.write(EVENT_STREAM, (event.model_dump_json() + "\n").encode())
+
+
+def name_process(pid: int) -> str:
+    """Name a process so that a later one with the same id is not taken for it.
+
+    Args:
+        pid: Its id.
+
+    Returns:
+        Id and start time; the id alone when it is gone.
+    """
+    try:
+        return f"{pid}:{psutil.Process(pid).create_time()}"
+    except psutil.NoSuchProcess:
+        return str(pid)
+
+
+class StopFlag:
+    """Tells whether training should save and stop; looked at after every step."""
+
+    def __init__(self, checkpoints: Path) -> None:
+        """Remember who started this process, and listen for SIGTERM.
+
+        Args:
+            checkpoints: The folder in which the parent leaves its request to stop.
+        """
+        self.launcher = os.getppid()
+        self.parent = os.environ.get(PARENT_VARIABLE, "")
+        self.request = checkpoints / STOP_FILE
+        self.is_told = False
+        signal.signal(signal.SIGTERM, self._tell)
+
+    def _tell(self, _number: int, _frame: object) -> None:
+        self.is_told = True
+
+    @property
+    def is_set(self) -> bool:
+        """Tell whether a signal or the parent asked for an end, or the parent is gone."""
+        return self.is_told or self.request.exists() or self._is_orphan
+
+    @property
+    def _is_orphan(self) -> bool:
+        if os.getppid() != self.launcher:
+            return True
+        return bool(self.parent) and name_process(int(self.parent.split(":")[0])) != self.parent

@@ -1,0 +1,81 @@
+"""What the end of a training process means, as an error that says what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from schemas import errors
+from schemas.errors import (
+    MemoryExhausted,
+    SftFlowError,
+    TrainingError,
+    TrainingInterrupted,
+    TrainingKilled,
+)
+from tasks._checkpoints import list_checkpoints
+from tasks._training_spec import EXIT_INTERRUPTED, TrainingEvent, TrainingSpec
+
+
+def log_path(spec: TrainingSpec) -> Path:
+    """Name the log of a training.
+
+    Args:
+        spec: What is trained.
+
+    Returns:
+        A file in its checkpoint folder.
+    """
+    return spec.checkpoints / "training.log"
+
+
+def training_error(code: int, failure: TrainingEvent | None, spec: TrainingSpec) -> SftFlowError:
+    """Explain why the process ended badly.
+
+    Args:
+        code: Its exit code; negative for a signal.
+        failure: What it said itself.
+        spec: Names its log and checkpoints.
+
+    Returns:
+        The error to raise.
+    """
+    where = str(log_path(spec))
+    kept = list_checkpoints(spec.checkpoints)
+    if failure is not None:
+        kind = getattr(errors, failure.error, TrainingError)
+        trained = f"; {kept[-1].name} beside the log keeps what was trained" if kept else ""
+        return kind(
+            f"training stopped: {failure.detail}",
+            where=f"{failure.where}; log: {where}" if failure.where else where,
+            expected=failure.expected,
+            got=failure.got,
+            fix=f"{failure.fix}{trained}",
+        )
+    if code == EXIT_INTERRUPTED:
+        what = "training was told to stop and saved a checkpoint"
+        return TrainingInterrupted(what, where=where, fix="run again: it goes on from there")
+    if code < 0 or code > 128:
+        what = f"the training process was killed by signal {-code if code < 0 else code - 128}"
+        fix = "run again: it goes on from the last checkpoint; if memory ran out, lower "
+        return TrainingKilled(what, where=where, fix=f"{fix}training.per_device_train_batch_size")
+    lines = log_path(spec).read_text(encoding="utf-8", errors="replace").splitlines()
+    last = lines[-1] if lines else "no output"
+    what = f"the training process failed with exit code {code}: {last}"
+    return TrainingError(what, where=where, fix="read the log, mend it, run again")
+
+
+def memory_error(spec: TrainingSpec) -> MemoryExhausted:
+    """Say that not even the smallest batch fits.
+
+    Args:
+        spec: What was tried.
+
+    Returns:
+        The error to raise.
+    """
+    return MemoryExhausted(
+        "the training does not fit into memory, even with one sequence at a time",
+        where=str(log_path(spec)),
+        fix="set training.gradient_checkpointing=true, training.method=lora or a smaller "
+        "training.packing_length_tokens, or take a machine with more memory",
+    )

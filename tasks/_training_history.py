@@ -1,0 +1,65 @@
+"""The log of a training: its loss curve, its best measurement, its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+LogEntry = dict[str, Any]
+KEPT = (
+    "step",
+    "epoch",
+    "loss",
+    "eval_loss",
+    "learning_rate",
+    "grad_norm",
+    "n_tokens_seen",
+)
+
+
+def loss_curve(log: Sequence[LogEntry], every_steps: int) -> list[LogEntry]:
+    """Thin the trainer's log, which has an entry for every step, to the points asked for.
+
+    A point's loss is the mean over the steps since the point before, so that the curve is the
+    same whether or not the training was interrupted between two points.
+
+    Args:
+        log: `trainer.state.log_history`.
+        every_steps: Steps between points; the last step is a point in any case.
+
+    Returns:
+        Entries with the step, and its loss or its validation loss in nats per token.
+    """
+    points: list[LogEntry] = []
+    window: list[float] = []
+    steps = [entry["step"] for entry in log if "loss" in entry]
+    measured: set[int] = set()
+    for entry in log:
+        kept = {name: entry[name] for name in KEPT if name in entry}
+        if "loss" in entry:
+            window.append(float(entry["loss"]))
+            if entry["step"] % every_steps == 0 or entry["step"] == steps[-1]:
+                points.append(kept | {"loss": sum(window) / len(window)})
+                window.clear()
+        elif "eval_loss" in entry and entry["step"] not in measured:  # again after a resume
+            measured.add(entry["step"])
+            points.append(kept)
+    return points
+
+
+def best_measurement(log: Sequence[LogEntry]) -> tuple[int, float] | None:
+    """Find the step with the lowest validation loss; the first of equals.
+
+    Args:
+        log: Entries of the trainer's log.
+
+    Returns:
+        Step and loss in nats per token, or None when nothing was measured.
+    """
+    measured = [
+        (float(entry["eval_loss"]), int(entry["step"])) for entry in log if "eval_loss" in entry
+    ]
+    if not measured:
+        return None
+    loss, step = min(measured)
+    return step, loss

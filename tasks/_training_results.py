@@ -1,0 +1,154 @@
+"""What a training leaves: the model to judge, the adapter, the loss curve and the figures."""
+
+from __future__ import annotations
+
+import json
+import resource
+from contextlib import suppress
+from typing import Any
+
+from schemas.errors import TrainingError, WeightsNotFinite
+from schemas.training_config import Method
+from tasks._checkpoints import checkpoint_step
+from tasks._guards import check_weights
+from tasks._prepared import load_prepared_model, read_facts, write_facts
+from tasks._training_callbacks import keep_checkpoint
+from tasks._training_history import best_measurement, loss_curve
+from tasks._training_spec import TrainingFacts, TrainingSpec
+
+
+def write_results(trainer: Any, spec: TrainingSpec) -> None:
+    """Save the model and the figures of a finished training.
+
+    Args:
+        trainer: After training.
+        spec: Names the folders.
+
+    Raises:
+        TrainingError: No step was made.
+    """
+    curve = loss_curve(trainer.state.log_history, spec.training.logging_steps)
+    if not any("loss" in point for point in curve):
+        raise TrainingError("no step was made", where=str(spec.train_tokens), fix="add rows")
+    best = load_best(trainer, spec)
+    facts = measure(trainer, spec, best)
+    check_weights(trainer.model, trainer.state.global_step)
+    save_model(trainer, spec)
+    if trainer.accelerator.is_main_process:
+        (spec.output / "history.json").write_text(json.dumps(curve, indent=1), encoding="utf-8")
+        text = facts.model_dump_json(indent=1)
+        (spec.output / "training.json").write_text(text, encoding="utf-8")
+
+
+def load_best(trainer: Any, spec: TrainingSpec) -> tuple[int, float] | None:
+    """Take the weights of the best checkpoint, where early stopping is asked for.
+
+    Args:
+        trainer: After training; its weights are replaced.
+        spec: Names the checkpoints.
+
+    Returns:
+        Step and validation loss of the checkpoint, or None when the last step counts.
+    """
+    best = best_measurement(trainer.state.log_history) if spec.training.early_stopping else None
+    if best and best[0] != trainer.state.global_step:
+        trainer._load_from_checkpoint(str(spec.checkpoints / f"checkpoint-{best[0]}"))
+    return best
+
+
+def save_model(trainer: Any, spec: TrainingSpec) -> None:
+    """Save the model to judge and register: merged, in safetensors, with its tokenizer.
+
+    Args:
+        trainer: After training.
+        spec: Names the folders.
+    """
+    is_sharded = trainer.is_fsdp_enabled
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded else None
+    if not trainer.accelerator.is_main_process:
+        return
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    if spec.training.has_adapter:
+        model.save_pretrained(spec.output / "adapter", state_dict=weights)
+        weights = None
+        if is_sharded or spec.training.method is Method.QLORA:
+            model = merge_adapter(spec)  # not into shards, and not into 4-bit weights
+        else:
+            model = model.merge_and_unload()
+        check_weights(model, trainer.state.global_step, has_frozen=True)
+    model.config.use_cache = True
+    model.save_pretrained(spec.output / "model", state_dict=weights)
+    trainer.processing_class.save_pretrained(spec.output / "model")
+    write_facts(spec.output / "model", read_facts(spec.model))
+
+
+def merge_adapter(spec: TrainingSpec) -> Any:
+    """Merge the saved adapter into the base model as it was before training.
+
+    Args:
+        spec: Names both folders.
+
+    Returns:
+        The merged model, on the CPU.
+    """
+    from peft import PeftModel
+
+    base = load_prepared_model(spec.model, "cpu")
+    return PeftModel.from_pretrained(base, spec.output / "adapter").merge_and_unload()
+
+
+def save_what_was_trained(trainer: Any, spec: TrainingSpec) -> None:
+    """Save a checkpoint of the last good step, after a guard has stopped the training.
+
+    Args:
+        trainer: As the guard left it.
+        spec: Names the checkpoints.
+    """
+    step = trainer.state.global_step
+    is_new = step > (checkpoint_step(spec.resume_from) if spec.resume_from else 0)
+    is_alone = trainer.accelerator.num_processes == 1  # the others may wait for this one elsewhere
+    if not (is_new and is_alone) or (spec.checkpoints / f"checkpoint-{step}").exists():
+        return
+    with suppress(WeightsNotFinite):  # then the checkpoint before is the last good one
+        trainer._save_checkpoint(trainer.model, trial=None)
+        keep_checkpoint(spec, step, trainer.state.log_history)
+
+
+def measure(trainer: Any, spec: TrainingSpec, best: tuple[int, float] | None) -> TrainingFacts:
+    """Collect the figures of a finished training.
+
+    Args:
+        trainer: After training.
+        spec: What was trained.
+        best: Step and validation loss of the checkpoint that was taken, if any.
+
+    Returns:
+        The figures.
+    """
+    from tasks._trainer import read_tokens
+
+    log = trainer.state.log_history
+    losses = [float(entry["loss"]) for entry in log if "loss" in entry]
+    speeds = [entry["tokens_per_second"] for entry in log if "tokens_per_second" in entry]
+    labels = read_tokens(spec.train_tokens, spec.seed)["labels"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux
+    return TrainingFacts(
+        device=trainer.args.device.type,
+        n_steps=trainer.state.global_step,
+        n_tokens_seen=int(max(entry.get("n_tokens_seen", 0) for entry in log)),
+        n_supervised_tokens_per_epoch=sum(sum(label != -100 for label in row) for row in labels),
+        first_loss=losses[0],
+        last_loss=losses[-1],
+        best_step=best[0] if best else None,
+        best_validation_loss=best[1] if best else None,
+        n_trainable_parameters=sum(
+            weight.numel() for weight in trainer.model.parameters() if weight.requires_grad
+        ),
+        resumed_from_step=checkpoint_step(spec.resume_from) if spec.resume_from else 0,
+        batching=spec.batching,
+        choices=spec.choices.described(),
+        notes=(*spec.notes, *trainer.notes),
+        seconds=round(trainer.n_seconds, 3),
+        tokens_per_second=round(speeds[-1], 1) if speeds else 0.0,
+        peak_memory_bytes=peak,
+    )

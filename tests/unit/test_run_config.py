@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.run_config import DataSource, RunConfig
+
+TWO: dict[str, Any] = {"new": {"source": "b.jsonl", "weight": 0.5}, "faq": {"source": "a.jsonl"}}
+
+
+def refusal(**settings: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        RunConfig.model_validate(settings)
+    return str(caught.value)
+
+
+def test_one_source_has_no_name_and_no_weight() -> None:
+    data = RunConfig.model_validate({"data": {"source": {"source": "a.jsonl"}}}).data
+    assert (data.origin, data.weights) == (DataSource(source="a.jsonl"), {})
+
+
+def test_several_sources_are_told_apart_by_name_and_weights_stand_aside() -> None:
+    config = RunConfig.model_validate({"data": {"sources": TWO}})
+    assert config.data.origin == {
+        "faq": DataSource(source="a.jsonl"),
+        "new": DataSource(source="b.jsonl"),
+    }
+    assert {type(source) for source in dict(config.data.origin).values()} == {DataSource}
+    assert config.data.weights == {"faq": 1.0, "new": 0.5}
+
+
+def test_saved_configuration_reads_back() -> None:
+    settings = {"data": {"sources": TWO}, "model": {"continue_from": "champion"}}
+    config = RunConfig.model_validate(settings)
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_source_and_sources_exclude_each_other() -> None:
+    text = refusal(data={"source": {"source": "a.jsonl"}, "sources": TWO})
+    assert "set data.source or data.sources, not both" in text
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a.b", "-a", "x" * 51])
+def test_name_of_a_source_must_be_plain(name: str) -> None:
+    assert "names in data.sources" in refusal(data={"sources": {name: {"source": "a.jsonl"}}})
+
+
+@pytest.mark.parametrize("weight", [0, -1, "nan", 1001])
+def test_weight_must_be_sensible(weight: object) -> None:
+    refusal(data={"sources": {"a": {"source": "a.jsonl", "weight": weight}}})
+
+
+def test_rows_must_be_left_to_train() -> None:
+    assert "less than 1" in refusal(split={"eval_fraction": 0.6, "validation_fraction": 0.4})
+    RunConfig.model_validate({"split": {"eval_fraction": 0.6, "validation_fraction": 0.3}})
+
+
+def test_measuring_needs_validation_rows() -> None:
+    text = refusal(training={"eval_steps": 5})
+    assert "training.eval_steps" in text
+    assert "split.validation_fraction" in text
+    RunConfig.model_validate(
+        {"training": {"eval_steps": 5}, "split": {"validation_fraction": 0.05}}
+    )
+
+
+def test_alias_to_continue_from_belongs_to_the_registered_name() -> None:
+    registry = {"name": "faq model"}
+    for given, address in {
+        "champion": "models:/faq model@champion",
+        "models:/other@best": "models:/other@best",
+    }.items():
+        config = RunConfig.model_validate({"registry": registry, "model": {"continue_from": given}})
+        assert config.start.continue_from == address
+        assert config.start.source == config.model.source
+    assert RunConfig().start == RunConfig().model
+
+
+@pytest.mark.parametrize("wrong", ["models:/faq/3", "models:/faq", "a b", "", "@champion"])
+def test_only_an_alias_can_be_continued_from(wrong: str) -> None:
+    assert "continue_from" in refusal(model={"continue_from": wrong})
