@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import xxhash
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from schemas.errors import TrainingError
 from schemas.records import Record
 
 WRITING = "writing"
 """Folder the trainer writes to; what lies there is not whole yet."""
 MANIFEST = "manifest.json"
 BLOCK_BYTES = 1 << 22
+ORPHAN_SECONDS = 600.0
+"""Time an orphaned training of the same key gets to finish its step, save and stop."""
 
 
 class CheckpointManifest(Record):
@@ -26,6 +30,36 @@ class CheckpointManifest(Record):
     """What shapes the training, by name; another one's checkpoint is never resumed."""
     files: dict[str, str]
     """XXH3 (128 bit) of each file, by its path in the folder."""
+
+
+@contextmanager
+def hold_lock(checkpoints: Path, wait_seconds: float = ORPHAN_SECONDS) -> Iterator[None]:
+    """Keep other processes from training into the same folder.
+
+    Args:
+        checkpoints: The folder of the training.
+        wait_seconds: How long to wait for another one to end.
+
+    Yields:
+        Nothing; the lock is held.
+
+    Raises:
+        TrainingError: The other one has not ended.
+    """
+    lock = FileLock(checkpoints / ".lock")
+    try:
+        lock.acquire(timeout=wait_seconds)
+    except Timeout as error:
+        raise TrainingError(
+            "another process still trains the same model on the same rows",
+            where=str(checkpoints),
+            got=f"no end after {wait_seconds:g} s",
+            fix="wait for it, or end it, then run again: it leaves a checkpoint to go on from",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def checkpoint_step(folder: Path) -> int:
@@ -132,20 +166,6 @@ def prune_checkpoints(checkpoints: Path, n_last: int, best_step: int | None) -> 
     for folder in list_checkpoints(checkpoints)[:-n_last]:
         if checkpoint_step(folder) != best_step:
             shutil.rmtree(folder)
-
-
-def read_history(checkpoint: Path) -> list[dict[str, float]]:
-    """Read what the trainer had logged when it saved.
-
-    Args:
-        checkpoint: A sealed checkpoint.
-
-    Returns:
-        The entries of `trainer_state.json`'s log.
-    """
-    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    history: list[dict[str, float]] = state["log_history"]
-    return history
 
 
 def _differing(left: dict[str, str], right: dict[str, str]) -> list[str]:

@@ -9,19 +9,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
 from pydantic import ValidationError
 
+from schemas.errors import MemoryExhausted, TrainingKilled
 from schemas.training_config import TrainingConfig
 from tasks import _training_process
 from tasks._batching import halve
 from tasks._cache import write_whole
-from tasks._checkpoints import last_whole_checkpoint
+from tasks._checkpoints import hold_lock, last_whole_checkpoint
 from tasks._training_events import PARENT_VARIABLE, name_process
 from tasks._training_failures import log_path, memory_error, training_error
-from tasks._training_process import ORPHAN_SECONDS
 from tasks._training_spec import (
-    EXIT_OUT_OF_MEMORY,
     STOP_FILE,
     EventKind,
     TrainingEvent,
@@ -68,11 +66,10 @@ def run_training(spec: TrainingSpec, listen: Listener) -> TrainingFacts:
         if not code:
             text = (spec.output / "training.json").read_text("utf-8")
             return TrainingFacts.model_validate_json(text)
-        is_short = code == EXIT_OUT_OF_MEMORY or (
-            code in (-signal.SIGKILL, 128 + signal.SIGKILL) and count_memory_kills() > n_killed
-        )
-        if not is_short:
-            raise training_error(code, failure, spec)
+        error = training_error(code, failure, spec)
+        was_killed = isinstance(error, TrainingKilled) and count_memory_kills() > n_killed
+        if not (was_killed or isinstance(error, MemoryExhausted)):
+            raise error
         smaller = halve(spec.batching)
         if smaller is None:
             raise memory_error(spec)
@@ -99,7 +96,7 @@ def _as_last_tried(spec: TrainingSpec) -> TrainingSpec:
 
 def _resumed(spec: TrainingSpec, listen: Listener) -> TrainingSpec:
     """Wait for an orphaned process of the same training, and find its last checkpoint."""
-    with FileLock(spec.checkpoints / ".lock").acquire(timeout=ORPHAN_SECONDS):
+    with hold_lock(spec.checkpoints):
         (spec.checkpoints / STOP_FILE).unlink(missing_ok=True)
         resume_from = last_whole_checkpoint(
             spec.checkpoints,

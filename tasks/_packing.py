@@ -55,11 +55,7 @@ def shared_prefix(*sets: Dataset) -> tuple[int, ...]:
 
 
 def _flat_columns(rows: Dataset) -> tuple[Any, Any, Any, int]:
-    """Lay the tokens of all rows end to end.
-
-    Returns:
-        Where each row starts, the tokens, their labels, and the length of the shortest row.
-    """
+    """Lay the tokens of all rows end to end: starts, tokens, labels, length of the shortest row."""
     import numpy
 
     table = rows.with_format("arrow")[:]

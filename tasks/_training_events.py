@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks._training_spec import STOP_FILE, TrainingEvent
+from tasks._training_spec import STOP_FILE, EventKind, TrainingEvent
 
 PARENT_VARIABLE = "SFT_FLOW_PARENT"
 """Process id and start time of the process that wants the result."""
@@ -25,12 +25,12 @@ def open_events() -> None:
 
 
 def say(event: TrainingEvent) -> None:
-    """Write one event to the parent; only the first of several processes speaks.
+    """Write one event to the parent; of several processes the first speaks, and any that fails.
 
     Args:
         event: What happened.
     """
-    if os.environ.get("RANK", "0") == "0":
+    if os.environ.get("RANK", "0") == "0" or event.kind is EventKind.FAILED:
         with suppress(BrokenPipeError):  # nobody listens any more; StopFlag sees it and saves
             os.write(EVENT_STREAM, (event.model_dump_json() + "\n").encode())
 

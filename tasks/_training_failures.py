@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from schemas import errors
@@ -13,7 +15,17 @@ from schemas.errors import (
     TrainingKilled,
 )
 from tasks._checkpoints import list_checkpoints
-from tasks._training_spec import EXIT_INTERRUPTED, TrainingEvent, TrainingSpec
+from tasks._training_spec import (
+    EXIT_INTERRUPTED,
+    EXIT_OUT_OF_MEMORY,
+    TrainingEvent,
+    TrainingSpec,
+)
+
+LAUNCHER_FAILED = "ChildFailedError"
+KILLED_PROCESS = re.compile(r"exitcode\s*:\s*-(\d+)")
+TABLE_LINES = 40
+"""Torch's table of failed processes is shorter."""
 
 
 def log_path(spec: TrainingSpec) -> Path:
@@ -41,6 +53,11 @@ def training_error(code: int, failure: TrainingEvent | None, spec: TrainingSpec)
     """
     where = str(log_path(spec))
     kept = list_checkpoints(spec.checkpoints)
+    if code == EXIT_OUT_OF_MEMORY or (failure and failure.error == MemoryExhausted.__name__):
+        return memory_error(spec)
+    if code == EXIT_INTERRUPTED or (failure and failure.error == TrainingInterrupted.__name__):
+        what = "training was told to stop and saved a checkpoint"
+        return TrainingInterrupted(what, where=where, fix="run again: it goes on from there")
     if failure is not None:
         kind = getattr(errors, failure.error, TrainingError)
         trained = f"; {kept[-1].name} beside the log keeps what was trained" if kept else ""
@@ -51,17 +68,32 @@ def training_error(code: int, failure: TrainingEvent | None, spec: TrainingSpec)
             got=failure.got,
             fix=f"{failure.fix}{trained}",
         )
-    if code == EXIT_INTERRUPTED:
-        what = "training was told to stop and saved a checkpoint"
-        return TrainingInterrupted(what, where=where, fix="run again: it goes on from there")
-    if code < 0 or code > 128:
-        what = f"the training process was killed by signal {-code if code < 0 else code - 128}"
+    lines = log_path(spec).read_text(encoding="utf-8", errors="replace").splitlines()
+    number = signal_number(code, lines)
+    if number:
+        what = f"the training process was killed by signal {number}"
         fix = "run again: it goes on from the last checkpoint; if memory ran out, lower "
         return TrainingKilled(what, where=where, fix=f"{fix}training.per_device_train_batch_size")
-    lines = log_path(spec).read_text(encoding="utf-8", errors="replace").splitlines()
     last = lines[-1] if lines else "no output"
     what = f"the training process failed with exit code {code}: {last}"
     return TrainingError(what, where=where, fix="read the log, mend it, run again")
+
+
+def signal_number(code: int, lines: Sequence[str]) -> int:
+    """Tell which signal killed a training process.
+
+    Args:
+        code: Exit code of the process, or of what launched several.
+        lines: Of the log; its end holds torch's table of failed processes.
+
+    Returns:
+        The signal's number; 0 when it was none.
+    """
+    if code < 0 or code > 128:
+        return -code if code < 0 else code - 128
+    table = "\n".join(lines[-TABLE_LINES:])
+    found = KILLED_PROCESS.search(table) if LAUNCHER_FAILED in table else None
+    return int(found[1]) if found else 0
 
 
 def memory_error(spec: TrainingSpec) -> MemoryExhausted:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
-from filelock import FileLock
-
-from schemas.errors import MemoryExhausted, SftFlowError
+from schemas.errors import MemoryExhausted, SftFlowError, TrainingInterrupted
+from tasks._checkpoints import hold_lock
 from tasks._training_events import StopFlag, open_events, say
 from tasks._training_spec import (
     EXIT_GUARD,
@@ -25,8 +25,6 @@ from tasks._training_spec import (
     TrainingSpec,
 )
 
-ORPHAN_SECONDS = 600
-"""Time an orphaned training of the same key gets to finish its step, save and stop."""
 ALLOCATION_FAILURES = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -57,11 +55,10 @@ def train(spec: TrainingSpec) -> int:
         The exit code of the process.
     """
     stop = StopFlag(spec.checkpoints)
-    lock = FileLock(spec.checkpoints / ".lock")
-    if os.environ.get("RANK", "0") == "0":
-        lock.acquire(timeout=ORPHAN_SECONDS)  # held until the process ends
+    is_first = os.environ.get("RANK", "0") == "0"
     try:
-        return _train(spec, stop)
+        with hold_lock(spec.checkpoints) if is_first else nullcontext():
+            return _train(spec, stop)
     except SftFlowError as error:
         say(failure(error))
         return EXIT_GUARD
@@ -101,6 +98,7 @@ def _train(spec: TrainingSpec, stop: StopFlag) -> int:
     try:
         continue_training(trainer, spec)
         if stop.is_told:
+            say(failure(TrainingInterrupted("training was told to stop and saved a checkpoint")))
             return EXIT_INTERRUPTED
         trainer.note(check_learning(trainer.state.log_history, spec.training))
     except SftFlowError:

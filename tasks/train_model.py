@@ -5,21 +5,43 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
+from pathlib import Path
+
+from prefect.context import FlowRunContext
 
 from schemas.records import QualityReference, TemplateReference, TrainedReference
+from schemas.stages import Stage
 from schemas.training_config import TrainingConfig
 from tasks._accelerate_file import accelerate_file_sha256, with_accelerate_file
-from tasks._cache import OutputFolder, locate
+from tasks._cache import OutputFolder, locate, write_whole
 from tasks._home import work_directory
 from tasks._launch import run_training
 from tasks._live_metrics import RUN_FILE
 from tasks._loss_curve import draw_loss_curve
 from tasks._machine import examine_machine
 from tasks._model_shape import read_model_shape
-from tasks._stage import stage_task
+from tasks._stage import is_refreshed, stage_task
 from tasks._training_monitor import TrainingMonitor
 from tasks._training_setup import prepare_training, read_workload
 from tasks._training_spec import TrainingSpec
+
+
+def forget_earlier_runs(checkpoints: Path) -> None:
+    """Remove the checkpoints of other flow runs, so that a refresh trains from the beginning.
+
+    Those of this run stay: a retry goes on from them.
+
+    Args:
+        checkpoints: The folder of the training.
+    """
+    context = FlowRunContext.get()
+    run_id = str(context.flow_run.id) if context and context.flow_run else ""
+    marker = checkpoints / "refreshed_by"
+    if marker.is_file() and marker.read_text(encoding="utf-8") == run_id:
+        return
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    checkpoints.mkdir(parents=True)
+    write_whole(marker, run_id)
 
 
 @stage_task(
@@ -57,6 +79,8 @@ def train_model(
         read_workload(train_tokens),
     )
     checkpoints = work_directory() / "checkpoints" / output.key.digest
+    if is_refreshed(Stage.TRAIN_MODEL):
+        forget_earlier_runs(checkpoints)
     spec = TrainingSpec(
         model=model,
         train_tokens=train_tokens,

@@ -230,7 +230,7 @@ def kill_at_random(spec: TrainingSpec, generator: random.Random) -> str:
     "n_kills", [2, pytest.param(20, marks=[pytest.mark.slow], id="twenty random moments")]
 )
 def test_nothing_is_lost_however_often_it_is_killed(tmp_path: Path, n_kills: int) -> None:
-    steps = {"max_steps": 40 * n_kills, "save_steps": 5, "packing_length_tokens": 384}
+    steps = {"max_steps": 100 * n_kills, "save_steps": 5, "packing_length_tokens": 384}
     smooth = toy_spec(tmp_path, "smooth", **steps)
     run_training(smooth, lambda event: None)
     cut = toy_spec(tmp_path, "cut", **steps)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from schemas.errors import TrainingError
 from tasks._checkpoints import (
     MANIFEST,
     WRITING,
     find_fault,
+    hold_lock,
     last_whole_checkpoint,
     list_checkpoints,
     prune_checkpoints,
@@ -36,6 +38,17 @@ def test_newest_whole_checkpoint_is_resumed(tmp_path: Path) -> None:
         seal(tmp_path, step)
     assert last_whole_checkpoint(tmp_path, PRINT, pytest.fail) == tmp_path / "checkpoint-100"
     assert names(tmp_path) == ["checkpoint-5", "checkpoint-10", "checkpoint-100"]
+
+
+def test_lock_that_is_held_is_waited_for_and_then_refused(tmp_path: Path) -> None:
+    with hold_lock(tmp_path):
+        pass
+    with (
+        hold_lock(tmp_path),
+        pytest.raises(TrainingError, match="another process still trains"),
+        hold_lock(tmp_path, wait_seconds=0.05),
+    ):
+        pytest.fail("held twice")
 
 
 def test_nothing_saved_starts_anew(tmp_path: Path) -> None:

@@ -48,6 +48,12 @@ def make_spec(root: Path, per_device: int = 4) -> TrainingSpec:
     return spec
 
 
+LAUNCHER_TABLE = """torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+  rank      : 1 (local_rank: 1)
+  exitcode  : -9 (pid: 18263)
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "words", "retried"),
     [
@@ -120,6 +126,22 @@ def test_smaller_batch_of_an_earlier_attempt_stays(
     with pytest.raises(TrainingError):
         run_training(spec, lambda event: pytest.fail(event.detail))
     assert (tried[0].batching.per_device, tried[0].notes) == (1, ("short",))
+
+
+def test_killed_process_of_several_is_retried(tmp_path: Path) -> None:
+    spec = make_spec(tmp_path)
+    log_path(spec).write_text(LAUNCHER_TABLE)
+    error = training_error(1, None, spec)
+    assert type(error) is TrainingKilled
+    assert "killed by signal 9" in error.what
+
+
+@pytest.mark.parametrize("kind", [MemoryExhausted, TrainingInterrupted])
+def test_what_a_process_of_several_says_counts_more_than_the_launchers_code(
+    tmp_path: Path, kind: type[SftFlowError]
+) -> None:
+    said = TrainingEvent(kind=EventKind.FAILED, error=kind.__name__, detail="x")
+    assert type(training_error(1, said, make_spec(tmp_path))) is kind
 
 
 def test_command_of_one_process_is_python_itself(tmp_path: Path) -> None:
