@@ -96,11 +96,11 @@ def pack(folder: Path, limit_tokens: str) -> dict[str, Any]:
     Returns:
         Sequences, and the tokens that go through the model for each token of a row.
     """
-    from tasks._packing import pack_rows, shared_prefix
+    from tasks._packing import SHARED_SHARE, pack_rows, shared_prefix
     from tasks._trainer import read_tokens
 
     rows = read_tokens(folder / "train_tokens.parquet", 0)
-    prefix = shared_prefix(rows)
+    prefix = shared_prefix(rows)[: int(limit_tokens) // SHARED_SHARE]
     packed = pack_rows(rows, int(limit_tokens), prefix)
     n_rests = sum(len(ids) for ids in packed["input_ids"])
     n_computed = n_rests + len(packed) * len(prefix)

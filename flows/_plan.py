@@ -164,7 +164,7 @@ def estimate_training(
     quality = _first(references, QualityReference)
     guessed = None if quality else _guess_rows(config, references)
     if quality:
-        n_rows, n_tokens = quality.n_train_rows, quality.n_train_tokens
+        n_rows, n_tokens = quality.n_epoch_rows, quality.n_epoch_tokens
         basis = "rows and tokens counted"
     elif guessed:
         n_rows, n_tokens = guessed

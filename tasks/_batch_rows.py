@@ -41,7 +41,7 @@ def split_batch(batch: dict[str, Any]) -> Iterator[bytes]:
 
     Args:
         batch: `input_ids`, with `attention_mask` where rows are padded and `position_ids` where
-            they are packed.
+            they are packed, or `row_lengths` where they share a prefix.
 
     Yields:
         The token ids of each row, as the bytes of 32-bit numbers.
@@ -51,6 +51,13 @@ def split_batch(batch: dict[str, Any]) -> Iterator[bytes]:
     """
     import numpy
 
+    if "row_lengths" in batch:
+        ids = batch["input_ids"][0].cpu().numpy().astype(numpy.int32)
+        n_prefix, *lengths = batch["row_lengths"]
+        ends = n_prefix + numpy.cumsum(lengths)
+        for length, end in zip(lengths, ends.tolist(), strict=True):
+            yield ids[:n_prefix].tobytes() + ids[end - length : end].tobytes()
+        return
     all_ids = batch["input_ids"].cpu().numpy().astype(numpy.int32)
     for number, ids in enumerate(all_ids):
         starts = [0]

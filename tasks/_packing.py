@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 N_PROBE_ROWS = 3
 PROBE_TOKENS = 32
 """Rows, and tokens of each after the prefix, by which a model shows that it keeps rows apart."""
+SHARED_SHARE = 8
+"""At most an eighth of a sequence is shared: attention keeps a copy of the prefix for every row, so
+many short rows behind a long prompt would take several times the memory that was planned."""
 
 
 def shared_prefix(*sets: Dataset) -> tuple[int, ...]:
@@ -70,9 +73,7 @@ def pack_rows(rows: Dataset, limit_tokens: int, prefix: Sequence[int]) -> Datase
 
     Args:
         rows: `input_ids` and `labels`; each row begins with the prefix.
-        limit_tokens: Length of a packed sequence with the prefix, at least the longest row's. A
-            prefix of more than half of it leaves the rests half of it all the same: sharing a
-            long prefix is what pays most.
+        limit_tokens: Length of a packed sequence with the prefix, at least the longest row's.
         prefix: What `shared_prefix` found.
 
     Returns:
@@ -90,8 +91,7 @@ def pack_rows(rows: Dataset, limit_tokens: int, prefix: Sequence[int]) -> Datase
 
     kept = rows.select_columns(["input_ids", "labels"]).with_format("arrow")
     rests = kept.map(rest, batched=True).with_format(None)
-    room = max(limit_tokens - len(prefix), limit_tokens // 2)
-    return pack_dataset(rests, room, strategy="bfd")
+    return pack_dataset(rests, limit_tokens - len(prefix), strategy="bfd")
 
 
 def count_row_tokens(row_lengths: Sequence[int]) -> int:
@@ -165,7 +165,7 @@ def share_prefix(
     longest = max(len(ids) for rows in sets for ids in rows["input_ids"])
     if not suits_rows(model, longest):
         return None
-    prefix = shared_prefix(*sets)
+    prefix = shared_prefix(*sets)[: limit_tokens // SHARED_SHARE]
     packed = [pack_rows(rows, limit_tokens, prefix) for rows in sets]
     collator = SharedPrefixCollator(prefix)
     probe = [row[: len(prefix) + PROBE_TOKENS] for row in sets[0][:N_PROBE_ROWS]["input_ids"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from tasks._batch_contract import check_padding
 from tasks._guards import GuardedSteps
 from tasks._lm_head import score_labelled_only
 from tasks._loss_guards import has_stopped_improving, make_loss_guard
+from tasks._losses import IGNORED_LABEL
 from tasks._machine import examine_machine
 from tasks._packing import SharedPrefixCollator, count_row_tokens, share_prefix
 from tasks._prepared import load_prepared_model, load_prepared_tokenizer, read_facts
@@ -73,25 +75,64 @@ def make_trainer_class() -> type[SFTTrainer]:
             self.n_tokens_here += count_tokens(inputs)
             return super().training_step(model, inputs, *args, **options)
 
+        def create_scheduler(self, num_training_steps: int, *args: Any, **options: Any) -> Any:
+            shorten_warmup(self.args, num_training_steps)
+            return super().create_scheduler(num_training_steps, *args, **options)
+
+        def prediction_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+            result = super().prediction_step(model, inputs, *args, **options)
+            n_labels = (inputs["labels"][..., 1:] != IGNORED_LABEL).sum()
+            here = torch.stack([result[0].double() * n_labels, n_labels.double()])
+            self.scored += here.to(self.scored.device)
+            return result
+
+        def evaluation_loop(self, *args: Any, **options: Any) -> Any:
+            self.scored = torch.zeros(2, dtype=torch.double, device=self.args.device)
+            output = super().evaluation_loop(*args, **options)
+            loss_sum, n_labels = self.accelerator.reduce(self.scored).tolist()
+            # transformers takes the mean over batches, which depends on their size.
+            output.metrics["eval_loss"] = loss_sum / max(n_labels, 1)
+            return output
+
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             if "loss" in logs:  # one entry a step, on every process
                 here = torch.tensor(self.n_tokens_here, device=self.args.device)
                 self.n_tokens_here = 0
-                last: dict[str, Any] = next(
-                    (e for e in reversed(self.state.log_history) if "loss" in e), {}
-                )
-                before = int(last.get("n_tokens_seen", 0))
+                before = tokens_so_far(self.state.log_history)
                 self.n_tokens_seen = before + int(self.accelerator.reduce(here).item())
                 logs["n_tokens_seen"] = self.n_tokens_seen
-                now = time.monotonic()
-                if self.first_step_ended is None:
-                    self.first_step_ended = (now, self.n_tokens_seen)
-                else:
-                    began, n_before = self.first_step_ended
-                    logs["tokens_per_second"] = (self.n_tokens_seen - n_before) / (now - began)
+                now = (time.monotonic(), self.n_tokens_seen)
+                self.first_step_ended = self.first_step_ended or now
+                seconds, n_tokens = (b - a for a, b in zip(self.first_step_ended, now, strict=True))
+                if n_tokens:
+                    logs["tokens_per_second"] = n_tokens / seconds
             super().log(logs, start_time)
 
     return RowTrainer
+
+
+def shorten_warmup(args: Any, n_steps: int) -> None:
+    """Leave the warm-up out where it would fill the whole training, at a learning rate of 0.
+
+    Args:
+        args: TRL's arguments.
+        n_steps: Optimiser steps of the training.
+    """
+    if args.get_warmup_steps(n_steps) >= n_steps:
+        args.warmup_steps = 0
+
+
+def tokens_so_far(log: Sequence[dict[str, Any]]) -> int:
+    """Read how many tokens of rows were seen up to the last step.
+
+    Args:
+        log: `trainer.state.log_history`.
+
+    Returns:
+        Tokens; 0 before the first step.
+    """
+    last: dict[str, Any] = next((entry for entry in reversed(log) if "loss" in entry), {})
+    return int(last.get("n_tokens_seen", 0))
 
 
 def count_tokens(inputs: dict[str, Any]) -> int:
@@ -145,6 +186,8 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> Any:
         head.register_parameter("bias", None)
     if spec.choices.head is Head.OURS:
         score_labelled_only(trainer.model, spec.choices.device)
+    if spec.choices.packing is Packing.SHARED_PROMPT and not data.is_packed:
+        trainer.note("packed by TRL: this model does not keep rows apart one by one")
     check_padding(trainer.data_collator, trainer.train_dataset)
     return trainer
 
@@ -239,8 +282,9 @@ def accept_numbered_processors() -> None:
     """
     import torch
 
+    priorities = [entry[0] for entry in torch.serialization._package_registry]
     torch.serialization.register_package(
-        0,
+        max(priorities) + 1,
         lambda storage: None,
         lambda storage, location: storage if location.startswith("cpu:") else None,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from schemas.errors import ConfigError
 from schemas.records import Record
 from schemas.training_config import Distribution, TrainingConfig
+from tasks._accelerate_file import with_accelerate_file
 from tasks._batching import CPU_PASS_TOKENS, fit_batching, wished_batching
 from tasks._machine import Machine
 from tasks._model_shape import ModelShape
@@ -47,23 +48,26 @@ class TrainingSetup(Record):
 
 
 def read_workload(train_tokens: Path) -> Workload:
-    """Measure the training rows.
+    """Measure the training rows of an epoch.
 
     Args:
-        train_tokens: Parquet with `input_ids`.
+        train_tokens: Parquet with `input_ids` and, where sources are weighted, `weight`.
 
     Returns:
         Their number and lengths.
     """
+    import numpy
     import pyarrow.compute as compute
     import pyarrow.parquet as parquet
 
-    ids = parquet.read_table(train_tokens, columns=["input_ids"])["input_ids"]
-    lengths = compute.list_value_length(ids)
+    table = parquet.read_table(train_tokens)
+    lengths = compute.list_value_length(table["input_ids"]).to_numpy()
+    is_weighted = "weight" in table.column_names
+    weights = table["weight"].to_numpy() if is_weighted else numpy.ones(len(lengths))
     return Workload(
-        n_rows=len(ids),
-        n_tokens=compute.sum(lengths).as_py() or 0,
-        longest_row_tokens=compute.max(lengths).as_py() or 0,
+        n_rows=round(float(weights.sum())),
+        n_tokens=round(float((weights * lengths).sum())),
+        longest_row_tokens=int(lengths.max(initial=0)),
     )
 
 
@@ -93,6 +97,7 @@ def prepare_training(
             QLoRA cannot run here.
         MemoryExhausted: Not even one sequence at a time fits.
     """
+    training = with_accelerate_file(training)
     _refuse_processes(training, machine)
     wished = wished_batching(training)
     is_auto = training.per_device_train_batch_size == "auto"

@@ -14,6 +14,7 @@ from schemas.stages import Stage
 from schemas.training_config import TrainingConfig
 from tasks._accelerate_file import accelerate_file_sha256, with_accelerate_file
 from tasks._cache import OutputFolder, locate, write_whole
+from tasks._checkpoints import hold_lock
 from tasks._home import work_directory
 from tasks._launch import run_training
 from tasks._live_metrics import RUN_FILE
@@ -39,9 +40,13 @@ def forget_earlier_runs(checkpoints: Path) -> None:
     marker = checkpoints / "refreshed_by"
     if marker.is_file() and marker.read_text(encoding="utf-8") == run_id:
         return
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    checkpoints.mkdir(parents=True)
-    write_whole(marker, run_id)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    with hold_lock(checkpoints):  # an orphan of another run saves and stops first
+        for path in checkpoints.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+        (checkpoints / "spec.json").unlink(missing_ok=True)
+        write_whole(marker, run_id)
 
 
 @stage_task(

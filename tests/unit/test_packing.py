@@ -100,14 +100,6 @@ def test_packing_keeps_every_token_and_the_limit() -> None:
     assert sorted(cut) == rests
 
 
-def test_a_prefix_longer_than_half_the_limit_leaves_room_to_share_it() -> None:
-    rows = Dataset.from_list(
-        [{"input_ids": [*range(30), 40 + n, 50], "labels": [-100] * 31 + [50]} for n in range(8)]
-    )
-    packed = pack_rows(rows, 32, range(30))
-    assert packed["seq_lengths"] == [[2] * 8]
-
-
 def test_row_tokens_count_the_prefix_for_each_row() -> None:
     assert count_row_tokens([4, 3, 5]) == 7 + 9
 

@@ -126,3 +126,13 @@ def test_read_workload_measures_rows(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     parquet.write_table(pyarrow.table({"input_ids": [[1, 2, 3], [4]]}), path)
     assert read_workload(path) == Workload(n_rows=2, n_tokens=4, longest_row_tokens=3)
+
+
+def test_read_workload_counts_rows_as_often_as_their_weight_says(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    rows = [{"input_ids": [1] * 10, "weight": 3.0}, {"input_ids": [1] * 4, "weight": 0.5}] * 2
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    found = read_workload(tmp_path / "rows.parquet")
+    assert (found.n_rows, found.n_tokens, found.longest_row_tokens) == (7, 64, 10)

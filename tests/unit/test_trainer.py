@@ -1,0 +1,64 @@
+"""The hooks of the trainer: the loss of validation rows, the warm-up, the tokens counted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks._trainer import build_trainer, count_tokens, shorten_warmup, tokens_so_far
+from tasks._training_events import StopFlag
+from tasks._training_spec import TrainingSpec
+from tests.toy import toy_spec
+
+
+def uneven_rows(path: Path) -> Path:
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    rows = parquet.read_table(path).to_pylist()[:7]
+    for number, row in enumerate(rows):  # 1 to 5 labels
+        hidden = max(0, 4 - number)
+        first = next(i for i, label in enumerate(row["labels"]) if label != -100)
+        row["labels"][first : first + hidden] = [-100] * hidden
+    other = path.with_name("validation.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist(rows), other)
+    return other
+
+
+def validation_loss(spec: TrainingSpec, per_device: int) -> float:
+    batching = spec.batching.model_copy(update={"per_device": per_device})
+    spec = spec.model_copy(update={"batching": batching})
+    found = build_trainer(spec, StopFlag(spec.checkpoints)).evaluate()
+    return float(found["eval_loss"])
+
+
+def test_validation_loss_does_not_depend_on_the_batch(tmp_path: Path) -> None:
+    spec = toy_spec(tmp_path, "a", eval_steps=1, packing=False)
+    path = uneven_rows(spec.train_tokens)
+    spec = spec.model_copy(update={"validation_tokens": path})
+    one, four = (validation_loss(spec, size) for size in (1, 4))
+    assert one == pytest.approx(four, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n_steps", "expected"), [(1, 0), (2, 1), (100, 10)])
+def test_shorten_warmup_leaves_a_step_to_learn(n_steps: int, expected: int) -> None:
+    from transformers import TrainingArguments
+
+    args = TrainingArguments(output_dir="x", warmup_steps=0.1, use_cpu=True)
+    shorten_warmup(args, n_steps)
+    assert args.get_warmup_steps(n_steps) == expected
+
+
+def test_tokens_so_far_are_those_of_the_last_step() -> None:
+    log = [{"loss": 1.0, "n_tokens_seen": 5}, {"loss": 1.0, "n_tokens_seen": 9}, {"eval_loss": 2.0}]
+    assert tokens_so_far(log) == 9
+    assert tokens_so_far([]) == 0
+
+
+def test_count_tokens_counts_rows_and_no_padding() -> None:
+    ids = torch.zeros(2, 4)
+    assert count_tokens({"input_ids": ids}) == 8
+    assert count_tokens({"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 0, 0]])}) == 2
+    assert count_tokens({"input_ids": ids, "row_lengths": [3, 2, 5]}) == 13
