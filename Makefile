@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.txt) | $(VENV
 install: $(STAMP) ## Install the product, the model and data of demo and benchmarks, and the tools.
 
 test: install ## Run the unit and integration tests.
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: install ## Run the tests that need the real model or minutes.
 	$(BIN)/python -m pytest -m slow

@@ -242,8 +242,8 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
         The options.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=20, help="of `fixed`; ours see as many tokens")
-    parser.add_argument("--slow-steps", type=int, default=3, help="of `stock` and `command`")
+    parser.add_argument("--steps", type=int, default=16, help="of `fixed`; ours see as many tokens")
+    parser.add_argument("--slow-steps", type=int, default=2, help="of `stock` and `command`")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--no-command", dest="command", action="store_false")
     return parser.parse_args(words)

@@ -19,7 +19,7 @@ os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
 os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
 os.environ["MLFLOW_LOGGING_LEVEL"] = "ERROR"
 os.environ["GIT_PYTHON_REFRESH"] = "quiet"
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers, and models too small for two threads
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are too small for two threads
 for _name in ("PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_URI", "SFT_HOME"):
     os.environ.pop(_name, None)
 
