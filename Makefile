@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 SOURCES := flows schemas tasks tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install test test-slow check demo bench-demo bench-check bench-train check-samples constraints docs clean
+.PHONY: help .venv install test test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion check-samples constraints docs clean
 
 help: ## Print this list.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,12 @@ bench-check: install ## Measure the data gate; ROWS=200000 for fewer rows than a
 bench-train: install ## Measure training against the tutorial script, TRL's command and the machine's peak.
 	$(BIN)/python -m benchmarks.measure_train
 
+bench-promotion: install ## Show that a planted worse model is refused and a better one promoted.
+	$(BIN)/python -m benchmarks.measure_promotion
+
+bench-generate: install ## Measure batched generation against one prompt at a time.
+	$(BIN)/python -m benchmarks.measure_generate
+
 check-samples: install ## Check real data; DATA=folder adds GSM8K and Alpaca files.
 	$(BIN)/python -m benchmarks.check_samples $(DATA)
 
@@ -69,8 +75,9 @@ constraints: ## Resolve the ranges anew in a clean environment and write constra
 	  | sed -E 's/^([^=]+==[^+]+)\+.*/\1/'; } > constraints.txt
 	rm -rf build/constraints
 
-docs: install ## Write docs/data-rules.md from the definitions of the rules.
+docs: install ## Write docs/data-rules.md and docs/configuration.md from the definitions.
 	$(BIN)/python -m schemas.rule_table docs/data-rules.md
+	$(BIN)/python -m schemas.setting_table docs/configuration.md
 
 clean: ## Remove the environment, caches and build files; outputs in .sft stay.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -122,7 +122,7 @@ def losses(folder: Path, tokens: str) -> dict[str, Any]:
     Returns:
         `loss`, nats per supervised token.
     """
-    from schemas.run_config import EvaluationConfig
+    from schemas.evaluation_config import EvaluationConfig
     from tasks._losses import measure_losses
     from tasks._prepared import load_prepared_model
 

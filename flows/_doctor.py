@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from schemas._base import Record
 from schemas.errors import SftFlowError
-from schemas.records import Record
 from tasks._home import tracking_uri, work_directory
 
 DISTRIBUTION = "sft-flow"

@@ -6,13 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import TypeVar
 
-from schemas.records import (
-    DatasetReference,
-    QualityReference,
-    Record,
-    StageReference,
-    TemplateReference,
-)
+from schemas._base import Record
+from schemas.records import DatasetReference, QualityReference, StageReference, TemplateReference
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks._cache import Lookup, locate
@@ -174,7 +169,10 @@ def estimate_training(
     template = _first(references, TemplateReference)
     n_parameters = template.n_parameters if template else None
     rate, origin = expected_speed(config.training, n_parameters, device)
-    n_steps, n_seen = estimate_steps(config.training, n_rows, n_tokens)
+    prefix = 0
+    if quality and device == "cpu":  # elsewhere TRL packs, and shares nothing
+        prefix = read_workload(locate(quality, "train_tokens.parquet")).prefix_tokens
+    n_steps, n_seen = estimate_steps(config.training, n_rows, n_tokens, prefix)
     return Estimate(
         n_train_rows=n_rows,
         n_train_tokens=n_tokens,

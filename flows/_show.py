@@ -41,17 +41,18 @@ def show_report(report: Mapping[str, Any], page: Path) -> None:
         report: What `report.json` holds.
         page: The HTML page.
     """
-    base, tuned = report["metrics"]["base"], report["metrics"]["tuned"]
-    names = list(dict.fromkeys([*base, *tuned]))
-    rows = [[name, figure(base.get(name)), figure(tuned.get(name))] for name in names]
+    metrics = report["metrics"]
+    names = list(dict.fromkeys(name for side in metrics.values() for name in side))
+    rows = [[name, *(figure(side.get(name)) for side in metrics.values())] for name in names]
     click.echo()
-    print_table(["metric", "base", "tuned"], rows, title="Held-out rows")
+    print_table(["metric", *metrics], rows, title="Held-out rows")
     answers = report["answers"][:N_ANSWERS]
-    columns = ("prompt", "reference", "base", "tuned")
+    columns = ("prompt", "reference", *metrics)
     if answers:
         click.echo()
         cells = [[shorten(str(answer[name])) for name in columns] for answer in answers]
         print_table(columns, cells, title="Answers side by side")
+    show_gates(report)
     click.echo()
     click.echo(training_line(report["training"]))
     show_decision(report)
@@ -96,6 +97,28 @@ def mlflow_command(uri: str) -> str:
     )
 
 
+def show_gates(report: Mapping[str, Any]) -> None:
+    """Print what each gate found.
+
+    Args:
+        report: What `report.json` holds.
+    """
+    if not report["gates"]:
+        return
+    rows = [
+        [gate["verdict"], gate["id"], figure(gate["gain"]), _interval(gate), gate["reason"]]
+        for gate in report["gates"]
+    ]
+    click.echo()
+    print_table(["", "gate", "gain", f"{report['confidence']:.0%} interval", "why"], rows)
+
+
+def _interval(gate: Mapping[str, Any]) -> str:
+    if gate["interval_low"] is None:
+        return "-"
+    return f"[{figure(gate['interval_low'])}, {figure(gate['interval_high'])}]"
+
+
 def show_decision(report: Mapping[str, Any]) -> None:
     """Print the decision with its reason, and who holds the alias now.
 
@@ -103,15 +126,21 @@ def show_decision(report: Mapping[str, Any]) -> None:
         report: What `report.json` holds.
     """
     registry = report["registry"]
-    click.echo(f"Decision: {report['decision'].upper()} - {report['reason']}")
+    mode = " (dry run)" if report["mode"] == "dry_run" else ""
+    click.echo(f"Decision: {report['decision'].upper()}{mode} - {report['reason']}")
     name, version, alias = registry["name"], registry["version"], registry["alias"]
-    previous = registry.get("previous_version")
-    if report["decision"] == "promote":
+    previous = registry["previous_version"]
+    if registry["is_promoted"]:
         before = f" (before: version {previous})" if previous else ""
         click.echo(f"Model: {name} version {version} is {alias}{before}, models:/{name}@{alias}")
+    elif version is None:
+        click.echo("Model: not registered")
     else:
         kept = f"version {previous} stays {alias}" if previous else f"nobody is {alias}"
         click.echo(f"Model: {name} version {version} is registered, {kept}")
+    if registry["n_freed_bytes"]:
+        freed = registry["n_freed_bytes"] / 2**20
+        click.echo(f"Freed: {freed:,.0f} MiB, the weights of old refused versions")
 
 
 def shorten(text: str) -> str:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from schemas._base import Record
 from schemas.errors import SftFlowError, WorkDirectoryError
-from schemas.records import Record
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks._cache import MANIFEST

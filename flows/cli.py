@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from flows._console import (
-    DEBUG,
     EXIT_FAILED,
     GuardedGroup,
     is_debug,
@@ -18,67 +17,13 @@ from flows._console import (
     print_table,
     quiet_libraries,
 )
+from flows._export_command import add_commands as add_export_command
+from flows._options import config_options, debug_option, json_option, refresh_option
+from flows._registry_commands import add_commands as add_registry_commands
 from schemas.stages import Stage
 from tasks._home import quiet_environment
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 EXIT_REFUSED = 1
-
-
-def _remember_debug(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value:
-        context.find_root().meta[DEBUG] = True
-
-
-debug_option = click.option(
-    "--debug",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_remember_debug,
-    help="Show tracebacks and library warnings.",
-)
-json_option = click.option(
-    "--json", "is_json", is_flag=True, help="Print one JSON document and nothing else."
-)
-refresh_option = click.option(
-    "--refresh",
-    multiple=True,
-    type=click.Choice([stage.value for stage in Stage]),
-    metavar="STAGE",
-    help="Compute this stage anew although nothing changed; may be repeated.",
-)
-
-
-def config_options(function: Function) -> Function:
-    """Add -c, --set and --debug to a command.
-
-    Args:
-        function: The command's function; gets `config_path` and `overrides`.
-
-    Returns:
-        The same function.
-    """
-    options = (
-        click.option(
-            "-c",
-            "--config",
-            "config_path",
-            type=click.Path(path_type=Path),
-            help="Configuration file: .yaml, .yml or .toml. Without it: the demo.",
-        ),
-        click.option(
-            "--set",
-            "overrides",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="Override one setting, e.g. training.learning_rate=1e-4; may be repeated.",
-        ),
-        debug_option,
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
 
 
 @click.group(cls=GuardedGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -121,7 +66,7 @@ def run(
         print_json(report)
     else:
         show_report(report, locate(reference, "report.html"))
-    if report["decision"] != "promote":
+    if report["decision"] == "refuse" and report["mode"] == "enforce":
         click.get_current_context().exit(EXIT_REFUSED)
 
 
@@ -221,14 +166,25 @@ def sweep(config_path: Path | None, overrides: Sequence[str], **asked: Any) -> N
 
 
 @main.command()
+@click.argument("name", required=False)
 @config_options
 @json_option
-def status(config_path: Path | None, overrides: Sequence[str], is_json: bool) -> None:
-    """Show what the last run did, what it left behind, and who is champion."""
+def status(
+    name: str | None, config_path: Path | None, overrides: Sequence[str], is_json: bool
+) -> None:
+    """Show the last run and the champion; of NAME: who holds which alias, with figures and data."""
     from schemas.config_file import load_config
 
-    config = load_config(config_path, overrides)
+    names = (f"registry.name={name}",) if name else ()
+    config = load_config(config_path, (*overrides, *names))
     quiet_libraries()
+    if name:
+        from flows._registry_status import read_registry_status, show_registry_status
+
+        with keep_stdout_clean():
+            registered = read_registry_status(config.registry)
+        show_registry_status(registered, is_json=is_json)
+        return
     from flows._show import show_status
     from flows._status import read_status
 
@@ -274,3 +230,7 @@ def doctor(is_json: bool) -> None:
         print_table(["", "what", "found", "how to mend"], rows)
     if any(finding.health is Health.PROBLEM for finding in findings):
         click.get_current_context().exit(EXIT_FAILED)
+
+
+add_registry_commands(main)
+add_export_command(main)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect import flow
 
+from flows._approval import ask_for_approval
+from schemas.errors import ChampionChanged
+from schemas.gate_report import Decision
 from schemas.records import Evidence, ReportReference
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
@@ -11,6 +16,7 @@ from tasks.check_environment import check_environment
 from tasks.check_quality import check_quality
 from tasks.check_schema import check_schema
 from tasks.decide import decide
+from tasks.evaluate_champion import evaluate_champion
 from tasks.evaluate_model import evaluate_model
 from tasks.generate_baseline import generate_baseline
 from tasks.load_dataset import load_dataset
@@ -20,6 +26,9 @@ from tasks.publish_report import publish_report
 from tasks.register_model import register_model
 from tasks.split_dataset import split_dataset
 from tasks.train_model import train_model
+
+MAX_DECISIONS = 3
+"""Times a run decides anew because another promotion came first."""
 
 
 @flow(name="train-sft", flow_run_name="{config.registry.name}", log_prints=False)
@@ -49,17 +58,43 @@ def train_sft(
     baseline = generate_baseline(template, quality, config.evaluation, config.seed)
     trained = train_model(template, quality, config.training, config.seed)
     evaluation = evaluate_model(trained, quality, config.evaluation, config.seed)
-    decision = decide(baseline, evaluation, config.gates, config.seed)
-    evidence = Evidence(
-        checked=checked,
-        split=split,
-        quality=quality,
-        template=template,
-        trained=trained,
-        baseline=baseline,
-        evaluation=evaluation,
-        decision=decision,
-    )
-    version = register_model(config, evidence)
-    promotion = promote_model(version, decision, config.registry.alias)
-    return publish_report(config, evidence, version, promotion)
+    judged = {"checked": checked, "split": split, "quality": quality, "template": template}
+    judged |= {"trained": trained, "baseline": baseline, "evaluation": evaluation}
+    return settle(config, judged)
+
+
+def settle(config: RunConfig, judged: dict[str, Any]) -> ReportReference:
+    """Decide, register and promote; decide again when another promotion came first.
+
+    Args:
+        config: Everything the run depends on.
+        judged: What the stages produced, by their names in `Evidence`.
+
+    Returns:
+        Reference to the report.
+
+    Raises:
+        ChampionChanged: The champion changed as often as this run decided.
+    """
+    trained, quality, baseline = judged["trained"], judged["quality"], judged["baseline"]
+    evaluation = judged["evaluation"]
+    changed: ChampionChanged | None = None
+    for _ in range(MAX_DECISIONS):
+        champion = evaluate_champion(
+            trained, quality, config.evaluation, config.registry, config.seed
+        )
+        decision = decide(
+            baseline, champion, evaluation, config.gates, config.evaluation, config.seed
+        )
+        evidence = Evidence(**judged, champion=champion, decision=decision)
+        if decision.decision is Decision.SKIPPED:
+            return publish_report(config, evidence, None, None)
+        version = register_model(config, evidence)
+        approval = ask_for_approval(config.registry, version, decision)
+        try:
+            promotion = promote_model(version, decision, config.registry, approval)
+        except ChampionChanged as error:
+            changed = error
+            continue
+        return publish_report(config, evidence, version, promotion)
+    raise changed or ChampionChanged("the champion changed")

@@ -31,19 +31,26 @@ def section_keys(kind: Any) -> list[str]:
         keys = get_args(kind)[0]
         if get_origin(keys) is Literal:
             return list(get_args(keys))
-        return [str(member) for member in keys] if issubclass(keys, StrEnum) else []
+        if _is_enum(keys):
+            return [str(member) for member in keys]
     return []
+
+
+def _is_enum(keys: Any) -> bool:
+    return isinstance(keys, type) and issubclass(keys, StrEnum)
 
 
 def _inner(kind: Any, name: str) -> Any:
     """Give the type of one key of a section, or None when there is no such key."""
-    if get_origin(kind) is dict and get_args(kind)[0] is str:
+    if get_origin(kind) is dict and not section_keys(kind):
         return get_args(kind)[1]  # under names of the user's own
     if name not in section_keys(kind):
         return None
-    return (
-        kind.model_fields[name].annotation if hasattr(kind, "model_fields") else get_args(kind)[1]
-    )
+    if not hasattr(kind, "model_fields"):
+        return get_args(kind)[1]
+    found = kind.model_fields[name].annotation
+    sections = [part for part in get_args(found) if section_keys(part)]
+    return sections[0] if sections and type(None) in get_args(found) else found
 
 
 def _kind_at(section: str) -> Any:

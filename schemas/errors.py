@@ -160,6 +160,50 @@ class CheckpointBroken(TrainingError):  # noqa: N818
     """A checkpoint cannot be read or does not belong to this training."""
 
 
+class MetricError(SftFlowError, ValueError):
+    """A metric of the user's cannot be imported, raised, or gave something other than a number."""
+
+    exit_code = 2
+
+
+class RegistryError(SftFlowError, ValueError):
+    """The registry has no such name, version or alias, or the version must not be promoted."""
+
+    exit_code = 2
+
+
+class PromotionRefused(SftFlowError):  # noqa: N818 - a verdict, named as users see it
+    """The gates refused the version, or never saw it, and nobody insisted."""
+
+    exit_code = 1
+
+
+class ReloadMismatch(SftFlowError):  # noqa: N818 - says what happened
+    """What the registry gives back is not the model that was judged."""
+
+
+class ReloadInterrupted(SftFlowError):  # noqa: N818 - says what happened
+    """The reload check ended without a result, which says nothing of the model."""
+
+    is_retryable = True
+
+
+class ChampionChanged(SftFlowError):  # noqa: N818 - says what happened
+    """Another promotion came first: the decision was made against a former champion."""
+
+
+class AliasesUnsettled(SftFlowError):  # noqa: N818 - says what happened
+    """A promotion failed half-way, and its aliases could not be put back yet."""
+
+    is_retryable = True
+
+
+class RegistryBusy(SftFlowError):  # noqa: N818 - says what happened
+    """Another process is moving the aliases of this name and does not finish."""
+
+    is_retryable = True
+
+
 def is_retryable(error: BaseException) -> bool:
     """Tell whether trying the same thing again can help.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, NonNegativeInt, ValidationError
 
+from schemas._base import Record
 from schemas.errors import DataSourceError
-from schemas.records import Record
 
 if TYPE_CHECKING:
     import numpy

@@ -8,15 +8,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
-
+from schemas._base import Record
+from schemas.gate_config import DecisionMode
+from schemas.gate_report import Decision, GateReport
 from schemas.rules import RuleResult, Verdict
-
-
-class Record(BaseModel):
-    """Base of every record: immutable, no unknown field, JSON in and out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class StageReference(Record):
@@ -142,13 +137,34 @@ class QualityReference(StageReference):
         return round(sum(source.weight * source.n_tokens for source in self.sources))
 
 
-class EvaluationReference(StageReference):
-    """Output of `generate_baseline` and `evaluate_model`: `losses.jsonl`, `answers.jsonl`, `metrics.json`."""
+class Side(StrEnum):
+    """Which model was judged."""
 
-    model_name: str
+    BASE = "base"
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+
+
+class EvaluationReference(StageReference):
+    """Output of a judging stage: `losses`, `answers`, `row_scores` (.jsonl), `metrics`, `slices` (.json)."""
+
+    side: Side
+    model_sha256: str
+    """Of the model judged; two evaluations of equal models have equal scores."""
+    tokenizer_sha256: str
+    """Losses per token compare only between models that share it."""
     eval_sha256: str
     n_rows: int
+    n_answers: int
     metrics: dict[str, float | None]
+
+
+class ChampionReference(StageReference):
+    """Output of `evaluate_champion`: that of `EvaluationReference`, or nothing without a champion."""
+
+    version: int | None = None
+    """Registered version the challenger has to beat; None: there is none, the base alone counts."""
+    evaluation: EvaluationReference | None = None
 
 
 class TrainedReference(StageReference):
@@ -162,39 +178,26 @@ class TrainedReference(StageReference):
     n_trainable_parameters: int
 
 
-class GateResult(Record):
-    """One comparison the decision rests on."""
-
-    id: str
-    metric: str
-    comparison: str
-    """absolute or against_base."""
-    base: float | None = None
-    tuned: float | None = None
-    gain: float | None = None
-    """Improvement in the metric's own unit; positive is better."""
-    interval_low: float | None = None
-    interval_high: float | None = None
-    """Ends of the 95 % paired bootstrap interval of the gain."""
-    minimum: float
-    """What the gain or figure must exceed."""
-    verdict: Verdict
-    reason: str
-
-
-class Decision(StrEnum):
-    """Whether the tuned model may become champion."""
-
-    PROMOTE = "promote"
-    REFUSE = "refuse"
-
-
 class DecisionReference(StageReference):
-    """Output of `decide`: `gates.json`."""
+    """Output of `decide`: `gates.json`, the gate report."""
 
-    decision: Decision
-    reason: str
-    gates: tuple[GateResult, ...]
+    report: GateReport
+
+    @property
+    def decision(self) -> Decision:
+        """Give the decision."""
+        return self.report.decision
+
+    @property
+    def reason(self) -> str:
+        """Give the reason in a sentence."""
+        return self.report.reason
+
+    @property
+    def is_promotion(self) -> bool:
+        """Tell whether aliases may move."""
+        is_enforced = self.report.mode is DecisionMode.ENFORCE
+        return is_enforced and self.report.decision is Decision.PROMOTE
 
 
 class Evidence(Record):
@@ -206,6 +209,7 @@ class Evidence(Record):
     template: TemplateReference
     trained: TrainedReference
     baseline: EvaluationReference
+    champion: ChampionReference
     evaluation: EvaluationReference
     decision: DecisionReference
 
@@ -220,15 +224,26 @@ class VersionReference(StageReference):
     tracking_uri: str
 
 
+class Approval(Record):
+    """What a person said of a promotion."""
+
+    is_approved: bool
+    reviewer: str = ""
+    reason: str
+
+
 class PromotionReference(StageReference):
     """Output of `promote_model`: `promotion.json`."""
 
-    decision: Decision
+    is_promoted: bool
+    reason: str
     name: str
     version: int
     alias: str
     previous_version: int | None
     """Who held the alias before, if anyone."""
+    n_freed_bytes: int = 0
+    """Weights of old refused versions that were deleted."""
 
 
 class ReportReference(StageReference):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from schemas.row_rules import ROW_RULES
@@ -51,7 +52,7 @@ def rule_table() -> str:
         )
         for rule, found in ROW_RULES.items()
     ]
-    parts = [HEADER, _table(("rule", "severity", "what is wrong", "fix"), rows)]
+    parts = [HEADER, table(("rule", "severity", "what is wrong", "fix"), rows)]
     for header, is_token_rule in ((SET_HEADER, False), (RENDERED_HEADER, True)):
         rows = [
             (f"`{rule}`", str(found.severity), limit_in_words(found), found.meaning, found.fix)
@@ -59,7 +60,7 @@ def rule_table() -> str:
             if found.is_token_rule == is_token_rule
         ]
         names = ("rule", "severity", "default limit", "what is wrong", "fix")
-        parts.extend((header, _table(names, rows)))
+        parts.extend((header, table(names, rows)))
     return "\n".join(parts)
 
 
@@ -78,8 +79,16 @@ def limit_in_words(definition: SetRuleDefinition) -> str:
     return f"{side} {definition.limit:g} ({definition.unit})"
 
 
-def _table(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """Write a table; a vertical bar in a cell would end it."""
+def table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Write a Markdown table; a vertical bar in a cell would end it, so it is escaped.
+
+    Args:
+        names: Of the columns.
+        rows: A cell a column.
+
+    Returns:
+        Markdown.
+    """
     lines = [names, ("---",) * len(names), *rows]
     cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"

@@ -97,7 +97,7 @@ class Violation:
 class RuleSetting(BaseModel):
     """How strictly one rule is held."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     severity: Severity | None = None
     """block, warn or off; None: the rule's own default."""
@@ -108,7 +108,7 @@ class RuleSetting(BaseModel):
 class RuleExample(BaseModel):
     """One place where a rule was broken."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     file: str
     line: int
@@ -119,7 +119,7 @@ class RuleExample(BaseModel):
 class RuleResult(BaseModel):
     """What one rule found."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     id: str
     severity: Severity

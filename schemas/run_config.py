@@ -6,18 +6,17 @@ import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from schemas.rules import GateMode, RowRule, RuleSetting, SetRule
+from schemas._base import Section
+from schemas.evaluation_config import EvaluationConfig
+from schemas.gate_config import JUDGE_METRIC, GateConfig, GateDefinition
+from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
+from schemas.registry_config import RegistryConfig
+from schemas.rules import GateMode, RowRule, RuleSetting, SetRule, Severity
 from schemas.training_config import TrainingConfig
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
-
-
-class Section(BaseModel):
-    """Base of every section: no unknown key, immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 ColumnName = Literal[
@@ -184,48 +183,6 @@ class QualityConfig(Section):
     """Profile that drift and shrinking are measured against: champion, a profile.json file, or none."""
 
 
-class EvaluationConfig(Section):
-    """How models are judged; the same for every model."""
-
-    n_generation_rows: int = Field(default=12, ge=1)
-    """Held-out prompts each model answers."""
-    max_new_tokens: int = Field(default=48, ge=1)
-    """Longest answer in tokens."""
-    generation_batch_size: int = Field(default=16, ge=1)
-    """Prompts answered at a time (left padding)."""
-    loss_batch_size: int = Field(default=8, ge=1)
-    """Rows per forward pass when the loss is measured."""
-
-
-class GateConfig(Section):
-    """What the tuned model must show to be promoted."""
-
-    min_eval_rows: int = Field(default=20, ge=2)
-    """Fewer held-out rows than this refuse: the interval would mean little."""
-    min_loss_gain: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """The lower end of the interval of the loss gain (nats per token) must exceed this."""
-    confidence: float = Field(default=0.95, gt=0.5, lt=1, allow_inf_nan=False)
-    """Level of the paired bootstrap interval."""
-    n_resamples: int = Field(default=9999, ge=100)
-    """Bootstrap resamples; scipy's default."""
-
-
-RegisteredName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]*$", max_length=200)
-]
-
-
-class RegistryConfig(Section):
-    """Where the model is registered."""
-
-    name: RegisteredName = "construction-faq-smollm2"
-    """Registered model name; letters, digits, dot, dash, underscore and space."""
-    experiment: str = Field(default="sft-flow", min_length=1)
-    """MLflow experiment of the run."""
-    alias: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")] = "champion"
-    """Alias a promoted version gets."""
-
-
 class RunConfig(Section):
     """One run, from data to promotion; the defaults fine-tune the bundled model on the bundled data."""
 
@@ -258,6 +215,36 @@ class RunConfig(Section):
                 "split.validation_fraction is 0: set it, e.g. to 0.05"
             )
         return self
+
+    @model_validator(mode="after")
+    def _gates_have_their_metrics(self) -> RunConfig:
+        for gate in self.gates.definitions:
+            if gate.metric not in self.evaluation.metric_names:
+                raise ValueError(
+                    f"gates.checks.{gate.id} asks for metric {gate.metric!r}, which is not "
+                    f"measured; there are {', '.join(sorted(self.evaluation.metric_names))}"
+                )
+            if metric_direction(gate.metric) is Direction.NONE:
+                raise ValueError(
+                    f"gates.checks.{gate.id}: neither more nor less of {gate.metric} is better, "
+                    "so it cannot decide"
+                )
+            self._require_rows(gate)
+        return self
+
+    def _require_rows(self, gate: GateDefinition) -> None:
+        """Refuse at once what would be refused after the training: a gate on too few answers."""
+        if gate.metric in TOKEN_METRICS or gate.metric.startswith("lm_eval/"):
+            return
+        judge = self.evaluation.judge
+        n_rows = self.evaluation.n_generation_rows
+        if gate.metric == JUDGE_METRIC and judge:
+            n_rows = min(n_rows, judge.n_rows)
+        if n_rows < self.gates.min_eval_rows and gate.severity is not Severity.OFF:
+            raise ValueError(
+                f"gates.checks.{gate.id} compares {n_rows} answers, and gates.min_eval_rows is "
+                f"{self.gates.min_eval_rows}: raise evaluation.n_generation_rows"
+            )
 
     @property
     def start(self) -> ModelConfig:

@@ -16,6 +16,7 @@ class Stage(StrEnum):
     GENERATE_BASELINE = "generate_baseline"
     TRAIN_MODEL = "train_model"
     EVALUATE_MODEL = "evaluate_model"
+    EVALUATE_CHAMPION = "evaluate_champion"
     DECIDE = "decide"
     REGISTER_MODEL = "register_model"
     PROMOTE_MODEL = "promote_model"

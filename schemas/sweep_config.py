@@ -63,7 +63,7 @@ class Range(BaseModel):
         return (self.low, self.high)
 
 
-class Choices(BaseModel):
+class OneOf(BaseModel):
     """One of some values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,7 +77,7 @@ class Choices(BaseModel):
         return self.choices
 
 
-Dimension = Range | Choices
+Dimension = Range | OneOf
 
 
 class SweepConfig(BaseModel):
@@ -170,7 +170,7 @@ def parse_dimension(key: str, value: Any, where: str) -> Dimension:
         is_plain = all(isinstance(item, Scalar) for item in value)
         if not is_plain or len({repr(item) for item in value}) != len(value) or len(value) < 2:
             raise _bad_space(key, where, "at least two different plain values", repr(value))
-        return Choices(choices=tuple(value))
+        return OneOf(choices=tuple(value))
     found = RANGE.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise _bad_space(key, where, FORMS, repr(value))

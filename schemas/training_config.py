@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
+
+from schemas._base import Section
 
 
 class Method(StrEnum):
@@ -57,15 +59,15 @@ NEEDED_ARGUMENTS = {
     "warmup_stable_decay": ("num_decay_steps",),
 }
 """Of these one must be given."""
+POLYNOMIAL_END = 1e-7
+"""`lr_end` of transformers 5.17 where none is given."""
 
 BatchSize = Annotated[int, Field(ge=1)]
 LayerName = Annotated[str, StringConstraints(min_length=1)]
 
 
-class LoraSettings(BaseModel):
+class LoraSettings(Section):
     """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     r: int = Field(default=16, ge=1)
     """Rank of the update matrices."""
@@ -81,10 +83,8 @@ class LoraSettings(BaseModel):
     """Scale by alpha / sqrt(r) (rsLoRA, arXiv:2312.03732), so that large ranks keep learning."""
 
 
-class EarlyStopping(BaseModel):
+class EarlyStopping(Section):
     """Stops when the validation loss no longer falls; the best checkpoint becomes the model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     patience: int = Field(default=3, ge=1)
     """Measurements in a row without improvement after which training stops."""
@@ -92,24 +92,20 @@ class EarlyStopping(BaseModel):
     """Nats per token by which a loss must undercut the best so far to count as improvement."""
 
 
-class GuardSettings(BaseModel):
+class GuardSettings(Section):
     """When training is stopped because something is wrong."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     spike_factor: float = Field(default=3.0, gt=1, allow_inf_nan=False)
     """A loss this many times the median of the 20 before, and 0.1 nats above it, is a spike."""
     spike_patience: int = Field(default=5, ge=1)
     """Steps in a row above the spike limit after which training stops."""
     min_learning_fraction: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
-    """Share by which the last tenth of the losses must undercut the first, less two standard errors
+    """Share by which the last tenth of the losses must undercut the first, less three standard errors
     of their difference; curves of fewer than 10 losses are not judged."""
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Section):
     """Parameters of TRL's `SFTTrainer`; defaults measured on SmolLM2-135M and two CPU cores."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: Method = Method.LORA
     """lora trains adapters and merges them; qlora the same on 4-bit weights (GPU); full every weight."""
@@ -189,6 +185,13 @@ class TrainingConfig(BaseModel):
             raise ValueError(
                 f"lr_scheduler_kwargs: {self.lr_scheduler_type} needs {' or '.join(needed)}"
             )
+        if self.lr_scheduler_type == "polynomial":
+            end = self.lr_scheduler_kwargs.get("lr_end", POLYNOMIAL_END)
+            if end >= self.learning_rate:
+                raise ValueError(
+                    f"lr_scheduler_kwargs: lr_end={end:g} must be below "
+                    f"learning_rate={self.learning_rate:g}"
+                )
         return self
 
     @model_validator(mode="after")

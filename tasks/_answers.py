@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from schemas.run_config import EvaluationConfig
+from schemas.evaluation_config import EvaluationConfig
 from tasks._batches import batches
 from tasks._progress import progress_bar
 
@@ -25,6 +25,10 @@ class RowAnswer:
     n_answer_tokens: int
     is_stopped: bool
     """True when the model ended the answer itself, False when it ran into the limit."""
+    n_reference_tokens: int = 0
+    """By the model's own tokenizer, without the stop token, as the answer's are counted."""
+    question: str = ""
+    """Text of the last turn before the answer."""
 
 
 def answer_prompts(
@@ -38,64 +42,132 @@ def answer_prompts(
     Args:
         model: The model, in evaluation mode.
         tokenizer: Its tokenizer; the prompts are rendered already, so no token is added.
-        prompts: Rows with `row`, `prompt`, `reference`.
+        prompts: Rows with `row`, `prompt`, `reference`, and `question` where there is one.
         evaluation: Batch size and longest answer.
 
     Returns:
         One answer per prompt, in the order given.
     """
-    tokenizer.padding_side = "left"
-    by_length = sorted(prompts, key=lambda row: len(row["prompt"]))
-    answers: dict[int, RowAnswer] = {}
-    with progress_bar(total=len(prompts), label="answers", unit="prompt") as bar:
-        for batch in batches(by_length, evaluation.generation_batch_size):
-            for answer in _answer_batch(model, tokenizer, batch, evaluation.max_new_tokens):
-                answers[answer.row] = answer
-            bar.update(len(batch))
-    return [answers[row["row"]] for row in prompts]
+    tokens = encode_prompts(tokenizer, prompts)
+    generated = generate_tokens(model, tokens, evaluation, int(tokenizer.pad_token_id or 0))
+    return read_answers(tokenizer, prompts, generated, stop_token_ids(model))
 
 
-def _answer_batch(
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[dict[str, Any]]
+) -> list[list[int]]:
+    """Turn rendered prompts into tokens; nothing is added to what the template wrote.
+
+    Args:
+        tokenizer: The model's.
+        prompts: Rows with `prompt`.
+
+    Returns:
+        The ids of each prompt.
+    """
+    if not prompts:
+        return []
+    texts = [row["prompt"] for row in prompts]
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def generate_tokens(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    batch: Sequence[dict[str, Any]],
-    max_new_tokens: int,
-) -> Iterator[RowAnswer]:
+    prompts: Sequence[list[int]],
+    evaluation: EvaluationConfig,
+    pad_token_id: int,
+) -> list[list[int]]:
+    """Answer prompts greedily, those of similar length together.
+
+    Args:
+        model: The model, in evaluation mode.
+        prompts: Token ids of each prompt.
+        evaluation: Batch size and longest answer.
+        pad_token_id: Fills shorter prompts from the left and ended answers from the right.
+
+    Returns:
+        The ids behind each prompt, in the order given: up to a stop token, then padding.
+    """
+    # The longest first: where memory does not suffice, it is known at once.
+    order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
+    generated: dict[int, list[int]] = {}
+    with progress_bar(total=len(prompts), label="answers", unit="prompt") as bar:
+        for places in batches(order, evaluation.generation_batch_size):
+            batch = [prompts[place] for place in places]
+            found = _generate(model, batch, pad_token_id, evaluation.max_new_tokens)
+            generated.update(zip(places, found, strict=True))
+            bar.update(len(places))
+    return [generated[place] for place in range(len(prompts))]
+
+
+def _generate(
+    model: PreTrainedModel, prompts: Sequence[list[int]], pad_token_id: int, max_new_tokens: int
+) -> list[list[int]]:
+    """Answer one batch, each prompt until a stop token or the limit.
+
+    Shape:
+        input_ids and attention_mask (batch, longest prompt), left-padded.
+    """
     import torch
 
-    encoded = tokenizer(
-        [row["prompt"] for row in batch],
-        return_tensors="pt",
-        padding=True,
-        add_special_tokens=False,
-        return_token_type_ids=False,
-    ).to(model.device)
+    length = max(len(ids) for ids in prompts)
+    input_ids = torch.full((len(prompts), length), pad_token_id)
+    attention_mask = torch.zeros_like(input_ids)
+    for index, ids in enumerate(prompts):
+        input_ids[index, length - len(ids) :] = torch.tensor(ids)
+        attention_mask[index, length - len(ids) :] = 1
     with torch.inference_mode():
         generated = model.generate(
-            **encoded,
+            input_ids=input_ids.to(model.device),
+            attention_mask=attention_mask.to(model.device),
             max_new_tokens=max_new_tokens,
             do_sample=False,
             num_beams=1,
             temperature=None,
             top_p=None,
             top_k=None,
-            pad_token_id=tokenizer.pad_token_id,
+            pad_token_id=pad_token_id,
         )
-    stops = stop_token_ids(model)
-    for row, tokens in zip(
-        batch, generated[:, encoded["input_ids"].shape[1] :].tolist(), strict=True
-    ):
+    answers: list[list[int]] = generated[:, length:].tolist()
+    return answers
+
+
+def read_answers(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[dict[str, Any]],
+    generated: Sequence[Sequence[int]],
+    stops: frozenset[int],
+) -> list[RowAnswer]:
+    """Cut each answer at its first stop token and decode it.
+
+    Args:
+        tokenizer: The model's.
+        prompts: Rows with `row`, `prompt`, `reference`, and `question` where there is one.
+        generated: Token ids behind each prompt; whatever follows a stop token is padding.
+        stops: Tokens that end an answer.
+
+    Returns:
+        One answer per prompt, in the order given.
+    """
+    answers = []
+    for row, tokens in zip(prompts, generated, strict=True):
         end = next((place for place, token in enumerate(tokens) if token in stops), None)
-        kept = tokens if end is None else tokens[:end]
-        text = tokenizer.decode(kept, skip_special_tokens=True)
-        yield RowAnswer(
-            row=row["row"],
-            prompt=row["prompt"],
-            reference=row["reference"],
-            answer=str(text).strip(),
-            n_answer_tokens=len(kept),
-            is_stopped=end is not None,
+        kept = list(tokens if end is None else tokens[:end])
+        reference = tokenizer(row["reference"], add_special_tokens=False)["input_ids"]
+        answers.append(
+            RowAnswer(
+                row=row["row"],
+                prompt=row["prompt"],
+                reference=row["reference"],
+                answer=str(tokenizer.decode(kept, skip_special_tokens=True)).strip(),
+                n_answer_tokens=len(kept),
+                is_stopped=end is not None,
+                n_reference_tokens=len(reference),
+                question=row.get("question", ""),
+            )
         )
+    return answers
 
 
 def stop_token_ids(model: PreTrainedModel) -> frozenset[int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TypeVar
+
+Row = TypeVar("Row")
 
 
-def batches(rows: Sequence[dict[str, Any]], size: int) -> Iterator[Sequence[dict[str, Any]]]:
+def batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
     """Cut a sequence into pieces.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from schemas.profile import DataProfile, parse_profile
-from schemas.run_config import RegistryConfig
+from schemas.registry_config import RegistryConfig
 from tasks._home import tracking_uri
 from tasks._registry import alias_holder, connect, store_errors
 from tasks._secrets import without_secrets

@@ -11,8 +11,8 @@ import xxhash
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from schemas._base import Record
 from schemas.errors import TrainingError
-from schemas.records import Record
 
 WRITING = "writing"
 """Folder the trainer writes to; what lies there is not whole yet."""

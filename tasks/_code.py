@@ -10,8 +10,13 @@ from pathlib import Path
 
 CONTRACT_MODULES = frozenset(
     {
+        "schemas._base",
         "schemas.errors",
+        "schemas.evaluation_config",
+        "schemas.gate_config",
+        "schemas.gate_report",
         "schemas.records",
+        "schemas.registry_config",
         "schemas.run_config",
         "schemas.training_config",
         "tasks",

@@ -12,10 +12,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from schemas._base import Record
 from schemas.errors import WorkDirectoryError
 from schemas.profile import DataProfile
 from schemas.quality import SET_RULES, SetContext, check_set, preload, set_rule_settings
-from schemas.records import Record
 from schemas.rules import RuleResult, RuleSetting, SetRule, Severity, Verdict
 from schemas.run_config import RunConfig
 from tasks._comparisons import SetColumns, compare_rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from schemas.records import Record
+from schemas._base import Record
 from tasks._home import work_directory
 
 

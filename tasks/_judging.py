@@ -1,91 +1,166 @@
-"""Score one model on the evaluation rows: the same code for base and tuned model."""
+"""Judge one model: the same code for base, champion and challenger."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from schemas.run_config import EvaluationConfig
-from schemas.training_config import Device
-from tasks._answers import RowAnswer, answer_prompts
-from tasks._device import choose_device
+from schemas.evaluation_config import EvaluationConfig, LmEvalConfig
+from schemas.records import QualityReference, StageReference
+from tasks._answers import RowAnswer
+from tasks._cache import OutputFolder, locate
+from tasks._custom_metrics import custom_metrics_sha256
+from tasks._generation_backend import choose_backend
+from tasks._held_out import (
+    ANSWERS_FILE,
+    LOSSES_FILE,
+    generation_settings,
+    measure_held_out,
+)
+from tasks._keys import StageDefinition, file_sha256
 from tasks._lines import read_jsonl, write_jsonl
-from tasks._losses import RowLoss, measure_losses
-from tasks._prepared import load_prepared_model, load_prepared_tokenizer
+from tasks._lm_eval import require_lm_eval, run_lm_eval
+from tasks._losses import RowLoss
+from tasks._row_scores import LM_EVAL_PREFIX, read_scores, score_answers, summarise
+from tasks._scores_cache import JudgedModel, copy_scores, keep_scores
+from tasks._slices import write_slices
+from tasks._stage import is_refreshed
+
+
+class HeldOutScores(StageReference):
+    """Kept `losses.jsonl` and `answers.jsonl` of one model."""
+
+    tokenizer_sha256: str
+    n_rows: int
+    n_answers: int
+
+
+class LmEvalScores(StageReference):
+    """Kept `lm_eval_scores.jsonl` of one model."""
+
+
+HELD_OUT = StageDefinition(
+    "held_out_scores", "tasks._held_out", HeldOutScores, ("torch", "transformers")
+)
+LM_EVAL = StageDefinition(
+    "lm_eval_scores", "tasks._lm_eval", LmEvalScores, ("lm_eval", "torch", "transformers")
+)
+
+
+def evaluation_fingerprint(arguments: Mapping[str, Any]) -> str:
+    """Name what judging reads beside the arguments: files, the user's functions, the backend.
+
+    Args:
+        arguments: Of a judging stage, by name.
+
+    Returns:
+        Text that changes when one of them does.
+    """
+    evaluation: EvaluationConfig = arguments["evaluation"]
+    tasks = evaluation.lm_eval.tasks if evaluation.lm_eval else ()
+    files = [f"{name} {_content(name)}" for name in (evaluation.json_schema, *tasks) if name]
+    functions = f"custom metrics {custom_metrics_sha256(evaluation)}"
+    return "\n".join([*files, functions, f"backend {choose_backend(evaluation.backend).value}"])
+
+
+def _content(name: str) -> str:
+    path = Path(name)
+    return file_sha256(path) if path.is_file() else ""
 
 
 def judge_model(
-    model_folder: Path,
-    quality_folder: Path,
+    model: JudgedModel,
+    quality: QualityReference,
     evaluation: EvaluationConfig,
     seed: int,
-    output: Path,
-) -> dict[str, float | None]:
-    """Measure loss and answers of a model loaded from disk.
+    output: OutputFolder,
+) -> dict[str, Any]:
+    """Measure a model, or take what was measured of it before, and score it.
 
     Args:
-        model_folder: Folder that transformers can load, with its tokenizer.
-        quality_folder: Output of `check_quality`.
-        evaluation: Batch sizes and limits.
-        seed: Seed of generation; greedy decoding does not draw, so it only guards the rest.
-        output: Folder that gets `losses.jsonl`, `answers.jsonl`, `metrics.json`.
+        model: The model; fetched only if its scores are not kept yet.
+        quality: Holds the tokenised rows and the rendered prompts.
+        evaluation: How models are judged.
+        seed: Seed of everything random.
+        output: Gets `losses.jsonl`, `answers.jsonl`, `row_scores.jsonl`, `slices.json`,
+            `metrics.json`, and `lm_eval_scores.jsonl` where such tasks are named.
 
     Returns:
-        The metrics, as written to `metrics.json`.
+        The fields of an `EvaluationReference` that judging settles.
     """
-    from transformers import set_seed
-
-    set_seed(seed)
-    device = choose_device(Device.AUTO)
-    tokenizer = load_prepared_tokenizer(model_folder)
-    model = load_prepared_model(model_folder, device).to(device).eval()
-    losses = measure_losses(model, quality_folder / "eval_tokens.parquet", evaluation)
-    prompts = read_jsonl(quality_folder / "eval_prompts.jsonl")[: evaluation.n_generation_rows]
-    answers = answer_prompts(model, tokenizer, prompts, evaluation)
-    metrics = summarise(losses, answers)
-    write_jsonl(output / "losses.jsonl", [asdict(row) for row in losses])
-    write_jsonl(output / "answers.jsonl", [asdict(row) for row in answers])
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-    return metrics
-
-
-def summarise(losses: Sequence[RowLoss], answers: Sequence[RowAnswer]) -> dict[str, float | None]:
-    """Turn row scores into metrics.
-
-    loss: sum of the row losses over the sum of their tokens (nats per token; token-weighted).
-    perplexity: exp(loss). token_accuracy: share of supervised tokens that were the model's
-    first choice. exact_match: share of answers equal to the reference but for white space.
-    stop_rate: share of answers the model ended itself. empty_rate: share of empty answers.
-    mean_answer_tokens: tokens per answer.
-
-    Args:
-        losses: Row losses.
-        answers: Row answers.
-
-    Returns:
-        The metrics; None where nothing was measured.
-    """
-    n_tokens = sum(row.n_tokens for row in losses)
-    loss = sum(row.loss_sum_nats for row in losses) / n_tokens if n_tokens else None
-    accuracy = sum(row.n_correct_tokens for row in losses) / n_tokens if n_tokens else None
-    n_answers = len(answers)
-
-    def share(values: Iterator[float]) -> float | None:
-        return sum(values) / n_answers if n_answers else None
-
+    is_renewed = is_refreshed(output.key.stage)
+    held_out = _held_out(model, quality, evaluation, seed, is_renewed=is_renewed)
+    copy_scores(held_out, output.path)
+    if evaluation.lm_eval:
+        kept = _lm_eval(model, evaluation.lm_eval, seed, is_renewed=is_renewed)
+        copy_scores(kept, output.path)
     return {
-        "loss": loss,
-        "perplexity": None if loss is None else _exponential(loss),
-        "token_accuracy": accuracy,
-        "exact_match": share(float(row.answer.split() == row.reference.split()) for row in answers),
-        "stop_rate": share(float(row.is_stopped) for row in answers),
-        "empty_rate": share(float(not row.answer) for row in answers),
-        "mean_answer_tokens": share(float(row.n_answer_tokens) for row in answers),
+        "model_sha256": model.sha256,
+        "tokenizer_sha256": held_out.tokenizer_sha256,
+        "eval_sha256": quality.eval_sha256,
+        "n_rows": quality.n_eval_rows,
+        "n_answers": held_out.n_answers,
+        "metrics": _score(locate(quality, "eval_prompts.jsonl"), evaluation, output.path),
     }
 
 
-def _exponential(loss: float) -> float:
-    return math.exp(loss) if loss < 700 else math.inf  # beyond that a double overflows
+def _held_out(
+    model: JudgedModel,
+    quality: QualityReference,
+    evaluation: EvaluationConfig,
+    seed: int,
+    *,
+    is_renewed: bool,
+) -> HeldOutScores:
+    """Give losses and answers of the pinned rows."""
+    arguments = {
+        "model_sha256": model.sha256,
+        "eval_sha256": quality.eval_sha256,
+        "settings": generation_settings(evaluation),
+        "seed": seed,
+    }
+
+    def measure(folder: Path) -> dict[str, Any]:
+        with model.fetch() as folders:
+            return measure_held_out(folders, locate(quality, ""), evaluation, seed, folder)
+
+    return keep_scores(HELD_OUT, arguments, measure, HeldOutScores, is_renewed=is_renewed)
+
+
+def _lm_eval(
+    model: JudgedModel, config: LmEvalConfig, seed: int, *, is_renewed: bool
+) -> LmEvalScores:
+    """Give the scores of lm-evaluation-harness, which do not depend on the pinned rows."""
+    require_lm_eval()  # its version is part of the key
+    require_lm_eval()
+    arguments = {
+        "model_sha256": model.sha256,
+        "lm_eval": config,
+        "files": {name: _content(name) for name in config.tasks},
+        "seed": seed,
+    }
+
+    def measure(folder: Path) -> dict[str, Any]:
+        with model.fetch() as folders:
+            run_lm_eval(folders, config, seed, folder)
+        return {}
+
+    return keep_scores(LM_EVAL, arguments, measure, LmEvalScores, is_renewed=is_renewed)
+
+
+def _score(prompts: Path, evaluation: EvaluationConfig, folder: Path) -> dict[str, float | None]:
+    """Score kept losses and answers, row by row, by slices and over all, into the same folder."""
+    losses = [RowLoss(**row) for row in read_jsonl(folder / LOSSES_FILE)]
+    answers = [RowAnswer(**row) for row in read_jsonl(folder / ANSWERS_FILE)]
+    row_scores = score_answers(answers, evaluation)
+    write_jsonl(folder / "row_scores.jsonl", row_scores)
+    write_slices(losses, row_scores, read_jsonl(prompts), evaluation, folder)
+    metrics = summarise(losses, row_scores)
+    for task in evaluation.lm_eval.tasks if evaluation.lm_eval else ():
+        scores = read_scores(folder, f"{LM_EVAL_PREFIX}{task}").values()
+        total, weight = (sum(column) for column in zip(*scores, strict=True)) if scores else (0, 0)
+        metrics[f"{LM_EVAL_PREFIX}{task}"] = total / weight if weight else None
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+    return metrics

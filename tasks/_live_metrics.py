@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
+from schemas._base import Record
 from schemas.errors import TrainingInterrupted
-from schemas.records import Record
 from tasks._cache import write_whole
 from tasks._home import tracking_uri
 from tasks._pusher import Pusher

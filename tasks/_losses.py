@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.run_config import EvaluationConfig
+from schemas.evaluation_config import EvaluationConfig
 from tasks._batches import batches
 from tasks._progress import progress_bar
 
@@ -58,10 +59,14 @@ def measure_losses(
 
 
 def _batch_losses(model: PreTrainedModel, batch: Sequence[dict[str, Any]]) -> Iterator[RowLoss]:
-    """Score a batch.
+    """Score a batch; the logits at position t predict the token at t + 1.
+
+    Logits are made only for positions that are scored in some row of the batch: those of the
+    prompts would be the larger part of a table as wide as the vocabulary.
 
     Shape:
         input_ids, attention_mask and labels (batch, seq), right-padded; -100 = not scored.
+        places (positions), ascending; logits (batch, positions, vocabulary).
     """
     import torch
 
@@ -74,26 +79,39 @@ def _batch_losses(model: PreTrainedModel, batch: Sequence[dict[str, Any]]) -> It
         input_ids[index, :n_tokens] = torch.tensor(row["input_ids"])
         attention_mask[index, :n_tokens] = 1
         labels[index, :n_tokens] = torch.tensor(row["labels"])
+    places = (labels[:, 1:] != IGNORED_LABEL).any(dim=0).nonzero().flatten()
     with torch.inference_mode():
-        logits = model(
-            input_ids=input_ids.to(model.device), attention_mask=attention_mask.to(model.device)
-        ).logits
+        logits = _logits_at(model, input_ids, attention_mask, places.to(model.device))
     for index, row in enumerate(batch):
-        loss_sum, n_scored, n_correct = _score_row(logits[index], labels[index].to(model.device))
+        targets = labels[index, places + 1].to(model.device)
+        loss_sum, n_scored, n_correct = _score_row(logits[index], targets)
         yield RowLoss(row["row"], loss_sum, n_scored, n_correct)
 
 
-def _score_row(logits: Tensor, labels: Tensor) -> tuple[float, int, int]:
-    """Score one row; the logits at position t predict the token at t + 1.
+def _logits_at(
+    model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, places: Tensor
+) -> Tensor:
+    """Run the model and give the logits at some positions of every row."""
+    inputs = {
+        "input_ids": input_ids.to(model.device),
+        "attention_mask": attention_mask.to(model.device),
+        "use_cache": False,
+    }
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        return model(**inputs, logits_to_keep=places).logits
+    return model(**inputs).logits[:, places]
+
+
+def _score_row(logits: Tensor, targets: Tensor) -> tuple[float, int, int]:
+    """Sum one row's losses and count its tokens and those that were the first choice.
 
     Shape:
-        logits (seq, vocabulary), labels (seq,).
+        logits (positions, vocabulary), targets (positions,); -100 = not scored.
     """
     import torch
 
-    targets = labels[1:]
     is_scored = targets != IGNORED_LABEL
-    chosen, targets = logits[:-1][is_scored].float(), targets[is_scored]
+    chosen, targets = logits[is_scored].float(), targets[is_scored]
     loss_sum = torch.nn.functional.cross_entropy(chosen, targets, reduction="sum")
     n_correct = (chosen.argmax(dim=-1) == targets).sum()
     return float(loss_sum), int(is_scored.sum()), int(n_correct)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
+from schemas._base import Record
 from schemas.errors import ConfigError
-from schemas.records import Record
 from schemas.training_config import Device
 from tasks._cgroup import available_memory_bytes, processor_quota
 

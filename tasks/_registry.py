@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from schemas.errors import ServiceUnreachable
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 PING_SECONDS = 5.0
 FINGERPRINT_TAG = "sft.fingerprint"
-"""Tag of a model version: the key of the stage that registered it."""
+"""Tag of a model version: what result it holds; one version for each."""
+WEIGHTS_TAG = "sft.weights"
+"""Tag of a model version whose weights were given up: deleting, then deleted."""
 
 
 def ping(uri: str) -> None:
@@ -181,7 +183,7 @@ def has_model_files(client: MlflowClient, model_uri: str) -> bool:
     from mlflow.exceptions import MlflowException
 
     try:
-        files = client.list_logged_model_artifacts(model_uri.rsplit("/", 1)[-1])
+        files = client.list_logged_model_artifacts(model_id_of(model_uri))
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
@@ -189,40 +191,80 @@ def has_model_files(client: MlflowClient, model_uri: str) -> bool:
     return "MLmodel" in {file.path.rsplit("/", 1)[-1] for file in files}
 
 
-def find_version(client: MlflowClient, name: str, fingerprint: str) -> tuple[int, str, str] | None:
-    """Find the version an earlier attempt registered.
+def model_id_of(model_uri: str) -> str:
+    """Take the logged model's id from its address.
+
+    Args:
+        model_uri: `models:/<id>`.
+
+    Returns:
+        The id.
+    """
+    return model_uri.rsplit("/", 1)[-1]
+
+
+class FoundVersion(NamedTuple):
+    """A version in the registry."""
+
+    version: int
+    run_id: str
+    model_uri: str
+    """`models:/<id>` of the logged model."""
+    tags: dict[str, str]
+
+
+def find_version(client: MlflowClient, name: str, fingerprint: str) -> FoundVersion | None:
+    """Find the version that holds a result; the first one, should two processes have made one each.
 
     Args:
         client: The store.
         name: Registered model name.
-        fingerprint: Key of the registering stage.
+        fingerprint: Of the result.
 
     Returns:
-        Version, run id and source URI; None when there is none whose files are still there.
+        The version; None when there is none, or its run or logged model was removed for good.
     """
     found = client.search_model_versions(
         f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'"
     )
-    for version in sorted(found, key=lambda one: int(one.version), reverse=True):
-        if has_model_files(client, str(version.source)):
-            return int(version.version), str(version.run_id), str(version.source)
+    for version in sorted(found, key=lambda one: int(one.version)):
+        source = str(version.source)
+        if version.run_id and _exists(client, str(version.run_id), model_id_of(source)):
+            return FoundVersion(
+                int(version.version), str(version.run_id), source, dict(version.tags)
+            )
     return None
 
 
+def _exists(client: MlflowClient, run_id: str, model_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(run_id)
+        client.get_logged_model(model_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return True
+
+
 def create_version(
-    client: MlflowClient, name: str, model_uri: str, run_id: str, tags: dict[str, str]
-) -> str:
+    client: MlflowClient, name: str, source: tuple[str, str], tags: dict[str, str], description: str
+) -> int:
     """Register a logged model as the next version of a name.
+
+    Tags and description come with it, so that there is never a version without them.
 
     Args:
         client: The store.
         name: Registered model name; made when it is new.
-        model_uri: `models:/<id>` of the logged model.
-        run_id: The run that logged it.
+        source: The run that logged the model, and `models:/<id>` of the logged model.
         tags: Lineage.
+        description: Markdown.
 
     Returns:
-        The version's number, as MLflow writes it.
+        The version's number.
     """
     from mlflow.exceptions import MlflowException
 
@@ -231,7 +273,13 @@ def create_version(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    run_id, model_uri = source
     version = client.create_model_version(
-        name, model_uri, run_id=run_id, tags=tags, model_id=model_uri.rsplit("/", 1)[-1]
+        name,
+        model_uri,
+        run_id=run_id,
+        tags=tags,
+        model_id=model_id_of(model_uri),
+        description=description,
     )
-    return str(version.version)
+    return int(version.version)

@@ -250,7 +250,7 @@ def render_prompt(renderer: Renderer, conversation: Conversation) -> dict[str, A
 
     Returns:
         `prompt`, `question` (text of the last turn before the answer), `reference` (text of the
-        last assistant turn) and `columns`.
+        last assistant turn), `n_turns` (user turns asked) and `columns`.
     """
     asked = without_weights(conversation.messages[: last_answer_index(conversation.messages)])
     prompt = renderer.tokenizer.apply_chat_template(
@@ -263,5 +263,6 @@ def render_prompt(renderer: Renderer, conversation: Conversation) -> dict[str, A
         "prompt": prompt,
         "question": str(asked[-1].get("content") or "") if asked else "",
         "reference": answer_text(conversation.messages),
+        "n_turns": sum(message["role"] == "user" for message in asked),
         "columns": conversation.columns,
     }

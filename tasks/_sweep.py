@@ -24,6 +24,7 @@ from schemas.errors import ConfigError, DataSourceError, TrainingInterrupted, Wo
 from schemas.records import QualityReference, TemplateReference
 from schemas.run_config import RunConfig
 from schemas.sweep_config import Dimension, Range, SweepConfig
+from tasks._accelerate_file import accelerate_file_sha256
 from tasks._home import work_directory
 from tasks._machine import examine_machine
 from tasks._secrets import public_settings
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 STUDY = "sweep"
 LIBRARIES = ("accelerate", "optuna", "peft", "sft-flow", "torch", "transformers", "trl")
 """Packages whose version shapes what a trial comes to."""
+DATABASE_WAIT_SECONDS = 60
+"""SQLite's own 5 are too few where the disk is slow: "database is locked"."""
 
 
 def require_optuna() -> None:
@@ -76,6 +79,7 @@ def sweep_fingerprint(
         "model": template.sha256,
         "rows": quality.sha256,
         "config": config.training.model_dump_json(),
+        "accelerate file": accelerate_file_sha256({"training": config.training}),
         "seed": str(config.seed),
         "space": space,
     }
@@ -109,7 +113,10 @@ def open_study(folder: Path, startup_trials: int) -> Iterator[Study]:
             fix="wait until it is done, or stop it; then run again",
         ) from error
     with lock:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{folder / 'study.db'}",
+            engine_kwargs={"connect_args": {"timeout": DATABASE_WAIT_SECONDS}},
+        )
         try:
             yield optuna.create_study(
                 storage=storage,

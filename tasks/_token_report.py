@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from schemas.records import Record
+from schemas._base import Record
 from schemas.rows import Conversation
 from schemas.run_config import RunConfig
 from schemas.training_config import TrainingConfig

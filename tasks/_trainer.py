@@ -17,7 +17,12 @@ from tasks._machine import examine_machine
 from tasks._packing import SharedPrefixCollator, count_row_tokens, share_prefix
 from tasks._prepared import load_prepared_model, load_prepared_tokenizer, read_facts
 from tasks._row_contract import check_contract
-from tasks._training_arguments import lora_arguments, quantisation_arguments, sft_arguments
+from tasks._training_arguments import (
+    check_targets,
+    lora_arguments,
+    quantisation_arguments,
+    sft_arguments,
+)
 from tasks._training_callbacks import make_callback
 from tasks._training_choices import Head, Packing
 from tasks._training_events import StopFlag, say
@@ -166,6 +171,7 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> Any:
     tokenizer = load_prepared_tokenizer(spec.model)
     check_contract(spec, tokenizer)
     model = load_trainable_model(spec)
+    check_targets(spec.training, model)
     data = read_data(spec, model)
     trainer = make_trainer_class()(
         model=model,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
+from schemas.errors import ConfigError
 from schemas.training_config import Distribution, Method, TrainingConfig
 from tasks._checkpoints import WRITING
 from tasks._machine import Machine
@@ -13,7 +15,7 @@ from tasks._training_spec import TrainingSpec
 
 if TYPE_CHECKING:
     from peft import LoraConfig
-    from transformers import BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig, PreTrainedModel
     from trl import SFTConfig
 
 
@@ -122,6 +124,48 @@ def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> 
         task_type="CAUSAL_LM",
         trainable_token_indices=list(new_token_ids) or None,
     )
+
+
+def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
+    """Insist that every layer named for an adapter is there, as PEFT would look for it.
+
+    Args:
+        training: Names layers, or gives a regular expression of their full names.
+        model: Without an adapter.
+
+    Raises:
+        ConfigError: The model has no such layer.
+    """
+    target = training.lora.target_modules
+    if not training.has_adapter or target == "all-linear":
+        return
+    names = [name for name, _ in model.named_modules()]
+    if isinstance(target, str):
+        try:
+            missing = [] if any(re.fullmatch(target, name) for name in names) else [target]
+        except re.error:
+            missing = [target]
+    else:
+        missing = [
+            one for one in target if not any(f".{name}".endswith(f".{one}") for name in names)
+        ]
+    if missing:
+        layers = {
+            name.rpartition(".")[2] for name, layer in model.named_modules() if _is_linear(layer)
+        }
+        raise ConfigError(
+            "the model has no such layer to adapt",
+            where="training.lora.target_modules",
+            expected=f"all-linear, or some of {', '.join(sorted(layers))}",
+            got=", ".join(missing),
+            fix="set training.lora.target_modules=all-linear, or name layers that are there",
+        )
+
+
+def _is_linear(layer: Any) -> bool:
+    import torch
+
+    return isinstance(layer, torch.nn.Linear)
 
 
 def quantisation_arguments(training: TrainingConfig, machine: Machine) -> BitsAndBytesConfig | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
+from schemas._base import Record
 from schemas.errors import ConfigError
-from schemas.records import Record
 from schemas.training_config import Compile, Distribution, Method, TrainingConfig
 from tasks._machine import Machine
 

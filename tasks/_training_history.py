@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-LogEntry = dict[str, Any]
+from tasks._loss_guards import LogEntry, validation_losses
+
 KEPT = (
     "step",
     "epoch",
@@ -56,10 +56,8 @@ def best_measurement(log: Sequence[LogEntry]) -> tuple[int, float] | None:
     Returns:
         Step and loss in nats per token, or None when nothing was measured.
     """
-    measured = [
-        (float(entry["eval_loss"]), int(entry["step"])) for entry in log if "eval_loss" in entry
-    ]
+    measured = validation_losses(log)
     if not measured:
         return None
-    loss, step = min(measured)
-    return step, loss
+    step = min(measured, key=lambda step: (measured[step], step))
+    return step, measured[step]

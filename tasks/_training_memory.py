@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from schemas._base import Record
 from schemas.errors import MemoryExhausted
-from schemas.records import Record
 from schemas.training_config import Distribution, Method, TrainingConfig
 from tasks._model_shape import ModelShape
 from tasks._training_choices import Choices, Head, Packing, Precision

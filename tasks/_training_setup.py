@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from schemas._base import Record
 from schemas.errors import ConfigError
-from schemas.records import Record
 from schemas.training_config import Distribution, TrainingConfig
 from tasks._accelerate_file import with_accelerate_file
 from tasks._batching import CPU_PASS_TOKENS, fit_batching, wished_batching
 from tasks._machine import Machine
 from tasks._model_shape import ModelShape
+from tasks._packing import shared_prefix
 from tasks._training_choices import Choices, choose
 from tasks._training_memory import (
     MemoryEstimate,
@@ -33,6 +34,8 @@ class Workload(Record):
     n_tokens: int
     """Of all rows together."""
     longest_row_tokens: int
+    prefix_tokens: int = 0
+    """That all rows begin with, and that packing on a CPU takes off them."""
 
 
 class TrainingSetup(Record):
@@ -59,15 +62,19 @@ def read_workload(train_tokens: Path) -> Workload:
     import numpy
     import pyarrow.compute as compute
     import pyarrow.parquet as parquet
+    from datasets import Dataset
 
     table = parquet.read_table(train_tokens)
     lengths = compute.list_value_length(table["input_ids"]).to_numpy()
     is_weighted = "weight" in table.column_names
+    has_labels = "labels" in table.column_names
+    rows = Dataset(table)
     weights = table["weight"].to_numpy() if is_weighted else numpy.ones(len(lengths))
     return Workload(
         n_rows=round(float(weights.sum())),
         n_tokens=round(float((weights * lengths).sum())),
         longest_row_tokens=int(lengths.max(initial=0)),
+        prefix_tokens=len(shared_prefix(rows)) if len(rows) and has_labels else 0,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from schemas.records import Record
+from schemas._base import Record
 from schemas.training_config import TrainingConfig
 from tasks._training_choices import Choices
 

@@ -10,6 +10,7 @@ from schemas.stages import Stage
 from schemas.training_config import Method, TrainingConfig
 from tasks._batching import effective_batch
 from tasks._home import work_directory
+from tasks._packing import SHARED_SHARE
 
 MEASURED_TOKENS_PER_SECOND = {Method.LORA: 150.0, Method.QLORA: 150.0, Method.FULL: 100.0}
 """SmolLM2-135M, packed to 512 tokens, two CPU cores; QLoRA taken to be like LoRA."""
@@ -57,18 +58,23 @@ def expected_speed(
     return rate, f"on two CPU cores (estimate, scaled by model size{faster})"
 
 
-def estimate_steps(training: TrainingConfig, n_rows: int, n_tokens: int) -> tuple[int, int]:
+def estimate_steps(
+    training: TrainingConfig, n_rows: int, n_tokens: int, prefix_tokens: int = 0
+) -> tuple[int, int]:
     """Count optimiser steps and the tokens they see, with packing taken as perfect.
 
     Args:
         training: Packing, effective batch and epochs count.
         n_rows: Training rows.
         n_tokens: Their tokens together.
+        prefix_tokens: That the rows share; a sequence holds them once, an eighth of it at most.
 
     Returns:
         Steps = ceil(epochs x ceil(sequences / effective batch)), or max_steps; and tokens.
     """
-    packed = math.ceil(n_tokens / training.packing_length_tokens)
+    limit = training.packing_length_tokens
+    shared = min(prefix_tokens, limit // SHARED_SHARE)
+    packed = math.ceil((n_tokens - n_rows * shared) / (limit - shared))
     n_sequences = max(1, packed if training.packing else n_rows)
     steps_per_epoch = math.ceil(n_sequences / effective_batch(training))
     n_steps = training.max_steps or math.ceil(steps_per_epoch * training.num_train_epochs)

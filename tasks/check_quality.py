@@ -18,8 +18,9 @@ from schemas.records import (
     SplitReference,
     TemplateReference,
 )
+from schemas.registry_config import RegistryConfig
 from schemas.rules import RuleExample, RuleResult, SetRule, Verdict
-from schemas.run_config import DataSource, QualityConfig, RegistryConfig
+from schemas.run_config import DataSource, QualityConfig
 from tasks._cache import OutputFolder, locate
 from tasks._champion import find_champion_data, read_champion_profile
 from tasks._comparisons import MOST_EXAMPLES

@@ -1,220 +1,187 @@
-"""Stage `decide`: does the tuned model beat the base, on the same rows, beyond chance?"""
+"""Stage `decide`: is the challenger better than base and champion, on the same rows, beyond chance?"""
 
 from __future__ import annotations
 
-import json
-import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from schemas.records import Decision, DecisionReference, EvaluationReference, GateResult
-from schemas.rules import Verdict
-from schemas.run_config import GateConfig
+from schemas.evaluation_config import EvaluationConfig
+from schemas.gate_config import JUDGE_METRIC, Against, DecisionMode, GateConfig, GateDefinition
+from schemas.gate_report import Decision, GateReport, GateResult
+from schemas.records import ChampionReference, DecisionReference, EvaluationReference
+from schemas.rules import Severity, Verdict
 from tasks._cache import OutputFolder, locate
-from tasks._lines import read_jsonl
+from tasks._gates import (
+    RowScores,
+    absolute_gate,
+    comparison_gate,
+    row_count_gate,
+    same_evaluation_gate,
+    skip_gate,
+    tokenizer_gate,
+)
+from tasks._judge import judge_pair
+from tasks._row_scores import read_scores
 from tasks._stage import stage_task
 
-MIN_BOOTSTRAP_ROWS = 2
+GATES_FILE = "gates.json"
+NO_CHAMPION = "no champion yet: compared with the base alone"
+MODE_IS_OFF = "gates.mode is off: nothing was judged, so nothing is registered"
+EVEN_WIN_RATE = 0.5
+"""What a judge that cannot tell two models apart gives each of them."""
+
+Judging = Callable[[EvaluationReference], RowScores]
+"""Asks the judging model about an opponent: row to (win of the challenger, 1)."""
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A gain in nats per token, with the ends of its bootstrap interval."""
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Whom the decision is about."""
 
-    gain: float
-    low: float
-    high: float
-
-
-def paired_gain(
-    base: list[dict[str, Any]], tuned: list[dict[str, Any]], gates: GateConfig, seed: int
-) -> Interval:
-    """Measure how much lower the tuned model's token-weighted loss is.
-
-    Rows are drawn with replacement, both models' scores of a row together; the gain of a
-    draw is (sum of base losses - sum of tuned losses) / sum of tokens.
-    Source: Efron and Tibshirani 1993, percentile interval; `scipy.stats.bootstrap`.
-
-    Args:
-        base: Row losses of the base, in the order of the evaluation rows.
-        tuned: Row losses of the tuned model, same rows, same order.
-        gates: Level of the interval and number of resamples.
-        seed: Seed of the draws.
-
-    Returns:
-        The gain in nats per token; positive means the tuned model is better.
-    """
-    import numpy
-    from scipy import stats
-
-    differences = numpy.array(
-        [
-            one["loss_sum_nats"] - other["loss_sum_nats"]
-            for one, other in zip(base, tuned, strict=True)
-        ]
-    )
-    tokens = numpy.array([row["n_tokens"] for row in base], dtype=float)
-
-    def gain(difference: Any, weight: Any, axis: int = -1) -> Any:
-        return difference.sum(axis=axis) / weight.sum(axis=axis)
-
-    found = stats.bootstrap(
-        (differences, tokens),
-        gain,
-        paired=True,
-        vectorized=True,
-        n_resamples=gates.n_resamples,
-        batch=1000,
-        confidence_level=gates.confidence,
-        method="percentile",
-        rng=numpy.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(float(gain(differences, tokens)), float(found.low), float(found.high))
+    challenger: EvaluationReference
+    opponents: Mapping[Against, EvaluationReference]
+    """The base; the champion where there is one."""
 
 
-def row_count_gate(baseline: EvaluationReference, gates: GateConfig) -> GateResult:
-    """Hold the number of evaluation rows against its minimum.
+def judge_gates(sides: Sides, gates: GateConfig, seed: int, ask_judge: Judging) -> list[GateResult]:
+    """Judge every gate that is not off.
+
+    Row scores that are missing or damaged raise what reading them raises: they say nothing of
+    the model, so the run fails and no gate does.
 
     Args:
-        baseline: The base's evaluation.
-        gates: The minimum.
-
-    Returns:
-        The gate's result.
-    """
-    is_enough = baseline.n_rows >= gates.min_eval_rows
-    return GateResult(
-        id="min_eval_rows",
-        metric="n_rows",
-        comparison="absolute",
-        base=baseline.n_rows,
-        tuned=baseline.n_rows,
-        minimum=gates.min_eval_rows,
-        verdict=Verdict.PASSED if is_enough else Verdict.FAILED,
-        reason=f"{baseline.n_rows} held-out rows, at least {gates.min_eval_rows} wanted",
-    )
-
-
-def same_rows_gate(baseline: EvaluationReference, evaluation: EvaluationReference) -> GateResult:
-    """Check that both models were judged on the same rendered rows.
-
-    Args:
-        baseline: The base's evaluation.
-        evaluation: The tuned model's evaluation.
-
-    Returns:
-        The gate's result.
-    """
-    is_same = baseline.eval_sha256 == evaluation.eval_sha256
-    is_same = is_same and baseline.n_rows == evaluation.n_rows
-    return GateResult(
-        id="same_evaluation_rows",
-        metric="eval_sha256",
-        comparison="against_base",
-        minimum=0,
-        verdict=Verdict.PASSED if is_same else Verdict.FAILED,
-        reason="same rows and prompts" if is_same else "the models were judged on different rows",
-    )
-
-
-def loss_gate(
-    base: list[dict[str, Any]], tuned: list[dict[str, Any]], gates: GateConfig, seed: int
-) -> GateResult:
-    """Ask for a lower held-out loss whose interval excludes the minimum gain.
-
-    Args:
-        base: Row losses of the base.
-        tuned: Row losses of the tuned model.
-        gates: Minimum gain and level.
+        sides: Evaluations of all models.
+        gates: What a promotion takes.
         seed: Seed of the bootstrap.
+        ask_judge: Lets the judging model compare an opponent with the challenger.
 
     Returns:
-        The gate's result; a NaN, a missing figure and a tie fail, each with its reason.
+        One result per gate, the two fixed ones first.
     """
-    common: dict[str, Any] = {
-        "id": "loss_below_base",
-        "metric": "loss",
-        "comparison": "against_base",
-        "minimum": gates.min_loss_gain,
+    rows = {
+        reference.sha256: frozenset(read_scores(locate(reference, ""), "loss"))
+        for reference in (sides.challenger, *sides.opponents.values())
     }
-    if not base or len(base) != len(tuned):
-        reason = f"row losses are missing: base has {len(base)} rows, tuned {len(tuned)}"
-        return GateResult(**common, verdict=Verdict.FAILED, reason=reason)
-    if len(base) < MIN_BOOTSTRAP_ROWS:
-        reason = f"{len(base)} held-out row gives no interval"
-        return GateResult(**common, verdict=Verdict.FAILED, reason=reason)
-    if not all(math.isfinite(row["loss_sum_nats"]) for row in (*base, *tuned)):
-        reason = "a row loss is NaN or infinite"
-        return GateResult(**common, verdict=Verdict.FAILED, reason=reason)
-    n_tokens = sum(row["n_tokens"] for row in base)
-    found = paired_gain(base, tuned, gates, seed)
-    percent = f"{gates.confidence:.0%}"
-    span = f"{found.gain:+.4f} nats per token, {percent} interval [{found.low:+.4f}, {found.high:+.4f}]"
-    if found.low > gates.min_loss_gain:
-        verdict, reason = Verdict.PASSED, f"held-out loss fell by {span}"
-    elif found.gain == 0 and found.low == found.high:
-        verdict, reason = Verdict.FAILED, "a tie: both models have the same loss on every row"
-    else:
-        verdict = Verdict.FAILED
-        reason = f"gain {span} does not exceed {gates.min_loss_gain:g} with certainty"
-    return GateResult(
-        **common,
-        base=sum(row["loss_sum_nats"] for row in base) / n_tokens,
-        tuned=sum(row["loss_sum_nats"] for row in tuned) / n_tokens,
-        gain=found.gain,
-        interval_low=found.low,
-        interval_high=found.high,
-        verdict=verdict,
-        reason=reason,
+    same = same_evaluation_gate(sides.challenger, sides.opponents, rows)
+    results = [row_count_gate(sides.challenger, gates), same]
+    for gate in gates.definitions:
+        if gate.severity is Severity.OFF:
+            continue
+        if gate.against is Against.ABSOLUTE:
+            scores = read_scores(locate(sides.challenger, ""), gate.metric)
+            results.append(absolute_gate(gate, scores, gates, seed))
+        elif gate.against not in sides.opponents:
+            results.append(skip_gate(gate, NO_CHAMPION))
+        elif same.verdict is not Verdict.PASSED:
+            results.append(skip_gate(gate, f"not compared, see {same.id}"))
+        else:
+            results.append(_compare(gate, sides, gates, seed, ask_judge))
+    return results
+
+
+def _compare(
+    gate: GateDefinition, sides: Sides, gates: GateConfig, seed: int, ask_judge: Judging
+) -> GateResult:
+    """Judge one gate against base or champion."""
+    opponent = sides.opponents[gate.against]
+    refusal = tokenizer_gate(gate, opponent, sides.challenger)
+    if refusal:
+        return refusal
+    if gate.metric == JUDGE_METRIC:
+        scores = ask_judge(opponent)
+        even = {row: (EVEN_WIN_RATE * weight, weight) for row, (_, weight) in scores.items()}
+        return comparison_gate(gate, even, scores, gates, seed)
+    before, after = (
+        read_scores(locate(side, ""), gate.metric) for side in (opponent, sides.challenger)
     )
+    return comparison_gate(gate, before, after, gates, seed)
 
 
-def conclude(gates: list[GateResult]) -> tuple[Decision, str]:
-    """Promote only when every gate passed.
+def conclude(results: Sequence[GateResult]) -> tuple[Decision, str]:
+    """Promote when every gate that can refuse passed, and at least one of them shows a gain.
+
+    All must pass, so a further gate makes a false promotion rarer, never likelier: no
+    correction for several comparisons is due.
 
     Args:
-        gates: Results of all gates.
+        results: Of all gates.
 
     Returns:
         The decision and a sentence that gives the reason.
     """
-    failed = [gate for gate in gates if gate.verdict is not Verdict.PASSED]
+    failed = [gate for gate in results if gate.verdict is Verdict.FAILED]
     if failed:
         return Decision.REFUSE, "; ".join(f"{gate.id}: {gate.reason}" for gate in failed)
-    return Decision.PROMOTE, gates[-1].reason
+    passed = [
+        gate
+        for gate in results
+        if gate.verdict is Verdict.PASSED
+        and gate.severity is Severity.BLOCK
+        and gate.gain is not None
+    ]
+    if not passed:
+        return (
+            Decision.REFUSE,
+            "no gate of severity block compares the challenger with base or champion",
+        )
+    return Decision.PROMOTE, "; ".join(f"{gate.id}: {gate.reason}" for gate in passed)
 
 
-@stage_task(timeout_seconds=1800, libraries=("numpy", "scipy"))
+def _judging(settings: EvaluationConfig, challenger: EvaluationReference, folder: Path) -> Judging:
+    """Bind what the judge needs; it keeps its verdicts, so a second gate asks nothing again."""
+
+    def ask_judge(opponent: EvaluationReference) -> RowScores:
+        if settings.judge is None:
+            return {}
+        wins = judge_pair(settings.judge, locate(opponent, ""), locate(challenger, ""), folder)
+        return {row: (win, 1.0) for row, win in wins.items()}
+
+    return ask_judge
+
+
+@stage_task(timeout_seconds=6 * 3600, libraries=("numpy", "scipy"))
 def decide(
     output: OutputFolder,
     baseline: EvaluationReference,
+    champion: ChampionReference,
     evaluation: EvaluationReference,
     gates: GateConfig,
+    settings: EvaluationConfig,
     seed: int,
 ) -> DecisionReference:
-    """Compare the tuned model with the base and decide on promotion.
+    """Compare the challenger with base and champion and decide on promotion.
 
     Args:
-        output: Gets `gates.json`.
+        output: Gets `gates.json`, and the judge's answers where a gate asks for them.
         baseline: Scores of the base.
-        evaluation: Scores of the tuned model.
+        champion: Scores of the champion; of none before the first promotion.
+        evaluation: Scores of the challenger.
         gates: What a promotion takes.
+        settings: Names the judging model.
         seed: Seed of the bootstrap.
 
     Returns:
-        The decision, its reason and every gate's result.
+        The gate report: decision, reason and every gate's result.
     """
-    results = [
-        row_count_gate(baseline, gates),
-        same_rows_gate(baseline, evaluation),
-        loss_gate(
-            read_jsonl(locate(baseline, "losses.jsonl")),
-            read_jsonl(locate(evaluation, "losses.jsonl")),
-            gates,
-            seed,
-        ),
-    ]
-    decision, reason = conclude(results)
-    text = json.dumps([gate.model_dump(mode="json") for gate in results], indent=1)
-    (output.path / "gates.json").write_text(text, encoding="utf-8")
-    return output.commit(DecisionReference, decision=decision, reason=reason, gates=tuple(results))
+    results: list[GateResult] = []
+    decision, reason = Decision.SKIPPED, MODE_IS_OFF
+    if gates.mode is not DecisionMode.OFF:
+        opponents = {Against.BASE: baseline}
+        if champion.evaluation:
+            opponents[Against.CHAMPION] = champion.evaluation
+        ask_judge = _judging(settings, evaluation, output.path)
+        results = judge_gates(Sides(evaluation, opponents), gates, seed, ask_judge)
+        decision, reason = conclude(results)
+    report = GateReport(
+        mode=gates.mode,
+        decision=decision,
+        reason=reason,
+        confidence=gates.confidence,
+        eval_sha256=evaluation.eval_sha256,
+        n_eval_rows=evaluation.n_rows,
+        champion_version=champion.version,
+        gates=tuple(results),
+    )
+    (output.path / GATES_FILE).write_text(report.model_dump_json(indent=1), encoding="utf-8")
+    return output.commit(DecisionReference, report=report)

@@ -1,15 +1,20 @@
-"""Stage `evaluate_model`: the tuned model on the held-out rows."""
+"""Stage `evaluate_model`: the challenger on the held-out rows."""
 
 from __future__ import annotations
 
-from schemas.records import EvaluationReference, QualityReference, TrainedReference
-from schemas.run_config import EvaluationConfig
+from schemas.evaluation_config import EvaluationConfig
+from schemas.records import EvaluationReference, QualityReference, Side, TrainedReference
 from tasks._cache import OutputFolder, locate
-from tasks._judging import judge_model
+from tasks._judging import evaluation_fingerprint, judge_model
+from tasks._scores_cache import model_in
 from tasks._stage import stage_task
 
 
-@stage_task(timeout_seconds=6 * 3600, libraries=("torch", "transformers"))
+@stage_task(
+    timeout_seconds=6 * 3600,
+    libraries=("torch", "transformers"),
+    fingerprint=evaluation_fingerprint,
+)
 def evaluate_model(
     output: OutputFolder,
     trained: TrainedReference,
@@ -17,24 +22,18 @@ def evaluate_model(
     evaluation: EvaluationConfig,
     seed: int,
 ) -> EvaluationReference:
-    """Score the tuned model, merged and loaded from disk, exactly as the base was scored.
+    """Score the challenger, merged and loaded from disk, exactly as the base was scored.
 
     Args:
-        output: Gets `losses.jsonl`, `answers.jsonl`, `metrics.json`.
-        trained: Holds the model folder.
+        output: Gets what `judge_model` writes.
+        trained: Holds the model folder that will be registered.
         quality: Holds the tokenised rows and the rendered prompts.
-        evaluation: Batch sizes and limits.
+        evaluation: How models are judged.
         seed: Seed of everything random.
 
     Returns:
         The metrics and where the row scores lie.
     """
-    folder = locate(quality, "")
-    metrics = judge_model(locate(trained, "model"), folder, evaluation, seed, output.path)
-    return output.commit(
-        EvaluationReference,
-        model_name="tuned",
-        eval_sha256=quality.eval_sha256,
-        n_rows=quality.n_eval_rows,
-        metrics=metrics,
-    )
+    model = model_in(locate(trained, "model"), trained.sha256)
+    facts = judge_model(model, quality, evaluation, seed, output)
+    return output.commit(EvaluationReference, side=Side.CHALLENGER, **facts)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from schemas.records import EvaluationReference, QualityReference, TemplateReference
-from schemas.run_config import EvaluationConfig
+from schemas.evaluation_config import EvaluationConfig
+from schemas.records import EvaluationReference, QualityReference, Side, TemplateReference
 from tasks._cache import OutputFolder, locate
-from tasks._judging import judge_model
+from tasks._judging import evaluation_fingerprint, judge_model
+from tasks._scores_cache import model_in
 from tasks._stage import stage_task
 
 
-@stage_task(timeout_seconds=6 * 3600, libraries=("torch", "transformers"))
+@stage_task(
+    timeout_seconds=6 * 3600,
+    libraries=("torch", "transformers"),
+    fingerprint=evaluation_fingerprint,
+)
 def generate_baseline(
     output: OutputFolder,
     template: TemplateReference,
@@ -20,21 +25,15 @@ def generate_baseline(
     """Let the untouched base model answer and score it on the held-out rows.
 
     Args:
-        output: Gets `losses.jsonl`, `answers.jsonl`, `metrics.json`.
+        output: Gets what `judge_model` writes.
         template: Holds the model folder.
         quality: Holds the tokenised rows and the rendered prompts.
-        evaluation: Batch sizes and limits.
+        evaluation: How models are judged.
         seed: Seed of everything random.
 
     Returns:
         The metrics and where the row scores lie.
     """
-    folder = locate(quality, "")
-    metrics = judge_model(locate(template, "model"), folder, evaluation, seed, output.path)
-    return output.commit(
-        EvaluationReference,
-        model_name="base",
-        eval_sha256=quality.eval_sha256,
-        n_rows=quality.n_eval_rows,
-        metrics=metrics,
-    )
+    model = model_in(locate(template, "model"), template.sha256)
+    facts = judge_model(model, quality, evaluation, seed, output)
+    return output.commit(EvaluationReference, side=Side.BASE, **facts)

@@ -1,16 +1,30 @@
-"""Stage `promote_model`: move the champion alias, if and only if the decision says so."""
+"""Stage `promote_model`: move the aliases, if and only if the decision says so."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect.logging import get_run_logger
 
-from schemas.records import Decision, DecisionReference, PromotionReference, VersionReference
+from schemas.gate_config import DecisionMode
+from schemas.records import (
+    Approval,
+    DecisionReference,
+    PromotionReference,
+    VersionReference,
+)
+from schemas.registry_config import RegistryConfig
 from tasks._cache import OutputFolder
+from tasks._promotion import Promoted, Request, expect_champion, make_champion
 from tasks._registry import alias_holder, connect, store_errors
+from tasks._retention import sweep_rejected
 from tasks._stage import stage_task
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FLOW = "train-sft"
 
 
 def verify_alias(reference: PromotionReference) -> str:
@@ -25,39 +39,94 @@ def verify_alias(reference: PromotionReference) -> str:
     Returns:
         What is wrong; empty when nothing is, or when nothing was promoted.
     """
-    if reference.decision is Decision.REFUSE:
+    if not reference.is_promoted:
         return ""
     holder = alias_holder(connect(), reference.name, reference.alias)
     return f"alias {reference.alias} was deleted" if holder is None else ""
 
 
-@stage_task(timeout_seconds=600, libraries=("mlflow",), verify=verify_alias)
+def refusal(decision: DecisionReference, approval: Approval | None) -> str:
+    """Say why nothing moves.
+
+    Args:
+        decision: What the gates decided.
+        approval: What a person said, where one was asked.
+
+    Returns:
+        The reason; empty when the version becomes champion.
+    """
+    if decision.is_promotion:
+        return "" if approval is None or approval.is_approved else approval.reason
+    if decision.report.mode is DecisionMode.DRY_RUN:
+        return f"dry run, would {decision.decision}: {decision.reason}"
+    return decision.reason
+
+
+def promote(
+    client: MlflowClient,
+    registry: RegistryConfig,
+    version: int,
+    decision: DecisionReference,
+    approval: Approval | None,
+) -> Promoted:
+    """Make the version champion while the one it was compared with still is.
+
+    Args:
+        client: The store.
+        registry: Name and aliases.
+        version: The version.
+        decision: Names the champion it was compared with.
+        approval: Names the person who approved, where one was asked.
+
+    Returns:
+        Who is champion now, and who was.
+    """
+    guard = expect_champion(registry.name, decision.report.champion_version)
+    who = (approval.reviewer or "a person") if approval else FLOW
+    request = Request(version, who, decision.reason, is_challenger=True)
+    return make_champion(client, registry, request, guard)
+
+
+@stage_task(timeout_seconds=2 * 3600, libraries=("mlflow",), verify=verify_alias)
 def promote_model(
-    output: OutputFolder, version: VersionReference, decision: DecisionReference, alias: str
+    output: OutputFolder,
+    version: VersionReference,
+    decision: DecisionReference,
+    registry: RegistryConfig,
+    approval: Approval | None = None,
 ) -> PromotionReference:
-    """Give the version the alias when it passed every gate; otherwise leave the alias alone.
+    """Make the version champion when it may be; otherwise it is the challenger, and no more.
 
     Args:
         output: Gets `promotion.json`.
         version: The registered version.
         decision: What was decided of it.
-        alias: The alias, e.g. champion.
+        registry: Aliases, prompts of the reload check, weights kept of refused versions.
+        approval: What a person said, where one was asked.
 
     Returns:
-        Who holds the alias now and who held it before.
+        Whether it is champion now, why, who was before, and what room was freed.
     """
-    client = connect()
+    client, name = connect(), version.name
     with store_errors():
-        holder = alias_holder(client, version.name, alias)
-        if decision.decision is Decision.PROMOTE:
-            client.set_registered_model_alias(version.name, alias, str(version.version))
-            get_run_logger().info("%s version %d is now %s", version.name, version.version, alias)
+        reason = refusal(decision, approval)
+        if reason:
+            former = alias_holder(client, name, registry.alias)
+            client.set_registered_model_alias(name, registry.challenger_alias, str(version.version))
+            get_run_logger().warning("not promoted: %s", reason)
         else:
-            get_run_logger().warning("not promoted: %s", decision.reason)
-    previous = None if holder == version.version else holder
-    facts: dict[str, Any] = {"name": version.name, "version": version.version, "alias": alias}
-    text = json.dumps({**facts, "decision": decision.decision.value, "previous": previous})
-    (output.path / "promotion.json").write_text(text, encoding="utf-8")
-    return output.commit(
-        PromotionReference, decision=decision.decision, previous_version=previous, **facts
-    )
+            promoted = promote(client, registry, version.version, decision, approval)
+            former = promoted.former
+            get_run_logger().info("%s version %d is now %s", name, version.version, registry.alias)
+        swept = sweep_rejected(client, registry, name)
+    facts: dict[str, Any] = {
+        "is_promoted": not reason,
+        "reason": reason or decision.reason,
+        "name": name,
+        "version": version.version,
+        "alias": registry.alias,
+        "previous_version": None if former == version.version else former,
+        "n_freed_bytes": swept.freed_bytes,
+    }
+    (output.path / "promotion.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    return output.commit(PromotionReference, **facts)

@@ -10,8 +10,6 @@ from typing import Any
 from prefect.artifacts import create_markdown_artifact
 
 from schemas.records import (
-    Decision,
-    EvaluationReference,
     Evidence,
     PromotionReference,
     ReportReference,
@@ -19,41 +17,14 @@ from schemas.records import (
 )
 from schemas.run_config import RunConfig
 from tasks._cache import OutputFolder, locate
-from tasks._lines import read_jsonl
 from tasks._loss_curve import describe_curve
-from tasks._named_sources import title
 from tasks._registry import connect, store_errors
-from tasks._secrets import public_settings
+from tasks._report import build_report, outcome, summarise
 from tasks._stage import stage_task
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = TEMPLATES / "report.html.jinja"
 STYLE = TEMPLATES / "page.css"
-
-
-def pair_answers(
-    base: list[dict[str, Any]], tuned: list[dict[str, Any]], prompts: list[dict[str, Any]]
-) -> list[dict[str, str]]:
-    """Lay both models' answers to the same prompt side by side.
-
-    Args:
-        base: The base's answers.
-        tuned: The tuned model's answers, in the same order.
-        prompts: The evaluation prompts, for the question as the user wrote it.
-
-    Returns:
-        One mapping per prompt: prompt, reference, base, tuned.
-    """
-    questions = {row["row"]: row["question"] for row in prompts}
-    return [
-        {
-            "prompt": questions[one["row"]],
-            "reference": one["reference"],
-            "base": one["answer"],
-            "tuned": other["answer"],
-        }
-        for one, other in zip(base, tuned, strict=True)
-    ]
 
 
 def embed_curve(picture: Path, history: list[dict[str, Any]]) -> dict[str, str]:
@@ -68,81 +39,6 @@ def embed_curve(picture: Path, history: list[dict[str, Any]]) -> dict[str, str]:
     """
     encoded = base64.b64encode(picture.read_bytes()).decode("ascii")
     return {"source": f"data:image/svg+xml;base64,{encoded}", "text": describe_curve(history)}
-
-
-def build_report(
-    config: RunConfig,
-    evidence: Evidence,
-    version: VersionReference,
-    promotion: PromotionReference,
-) -> dict[str, Any]:
-    """Collect the figures of a run.
-
-    Args:
-        config: The resolved configuration.
-        evidence: What the stages produced.
-        version: The registered version.
-        promotion: Who holds the alias.
-
-    Returns:
-        The document written as `report.json`; docs/operate.md describes its fields.
-    """
-    decision = evidence.decision
-    prompts = read_jsonl(locate(evidence.quality, "eval_prompts.jsonl"))
-    training = json.loads(locate(evidence.trained, "training.json").read_text(encoding="utf-8"))
-    return {
-        "decision": decision.decision.value,
-        "reason": decision.reason,
-        "gates": [gate.model_dump(mode="json") for gate in decision.gates],
-        "metrics": {"base": evidence.baseline.metrics, "tuned": evidence.evaluation.metrics},
-        "answers": pair_answers(
-            _answers(evidence.baseline), _answers(evidence.evaluation), prompts
-        ),
-        "data": _data_part(config, evidence),
-        "training": {**training, "method": config.training.method.value},
-        "registry": _registry_part(version, promotion),
-        "lineage": {
-            "dataset_sha256": evidence.checked.kept_sha256,
-            "eval_sha256": evidence.quality.eval_sha256,
-            "template_sha256": evidence.template.template_sha256,
-            "base_model": evidence.template.model_name,
-            "base_fingerprint": evidence.template.model_fingerprint,
-            "model_sha256": evidence.trained.sha256,
-        },
-        "config": public_settings(config.model_dump(mode="json")),
-    }
-
-
-def _data_part(config: RunConfig, evidence: Evidence) -> dict[str, Any]:
-    return {
-        "source": title(config.data.origin),
-        "formats": evidence.checked.formats,
-        **evidence.checked.model_dump(include={"n_rows", "n_kept_rows", "n_quarantined_rows"}),
-        **evidence.quality.model_dump(
-            include={"n_train_rows", "n_eval_rows", "n_train_tokens", "n_supervised_tokens"}
-        ),
-        "rules": [
-            rule.model_dump(mode="json")
-            for rule in (*evidence.checked.rules, *evidence.quality.rules)
-        ],
-    }
-
-
-def _registry_part(version: VersionReference, promotion: PromotionReference) -> dict[str, Any]:
-    return {
-        "name": version.name,
-        "version": version.version,
-        "alias": promotion.alias,
-        "is_promoted": promotion.decision is Decision.PROMOTE,
-        "previous_version": promotion.previous_version,
-        "model_uri": version.model_uri,
-        "run_id": version.run_id,
-        "tracking_uri": version.tracking_uri,
-    }
-
-
-def _answers(reference: EvaluationReference) -> list[dict[str, Any]]:
-    return read_jsonl(locate(reference, "answers.jsonl"))
 
 
 def render_page(report: dict[str, Any], curve: dict[str, str]) -> str:
@@ -161,7 +57,10 @@ def render_page(report: dict[str, Any], curve: dict[str, str]) -> str:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
     )
     return environment.get_template(PAGE.name).render(
-        report=report, curve=curve, figures=training_figures(report["training"])
+        report=report,
+        outcome=outcome(report),
+        curve=curve,
+        figures=training_figures(report["training"]),
     )
 
 
@@ -197,40 +96,13 @@ def training_figures(training: dict[str, Any]) -> dict[str, str]:
     return figures
 
 
-def summarise(report: dict[str, Any]) -> str:
-    """Write the summary that Prefect shows with the run.
-
-    Args:
-        report: What `build_report` made.
-
-    Returns:
-        Markdown.
-    """
-    base, tuned = report["metrics"]["base"], report["metrics"]["tuned"]
-    lines = [
-        f"## {report['registry']['name']} version {report['registry']['version']}: "
-        f"{report['decision']}",
-        "",
-        report["reason"],
-        "",
-        "| metric | base | tuned |",
-        "|---|---|---|",
-        *(f"| {name} | {_figure(base[name])} | {_figure(tuned[name])} |" for name in tuned),
-    ]
-    return "\n".join(lines)
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
 @stage_task(timeout_seconds=600, libraries=("jinja2", "mlflow"), assets=(PAGE, STYLE))
 def publish_report(
     output: OutputFolder,
     config: RunConfig,
     evidence: Evidence,
-    version: VersionReference,
-    promotion: PromotionReference,
+    version: VersionReference | None,
+    promotion: PromotionReference | None,
 ) -> ReportReference:
     """Write the report, keep it with the MLflow run, and show its summary in Prefect.
 
@@ -238,8 +110,8 @@ def publish_report(
         output: Gets `report.html`, `report.json`, `summary.md`.
         config: The resolved configuration.
         evidence: What the stages produced.
-        version: The registered version.
-        promotion: Who holds the alias.
+        version: The registered version; None where gates.mode is off.
+        promotion: What became of the alias; None as well.
 
     Returns:
         The decision and where the report lies.
@@ -250,10 +122,11 @@ def publish_report(
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (output.path / "report.json").write_text(text, encoding="utf-8")
     (output.path / "report.html").write_text(render_page(report, curve), encoding="utf-8")
-    client = connect()
-    with store_errors():
-        for name in ("report.html", "report.json"):
-            client.log_artifact(version.run_id, str(output.path / name))
+    if version:
+        client = connect()
+        with store_errors():
+            for name in ("report.html", "report.json"):
+                client.log_artifact(version.run_id, str(output.path / name))
     summary = f"{summarise(report)}\n\n{curve['text']}"
     (output.path / "summary.md").write_text(summary, encoding="utf-8")
     create_markdown_artifact(
@@ -263,5 +136,5 @@ def publish_report(
         ReportReference,
         content=("summary.md",),  # the others hold timings
         decision=evidence.decision.decision,
-        reason=evidence.decision.reason,
+        reason=report["reason"],
     )

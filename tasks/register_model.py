@@ -5,170 +5,48 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import logging
-import time
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
+from prefect.logging import get_run_logger
 
-from schemas.records import Evidence, TrainedReference, VersionReference
-from schemas.run_config import RunConfig
-from tasks._cache import OutputFolder, locate
-from tasks._champion import DATASET_TAG
+from schemas.errors import RegistryError
+from schemas.gate_report import Decision
+from schemas.records import Evidence, VersionReference
+from schemas.run_config import ModelConfig, RunConfig
+from schemas.stages import Stage
+from tasks._base_licence import find_licence
+from tasks._cache import OutputFolder, locate, write_whole
 from tasks._home import tracking_uri
-from tasks._live_metrics import Point, log_points, read_training_run
-from tasks._named_sources import title
+from tasks._lineage import (
+    DECISION_SHA256_TAG,
+    DECISION_TAG,
+    METRIC_PREFIX,
+    version_fingerprint,
+)
+from tasks._model_card import CardFacts, card_facts, description
+from tasks._registering import discard_run, registering
 from tasks._registry import (
     FINGERPRINT_TAG,
+    WEIGHTS_TAG,
+    FoundVersion,
     connect,
     create_version,
     experiment_id,
     find_version,
-    flatten,
     has_model_files,
+    model_id_of,
     store_errors,
 )
-from tasks._secrets import public_settings, without_secrets
-from tasks._stage import stage_task
+from tasks._run_evidence import TRAINING_RUN_TAG, log_decision, log_training, version_tags
+from tasks._secrets import without_secrets
+from tasks._stage import is_refreshed, stage_task
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-DECISION_TAG = "sft.decision"
-TRAINING_RUN_TAG = "sft.training_run_id"
-"""The training's own run. It is another one: several versions may come of one training."""
-ADAPTER_TAG = "sft.adapter"
 SERVING_PACKAGES = ("accelerate", "torch", "transformers")
-MAX_DIGEST = 36
-"""Longest dataset digest MLflow stores; the whole sha256 stands in the tags."""
-
-
-def lineage_tags(evidence: Evidence, fingerprint: str) -> dict[str, str]:
-    """Say where a version comes from, in tags that can be searched.
-
-    Args:
-        evidence: What the version rests on.
-        fingerprint: Key of the registering stage.
-
-    Returns:
-        Tag name to text.
-    """
-    loss = evidence.evaluation.metrics["loss"]
-    base_loss = evidence.baseline.metrics["loss"]
-    return {
-        FINGERPRINT_TAG: fingerprint,
-        DECISION_TAG: evidence.decision.decision.value,
-        "sft.reason": evidence.decision.reason,
-        DATASET_TAG: evidence.checked.kept_sha256,
-        "sft.train_rows": str(evidence.quality.n_train_rows),
-        "sft.eval_rows": str(evidence.quality.n_eval_rows),
-        "sft.quarantined_rows": str(evidence.checked.n_quarantined_rows),
-        "sft.eval_sha256": evidence.quality.eval_sha256,
-        "sft.eval_rows_sha256": evidence.split.eval_sha256,
-        "sft.eval_is_pinned": str(evidence.split.is_pinned).lower(),
-        "sft.template_sha256": evidence.template.template_sha256,
-        "sft.base_model": evidence.template.model_name,
-        "sft.base_fingerprint": evidence.template.model_fingerprint,
-        "sft.model_sha256": evidence.trained.sha256,
-        "sft.code_version": importlib.metadata.version("sft-flow"),
-        "sft.heldout_loss": f"{loss}",
-        "sft.base_heldout_loss": f"{base_loss}",
-    }
-
-
-def training_tags(trained: TrainedReference, run_id: str) -> dict[str, str]:
-    """Keep the adapter beside the merged model, and say where the training was watched.
-
-    Args:
-        trained: Output of the training; `adapter/` in it is logged to the active run.
-        run_id: The active run.
-
-    Returns:
-        Tag name to text; none for what there is not.
-    """
-    import mlflow
-
-    tags: dict[str, str] = {}
-    adapter = locate(trained, "adapter")
-    if adapter.is_dir():
-        mlflow.log_artifacts(str(adapter), "adapter")
-        tags[ADAPTER_TAG] = f"runs:/{run_id}/adapter"
-    watched = read_training_run(adapter.parent)
-    if watched:
-        tags[TRAINING_RUN_TAG] = watched.run_id
-    return tags
-
-
-def describe(evidence: Evidence) -> str:
-    """Write the version's description.
-
-    Args:
-        evidence: What the version rests on.
-
-    Returns:
-        Markdown.
-    """
-    base, tuned = evidence.baseline.metrics, evidence.evaluation.metrics
-    rows = "\n".join(f"| {name} | {base[name]} | {tuned[name]} |" for name in tuned)
-    return (
-        f"Fine-tuned from {evidence.template.model_name} on {evidence.quality.n_train_rows} rows "
-        f"({evidence.trained.n_steps} steps), judged on {evidence.quality.n_eval_rows} held-out "
-        f"rows.\n\n**{evidence.decision.decision.value}**: {evidence.decision.reason}\n\n"
-        f"| metric | base | tuned |\n|---|---|---|\n{rows}\n"
-    )
-
-
-def history_points(history: list[dict[str, Any]]) -> list[Point]:
-    """Turn the log of a training into points of MLflow metrics.
-
-    Args:
-        history: Entries with `step` and figures.
-
-    Returns:
-        One point a figure, named as in the training's own run.
-    """
-    now = round(time.time() * 1000)
-    return [
-        Point(f"train/{name}", float(value), int(entry["step"]), now)
-        for entry in history
-        for name, value in entry.items()
-        if name != "step"
-    ]
-
-
-def log_evidence(client: MlflowClient, run_id: str, config: RunConfig, evidence: Evidence) -> None:
-    """Log parameters, data, loss curve, scores and files to the active run.
-
-    Args:
-        client: The store.
-        run_id: The active run.
-        config: The resolved configuration.
-        evidence: What the run produced.
-    """
-    import mlflow
-    from mlflow.data.code_dataset_source import CodeDatasetSource
-    from mlflow.data.meta_dataset import MetaDataset
-
-    settings = public_settings(config.model_dump(mode="json"))
-    mlflow.log_params(flatten(settings))
-    mlflow.log_text(yaml.safe_dump(settings, sort_keys=False), "config.yaml")
-    data = title(config.data.origin)
-    source = CodeDatasetSource(tags={"sft.source": data})
-    digest = evidence.checked.kept_sha256[:MAX_DIGEST]
-    mlflow.log_input(
-        MetaDataset(source=source, name=data[-250:], digest=digest), context="training"
-    )
-    history = json.loads(locate(evidence.trained, "history.json").read_text(encoding="utf-8"))
-    log_points(client, run_id, history_points(history))
-    for side, scores in (("base", evidence.baseline), ("tuned", evidence.evaluation)):
-        mlflow.log_metrics(
-            {f"{side}/{key}": value for key, value in scores.metrics.items() if value is not None}
-        )
-    mlflow.log_artifact(str(locate(evidence.decision, "gates.json")))
-    mlflow.log_artifact(str(locate(evidence.checked, "rules.json")), "data")
-    mlflow.log_artifact(str(locate(evidence.quality, "quality.json")), "data")
-    mlflow.log_artifact(str(locate(evidence.quality, "profile.json")), "data")
-    mlflow.log_artifact(str(locate(evidence.trained, "loss_curve.svg")))
 
 
 def log_chat_model(folder: Path) -> str:
@@ -182,16 +60,41 @@ def log_chat_model(folder: Path) -> str:
     """
     import mlflow
 
-    requirements = [f"{name}=={_public_version(name)}" for name in ("mlflow", *SERVING_PACKAGES)]
-    logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)
-    info = mlflow.transformers.log_model(
-        transformers_model=str(folder),
-        name="model",
-        task="llm/v1/chat",
-        pip_requirements=requirements,
-        model_card=None,
-    )
+    info = mlflow.transformers.log_model(name="model", **_chat_model(folder))
     return str(info.model_uri)
+
+
+def put_back_files(client: MlflowClient, folder: Path, version: FoundVersion) -> None:
+    """Write the files of a logged model again, as `log_chat_model` wrote them.
+
+    Args:
+        client: The store.
+        folder: The merged model.
+        version: The version that was made of it.
+    """
+    import mlflow
+    from mlflow.models import Model
+
+    model_id = model_id_of(version.model_uri)
+    description = Model(run_id=version.run_id, model_id=model_id, model_uuid=model_id)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model"
+        mlflow.transformers.save_model(
+            path=str(path), mlflow_model=description, **_chat_model(folder)
+        )
+        client.log_model_artifacts(model_id, str(path))
+
+
+def _chat_model(folder: Path) -> dict[str, Any]:
+    logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)
+    return {
+        "transformers_model": str(folder),
+        "task": "llm/v1/chat",
+        "pip_requirements": [
+            f"{name}=={_public_version(name)}" for name in ("mlflow", *SERVING_PACKAGES)
+        ],
+        "model_card": None,
+    }
 
 
 def _public_version(package: str) -> str:
@@ -199,60 +102,127 @@ def _public_version(package: str) -> str:
 
 
 def register(
-    client: MlflowClient, config: RunConfig, evidence: Evidence, fingerprint: str
-) -> tuple[int, str, str]:
+    client: MlflowClient, config: RunConfig, evidence: Evidence, card: CardFacts, note: Path
+) -> FoundVersion:
     """Make the run, the logged model and the version.
 
     Args:
         client: The store.
         config: The resolved configuration.
         evidence: What the version rests on.
-        fingerprint: Key of the registering stage.
+        card: Facts of the model card.
+        note: Gets the run's id.
 
     Returns:
-        Version, run id and model URI.
+        The version.
     """
     import mlflow
 
-    registry = config.registry
-    experiment = experiment_id(client, registry.experiment)
-    with mlflow.start_run(experiment_id=experiment, run_name=registry.name) as run:
+    name = config.registry.name
+    experiment = experiment_id(client, config.registry.experiment)
+    with mlflow.start_run(experiment_id=experiment, run_name=name) as run:
         run_id = str(run.info.run_id)
-        log_evidence(client, run_id, config, evidence)
+        write_whole(note, run_id)
+        log_training(client, run_id, config, evidence)
+        log_decision(client, run_id, config, evidence, card)
         model_uri = log_chat_model(locate(evidence.trained, "model"))
-        tags = lineage_tags(evidence, fingerprint) | training_tags(evidence.trained, run_id)
-        version = create_version(client, registry.name, model_uri, run_id, tags)
-        client.update_model_version(registry.name, version, describe(evidence))
-        run_tags = (DECISION_TAG, TRAINING_RUN_TAG)
-        mlflow.set_tags({name: tags[name] for name in run_tags if name in tags})
-    return int(version), run_id, model_uri
+        tags = version_tags(config, evidence, run_id, card)
+        client.set_tag(run_id, DECISION_TAG, tags[DECISION_TAG])
+        if TRAINING_RUN_TAG in tags:
+            client.set_tag(run_id, TRAINING_RUN_TAG, tags[TRAINING_RUN_TAG])
+        number = create_version(client, name, (run_id, model_uri), tags, description(card))
+    made = FoundVersion(number, run_id, model_uri, tags)
+    first = find_version(client, name, tags[FINGERPRINT_TAG]) or made
+    if first.version != number:  # another machine on the same store was faster
+        client.delete_model_version(name, str(number))
+        discard_run(client, run_id)
+    return first
+
+
+def update_version(
+    client: MlflowClient,
+    config: RunConfig,
+    evidence: Evidence,
+    card: CardFacts,
+    found: FoundVersion,
+) -> None:
+    """Give a version that is registered already what was decided of it now.
+
+    The files of the model are put back where they are gone and the model may be used again, and
+    where a person asked for the stage to run anew.
+
+    Args:
+        client: The store.
+        config: The resolved configuration.
+        evidence: What the version rests on.
+        card: Facts of the model card.
+        found: The version.
+    """
+    name, number = config.registry.name, str(found.version)
+    if client.get_run(found.run_id).info.lifecycle_stage != "active":
+        client.restore_run(found.run_id)
+    tags = version_tags(config, evidence, found.run_id, card)
+    is_given_up = WEIGHTS_TAG in found.tags and tags[DECISION_TAG] == Decision.REFUSE.value
+    is_gone = WEIGHTS_TAG in found.tags or not has_model_files(client, found.model_uri)
+    if is_refreshed(Stage.REGISTER_MODEL) or (is_gone and not is_given_up):
+        put_back_files(client, locate(evidence.trained, "model"), found)
+        if WEIGHTS_TAG in found.tags:
+            client.delete_model_version_tag(name, number, WEIGHTS_TAG)
+    log_decision(client, found.run_id, config, evidence, card)
+    for tag, text in tags.items():
+        if found.tags.get(tag) != text:
+            client.set_model_version_tag(name, number, tag, text)
+    for tag in found.tags.keys() - tags.keys():
+        if tag.startswith(METRIC_PREFIX):  # e.g. of a champion there no longer is
+            client.delete_model_version_tag(name, number, tag)
+    client.update_model_version(name, number, description(card))
+    client.set_tag(found.run_id, DECISION_TAG, tags[DECISION_TAG])
 
 
 def verify_version(reference: VersionReference) -> str:
-    """Check on a hit that the registry still holds the version.
+    """Check on a hit that the registry still holds the version, and this decision on it.
 
     Args:
         reference: What was registered.
 
     Returns:
-        What is wrong; empty when nothing is.
+        What is wrong; empty when nothing is. Nothing is wrong with a refused version whose
+        weights were given up: nobody needs them.
     """
     from mlflow.exceptions import MlflowException
 
     client = connect()
+    number = reference.version
     with store_errors():
         try:
-            client.get_model_version(reference.name, str(reference.version))
+            version = client.get_model_version(reference.name, str(number))
             run = client.get_run(reference.run_id)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            return f"version {reference.version} is no longer in the registry"
+            return f"version {number} is no longer in the registry"
         if run.info.lifecycle_stage != "active":
             return f"run {reference.run_id} was deleted"
+        facts = json.loads(locate(reference, "version.json").read_text(encoding="utf-8"))
+        if version.tags.get(DECISION_SHA256_TAG) != facts["decision_sha256"]:
+            return f"version {number} carries another decision by now"
+        if WEIGHTS_TAG in version.tags:
+            is_refused = version.tags.get(DECISION_TAG) == Decision.REFUSE.value
+            return "" if is_refused else f"the weights of version {number} were given up"
         if not has_model_files(client, reference.model_uri):
-            return f"the files of version {reference.version} were deleted"
+            return f"the files of version {number} were deleted"
     return ""
+
+
+def _refuse_unjudged(evidence: Evidence) -> None:
+    if evidence.decision.decision is Decision.SKIPPED:
+        raise RegistryError(
+            "nothing was judged, so nothing is registered",
+            where="gates.mode=off",
+            expected="a decision to promote or to refuse",
+            got=evidence.decision.decision.value,
+            fix="set gates.mode=enforce, or dry_run to register without promoting",
+        )
 
 
 @stage_task(
@@ -262,7 +232,10 @@ def verify_version(reference: VersionReference) -> str:
     verify=verify_version,
 )
 def register_model(output: OutputFolder, config: RunConfig, evidence: Evidence) -> VersionReference:
-    """Register the tuned model with everything it rests on, whatever was decided of it.
+    """Register the challenger with everything it rests on, whatever was decided of it.
+
+    The same model, data, evaluation set and base give the same version: a second decision is
+    noted on it.
 
     Args:
         output: Gets `version.json`.
@@ -272,20 +245,28 @@ def register_model(output: OutputFolder, config: RunConfig, evidence: Evidence) 
     Returns:
         Name and number of the version.
     """
-    client = connect()
-    with store_errors():
-        fingerprint = output.key.digest
-        name = config.registry.name
-        found = find_version(client, name, fingerprint) or register(
-            client, config, evidence, fingerprint
-        )
-    version, run_id, model_uri = found
+    _refuse_unjudged(evidence)
+    client, name = connect(), config.registry.name
+    base = ModelConfig(source=evidence.template.model_name, revision=config.model.revision)
+    card = card_facts(config, evidence, find_licence(base))
+    fingerprint = version_fingerprint(name, evidence)
+    with store_errors(), registering(client, fingerprint) as note:
+        found = find_version(client, name, fingerprint)
+        version = found or register(client, config, evidence, card, note)
+        if found or version.tags[DECISION_SHA256_TAG] != evidence.decision.sha256:
+            update_version(client, config, evidence, card, version)
+            get_run_logger().info(
+                "version %d of %s holds this model already: found, its decision was updated",
+                version.version,
+                name,
+            )
     facts: dict[str, Any] = {
         "name": name,
-        "version": version,
-        "run_id": run_id,
-        "model_uri": model_uri,
+        "version": version.version,
+        "run_id": version.run_id,
+        "model_uri": version.model_uri,
+        "tracking_uri": without_secrets(tracking_uri()),
     }
-    facts["tracking_uri"] = without_secrets(tracking_uri())
-    (output.path / "version.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    noted = facts | {"decision_sha256": evidence.decision.sha256}
+    (output.path / "version.json").write_text(json.dumps(noted, indent=1), encoding="utf-8")
     return output.commit(VersionReference, **facts)

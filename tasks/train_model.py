@@ -16,6 +16,7 @@ from tasks._accelerate_file import accelerate_file_sha256, with_accelerate_file
 from tasks._cache import OutputFolder, locate, write_whole
 from tasks._checkpoints import hold_lock
 from tasks._home import work_directory
+from tasks._keys import StageKey
 from tasks._launch import run_training
 from tasks._live_metrics import RUN_FILE
 from tasks._loss_curve import draw_loss_curve
@@ -25,6 +26,20 @@ from tasks._stage import is_refreshed, stage_task
 from tasks._training_monitor import TrainingMonitor
 from tasks._training_setup import prepare_training, read_workload
 from tasks._training_spec import TrainingSpec
+
+
+def weight_parts(parts: dict[str, str]) -> dict[str, str]:
+    """Leave out what cannot change the weights of a step, so that a limit can be set anew half-way.
+
+    Args:
+        parts: Of the stage's key.
+
+    Returns:
+        Those that a checkpoint depends on.
+    """
+    names = ("guards.", "logging_steps", "save_steps", "save_total_limit")
+    idle = tuple(f"config training.{name}" for name in names)
+    return {name: text for name, text in parts.items() if not name.startswith(idle)}
 
 
 def forget_earlier_runs(checkpoints: Path) -> None:
@@ -83,7 +98,8 @@ def train_model(
         read_model_shape(model),
         read_workload(train_tokens),
     )
-    checkpoints = work_directory() / "checkpoints" / output.key.digest
+    key = StageKey(output.key.stage, weight_parts(output.key.parts))
+    checkpoints = work_directory() / "checkpoints" / key.digest
     if is_refreshed(Stage.TRAIN_MODEL):
         forget_earlier_runs(checkpoints)
     spec = TrainingSpec(
@@ -95,7 +111,7 @@ def train_model(
         inference_prompts=locate(quality, "train_prompts.jsonl"),
         output=output.path,
         checkpoints=checkpoints,
-        fingerprint=output.key.parts,
+        fingerprint=key.parts,
         training=training,
         choices=setup.choices,
         batching=setup.batching,

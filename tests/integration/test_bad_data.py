@@ -175,7 +175,10 @@ def test_bad_data_ends_in_an_answer_with_every_row_counted(bad: BadFile, tmp_pat
 
 
 @pytest.mark.parametrize("bad", BAD_FILES, ids=lambda bad: bad.name)
-def test_bad_data_is_answered_in_words_too(bad: BadFile, tmp_path: Path) -> None:
+def test_bad_data_is_answered_in_words_too(
+    bad: BadFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a long path folds the table's other cells
     if bad.name == "line of 80 MB":
         pytest.skip("looked at above")
     (tmp_path / "in").mkdir()

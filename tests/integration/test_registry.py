@@ -10,15 +10,17 @@ import pytest
 from prefect import flow
 
 from flows.train_sft import train_sft
-from schemas.records import DecisionReference, PromotionReference, TrainedReference
+from schemas.records import PromotionReference, TrainedReference
 from schemas.run_config import RunConfig
 from tasks._cache import look_up
 from tasks._home import tracking_uri
 from tasks._keys import stage_key
+from tasks._lineage import version_fingerprint
 from tasks._live_metrics import RUN_FILE, TrainingRun
 from tasks._registry import alias_holder, connect, experiment_id, find_version, flatten
+from tasks._run_evidence import history_points, log_adapter, training_tags
 from tasks.promote_model import promote_model, verify_alias
-from tasks.register_model import describe, history_points, training_tags, verify_version
+from tasks.register_model import verify_version
 from tests.integration.conftest import ToyRun, record_calls
 from tests.toy import make_toy_model
 
@@ -41,9 +43,9 @@ def test_same_result_gives_the_same_version(toy_run: ToyRun) -> None:
     train_sft(toy_run.config)
     after = look_up(definition, stage_key(definition, arguments)).reference
     assert after == before
-    found = find_version(connect(), "toy", stage_key(definition, arguments).digest)
+    found = find_version(connect(), "toy", version_fingerprint("toy", arguments["evidence"]))
     assert found is not None
-    assert found[0] == before.version  # type: ignore[attr-defined]
+    assert found.version == before.version  # type: ignore[attr-defined]
 
 
 def test_deleted_version_is_noticed(toy_run: ToyRun) -> None:
@@ -61,7 +63,6 @@ def test_deleted_model_files_are_noticed(toy_run: ToyRun) -> None:
     (toy_run.home / "artifacts").rename(hidden)
     try:
         assert "files of version" in look_up(definition, key).reason
-        assert find_version(connect(), "toy", key.digest) is None
     finally:
         hidden.rename(toy_run.home / "artifacts")
     assert look_up(definition, key).reference is not None
@@ -75,11 +76,11 @@ def test_connecting_leaves_the_environment_alone(toy_run: ToyRun) -> None:
 def promote(toy_run: ToyRun, alias: str) -> PromotionReference:
     """Promote the toy version under another alias."""
     arguments = record_calls(toy_run.config)["promote_model"][1]
-    decision: DecisionReference = arguments["decision"]
+    registry = arguments["registry"].model_copy(update={"alias": alias})
 
     @flow(name="promote-once")
     def promote_once() -> PromotionReference:
-        return promote_model(arguments["version"], decision, alias)
+        return promote_model(arguments["version"], arguments["decision"], registry)
 
     return promote_once()
 
@@ -98,6 +99,7 @@ def test_promotion_does_not_take_the_alias_back(toy_run: ToyRun) -> None:
     assert "was deleted" in verify_alias(reference)
     promote(toy_run, "stable")
     assert alias_holder(client, "toy", "stable") == reference.version
+    client.delete_registered_model_alias("toy", "stable")
     client.delete_model_version("toy", other.version)
 
 
@@ -105,11 +107,20 @@ def test_alias_holder_is_none_for_an_unknown_model(toy_run: ToyRun) -> None:
     assert alias_holder(connect(), "no-such-model", "champion") is None
 
 
-def test_describe_gives_figures_of_both_models(toy_run: ToyRun) -> None:
+def test_description_gives_figures_of_both_models(toy_run: ToyRun) -> None:
     evidence = record_calls(toy_run.config)["register_model"][1]["evidence"]
-    text = describe(evidence)
-    assert f"| loss | {evidence.baseline.metrics['loss']}" in text
+    text = connect().get_model_version_by_alias("toy", "champion").description
+    assert f"| loss | {evidence.baseline.metrics['loss']:.4g} |" in text
     assert "**promote**" in text
+
+
+def test_version_names_its_flow_run_and_can_be_found_by_it(toy_run: ToyRun) -> None:
+    client = connect()
+    tags = client.get_model_version_by_alias("toy", "champion").tags
+    flow_run_id = tags["sft.flow_run_id"]
+    assert tags["sft.flow_run_url"].endswith(flow_run_id)
+    found = client.search_model_versions(f"tags.`sft.flow_run_id` = '{flow_run_id}'")
+    assert [one.name for one in found] == ["toy"]
 
 
 def test_every_setting_is_logged_as_a_parameter(toy_run: ToyRun) -> None:
@@ -159,7 +170,8 @@ def test_adapter_of_a_version_loads_on_the_base_model(work_folder: Path, tmp_pat
     client = connect()
     experiment = experiment_id(client, "adapters")
     with mlflow.start_run(experiment_id=experiment) as run:
-        tags = training_tags(trained, run.info.run_id)
+        log_adapter(client, run.info.run_id, trained)
+    tags = training_tags(trained, run.info.run_id)
     assert tags == {
         "sft.adapter": f"runs:/{run.info.run_id}/adapter",
         "sft.training_run_id": "r1",

@@ -14,7 +14,8 @@ import tasks._code
 import tasks._stage
 from flows.train_sft import train_sft
 from schemas.errors import DataRejected
-from schemas.records import Decision, StageReference
+from schemas.gate_report import Decision
+from schemas.records import StageReference
 from schemas.rules import RowRule, RuleSetting, Severity
 from schemas.stages import Stage
 from tasks._cache import OutputFolder, look_up
@@ -36,9 +37,10 @@ CHANGED_SETTING: dict[Stage, tuple[str, Any]] = {
     Stage.GENERATE_BASELINE: ("evaluation", {"max_new_tokens": 9}),
     Stage.TRAIN_MODEL: ("training", {"learning_rate": 0.02}),
     Stage.EVALUATE_MODEL: ("evaluation", {"max_new_tokens": 9}),
-    Stage.DECIDE: ("gates", {"min_loss_gain": 0.5}),
+    Stage.EVALUATE_CHAMPION: ("evaluation", {"max_new_tokens": 9}),
+    Stage.DECIDE: ("gates", {"confidence": 0.9}),
     Stage.REGISTER_MODEL: ("config", {"seed": 7}),
-    Stage.PROMOTE_MODEL: ("alias", "candidate"),
+    Stage.PROMOTE_MODEL: ("registry", {"alias": "candidate"}),
     Stage.PUBLISH_REPORT: ("config", {"seed": 7}),
 }
 """For each stage: one setting it reads, and another value for it."""

@@ -19,7 +19,7 @@ from flows.sweep_training import sweep_training
 from schemas.config_file import load_config
 from schemas.errors import TrainingError
 from schemas.run_config import RunConfig
-from schemas.sweep_config import Choices, Dimension, SweepConfig
+from schemas.sweep_config import Dimension, OneOf, SweepConfig
 from tasks._registry import connect
 from tasks._sweep_report import SweepReport
 from tasks._trial import Outcome
@@ -36,7 +36,7 @@ STATES = {Outcome.FINISHED: "FINISHED", Outcome.PRUNED: "KILLED", Outcome.FAILED
 
 
 def sweep_of(*rates: float, trials: int) -> SweepConfig:
-    space: dict[str, Dimension] = {"learning_rate": Choices(choices=rates)}
+    space: dict[str, Dimension] = {"learning_rate": OneOf(choices=rates)}
     return SweepConfig(search=space, trials=trials, startup_trials=1)
 
 

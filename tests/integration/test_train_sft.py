@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 import tasks._stage
 from flows.train_sft import train_sft
 from schemas.errors import DataRejected
-from schemas.records import Decision
+from schemas.gate_report import Decision
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks._cache import OutputFolder, locate
@@ -28,7 +28,7 @@ EMBEDDINGS = "model.embed_tokens.weight"
 def test_flow_promotes_a_model_that_beats_its_base(toy_run: ToyRun) -> None:
     report = json.loads(locate(toy_run.report, "report.json").read_text(encoding="utf-8"))
     assert report["decision"] == "promote"
-    assert report["metrics"]["tuned"]["loss"] < report["metrics"]["base"]["loss"]
+    assert report["metrics"]["challenger"]["loss"] < report["metrics"]["base"]["loss"]
     loss_gate = next(gate for gate in report["gates"] if gate["id"] == "loss_below_base")
     assert loss_gate["interval_low"] > 0
     assert report["data"]["n_rows"] == N_ROWS

@@ -10,8 +10,9 @@ import pytest
 
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference, QualityReference, SplitReference, TemplateReference
+from schemas.registry_config import RegistryConfig
 from schemas.rules import GateMode, RuleSetting, SetRule, Severity, Verdict
-from schemas.run_config import QualityConfig, RegistryConfig
+from schemas.run_config import QualityConfig
 from tasks._cache import OutputFolder, locate
 from tasks._features import FeatureTable
 from tasks._keys import StageKey

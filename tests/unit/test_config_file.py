@@ -129,6 +129,8 @@ def test_list_in_place_of_sections_is_refused(tmp_path: Path) -> None:
         ("learning_rate", "training.learning_rate"),
         ("trainings", "training"),
         ("data.rules.roles_not_alternatin", "data.rules.roles_not_alternating"),
+        ("gates.checks.own.limits", "gates.checks.own.limit"),
+        ("split.pinned.surce", "split.pinned.source"),
         ("zzzz", ""),
     ],
 )

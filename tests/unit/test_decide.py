@@ -1,102 +1,289 @@
-"""The decision: every way to refuse, and the one way to promote."""
+"""The decision: whom it compares, what it concludes, and what it leaves to fail the run."""
 
 from __future__ import annotations
 
-import math
+import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.records import Decision, EvaluationReference
+from schemas.errors import ConfigError
+from schemas.evaluation_config import EvaluationConfig
+from schemas.gate_config import GateConfig
+from schemas.gate_report import Decision, GateReport
+from schemas.records import ChampionReference, DecisionReference, EvaluationReference, Side
 from schemas.rules import Verdict
-from schemas.run_config import GateConfig
-from tasks.decide import conclude, loss_gate, paired_gain, row_count_gate, same_rows_gate
+from tasks._cache import OutputFolder, locate
+from tasks._keys import stage_key
+from tasks.decide import decide
+from tests.toy import write_jsonl
 
 pytestmark = pytest.mark.unit
-GATES = GateConfig(n_resamples=500)
+N_ROWS = 24
+NO_CHAMPION = ChampionReference(stage="evaluate_champion", folder="none", sha256="none")
 
 
-def losses(values: list[float], n_tokens: int = 10) -> list[dict[str, Any]]:
-    return [{"loss_sum_nats": value, "n_tokens": n_tokens} for value in values]
+def judge(home: Path, side: Side, loss: float, **changes: Any) -> EvaluationReference:
+    """Write the scores of a model whose loss is the same on every row, in nats per token."""
+    stage = {Side.BASE: "generate_baseline", Side.CHAMPION: "evaluate_champion"}.get(
+        side, "evaluate_model"
+    )
+    folder = home / "stages" / stage / "key"
+    folder.mkdir(parents=True)
+    rows = range(N_ROWS)
+    losses: list[dict[str, object]] = [
+        {"row": n, "loss_sum_nats": loss * 8, "n_tokens": 8} for n in rows
+    ]
+    write_jsonl(folder / "losses.jsonl", losses)
+    exact: list[dict[str, object]] = [
+        {"row": n, "scores": {"exact_match": float(n % 4 == 0)}} for n in rows
+    ]
+    write_jsonl(folder / "row_scores.jsonl", exact)
+    answers: list[dict[str, object]] = [
+        {"row": n, "answer": side, "question": "q", "reference": "r"} for n in rows
+    ]
+    write_jsonl(folder / "answers.jsonl", answers)
+    facts = {
+        "stage": stage,
+        "folder": f"stages/{stage}/key",
+        "sha256": side.value,
+        "side": side,
+        "model_sha256": side.value,
+        "tokenizer_sha256": "t",
+        "eval_sha256": "e",
+        "n_rows": N_ROWS,
+        "n_answers": N_ROWS,
+        "metrics": {"loss": loss},
+    }
+    return EvaluationReference.model_validate(facts | changes)
 
 
-def scores(n_rows: int = 30, eval_sha256: str = "e") -> EvaluationReference:
-    return EvaluationReference(
-        stage="evaluate_model",
-        folder="f",
-        sha256="s",
-        model_name="m",
-        eval_sha256=eval_sha256,
-        n_rows=n_rows,
-        metrics={},
+def crown(evaluation: EvaluationReference, version: int = 3) -> ChampionReference:
+    return ChampionReference(
+        stage="evaluate_champion",
+        folder=evaluation.folder,
+        sha256="c",
+        version=version,
+        evaluation=evaluation,
     )
 
 
-def test_paired_gain_is_the_difference_per_token() -> None:
-    base = [{"loss_sum_nats": 30.0, "n_tokens": 10}, {"loss_sum_nats": 10.0, "n_tokens": 10}]
-    tuned = [{"loss_sum_nats": 20.0, "n_tokens": 10}, {"loss_sum_nats": 6.0, "n_tokens": 10}]
-    found = paired_gain(base, tuned, GATES, seed=1)
-    assert found.gain == pytest.approx(0.7)  # (10 + 4) nats over 20 tokens
-    assert found.low == pytest.approx(0.4)  # both draws are the second row
-    assert found.high == pytest.approx(1.0)
+def run(
+    baseline: EvaluationReference,
+    champion: ChampionReference,
+    evaluation: EvaluationReference,
+    gates: dict[str, Any] | None = None,
+    settings: EvaluationConfig = EvaluationConfig(),  # noqa: B008 - frozen
+) -> DecisionReference:
+    """Run the stage without a flow."""
+    arguments = {
+        "baseline": baseline,
+        "champion": champion,
+        "evaluation": evaluation,
+        "gates": GateConfig.model_validate({"n_resamples": 200} | (gates or {})),
+        "settings": settings,
+        "seed": 1,
+    }
+    output = OutputFolder(stage_key(decide.definition, arguments))
+    return inspect.unwrap(decide.fn)(output, **arguments)  # type: ignore[no-any-return]
 
 
-def test_paired_gain_repeats_with_the_same_seed() -> None:
-    base, tuned = losses([3.0, 4.0, 5.0, 9.0]), losses([2.0, 4.5, 3.0, 8.0])
-    assert paired_gain(base, tuned, GATES, 5) == paired_gain(base, tuned, GATES, 5)
+def verdicts(decision: DecisionReference) -> dict[str, Verdict]:
+    return {gate.id: gate.verdict for gate in decision.report.gates}
 
 
-def test_loss_gate_passes_a_clear_gain() -> None:
-    gate = loss_gate(
-        losses([30.0 + i for i in range(30)]), losses([20.0 + i for i in range(30)]), GATES, 1
+def test_decide_compares_the_first_model_with_the_base_alone(work_folder: Path) -> None:
+    base = judge(work_folder, Side.BASE, 3.0)
+    found = run(base, NO_CHAMPION, judge(work_folder, Side.CHALLENGER, 2.0))
+    assert found.decision is Decision.PROMOTE
+    assert found.is_promotion
+    assert found.reason == (
+        "loss_below_base: loss 2.0000 against 3.0000 of base: gain +1.0000, "
+        "95 % interval [+1.0000, +1.0000]"
     )
-    assert gate.verdict is Verdict.PASSED
-    assert gate.gain == pytest.approx(1.0)
-    assert gate.interval_low == pytest.approx(1.0)
+    assert verdicts(found) == {
+        "min_eval_rows": Verdict.PASSED,
+        "same_evaluation": Verdict.PASSED,
+        "loss_below_base": Verdict.PASSED,
+        "loss_below_champion": Verdict.SKIPPED,
+    }
+    assert found.report.gates[-1].reason == "no champion yet: compared with the base alone"
+    assert found.report.champion_version is None
+
+
+def test_decide_asks_for_more_than_the_champion_has(work_folder: Path) -> None:
+    base = judge(work_folder, Side.BASE, 3.0)
+    champion = crown(judge(work_folder, Side.CHAMPION, 2.0))
+    found = run(base, champion, judge(work_folder, Side.CHALLENGER, 2.5))
+    assert found.decision is Decision.REFUSE
+    assert found.reason.startswith("loss_below_champion: loss 2.5000 against 2.0000 of champion")
+    assert verdicts(found)["loss_below_base"] is Verdict.PASSED
+    assert found.report.champion_version == 3
+
+
+def test_decide_refuses_a_tie_with_the_champion(work_folder: Path) -> None:
+    base = judge(work_folder, Side.BASE, 3.0)
+    champion = crown(judge(work_folder, Side.CHAMPION, 2.0))
+    found = run(base, champion, judge(work_folder, Side.CHALLENGER, 2.0))
+    assert found.decision is Decision.REFUSE
+    assert found.reason.endswith("a tie: no row tells the two apart")
+
+
+def test_decide_writes_the_report(work_folder: Path) -> None:
+    base = judge(work_folder, Side.BASE, 3.0)
+    found = run(base, NO_CHAMPION, judge(work_folder, Side.CHALLENGER, 2.0))
+    text = locate(found, "gates.json").read_text(encoding="utf-8")
+    assert GateReport.model_validate_json(text) == found.report
+    assert (found.report.confidence, found.report.eval_sha256, found.report.n_eval_rows) == (
+        0.95,
+        "e",
+        N_ROWS,
+    )
+
+
+def test_decide_compares_nothing_across_evaluation_sets(work_folder: Path) -> None:
+    base = judge(work_folder, Side.BASE, 3.0)
+    champion = crown(judge(work_folder, Side.CHAMPION, 4.0, eval_sha256="other"))
+    found = run(base, champion, judge(work_folder, Side.CHALLENGER, 2.0))
+    assert found.decision is Decision.REFUSE
+    assert found.reason == (
+        "same_evaluation: champion was judged on evaluation set other, the challenger on e"
+    )
+    assert verdicts(found)["loss_below_base"] is Verdict.SKIPPED
+
+
+def test_decide_refuses_losses_of_another_tokenizer(work_folder: Path) -> None:
+    base = judge(work_folder, Side.BASE, 3.0)
+    champion = crown(judge(work_folder, Side.CHAMPION, 4.0, tokenizer_sha256="other"))
+    found = run(base, champion, judge(work_folder, Side.CHALLENGER, 2.0))
+    assert found.decision is Decision.REFUSE
+    assert "champion and challenger have different tokenizers" in found.reason
+
+
+def test_decide_refuses_too_few_rows(work_folder: Path) -> None:
+    base = judge(work_folder, Side.BASE, 3.0)
+    few = {"min_eval_rows": N_ROWS + 1}
+    found = run(base, NO_CHAMPION, judge(work_folder, Side.CHALLENGER, 2.0), few)
+    assert found.decision is Decision.REFUSE
+    assert found.reason == (
+        "min_eval_rows: 24 held-out rows, at least 25 wanted; "
+        "loss_below_base: 24 rows with loss, at least 25 (gates.min_eval_rows) wanted"
+    )
+
+
+def test_decide_lets_a_warning_gate_warn(work_folder: Path) -> None:
+    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    matches = {"metric": "exact_match", "against": "base", "severity": "warn"}
+    chrf = {"metric": "chrf", "against": "base", "severity": "warn"}
+    found = run(base, NO_CHAMPION, own, {"checks": {"matches": matches, "chrf": chrf}})
+    assert found.decision is Decision.PROMOTE
+    assert verdicts(found)["matches"] is Verdict.WARNED
+    assert found.report.gates[-2].reason.endswith("a tie: no row tells the two apart")
+    assert verdicts(found)["chrf"] is Verdict.WARNED
+    assert found.report.gates[-1].reason == "chrf is missing: no row of challenger has it"
+
+
+def test_decide_asks_every_blocking_gate(work_folder: Path) -> None:
+    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    half = {"metric": "exact_match", "against": "absolute", "limit": 0.5}
+    found = run(base, NO_CHAMPION, own, {"checks": {"half_match": half}})
+    assert found.decision is Decision.REFUSE
+    assert found.reason.startswith("half_match: exact_match 0.2500, at least 0.5 wanted")
+
+
+def test_decide_leaves_out_what_is_off_and_refuses_when_nothing_was_compared(
+    work_folder: Path,
+) -> None:
+    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    found = run(base, NO_CHAMPION, own, {"checks": {"loss_below_base": {"severity": "off"}}})
+    assert "loss_below_base" not in verdicts(found)
+    assert found.decision is Decision.REFUSE
+    assert found.reason == "no gate of severity block compares the challenger with base or champion"
+
+
+def test_decide_in_a_dry_run_decides_the_same_and_moves_nothing(work_folder: Path) -> None:
+    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    found = run(base, NO_CHAMPION, own, {"mode": "dry_run"})
+    assert found.decision is Decision.PROMOTE
+    assert found.report.mode == "dry_run"
+    assert not found.is_promotion
+
+
+def test_decide_judges_nothing_when_the_mode_is_off(work_folder: Path) -> None:
+    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    found = run(base, NO_CHAMPION, own, {"mode": "off"})
+    assert found.decision is Decision.SKIPPED
+    assert found.report.gates == ()
+    assert found.reason == "gates.mode is off: nothing was judged, so nothing is registered"
+
+
+@pytest.mark.parametrize("name", ["losses.jsonl", "row_scores.jsonl"])
+def test_decide_fails_the_run_when_scores_are_gone(work_folder: Path, name: str) -> None:
+    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    locate(base, name).unlink()
+    matches = {"metric": "exact_match", "against": "base"}
+    with pytest.raises(FileNotFoundError):
+        run(base, NO_CHAMPION, own, {"checks": {"matches": matches}})
+
+
+def test_decide_fails_the_run_when_scores_are_damaged(work_folder: Path) -> None:
+    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    locate(own, "losses.jsonl").write_text('{"row": 0, "loss_sum', encoding="utf-8")
+    with pytest.raises(json.JSONDecodeError):
+        run(base, NO_CHAMPION, own)
+
+
+JUDGE = EvaluationConfig.model_validate({"judge": {"url": "http://127.0.0.1:1/v1", "model": "j"}})
+WINS = {"checks": {"wins": {"metric": "judge_win_rate", "against": "base"}}}
+
+
+class Reply:
+    """What a judging service sends back."""
+
+    text = ""
+
+    def __init__(self, content: str, status_code: int = 200) -> None:
+        self.status_code = status_code
+        self.ok = status_code == 200
+        self.content = content
+
+    def json(self) -> dict[str, Any]:
+        return {"choices": [{"message": {"content": self.content}}]}
 
 
 @pytest.mark.parametrize(
-    ("base", "tuned", "reason"),
+    ("words", "win", "decision"),
     [
-        ([30.0] * 4, [30.0] * 4, "a tie"),
-        ([30.0] * 4, [31.0] * 4, "does not exceed 0"),
-        ([30.0, 30.0, 30.0, 30.0], [10.0, 49.0, 31.0, 29.0], "does not exceed 0"),
-        ([30.0] * 4, [math.nan, 1.0, 1.0, 1.0], "NaN or infinite"),
-        ([math.inf, 30.0], [1.0, 1.0], "NaN or infinite"),
-        ([30.0] * 4, [1.0] * 3, "row losses are missing"),
-        ([], [], "row losses are missing"),
-        ([30.0], [1.0], "gives no interval"),
+        (("A", "B"), 1.0, Decision.PROMOTE),
+        (("tie", "tie"), 0.5, Decision.REFUSE),
+        (("B", "A"), 0.0, Decision.REFUSE),
     ],
 )
-def test_loss_gate_refuses_with_its_reason(
-    base: list[float], tuned: list[float], reason: str
+def test_decide_counts_wins_beyond_one_half(
+    work_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, str],
+    win: float,
+    decision: Decision,
 ) -> None:
-    gate = loss_gate(losses(base), losses(tuned), GATES, 1)
-    assert gate.verdict is Verdict.FAILED
-    assert reason in gate.reason
+    def post(*_: object, json: dict[str, Any], **__: object) -> Reply:
+        is_first = f"<Answer A>\n{Side.CHALLENGER}" in json["messages"][-1]["content"]
+        return Reply(words[0] if is_first else words[1])
+
+    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    monkeypatch.setattr("requests.post", post)
+    found = run(base, NO_CHAMPION, own, WINS, JUDGE)
+    gate = found.report.gates[-1]
+    assert (gate.opponent, gate.challenger, gate.gain) == (0.5, win, win - 0.5)
+    assert found.decision is decision
 
 
-def test_loss_gate_holds_the_lower_end_against_the_minimum_gain() -> None:
-    base, tuned = losses([30.0] * 30), losses([29.0] * 30)
-    strict = GateConfig(n_resamples=500, min_loss_gain=0.1)
-    assert loss_gate(base, tuned, GATES, 1).verdict is Verdict.PASSED
-    assert loss_gate(base, tuned, strict, 1).verdict is Verdict.FAILED
-
-
-def test_row_count_gate_stands_at_the_minimum() -> None:
-    assert row_count_gate(scores(20), GATES).verdict is Verdict.PASSED
-    assert row_count_gate(scores(19), GATES).verdict is Verdict.FAILED
-
-
-def test_same_rows_gate_refuses_other_rows() -> None:
-    assert same_rows_gate(scores(), scores()).verdict is Verdict.PASSED
-    assert same_rows_gate(scores(), scores(eval_sha256="x")).verdict is Verdict.FAILED
-    assert same_rows_gate(scores(30), scores(29)).verdict is Verdict.FAILED
-
-
-def test_conclude_promotes_only_when_every_gate_passed() -> None:
-    passed, failed = row_count_gate(scores(20), GATES), row_count_gate(scores(2), GATES)
-    assert conclude([passed, passed])[0] is Decision.PROMOTE
-    decision, reason = conclude([passed, failed])
-    assert decision is Decision.REFUSE
-    assert "min_eval_rows: 2 held-out rows" in reason
+def test_decide_fails_the_run_when_the_judge_does_not_serve(
+    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    monkeypatch.setattr("requests.post", lambda *_, **__: Reply("", 401))
+    with pytest.raises(ConfigError):
+        run(base, NO_CHAMPION, own, WINS, JUDGE)

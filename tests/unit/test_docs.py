@@ -1,4 +1,4 @@
-"""The pages on the data gate: every command runs, every example is what it says, every key is there."""
+"""The pages: every command runs, every example is what it says, every key is there."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from pydantic import BaseModel
 from flows.cli import main
 from schemas.config_file import load_config
 from schemas.conversation import check_rows
+from schemas.metrics import ANSWER_METRICS
 from schemas.profile import DataProfile
 from schemas.row_rules import row_severities
 from schemas.rows import RowFormat, SourceRow
 from schemas.rules import RowRule, RuleResult, SetRule
+from schemas.run_config import RunConfig
+from schemas.sweep_config import SweepConfig
 from tasks._gate import CheckReport
 from tests.toy import write_jsonl
 
@@ -107,3 +110,39 @@ def test_readme_counts_the_rules() -> None:
     assert f"[{len(RowRule) + len(SetRule)} rules](docs/data-rules.md)" in README
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"every row to {len(RowRule)} rules and the set to {len(SetRule)}" in changes
+
+
+@pytest.mark.parametrize("page", ["training.md", "promoting.md"])
+def test_configurations_of_a_page_are_taken(page: str, tmp_path: Path) -> None:
+    found = blocks((ROOT / "docs" / page).read_text(encoding="utf-8"), "yaml")
+    assert found
+    for block in found:
+        (tmp_path / "some.yaml").write_text(block, encoding="utf-8")
+        load_config(tmp_path / "some.yaml")
+
+
+def test_sweep_command_of_the_training_page_is_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    command = next(line for line in page.splitlines() if line.startswith("sft-flow sweep"))
+    monkeypatch.chdir(tmp_path)
+    validated = "training: {eval_steps: 5}\nsplit: {validation_fraction: 0.1}\n"
+    (tmp_path / "config.yaml").write_text(validated, encoding="utf-8")
+    asked: list[SweepConfig] = []
+
+    def remember(_config: RunConfig, sweep: SweepConfig) -> None:
+        asked.append(sweep)
+        raise KeyboardInterrupt  # before anything is trained
+
+    monkeypatch.setattr("flows._sweep._run_flow", remember)
+    CliRunner().invoke(main, shlex.split(command)[1:])
+    assert set(asked[0].search) == {"learning_rate", "lora.r"}
+    assert asked[0].trials == 12
+
+
+def test_every_answer_metric_is_on_the_page() -> None:
+    page = (ROOT / "docs" / "promoting.md").read_text(encoding="utf-8")
+    for metric in ANSWER_METRICS.values():
+        line = f"| `{metric.id}` | {metric.unit} | {metric.direction} | {metric.meaning} |"
+        assert line in page

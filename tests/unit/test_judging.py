@@ -1,109 +1,212 @@
-"""Scores, checked against values worked out by hand."""
+"""Judging: one function for every side, and no model is measured twice."""
 
 from __future__ import annotations
 
-import math
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.run_config import EvaluationConfig
-from tasks._answers import RowAnswer, answer_prompts
-from tasks._batches import batches
-from tasks._judging import summarise
-from tasks._lines import read_jsonl, write_jsonl
-from tasks._losses import RowLoss, measure_losses
-from tests.toy import make_toy_model
+import tasks._code
+from schemas.evaluation_config import EvaluationConfig
+from schemas.records import EvaluationReference, QualityReference, Side
+from schemas.rules import Verdict
+from tasks._cache import OutputFolder
+from tasks._code import code_sha256
+from tasks._judging import HELD_OUT, evaluation_fingerprint, judge_model
+from tasks._keys import StageKey
+from tasks._lines import read_jsonl
+from tasks._scores_cache import JudgedModel
+from tests.toy import make_toy_model, toy_rows, write_jsonl
 
 pytestmark = pytest.mark.unit
 
-
-def answer(text: str, reference: str, *, is_stopped: bool, n_tokens: int) -> RowAnswer:
-    return RowAnswer(0, "p", reference, text, n_tokens, is_stopped)
-
-
-def test_summarise_weights_rows_by_their_tokens() -> None:
-    losses = [RowLoss(0, 6.0, 2, 1), RowLoss(1, 2.0, 6, 5)]
-    metrics = summarise(losses, [])
-    assert metrics["loss"] == pytest.approx(1.0)  # 8 nats over 8 tokens, not (3 + 1/3) / 2
-    assert metrics["perplexity"] == pytest.approx(math.e)
-    assert metrics["token_accuracy"] == pytest.approx(0.75)
-    assert metrics["exact_match"] is None
+N_ROWS = 5
+EVALUATION = EvaluationConfig(n_generation_rows=3, max_new_tokens=4)
 
 
-def test_summarise_counts_answers() -> None:
-    answers = [
-        answer("red  wall", "red wall", is_stopped=True, n_tokens=2),
-        answer("", "blue", is_stopped=True, n_tokens=0),
-        answer("grey", "blue", is_stopped=False, n_tokens=4),
-        answer("blue.", "blue", is_stopped=True, n_tokens=2),
-    ]
-    metrics = summarise([], answers)
-    assert metrics["exact_match"] == 0.25
-    assert metrics["stop_rate"] == 0.75
-    assert metrics["empty_rate"] == 0.25
-    assert metrics["mean_answer_tokens"] == 2.0
-    assert metrics["loss"] is None
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
-def test_summarise_gives_infinite_perplexity_instead_of_an_overflow() -> None:
-    assert summarise([RowLoss(0, 1e6, 1, 0)], [])["perplexity"] == math.inf
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_toy_model(tmp_path_factory.mktemp("judging") / "model")
 
 
-def test_batches_cover_everything_once() -> None:
-    rows = [{"row": number} for number in range(5)]
-    assert [len(part) for part in batches(rows, 2)] == [2, 2, 1]
-
-
-def test_jsonl_keeps_line_separators_inside_text(tmp_path: Path) -> None:
-    rows = [{"text": "one\u2028two\x85three"}, {"text": "å"}]
-    write_jsonl(tmp_path / "rows.jsonl", rows)
-    assert read_jsonl(tmp_path / "rows.jsonl") == rows
-
-
-def test_measure_losses_equals_one_row_at_a_time(tmp_path: Path) -> None:
+def write_quality(home: Path, model: Path, eval_sha256: str = "e" * 64) -> QualityReference:
+    """Write the pinned rows as `check_quality` leaves them."""
     import pyarrow
     import pyarrow.parquet as parquet
-    import torch
-    from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(make_toy_model(tmp_path / "model")).eval()
-    rows: list[dict[str, Any]] = [
-        {"row": 7, "input_ids": [5, 6, 7, 8, 9], "labels": [-100, -100, 7, 8, 9]},
-        {"row": 3, "input_ids": [9, 8, 7], "labels": [-100, 8, 7]},
+    from tests.toy import tokenise_toy_row
+
+    folder = home / "stages" / "check_quality" / "k"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [tokenise_toy_row(model, row) for row in range(N_ROWS)]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "eval_tokens.parquet")
+    prompts: list[dict[str, Any]] = [
+        {
+            "row": number,
+            "prompt": f"<|im_start|>user\n{row['prompt']}<|im_end|>\n<|im_start|>assistant\n",
+            "question": row["prompt"],
+            "reference": row["completion"],
+            "n_turns": 1,
+            "columns": {"topic": row["topic"]},
+        }
+        for number, row in enumerate(toy_rows(N_ROWS))
     ]
-    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "eval.parquet")
-    scores = measure_losses(model, tmp_path / "eval.parquet", EvaluationConfig(loss_batch_size=2))
-    assert [score.row for score in scores] == [7, 3]
-    assert [score.n_tokens for score in scores] == [3, 2]
-    for row, score in zip(rows, scores, strict=True):
-        with torch.inference_mode():
-            logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0]
-        likelihoods = logits.log_softmax(dim=-1)
-        expected = -sum(
-            float(likelihoods[place - 1, label])
-            for place, label in enumerate(row["labels"])
-            if label != -100
-        )
-        assert score.loss_sum_nats == pytest.approx(expected, abs=1e-4)
-
-
-def test_answer_prompts_does_not_depend_on_the_batch_size(tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = make_toy_model(tmp_path / "model")
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    prompts = [
-        {"row": row, "prompt": f"<|im_start|>user\n{text}<|im_end|>\n", "reference": "r"}
-        for row, text in enumerate(["a", "a much longer prompt", "middling"])
-    ]
-    one = answer_prompts(
-        model, tokenizer, prompts, EvaluationConfig(generation_batch_size=1, max_new_tokens=6)
+    write_jsonl(folder / "eval_prompts.jsonl", prompts)
+    return QualityReference(
+        stage="check_quality",
+        folder="stages/check_quality/k",
+        sha256="c" * 64,
+        verdict=Verdict.PASSED,
+        n_train_rows=1,
+        n_eval_rows=N_ROWS,
+        n_train_tokens=1,
+        n_supervised_tokens=1,
+        eval_sha256=eval_sha256,
+        rules=(),
     )
-    all_together = answer_prompts(
-        model, tokenizer, prompts, EvaluationConfig(generation_batch_size=3, max_new_tokens=6)
+
+
+class Fetched:
+    """A model that counts how often it was asked for."""
+
+    def __init__(self, folder: Path, sha256: str = "m" * 64) -> None:
+        self.n_times = 0
+        self.folder = folder
+        self.model = JudgedModel(sha256, self.fetch)
+
+    @contextmanager
+    def fetch(self) -> Iterator[tuple[Path, Path]]:
+        self.n_times += 1
+        yield self.folder, self.folder
+
+
+def judge(
+    side: Side,
+    model: JudgedModel,
+    quality: QualityReference,
+    evaluation: EvaluationConfig = EVALUATION,
+    seed: int = 1,
+) -> EvaluationReference:
+    """Judge as a stage does."""
+    output = OutputFolder(StageKey(f"judge_{side}", {"stage": f"judge_{side}"}))
+    facts = judge_model(model, quality, evaluation, seed, output)
+    return output.commit(EvaluationReference, side=side, **facts)
+
+
+def test_judge_model_writes_every_file_and_names_what_it_judged(home: Path, toy: Path) -> None:
+    found = judge(Side.BASE, Fetched(toy).model, write_quality(home, toy))
+    folder = home / found.folder
+    names = {"losses.jsonl", "answers.jsonl", "row_scores.jsonl", "slices.json", "metrics.json"}
+    assert {path.name for path in folder.iterdir()} == names | {"manifest.json"}
+    assert len(read_jsonl(folder / "losses.jsonl")) == found.n_rows == N_ROWS
+    assert len(read_jsonl(folder / "answers.jsonl")) == found.n_answers == 3
+    assert json.loads((folder / "metrics.json").read_text()) == found.metrics
+    assert found.metrics["loss"] == pytest.approx(
+        sum(row["loss_sum_nats"] for row in read_jsonl(folder / "losses.jsonl"))
+        / sum(row["n_tokens"] for row in read_jsonl(folder / "losses.jsonl"))
     )
-    assert one == all_together
-    assert [row.row for row in one] == [0, 1, 2]
+    assert (found.model_sha256, found.eval_sha256) == ("m" * 64, "e" * 64)
+
+
+def test_challenger_that_became_champion_is_not_loaded_again(home: Path, toy: Path) -> None:
+    folder = home / "trained"
+    shutil.copytree(toy, folder)
+    quality = write_quality(home, toy)
+    challenger = judge(Side.CHALLENGER, Fetched(folder).model, quality)
+    shutil.rmtree(folder)
+    again = Fetched(folder)
+    champion = judge(Side.CHAMPION, again.model, quality)
+    assert again.n_times == 0
+    assert champion.sha256 == challenger.sha256
+    assert champion.metrics == challenger.metrics
+    assert champion.tokenizer_sha256 == challenger.tokenizer_sha256
+
+
+def test_another_metric_does_not_ask_the_model_again(home: Path, toy: Path) -> None:
+    quality, model = write_quality(home, toy), Fetched(toy)
+    first = judge(Side.BASE, model.model, quality)
+    changed = EVALUATION.model_copy(update={"metrics": ()})
+    second = judge(Side.BASE, model.model, quality, changed)
+    assert model.n_times == 1
+    assert first.metrics.keys() > second.metrics.keys()
+
+
+def test_edited_metric_is_seen_by_the_stage_and_does_not_ask_the_model_again(
+    home: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quality, model = write_quality(home, toy), Fetched(toy)
+    judge(Side.BASE, model.model, quality)
+    before, present = code_sha256("tasks.evaluate_model"), tasks._code.read_code
+
+    def edited(module: str) -> str:
+        return present(module) + ("edited" if module == "schemas.metrics" else "")
+
+    monkeypatch.setattr(tasks._code, "read_code", edited)
+    assert code_sha256("tasks.evaluate_model") != before
+    judge(Side.BASE, model.model, quality)
+    assert model.n_times == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "seed"),
+    [({"max_new_tokens": 5}, 1), ({"n_generation_rows": 2}, 1), ({}, 2)],
+    ids=["longer", "fewer", "seed"],
+)
+def test_other_settings_measure_again(
+    change: Mapping[str, Any], seed: int, home: Path, toy: Path
+) -> None:
+    quality, model = write_quality(home, toy), Fetched(toy)
+    judge(Side.BASE, model.model, quality)
+    judge(Side.BASE, model.model, quality, EVALUATION.model_copy(update=change), seed)
+    assert model.n_times == 2
+
+
+def test_other_rows_or_another_model_measure_again(home: Path, toy: Path) -> None:
+    model, other = Fetched(toy), Fetched(toy, "n" * 64)
+    judge(Side.BASE, model.model, write_quality(home, toy))
+    judge(Side.BASE, other.model, write_quality(home, toy))
+    judge(Side.BASE, model.model, write_quality(home, toy, "f" * 64))
+    assert (model.n_times, other.n_times) == (2, 1)
+
+
+def test_damaged_scores_are_measured_again(home: Path, toy: Path) -> None:
+    quality, model = write_quality(home, toy), Fetched(toy)
+    first = judge(Side.BASE, model.model, quality)
+    [kept] = (home / "stages" / HELD_OUT.name).glob("*/answers.jsonl")
+    kept.write_text("[]", encoding="utf-8")
+    second = judge(Side.BASE, model.model, quality)
+    assert model.n_times == 2
+    assert first.sha256 == second.sha256
+
+
+def test_failed_measuring_leaves_nothing_behind(home: Path, toy: Path) -> None:
+    from schemas.errors import ModelSourceError
+
+    quality = write_quality(home, toy)
+    with pytest.raises(ModelSourceError, match="the model cannot be loaded"):
+        judge(Side.BASE, Fetched(home / "nowhere").model, quality)
+    entries = [path for path in (home / "stages" / HELD_OUT.name).iterdir() if path.is_dir()]
+    assert entries == []
+    judge(Side.BASE, Fetched(toy).model, quality)
+
+
+def test_evaluation_fingerprint_follows_the_files(tmp_path: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text("{}", encoding="utf-8")
+    evaluation = EVALUATION.model_copy(update={"json_schema": str(schema)})
+    before = evaluation_fingerprint({"evaluation": evaluation})
+    assert before == evaluation_fingerprint({"evaluation": evaluation})
+    schema.write_text('{"type": "object"}', encoding="utf-8")
+    assert evaluation_fingerprint({"evaluation": evaluation}) != before
+    assert "backend transformers" in before

@@ -59,6 +59,11 @@ def test_estimate_training_from_characters_when_only_rows_are_known(work_folder:
 
 def test_estimate_training_from_counted_tokens_when_they_are_known(work_folder: Path) -> None:
     quality = quality_of("b")
+    folder = work_folder / quality.folder
+    folder.mkdir(parents=True)
+    ids = [[row + 1] * 200 for row in range(7)]  # rows that share no first token
+    columns = {"row": list(range(7)), "input_ids": ids, "labels": ids}
+    parquet.write_table(pyarrow.table(columns), folder / "train_tokens.parquet")
     found = plan.estimate_training(RunConfig(), [dataset(work_folder), quality], "cpu")
     assert found is not None
     assert (found.n_train_rows, found.n_train_tokens, found.seconds) == (7, 1500, 10.0)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,9 @@ from tasks._parsing import Block
 from tasks._row_check import BlockOutcome, CheckRequest, check_block
 from tasks._row_features import FeatureRequest
 from tasks._row_tally import RowTally
+
+# A thread that an earlier test of the same process left draws random numbers of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 
 PROFILE = settings(
     derandomize=True,

@@ -238,5 +238,6 @@ def test_evaluation_prompt_ends_where_the_last_answer_begins(renderer: Renderer)
         "Two metres.<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n",
         "question": "Sure?",
         "reference": "Ja ä.",
+        "n_turns": 2,
         "columns": {"topic": "walls"},
     }

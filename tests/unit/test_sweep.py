@@ -17,7 +17,7 @@ from schemas.errors import ConfigError, WorkDirectoryError
 from schemas.records import QualityReference, TemplateReference
 from schemas.rules import Verdict
 from schemas.run_config import RunConfig
-from schemas.sweep_config import Choices, Range, Scalar, SweepConfig
+from schemas.sweep_config import OneOf, Range, Scalar, SweepConfig
 from schemas.training_config import TrainingConfig
 from tasks._machine import Machine
 from tasks._sweep import next_trial, open_study, require_optuna, sweep_fingerprint
@@ -54,7 +54,7 @@ QUALITY = QualityReference(
 SPACE: dict[str, Any] = {
     "learning_rate": Range(low=1e-5, high=1e-3, is_log=True),
     "lora.r": Range(low=4, high=64),
-    "neftune_noise_alpha": Choices(choices=(None, 5.0)),
+    "neftune_noise_alpha": OneOf(choices=(None, 5.0)),
 }
 
 
@@ -257,3 +257,13 @@ def test_report_is_one_json_document() -> None:
     document = json.loads(json.dumps(make_report(best, best=best).model_dump(mode="json")))
     assert document["best"]["settings"] == {"learning_rate": 0.001, "lora.r": 8}
     assert document["trials"][0]["outcome"] == "finished"
+
+
+def test_sweep_fingerprint_names_the_content_of_the_accelerate_file(tmp_path: Path) -> None:
+    path = tmp_path / "accelerate.yaml"
+    config = RunConfig.model_validate({"training": {"accelerate_config": str(path)}})
+    found = []
+    for text in ("num_processes: 1", "num_processes: 2"):
+        path.write_text(text, encoding="utf-8")
+        found.append(sweep_fingerprint(config, SweepConfig(search=SPACE), TEMPLATE, QUALITY))
+    assert found[0] != found[1]

@@ -10,7 +10,7 @@ from schemas._sweep_file import load_sweep
 from schemas.errors import ConfigError
 from schemas.run_config import RunConfig
 from schemas.sweep_config import (
-    Choices,
+    OneOf,
     Range,
     SweepConfig,
     check_key,
@@ -35,8 +35,8 @@ def config_with(**training: Any) -> RunConfig:
         ("num_train_epochs", "1..3", Range(low=1.0, high=3.0)),
         ("lora.r", "4..64:log", Range(low=4, high=64, is_log=True)),
         ("per_device_train_batch_size", "1..4", Range(low=1, high=4)),
-        ("neftune_noise_alpha", [None, 5], Choices(choices=(None, 5))),
-        ("packing", [True, False], Choices(choices=(True, False))),
+        ("neftune_noise_alpha", [None, 5], OneOf(choices=(None, 5))),
+        ("packing", [True, False], OneOf(choices=(True, False))),
     ],
 )
 def test_dimension_is_read_from_a_range_or_a_list(key: str, text: Any, expected: Any) -> None:
@@ -110,7 +110,7 @@ def test_sweep_is_read_from_file_and_command_line(tmp_path: Path) -> None:
     assert sweep == SweepConfig(
         search={
             "learning_rate": Range(low=1e-4, high=1e-2, is_log=True),
-            "lora.r": Choices(choices=(8, 16)),
+            "lora.r": OneOf(choices=(8, 16)),
         },
         trials=9,
         startup_trials=2,

@@ -8,7 +8,12 @@ import pytest
 from schemas.errors import ConfigError
 from schemas.training_config import TrainingConfig
 from tasks._machine import Machine
-from tasks._training_arguments import lora_arguments, quantisation_arguments, sft_arguments
+from tasks._training_arguments import (
+    check_targets,
+    lora_arguments,
+    quantisation_arguments,
+    sft_arguments,
+)
 from tasks._training_choices import Choices, choose
 from tasks._training_spec import Batching, TrainingSpec
 
@@ -128,3 +133,23 @@ def test_qlora_quantises_to_nf4_on_a_gpu_alone() -> None:
     assert quantisation_arguments(TrainingConfig(), CPU) is None
     with pytest.raises(ConfigError, match="QLoRA"):
         quantisation_arguments(training, CPU)
+
+
+@pytest.mark.parametrize("target", [["down"], ["0.down", "up"], r".*\.up", "all-linear"])
+def test_check_targets_finds_layers_as_peft_does(target: Any) -> None:
+    check_targets(TrainingConfig.model_validate({"lora": {"target_modules": target}}), layers())
+
+
+@pytest.mark.parametrize("target", [["nope"], ["down", "nope"], ["own"], "up", "("])
+def test_check_targets_names_the_layers_there_are(target: Any) -> None:
+    training = TrainingConfig.model_validate({"lora": {"target_modules": target}})
+    with pytest.raises(ConfigError, match="no such layer") as caught:
+        check_targets(training, layers())
+    assert caught.value.where == "training.lora.target_modules"
+    assert "down, up" in caught.value.expected
+
+
+def layers() -> Any:
+    from torch.nn import Linear, ModuleDict, Sequential
+
+    return Sequential(ModuleDict({"down": Linear(2, 2), "up": Linear(2, 2)}))

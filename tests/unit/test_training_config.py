@@ -46,7 +46,6 @@ def test_naming_a_limit_keeps_the_rules_own_severity() -> None:
     "key",
     [
         "split.eval_fraction",
-        "gates.min_loss_gain",
         "gates.confidence",
         "quality.rules.too_long.limit",
         "data.rules.mixed_format.limit",
@@ -58,3 +57,10 @@ def test_figures_that_are_not_finite_are_refused(key: str, value: float) -> None
         settings = {name: settings}
     with pytest.raises(ValidationError, match="finite"):
         RunConfig.model_validate(settings)
+
+
+def test_polynomial_must_end_below_its_peak() -> None:
+    settings = {"lr_scheduler_type": "polynomial", "learning_rate": 1e-4}
+    TrainingConfig.model_validate({**settings, "lr_scheduler_kwargs": {"lr_end": 1e-5}})
+    with pytest.raises(ValidationError, match=r"lr_end=0\.0001 must be below"):
+        TrainingConfig.model_validate({**settings, "lr_scheduler_kwargs": {"lr_end": 1e-4}})

@@ -136,3 +136,12 @@ def test_read_workload_counts_rows_as_often_as_their_weight_says(tmp_path: Path)
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
     found = read_workload(tmp_path / "rows.parquet")
     assert (found.n_rows, found.n_tokens, found.longest_row_tokens) == (7, 64, 10)
+
+
+def test_read_workload_measures_what_all_rows_begin_with(tmp_path: Path) -> None:
+    rows = [
+        {"input_ids": [7, 8, 9, 1], "labels": [-100, -100, -100, 1]},
+        {"input_ids": [7, 8, 5, 2], "labels": [-100, -100, -100, 2]},
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    assert read_workload(tmp_path / "rows.parquet").prefix_tokens == 2

@@ -64,3 +64,10 @@ def test_expected_speed_passes_over_trainings_on_another_device(work_folder: Pat
 def test_estimate_steps_counts_every_process() -> None:
     config = config_of(packing=False, processes=2, per_device_train_batch_size=2)
     assert estimate_steps(config.training, n_rows=40, n_tokens=1000) == (10, 1000)
+
+
+def test_estimate_steps_counts_the_shared_prefix_once_a_sequence() -> None:
+    config = config_of(packing_length_tokens=100)
+    # Rests: 950 - 50 * 9 = 500 tokens into 100 - 9 = 91 a sequence; 12 is the most that is shared.
+    assert estimate_steps(config.training, 50, 950, prefix_tokens=9) == (6, 950)
+    assert estimate_steps(config.training, 50, 950, prefix_tokens=40) == (4, 950)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 LEAST_LETTER_BYTES = 20
 """20 Latin letters, 10 Cyrillic or 7 Chinese: the identifier looks at bytes of UTF-8."""

@@ -1,0 +1,228 @@
+"""Measure batched generation against one prompt at a time: same prompts, same run, greedy.
+
+Usage: python -m benchmarks.measure_generate [--prompts 32] [--batch-size N]. The last line is one
+JSON document. An answer that differs is a float tie where, at the first token that differs, the
+logits of the two tokens lie less than `TIE_LOGITS` apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.evaluation_config import EvaluationConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TIE_LOGITS = 1e-3
+WARM_UP_PROMPTS = 2
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Answers of one batch size, and the time they took."""
+
+    answers: list[list[int]]
+    """Token ids, each up to and with its stop token."""
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Count generated tokens, stop tokens included, over the time."""
+        return sum(len(answer) for answer in self.answers) / self.seconds
+
+
+def prepare(folder: Path, n_prompts: int) -> list[list[int]]:
+    """Prepare the bundled model and prompts of the construction FAQ with the product's own parts.
+
+    Args:
+        folder: Gets `model/`.
+        n_prompts: How many, spread over the set.
+
+    Returns:
+        Token ids of each prompt.
+    """
+    from schemas.recognition import recognise
+    from schemas.run_config import DataSource, ModelConfig, TemplateConfig
+    from tasks._answers import encode_prompts
+    from tasks._rendering import load_renderer, render_prompt
+    from tasks._sources import read_rows
+    from tasks.prepare_template import prepare_model
+
+    prepare_model(folder, ModelConfig(), TemplateConfig(), 0)
+    renderer = load_renderer(folder / "model", folder / "training_template.jinja")
+    rows = read_rows(DataSource(source="construction-faq"))
+    found = [each for row in rows if (each := recognise(row)[0])]
+    chosen = found[:: max(1, len(found) // n_prompts)][:n_prompts]
+    return encode_prompts(renderer.tokenizer, [render_prompt(renderer, each) for each in chosen])
+
+
+def generate(
+    model: PreTrainedModel, prompts: Sequence[list[int]], evaluation: EvaluationConfig
+) -> Generated:
+    """Answer the prompts, and time it.
+
+    Args:
+        model: The model.
+        prompts: Token ids.
+        evaluation: Batch size and longest answer.
+
+    Returns:
+        The answers without padding, and the seconds.
+    """
+    from tasks._answers import generate_tokens, stop_token_ids
+
+    stops = stop_token_ids(model)
+    pad_token_id = int(model.generation_config.pad_token_id or min(stops))
+    began = time.perf_counter()
+    answers = generate_tokens(model, prompts, evaluation, pad_token_id)
+    seconds = time.perf_counter() - began
+    ends = [
+        next((place + 1 for place, token in enumerate(ids) if token in stops), len(ids))
+        for ids in answers
+    ]
+    return Generated([ids[:end] for ids, end in zip(answers, ends, strict=True)], seconds)
+
+
+def measure(
+    model: PreTrainedModel, prompts: Sequence[list[int]], batched: EvaluationConfig
+) -> tuple[Generated, Generated]:
+    """Answer every prompt alone and in its batch, by turns, so that both meet the same machine.
+
+    Args:
+        model: The model.
+        prompts: Token ids.
+        batched: Settings of the batches.
+
+    Returns:
+        Answers one at a time, and in batches; both in the order given.
+    """
+    from tasks._batches import batches
+
+    alone = batched.model_copy(update={"generation_batch_size": 1})
+    order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
+    answers: dict[int, tuple[list[int], list[int]]] = {}
+    seconds = [0.0, 0.0]
+    for places in batches(order, batched.generation_batch_size):
+        group = [prompts[place] for place in places]
+        half = len(group) // 2
+        before = generate(model, group[:half], alone)
+        together = generate(model, group, batched)
+        after = generate(model, group[half:], alone)
+        seconds[0] += before.seconds + after.seconds
+        seconds[1] += together.seconds
+        pairs = zip([*before.answers, *after.answers], together.answers, strict=True)
+        answers.update(zip(places, pairs, strict=True))
+    one, other = zip(*(answers[place] for place in range(len(prompts))), strict=True)
+    return Generated(list(one), seconds[0]), Generated(list(other), seconds[1])
+
+
+def explain_difference(
+    model: PreTrainedModel, prompt: list[int], one: list[int], other: list[int]
+) -> dict[str, Any]:
+    """Look at the first token at which two answers to a prompt part.
+
+    Args:
+        model: The model.
+        prompt: Token ids of the prompt.
+        one: An answer.
+        other: Another answer.
+
+    Returns:
+        `place` in the answer, `gap_logits` between the two tokens there, and `is_tie`.
+    """
+    import torch
+
+    pairs = zip(one, other, strict=False)
+    place = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    ids = torch.tensor([prompt + one[:place]])
+    with torch.inference_mode():
+        logits = model(input_ids=ids).logits[0, -1].float()
+    gap = abs(float(logits[one[place]] - logits[other[place]]))
+    return {"place": place, "gap_logits": gap, "is_tie": gap < TIE_LOGITS}
+
+
+def compare(
+    model: PreTrainedModel, prompts: Sequence[list[int]], single: Generated, batched: Generated
+) -> list[dict[str, Any]]:
+    """Explain every answer that is not the same.
+
+    Args:
+        model: The model.
+        prompts: Token ids.
+        single: Answers one at a time.
+        batched: Answers in batches.
+
+    Returns:
+        One mapping for each difference.
+    """
+    return [
+        {"prompt": number, **explain_difference(model, prompts[number], one, other)}
+        for number, (one, other) in enumerate(zip(single.answers, batched.answers, strict=True))
+        if one != other
+    ]
+
+
+def report(single: Generated, batched: Generated, differences: list[dict[str, Any]]) -> str:
+    """Lay the figures out: a table, and one JSON document as the last line.
+
+    Args:
+        single: Answers one at a time.
+        batched: Answers in batches.
+        differences: What `compare` found.
+
+    Returns:
+        The text.
+    """
+    ratio = batched.tokens_per_second / single.tokens_per_second
+    n_prompts, n_ties = len(single.answers), sum(found["is_tie"] for found in differences)
+    lines = ["", "            tokens  seconds  tokens/s"]
+    for name, found in (("one a time", single), ("batched", batched)):
+        n_tokens = sum(len(answer) for answer in found.answers)
+        lines.append(
+            f"{name:10s}  {n_tokens:6d}  {found.seconds:7.1f}  {found.tokens_per_second:8.1f}"
+        )
+    lines.append(f"{ratio:.2f} times as many tokens per second")
+    lines.append(f"{len(differences)} of {n_prompts} answers differ, {n_ties} by a float tie")
+    figures = {
+        "batched_vs_single": round(ratio, 2),
+        "n_different": len(differences),
+        "n_ties": n_ties,
+        "n_prompts": n_prompts,
+        "single_tokens_per_second": round(single.tokens_per_second, 1),
+        "batched_tokens_per_second": round(batched.tokens_per_second, 1),
+        "differences": differences,
+    }
+    return "\n".join([*lines, json.dumps(figures)]) + "\n"
+
+
+def main() -> None:
+    """Measure and print."""
+    defaults = EvaluationConfig()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=defaults.generation_batch_size)
+    arguments = parser.parse_args()
+
+    from tasks._prepared import load_prepared_model
+
+    settings = defaults.model_copy(update={"generation_batch_size": arguments.batch_size})
+    with tempfile.TemporaryDirectory(prefix="sft-flow-generate-") as folder:
+        prompts = prepare(Path(folder), arguments.prompts)
+        model = load_prepared_model(Path(folder) / "model", "cpu").eval()
+        generate(model, prompts[:WARM_UP_PROMPTS], settings)
+        single, batched = measure(model, prompts, settings)
+        differences = compare(model, prompts, single, batched)
+    sys.stdout.write(report(single, batched, differences))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""`sft-flow export`: a registered version as a folder, as GGUF, or on the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flows._console import keep_stdout_clean, print_json, quiet_libraries
+from flows._options import debug_option, json_option
+
+
+def add_commands(group: click.Group) -> None:
+    """Add the command to the command line.
+
+    Args:
+        group: `sft-flow`.
+    """
+    group.add_command(export)
+
+
+@click.command()
+@click.argument("model")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--overwrite", "is_overwriting", is_flag=True, help="Replace an earlier export.")
+@click.option("--gguf", "is_gguf", is_flag=True, help="Convert it too, with llama.cpp's tool.")
+@click.option("--push-to-hub", "repository", metavar="OWNER/NAME", help="Upload it too, private.")
+@click.option("--public", "is_public", is_flag=True, help="Make a new repository public.")
+@debug_option
+@json_option
+def export(
+    model: str,
+    folder: Path,
+    is_overwriting: bool,
+    is_gguf: bool,
+    repository: str | None,
+    is_public: bool,
+    is_json: bool,
+) -> None:
+    """Write MODEL (NAME, NAME@alias or NAME/VERSION) to FOLDER, for transformers to load."""
+    quiet_libraries()
+    from tasks._export import export_version, read_address
+    from tasks._publishing import find_converter, push_to_hub, write_gguf
+
+    with keep_stdout_clean():
+        converter = find_converter() if is_gguf else None
+        lineage = export_version(read_address(model), folder, is_overwriting=is_overwriting)
+        gguf = write_gguf(folder, converter) if converter else None
+        address = push_to_hub(folder, repository, is_public=is_public) if repository else None
+    found = {"folder": str(folder), "gguf": str(gguf) if gguf else None, "hub": address}
+    if is_json:
+        print_json({**found, "name": lineage["name"], "version": lineage["version"]})
+        return
+    click.echo(f"{lineage['name']} version {lineage['version']}: {folder}")
+    for place in (gguf, address):
+        if place:
+            click.echo(str(place))

@@ -1,0 +1,107 @@
+"""`sft-flow promote` and `rollback`: the registry's aliases by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from flows._console import keep_stdout_clean, print_json, quiet_libraries
+from flows._options import config_options, json_option
+from schemas.registry_config import RegistryConfig
+
+
+def add_commands(group: click.Group) -> None:
+    """Add the commands to the command line.
+
+    Args:
+        group: `sft-flow`.
+    """
+    group.add_command(promote)
+    group.add_command(rollback)
+
+
+def read_registry(name: str, config_path: Path | None, overrides: Sequence[str]) -> RegistryConfig:
+    """Take aliases and limits from the configuration, and the name from the command line.
+
+    Args:
+        name: Registered model name.
+        config_path: Configuration file, if any.
+        overrides: `key=value` settings.
+
+    Returns:
+        The registry section.
+    """
+    from schemas.config_file import load_config
+
+    return load_config(config_path, (*overrides, f"registry.name={name}")).registry
+
+
+@click.command()
+@click.argument("name")
+@click.argument("version", type=click.IntRange(min=1), required=False)
+@click.option("--reason", default="", help="Kept with the version.")
+@click.option(
+    "--force",
+    "is_forced",
+    is_flag=True,
+    help="Promote although the gates refused the version or never saw it; takes --reason.",
+)
+@config_options
+@json_option
+def promote(
+    name: str,
+    version: int | None,
+    reason: str,
+    is_forced: bool,
+    config_path: Path | None,
+    overrides: Sequence[str],
+    is_json: bool,
+) -> None:
+    """Make VERSION of NAME champion; without VERSION the one judged last."""
+    _require_reason(reason, is_forced=is_forced)
+    registry = read_registry(name, config_path, overrides)
+    quiet_libraries()
+    from flows._server import prefect_api
+
+    with keep_stdout_clean(), prefect_api():
+        from flows.promote_model import promote_version
+
+        done = promote_version(registry, version, reason, is_forced)
+    _show(done.model_dump(mode="json"), is_json=is_json)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--reason", default="", help="Kept with the version.")
+@config_options
+@json_option
+def rollback(
+    name: str, reason: str, config_path: Path | None, overrides: Sequence[str], is_json: bool
+) -> None:
+    """Make the former champion of NAME champion again; a second roll-back goes forth again."""
+    registry = read_registry(name, config_path, overrides)
+    quiet_libraries()
+    from flows._server import prefect_api
+
+    with keep_stdout_clean(), prefect_api():
+        from flows.promote_model import roll_back
+
+        done = roll_back(registry, reason)
+    _show(done.model_dump(mode="json"), is_json=is_json)
+
+
+def _require_reason(reason: str, *, is_forced: bool) -> None:
+    if is_forced and not reason:
+        raise click.UsageError("--force takes --reason: it stays with the version")
+
+
+def _show(done: dict[str, object], *, is_json: bool) -> None:
+    if is_json:
+        print_json(done)
+        return
+    name, version, alias = done["name"], done["version"], done["alias"]
+    former = done["former_version"]
+    before = f" (before: version {former})" if former else ""
+    click.echo(f"{name} version {version} is {alias}{before}")

@@ -1,0 +1,171 @@
+"""`sft-flow status NAME`: who holds which alias, with figures, age and data."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from flows._console import print_json, print_table
+from flows._promotion import what_there_is
+from schemas._base import Record
+from schemas.errors import RegistryError
+from schemas.registry_config import RegistryConfig
+from tasks._aliases import JOURNAL_TAG, read_holders
+from tasks._champion import DATASET_TAG
+from tasks._lineage import DECISION_TAG, METRIC_PREFIX
+from tasks._promotion import PROMOTED_AT_TAG, PROMOTED_BY_TAG, PROMOTION_REASON_TAG
+from tasks._registry import WEIGHTS_TAG, connect, store_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+class VersionStatus(Record):
+    """One version as a person asks about it."""
+
+    version: int
+    aliases: tuple[str, ...]
+    decision: str
+    reason: str
+    loss: float | None
+    """Held-out loss in nats per token."""
+    base_loss: float | None
+    created_at: datetime
+    train_rows: str
+    dataset_sha256: str
+    promoted_by: str
+    promoted_at: str
+    promotion_reason: str
+    weights: str
+    """kept, or deleted by retention."""
+
+
+class RegistryStatus(Record):
+    """What `sft-flow status NAME` says."""
+
+    name: str
+    n_versions: int
+    holders: dict[str, int | None]
+    """champion, challenger and previous to their versions."""
+    versions: tuple[VersionStatus, ...]
+    """Those that hold an alias, in the order of `holders`."""
+    problem: str = ""
+    """A promotion that was cut short; the next one puts its aliases back."""
+
+
+def read_registry_status(registry: RegistryConfig) -> RegistryStatus:
+    """Ask the registry about one name.
+
+    Args:
+        registry: Name and aliases.
+
+    Returns:
+        Its aliases and the versions that hold them.
+
+    Raises:
+        RegistryError: There is no such name.
+    """
+    client, name = connect(), registry.name
+    with store_errors():
+        versions = client.search_model_versions(f"name = '{name}'")
+        if not versions:
+            raise RegistryError(
+                "nothing is registered under this name",
+                where=f"models:/{name}",
+                expected="a registered model",
+                got=what_there_is(client, name),
+                fix="correct the name, or MLFLOW_TRACKING_URI",
+            )
+        aliases = (registry.alias, registry.challenger_alias, registry.previous_alias)
+        holders = read_holders(client, name, aliases)
+        numbers = dict.fromkeys(number for number in holders.values() if number is not None)
+        is_unsettled = JOURNAL_TAG in client.get_registered_model(name).tags
+        return RegistryStatus(
+            name=name,
+            n_versions=len(versions),
+            holders=holders,
+            versions=tuple(_read_version(client, name, number) for number in numbers),
+            problem="a promotion was cut short; the next one puts its aliases back first"
+            if is_unsettled
+            else "",
+        )
+
+
+def _read_version(client: MlflowClient, name: str, number: int) -> VersionStatus:
+    found = client.get_model_version(name, str(number))
+    tags: dict[str, str] = found.tags
+    return VersionStatus(
+        version=number,
+        aliases=tuple(sorted(found.aliases)),
+        decision=tags.get(DECISION_TAG, ""),
+        reason=tags.get("sft.reason", ""),
+        loss=_number(tags.get(f"{METRIC_PREFIX}challenger.loss")),
+        base_loss=_number(tags.get(f"{METRIC_PREFIX}base.loss")),
+        created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+        train_rows=tags.get("sft.train_rows", ""),
+        dataset_sha256=tags.get(DATASET_TAG, ""),
+        promoted_by=tags.get(PROMOTED_BY_TAG, ""),
+        promoted_at=tags.get(PROMOTED_AT_TAG, ""),
+        promotion_reason=tags.get(PROMOTION_REASON_TAG, ""),
+        weights=tags.get(WEIGHTS_TAG, "kept"),
+    )
+
+
+def _number(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
+def show_registry_status(status: RegistryStatus, *, is_json: bool) -> None:
+    """Print who holds which alias.
+
+    Args:
+        status: What `read_registry_status` found.
+        is_json: Print one JSON document instead of a table.
+    """
+    if is_json:
+        print_json(status.model_dump(mode="json"))
+        return
+    by_number = {version.version: version for version in status.versions}
+    rows = [_row(alias, by_number.get(number or 0)) for alias, number in status.holders.items()]
+    headings = ["alias", "version", "loss", "base", "decision", "age", "rows", "data", "promoted"]
+    print_table(headings, rows, title=f"{status.name}: {status.n_versions} versions")
+    if status.problem:
+        click.echo(status.problem)
+
+
+def _row(alias: str, version: VersionStatus | None) -> list[str]:
+    if version is None:
+        return [alias, "none", *[""] * 7]
+    by = f"{version.promoted_at[:10]} by {version.promoted_by}" if version.promoted_by else ""
+    return [
+        alias,
+        str(version.version),
+        _figure(version.loss),
+        _figure(version.base_loss),
+        version.decision,
+        age(datetime.now(UTC) - version.created_at),
+        version.train_rows,
+        version.dataset_sha256[:8],
+        by,
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def age(span: timedelta) -> str:
+    """Write how long ago something was.
+
+    Args:
+        span: Its length.
+
+    Returns:
+        Minutes, hours or days, rounded down.
+    """
+    minutes = int(span.total_seconds() // 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"

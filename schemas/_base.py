@@ -1,0 +1,17 @@
+"""The bases of settings and of records."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """No unknown key, immutable; the string below a field describes it in forms and pages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Record(BaseModel):
+    """Base of every record: immutable, no unknown field, JSON in and out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)

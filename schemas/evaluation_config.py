@@ -1,0 +1,124 @@
+"""`EvaluationConfig`: how models are judged, the same for base, champion and challenger."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from schemas._base import Section
+from schemas.gate_config import JUDGE_METRIC
+from schemas.metrics import ANSWER_METRICS, DEFAULT_METRICS, TOKEN_METRICS
+
+FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+METRIC_PATTERN = r"^[a-z][a-z0-9_]*$"
+
+
+class Backend(StrEnum):
+    """What generates the answers; auto takes vLLM where it is installed and a GPU is there."""
+
+    AUTO = "auto"
+    TRANSFORMERS = "transformers"
+    VLLM = "vllm"
+
+
+class JudgeConfig(Section):
+    """A language model that compares two answers, asked twice with the order swapped."""
+
+    url: str = Field(min_length=1)
+    """Base address of an OpenAI-compatible service, e.g. http://127.0.0.1:8000/v1."""
+    model: str = Field(min_length=1)
+    """Name of the judging model, as the service knows it."""
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Environment variable with the key; the key itself never stands in a configuration."""
+    n_rows: int = Field(default=50, ge=1)
+    """Answers compared, the first of those generated."""
+    instructions: str = ""
+    """What a good answer is, in words; empty: the built-in instruction."""
+    timeout_seconds: float = Field(default=60.0, gt=0)
+    """Longest wait for one comparison."""
+
+
+class LmEvalConfig(Section):
+    """Tasks of lm-evaluation-harness, run on every side; needs the extra `lm-eval`."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    """Names or YAML files of tasks."""
+    limit: int | None = Field(default=None, ge=1)
+    """Examples of each task; null takes all."""
+    apply_chat_template: bool = True
+    """Ask through the model's chat template, as it is asked in evaluation and in use."""
+
+
+class EvaluationConfig(Section):
+    """How models are judged; the same for every model."""
+
+    n_generation_rows: int = Field(default=12, ge=1)
+    """Held-out prompts each model answers."""
+    max_new_tokens: int = Field(default=48, ge=1)
+    """Longest answer in tokens."""
+    generation_batch_size: int = Field(default=32, ge=1)
+    """Prompts answered at a time (left padding)."""
+    loss_batch_size: int = Field(default=8, ge=1)
+    """Rows per forward pass when the loss is measured."""
+    backend: Backend = Backend.AUTO
+    """What generates the answers."""
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    """Answer metrics to compute; loss, perplexity and token_accuracy always are."""
+    custom_metrics: dict[
+        Annotated[str, StringConstraints(pattern=METRIC_PATTERN)],
+        Annotated[str, StringConstraints(pattern=FUNCTION_PATTERN)],
+    ] = {}
+    """Metrics of your own: name to module:function, called as function(prompt, reference, answer) -> float."""
+    json_schema: str | None = None
+    """JSON Schema file for metric json_schema_validity."""
+    pattern: str | None = None
+    """Regular expression that metric regex_match looks for in each answer."""
+    slices: tuple[str, ...] = ()
+    """Columns of the rows to break the scores down by; turns and length always are."""
+    judge: JudgeConfig | None = None
+    """A judging language model; none by default."""
+    lm_eval: LmEvalConfig | None = None
+    """Tasks of lm-evaluation-harness; none by default."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = sorted(set(names) - set(ANSWER_METRICS))
+        if unknown:
+            raise ValueError(
+                f"unknown metric {unknown[0]!r}; there are {', '.join(sorted(ANSWER_METRICS))}, "
+                "and evaluation.custom_metrics takes your own"
+            )
+        return names
+
+    @model_validator(mode="after")
+    def _metrics_have_what_they_need(self) -> EvaluationConfig:
+        if "json_schema_validity" in self.metrics and self.json_schema is None:
+            raise ValueError("metric json_schema_validity needs evaluation.json_schema, a file")
+        if "regex_match" in self.metrics and self.pattern is None:
+            raise ValueError("metric regex_match needs evaluation.pattern")
+        _check_pattern(self.pattern)
+        taken = sorted(self.custom_metrics.keys() & (TOKEN_METRICS.keys() | ANSWER_METRICS.keys()))
+        if taken:
+            raise ValueError(f"evaluation.custom_metrics takes the name of the metric {taken[0]}")
+        return self
+
+    @property
+    def metric_names(self) -> frozenset[str]:
+        """Name every figure that a gate can ask for."""
+        names = {*TOKEN_METRICS, *self.metrics, *self.custom_metrics}
+        if self.judge:
+            names.add(JUDGE_METRIC)
+        if self.lm_eval:
+            names.update(f"lm_eval/{task}" for task in self.lm_eval.tasks)
+        return frozenset(names)
+
+
+def _check_pattern(pattern: str | None) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ValueError(f"evaluation.pattern is no regular expression: {error}") from error

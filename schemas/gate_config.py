@@ -1,0 +1,112 @@
+"""`GateConfig`: what the challenger must show to be promoted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from schemas._base import Section
+from schemas.rules import Severity
+
+
+class DecisionMode(StrEnum):
+    """Whether the gates decide, only say what they would decide, or are not asked.
+
+    enforce: the gates decide. dry_run: they are judged and kept with the version, and no alias
+    moves. off: nothing is judged, so nothing is registered.
+    """
+
+    ENFORCE = "enforce"
+    DRY_RUN = "dry_run"
+    OFF = "off"
+
+
+class Against(StrEnum):
+    """What the challenger's figure is held against."""
+
+    ABSOLUTE = "absolute"
+    BASE = "base"
+    CHAMPION = "champion"
+
+
+class GateSetting(Section):
+    """One gate. Of a gate with a default, only what is named changes."""
+
+    metric: str | None = None
+    """Figure to compare, e.g. loss, exact_match, chrf or a metric of your own."""
+    against: Against | None = None
+    """absolute, base or champion."""
+    limit: float | None = Field(default=None, allow_inf_nan=False)
+    """absolute: worst figure allowed. base, champion: the interval's lower end of the gain must exceed it."""
+    severity: Severity | None = None
+    """block refuses, warn only reports, off is not judged."""
+
+
+@dataclass(frozen=True)
+class GateDefinition:
+    """A gate with everything filled in."""
+
+    id: str
+    metric: str
+    against: Against
+    limit: float = 0.0
+    severity: Severity = Severity.BLOCK
+
+
+DEFAULT_GATES = (
+    GateDefinition("loss_below_base", "loss", Against.BASE),
+    GateDefinition("loss_below_champion", "loss", Against.CHAMPION),
+)
+
+GateName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+JUDGE_METRIC = "judge_win_rate"
+RESERVED_NAMES = ("min_eval_rows", "same_evaluation")
+"""Gates that are always judged and have no figure of their own."""
+
+
+class GateConfig(Section):
+    """What the challenger must show to be promoted."""
+
+    mode: DecisionMode = DecisionMode.ENFORCE
+    """enforce, dry_run (judge and report, move nothing) or off (nothing is judged or registered)."""
+    min_eval_rows: int = Field(default=20, ge=2)
+    """Fewer held-out rows than this refuse: the interval would mean little."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, allow_inf_nan=False)
+    """Level of the paired bootstrap interval."""
+    n_resamples: int = Field(default=9999, ge=100)
+    """Bootstrap resamples; scipy's default."""
+    checks: dict[GateName, GateSetting] = {}
+    """Gates by name: changes to loss_below_base and loss_below_champion, and gates of your own."""
+
+    @model_validator(mode="after")
+    def _own_gates_are_complete(self) -> GateConfig:
+        known = {gate.id for gate in DEFAULT_GATES}
+        for name, setting in self.checks.items():
+            if name in RESERVED_NAMES:
+                raise ValueError(f"gates.checks: the name {name} is taken, choose another")
+            if name not in known and (setting.metric is None or setting.against is None):
+                raise ValueError(f"gates.checks.{name} needs metric and against")
+            if setting.against is Against.ABSOLUTE and setting.metric == JUDGE_METRIC:
+                raise ValueError(f"gates.checks.{name}: a judge compares, with base or champion")
+            if setting.against is Against.ABSOLUTE and setting.limit is None:
+                raise ValueError(f"gates.checks.{name} is absolute and needs a limit")
+        return self
+
+    @property
+    def definitions(self) -> tuple[GateDefinition, ...]:
+        """Give every gate with its settings, the built-in ones first."""
+        found = {gate.id: gate for gate in DEFAULT_GATES}
+        for name, setting in self.checks.items():
+            default = found.get(name, GateDefinition(name, "", Against.BASE))
+            given = {key: value for key, value in setting if value is not None}
+            found[name] = GateDefinition(
+                id=name,
+                metric=given.get("metric", default.metric),
+                against=given.get("against", default.against),
+                limit=given.get("limit", default.limit),
+                severity=given.get("severity", default.severity),
+            )
+        return tuple(found.values())

@@ -1,0 +1,178 @@
+"""The metrics: what each measures, in which unit, which direction is better, and its function."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from schemas import text_metrics
+from schemas.language import detect_languages
+
+
+class Direction(StrEnum):
+    """Which figures are better; a metric without direction only describes."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFacts:
+    """One answer and what it is held against."""
+
+    prompt: str
+    """Text of the last turn before the answer, as the user wrote it."""
+    reference: str
+    answer: str
+    n_answer_tokens: int
+    n_reference_tokens: int
+    is_stopped: bool
+    """The model ended the answer itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricOptions:
+    """What some metrics need beside the answer."""
+
+    json_schema: str | None = None
+    """Text of a JSON Schema."""
+    pattern: str | None = None
+    """Regular expression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure of one answer; of a set it is the mean over the rows that have it."""
+
+    id: str
+    unit: str
+    direction: Direction
+    meaning: str
+    """For the page of metrics: formula and source in a line."""
+    score: Callable[[AnswerFacts, MetricOptions], float | None]
+    """None: the metric does not apply to the row, e.g. its reference holds no number."""
+
+
+TOKEN_METRICS: dict[str, Direction] = {
+    "loss": Direction.LOWER,
+    "perplexity": Direction.LOWER,
+    "token_accuracy": Direction.HIGHER,
+}
+"""Measured on the tokens of the reference answers, weighted by tokens."""
+
+
+def _number_match(facts: AnswerFacts) -> float | None:
+    expected = text_metrics.final_number(facts.reference)
+    return None if expected is None else text_metrics.final_number(facts.answer) == expected
+
+
+def _json_schema_validity(facts: AnswerFacts, options: MetricOptions) -> float:
+    from jsonschema.validators import validator_for
+
+    is_json, value = text_metrics.parse_json(facts.answer)
+    schema = json.loads(options.json_schema or "{}")
+    return is_json and validator_for(schema)(schema).is_valid(value)
+
+
+def _length_ratio(facts: AnswerFacts) -> float | None:
+    return facts.n_answer_tokens / facts.n_reference_tokens if facts.n_reference_tokens else None
+
+
+def _language_match(facts: AnswerFacts) -> float | None:
+    answer, reference = detect_languages([facts.answer, facts.reference])
+    return None if reference is None else answer == reference
+
+
+UP, DOWN, NONE = Direction.HIGHER, Direction.LOWER, Direction.NONE
+_METRICS = (
+    Metric(
+        "exact_match", "fraction", UP, "equal to the reference but for white space",
+        lambda row, _: row.answer.split() == row.reference.split(),
+    ),
+    Metric(
+        "number_match", "fraction", UP,
+        "ends with the reference's number (GSM8K); only rows whose reference has one",
+        lambda row, _: _number_match(row),
+    ),
+    Metric(
+        "chrf", "fraction", UP, "chrF2 of each answer, Popović 2015, by sacrebleu",
+        lambda row, _: text_metrics.chrf(row.answer, row.reference),
+    ),
+    Metric(
+        "rouge_l", "fraction", UP, "F1 of the longest common subsequence of words, Lin 2004",
+        lambda row, _: text_metrics.rouge_l(row.answer, row.reference),
+    ),
+    Metric(
+        "bleu", "fraction", UP, "BLEU of each answer, Papineni et al. 2002, by sacrebleu",
+        lambda row, _: text_metrics.bleu(row.answer, row.reference),
+    ),
+    Metric(
+        "json_validity", "fraction", UP, "one JSON document; a Markdown fence around it is allowed",
+        lambda row, _: text_metrics.parse_json(row.answer)[0],
+    ),
+    Metric(
+        "json_schema_validity", "fraction", UP, "JSON that `evaluation.json_schema` accepts",
+        _json_schema_validity,
+    ),
+    Metric(
+        "regex_match", "fraction", UP, "`evaluation.pattern` is found in it",
+        lambda row, options: re.search(options.pattern or "", row.answer) is not None,
+    ),
+    Metric(
+        "stop_rate", "fraction", UP, "ended by the model, not by `evaluation.max_new_tokens`",
+        lambda row, _: row.is_stopped,
+    ),
+    Metric(
+        "empty_rate", "fraction", DOWN, "nothing but white space",
+        lambda row, _: not row.answer.strip(),
+    ),
+    Metric(
+        "repetition_rate", "fraction", DOWN,
+        "runs of 4 words that occurred in the answer before, Welleck et al. 2020",
+        lambda row, _: text_metrics.repetition(row.answer),
+    ),
+    Metric(
+        "length_ratio", "ratio", NONE, "tokens of the answer over tokens of the reference",
+        lambda row, _: _length_ratio(row),
+    ),
+    Metric(
+        "language_match", "fraction", UP,
+        "in the language of the reference; only rows whose reference tells its language",
+        lambda row, _: _language_match(row),
+    ),
+    Metric(
+        "mean_answer_tokens", "tokens", NONE, "tokens of the answer",
+        lambda row, _: row.n_answer_tokens,
+    ),
+)  # fmt: skip
+ANSWER_METRICS: dict[str, Metric] = {metric.id: metric for metric in _METRICS}
+DEFAULT_METRICS = (
+    "exact_match",
+    "chrf",
+    "rouge_l",
+    "stop_rate",
+    "empty_rate",
+    "repetition_rate",
+    "length_ratio",
+    "language_match",
+    "mean_answer_tokens",
+)
+"""Cheap, and of use for any answer."""
+
+
+def metric_direction(name: str) -> Direction:
+    """Tell which figures of a metric are better.
+
+    Args:
+        name: A metric; one of the user's own, a task's and a judge's are better when higher.
+
+    Returns:
+        The direction.
+    """
+    if name in TOKEN_METRICS:
+        return TOKEN_METRICS[name]
+    return ANSWER_METRICS[name].direction if name in ANSWER_METRICS else Direction.HIGHER

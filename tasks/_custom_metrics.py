@@ -1,0 +1,114 @@
+"""Metrics of the user's own: one Python function each, named in the configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from schemas.errors import MetricError
+from schemas.evaluation_config import EvaluationConfig
+from schemas.metrics import AnswerFacts
+from tasks._keys import file_sha256
+
+Function = Callable[[str, str, str], float]
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """Let modules of the folder the command runs in be imported."""
+    folder = str(Path.cwd())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def load_metric(name: str, address: str) -> Function:
+    """Import a metric.
+
+    Args:
+        name: Its name in `evaluation.custom_metrics`.
+        address: `module:function`.
+
+    Returns:
+        The function: (prompt, reference, answer) -> number.
+
+    Raises:
+        MetricError: The module or the function is not there, or it cannot be imported.
+    """
+    module, _, function = address.partition(":")
+    try:
+        with _current_folder():
+            found = getattr(importlib.import_module(module), function)
+    except Exception as error:
+        raise MetricError(
+            f"the metric {name} cannot be imported",
+            where=f"evaluation.custom_metrics.{name}={address}",
+            expected="a Python function that this folder or the environment has",
+            got=f"{type(error).__name__}: {error}",
+            fix="correct module:function, or run in the folder that holds the module",
+        ) from error
+    if not callable(found):
+        raise _wrong(name, f"{address} is a {type(found).__name__}", "name a function")
+    return found  # type: ignore[no-any-return]
+
+
+def score_with(name: str, function: Function, facts: AnswerFacts, row: int) -> float:
+    """Let a metric score one answer.
+
+    Args:
+        name: The metric.
+        function: What `load_metric` found.
+        facts: The answer.
+        row: Its number, for the message.
+
+    Returns:
+        The score.
+
+    Raises:
+        MetricError: The function raised, or returned something other than a finite number.
+    """
+    try:
+        value = function(facts.prompt, facts.reference, facts.answer)
+    except Exception as error:
+        got = f"{type(error).__name__}: {error} on row {row}"
+        raise _wrong(name, got, "let the function answer for every row") from error
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise _wrong(name, f"{value!r} on row {row}", "return a finite number or a truth value")
+    return float(value)
+
+
+def _wrong(name: str, got: str, fix: str) -> MetricError:
+    return MetricError(
+        f"the metric {name} gives no score",
+        where=f"evaluation.custom_metrics.{name}",
+        expected="function(prompt, reference, answer) -> a finite number",
+        got=got,
+        fix=fix,
+    )
+
+
+def custom_metrics_sha256(evaluation: EvaluationConfig) -> str:
+    """Hash the source files of the user's metrics.
+
+    Args:
+        evaluation: Names them.
+
+    Returns:
+        Hexadecimal sha256; an edited file gives another.
+
+    Raises:
+        MetricError: A function cannot be imported.
+    """
+    digest = hashlib.sha256()
+    for name, address in sorted(evaluation.custom_metrics.items()):
+        source = inspect.getsourcefile(load_metric(name, address))
+        digest.update(f"{name} {file_sha256(Path(source)) if source else address}\n".encode())
+    return digest.hexdigest()

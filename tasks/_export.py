@@ -1,0 +1,166 @@
+"""A registered version as a folder of its own: weights, tokenizer, model card and lineage."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import RegistryError
+from tasks._model_files import file_names
+from tasks._registered_models import (
+    REGISTRY_SCHEME,
+    RegisteredModel,
+    fetch_registered,
+    find_registered,
+)
+from tasks._registry import connect, store_errors
+from tasks._run_evidence import ADAPTER_TAG, CARD_FOLDER
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+LINEAGE_FILE = "sft_flow.json"
+PATH_KEYS = ("_name_or_path", "base_model_name_or_path", "name_or_path", "tokenizer_file")
+"""Settings in which the libraries leave the folder a model was read from."""
+
+
+def read_address(text: str) -> str:
+    """Understand the ways to name a version.
+
+    Args:
+        text: NAME (its champion), NAME@alias, NAME/3, or any of them after models:/.
+
+    Returns:
+        An address of the registry.
+    """
+    name = text.removeprefix(REGISTRY_SCHEME)
+    has_version = "@" in name or ("/" in name and name.rpartition("/")[2].isdigit())
+    return f"{REGISTRY_SCHEME}{name if has_version else f'{name}@champion'}"
+
+
+def export_version(address: str, target: Path, *, is_overwriting: bool) -> dict[str, Any]:
+    """Write a version as a folder that `transformers` loads.
+
+    The folder is written aside and renamed. A folder that holds anything is left alone, unless
+    it is an earlier export and may be overwritten.
+
+    Args:
+        address: What `read_address` gave.
+        target: The folder.
+        is_overwriting: Replace an earlier export.
+
+    Returns:
+        The lineage, as written to `sft_flow.json`.
+
+    Raises:
+        RegistryError: The folder is in use.
+    """
+    check_target(target, is_overwriting=is_overwriting)
+    model = find_registered(address)
+    client = connect()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with store_errors(), tempfile.TemporaryDirectory(prefix="sft-flow-export-") as scratch:
+            version = client.get_model_version(model.name, str(model.version))
+            _copy_files(model, aside, Path(scratch))
+            _add_adapter(version, aside)
+            (aside / "README.md").write_text(_card(client, version), encoding="utf-8")
+        lineage = {"name": model.name, "version": model.version, "tags": dict(version.tags)}
+        text = json.dumps(lineage, indent=1, ensure_ascii=False)
+        (aside / LINEAGE_FILE).write_text(text, encoding="utf-8")
+        remove_paths(aside)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(aside, target)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return lineage
+
+
+def check_target(target: Path, *, is_overwriting: bool) -> None:
+    """Make sure that nothing of the user's would be lost.
+
+    Args:
+        target: The folder to write.
+        is_overwriting: An earlier export may go.
+
+    Raises:
+        RegistryError: It holds something else, or an earlier export that was not to go.
+    """
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    is_export = (target / LINEAGE_FILE).is_file()
+    if is_export and is_overwriting:
+        return
+    raise RegistryError(
+        "the folder to export to is not empty",
+        where=str(target),
+        expected="a new or empty folder" + (", or --overwrite" if is_export else ""),
+        got="an earlier export" if is_export else "something else",
+        fix="add --overwrite" if is_export else "name another folder",
+    )
+
+
+def _copy_files(model: RegisteredModel, folder: Path, scratch: Path) -> None:
+    weights, tokenizer = fetch_registered(model, scratch)
+    for source in dict.fromkeys((tokenizer, weights)):
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+
+
+def _add_adapter(version: ModelVersion, folder: Path) -> None:
+    """Put the adapter of a LoRA training beside the merged model."""
+    import mlflow
+
+    address = version.tags.get(ADAPTER_TAG)
+    if address:
+        mlflow.artifacts.download_artifacts(address, dst_path=str(folder))
+
+
+def _card(client: MlflowClient, version: ModelVersion) -> str:
+    """Give the model card that was logged, or what the version's description says."""
+    import mlflow
+
+    if version.run_id:
+        names = {file.path for file in client.list_artifacts(version.run_id, CARD_FOLDER)}
+        if f"{CARD_FOLDER}/README.md" in names:
+            return str(
+                mlflow.artifacts.load_text(f"runs:/{version.run_id}/{CARD_FOLDER}/README.md")
+            )
+    return f"# {version.name}, version {version.version}\n\n{version.description or ''}\n"
+
+
+def remove_paths(folder: Path) -> None:
+    """Take this machine's paths out of the settings of a model.
+
+    Args:
+        folder: Its files; JSON settings are rewritten where they name an absolute path.
+    """
+    for name in _settings_files(file_names(folder)):
+        path = folder / name
+        try:
+            settings = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            continue
+        if not isinstance(settings, dict):
+            continue
+        paths = [
+            key
+            for key in PATH_KEYS
+            if isinstance(settings.get(key), str) and Path(settings[key]).is_absolute()
+        ]
+        if paths:
+            cleaned = {**settings, **dict.fromkeys(paths, "")}
+            path.write_text(json.dumps(cleaned, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _settings_files(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.endswith("config.json")]

@@ -1,0 +1,180 @@
+"""Measure one model on the pinned rows: what it loses on the references, and what it answers.
+
+Nothing here depends on the metrics, so that another metric does not ask the model again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.evaluation_config import Backend, EvaluationConfig
+from schemas.training_config import Device
+from tasks._answers import (
+    RowAnswer,
+    answer_prompts,
+    encode_prompts,
+    read_answers,
+    stop_token_ids,
+)
+from tasks._device import choose_device
+from tasks._generation_backend import (
+    choose_backend,
+    engine_arguments,
+    generate_with_vllm,
+    sampling_arguments,
+)
+from tasks._lines import read_jsonl, write_jsonl
+from tasks._losses import RowLoss, measure_losses
+from tasks._model_files import unloadable
+from tasks._prepared import load_prepared_model, load_prepared_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+LOSSES_FILE = "losses.jsonl"
+ANSWERS_FILE = "answers.jsonl"
+
+
+def generation_settings(evaluation: EvaluationConfig) -> dict[str, Any]:
+    """Name everything but model and rows that can shape losses and answers.
+
+    Args:
+        evaluation: Batch sizes and limits, which are part of it: float sums depend on the batch.
+
+    Returns:
+        Setting to value; equal settings give equal scores.
+    """
+    return {
+        "n_generation_rows": evaluation.n_generation_rows,
+        "max_new_tokens": evaluation.max_new_tokens,
+        "generation_batch_size": evaluation.generation_batch_size,
+        "loss_batch_size": evaluation.loss_batch_size,
+        "backend": choose_backend(evaluation.backend).value,
+        "device": choose_device(Device.AUTO),
+    }
+
+
+def measure_held_out(
+    folders: tuple[Path, Path],
+    quality_folder: Path,
+    evaluation: EvaluationConfig,
+    seed: int,
+    output: Path,
+) -> dict[str, Any]:
+    """Load a model from disk and measure it.
+
+    Args:
+        folders: Of the model and of its tokenizer, which may be the same.
+        quality_folder: Output of `check_quality`.
+        evaluation: Batch sizes and limits.
+        seed: Seed of generation; greedy decoding does not draw, so it only guards the rest.
+        output: Folder that gets `losses.jsonl` and `answers.jsonl`.
+
+    Returns:
+        `tokenizer_sha256`, `n_rows`, `n_answers`.
+    """
+    from transformers import set_seed
+
+    set_seed(seed)
+    model, tokenizer = _load(*folders)
+    losses = _losses(model, quality_folder / "eval_tokens.parquet", evaluation)
+    prompts = read_jsonl(quality_folder / "eval_prompts.jsonl")[: evaluation.n_generation_rows]
+    if choose_backend(evaluation.backend) is Backend.VLLM:
+        answers = _answer_with_vllm(model.to("cpu"), folders, prompts, evaluation, seed)
+    else:
+        answers = answer_prompts(model, tokenizer, prompts, evaluation)
+    write_jsonl(output / LOSSES_FILE, [asdict(row) for row in losses])
+    write_jsonl(output / ANSWERS_FILE, [asdict(row) for row in answers])
+    return {
+        "tokenizer_sha256": tokenizer_sha256(tokenizer),
+        "n_rows": len(losses),
+        "n_answers": len(answers),
+    }
+
+
+def _load(
+    model_folder: Path, tokenizer_folder: Path
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load what is judged; files that make no model are a fault of the model, tried only once."""
+    from safetensors import SafetensorError
+
+    device = choose_device(Device.AUTO)
+    try:
+        tokenizer = load_prepared_tokenizer(tokenizer_folder)
+        model = load_prepared_model(model_folder, device)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise unloadable(str(model_folder), error) from error
+    return model.to(device).eval(), tokenizer
+
+
+def _losses(model: PreTrainedModel, tokens: Path, evaluation: EvaluationConfig) -> list[RowLoss]:
+    """Measure losses, unless the rows hold tokens this model has not.
+
+    The rows are pinned as token ids of this run's tokenizer. A champion with another one has no
+    comparable loss; the gate refuses the comparison by the tokenizers' hashes and says so.
+    """
+    import pyarrow.compute as compute
+    import pyarrow.parquet as parquet
+
+    ids = compute.list_flatten(parquet.read_table(tokens, columns=["input_ids"])["input_ids"])
+    highest = compute.max(ids).as_py()
+    n_known = int(model.get_input_embeddings().weight.shape[0])
+    if highest is not None and highest >= n_known:
+        return []
+    return measure_losses(model, tokens, evaluation)
+
+
+def _answer_with_vllm(
+    model: PreTrainedModel,
+    folders: tuple[Path, Path],
+    prompts: Sequence[dict[str, Any]],
+    evaluation: EvaluationConfig,
+    seed: int,
+) -> list[RowAnswer]:
+    """Answer with vLLM; the model has left the GPU, its generation configuration is still read."""
+    import torch
+
+    torch.cuda.empty_cache()
+    tokenizer = load_prepared_tokenizer(folders[1])
+    stops = stop_token_ids(model)
+    tokens = encode_prompts(tokenizer, prompts)
+    longest = max(len(ids) for ids in tokens) + evaluation.max_new_tokens
+    generated = generate_with_vllm(
+        tokens,
+        engine_arguments(*folders, longest_tokens=longest, seed=seed),
+        sampling_arguments(
+            max_new_tokens=evaluation.max_new_tokens,
+            stops=stops,
+            repetition_penalty=model.generation_config.repetition_penalty or 1.0,
+        ),
+    )
+    return read_answers(tokenizer, prompts, generated, stops)
+
+
+def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash what decides which ids a text becomes: equal tokenisation, equal hash.
+
+    Template, padding, truncation and special tokens that a caller may add do not count.
+
+    Args:
+        tokenizer: As it was loaded.
+
+    Returns:
+        Hexadecimal sha256.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        parts: dict[str, Any] = {
+            "class": type(tokenizer).__name__,
+            "vocabulary": tokenizer.get_vocab(),
+        }
+    else:
+        whole = json.loads(backend.to_str())
+        names = ("added_tokens", "normalizer", "pre_tokenizer", "model")
+        parts = {name: whole.get(name) for name in names}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,216 @@
+"""Where a registered version comes from, in tags that can be searched."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from schemas.records import Evidence, Side
+from schemas.run_config import RunConfig
+from tasks._champion import DATASET_TAG
+from tasks._named_sources import title
+from tasks._registry import FINGERPRINT_TAG
+from tasks._secrets import public_settings
+
+DECISION_TAG = "sft.decision"
+DECISION_SHA256_TAG = "sft.decision_sha256"
+"""Of the gate report; tells which of several decisions on one model the version carries."""
+MODE_TAG = "sft.decision_mode"
+CHAMPION_TAG = "sft.champion_version"
+"""Version the challenger was compared with; none where there was no champion."""
+GATES_TAG = "sft.gates"
+
+METRIC_PREFIX = "sft.metric."
+"""Followed by side and metric, e.g. sft.metric.challenger.loss."""
+MAX_TAG_CHARACTERS = 5000
+"""Width of the column in MLflow's SQL stores; MLflow itself lets more through and then fails."""
+GIT_SECONDS = 10.0
+
+
+def version_fingerprint(name: str, evidence: Evidence) -> str:
+    """Name a result: what was trained, on what, from what, and judged on what.
+
+    Neither decision nor gates count: a second decision on the same model, say against a new
+    champion, is one more thing known of the same version.
+
+    Args:
+        name: Registered model name.
+        evidence: What the version rests on.
+
+    Returns:
+        Hexadecimal sha256.
+    """
+    parts = {
+        "name": name,
+        "model_sha256": evidence.trained.sha256,
+        "dataset_sha256": evidence.checked.kept_sha256,
+        "eval_sha256": evidence.quality.eval_sha256,
+        "template_sha256": evidence.template.template_sha256,
+        "base_fingerprint": evidence.template.model_fingerprint,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def config_text(config: RunConfig) -> str:
+    """Write the resolved configuration without the secrets of its addresses.
+
+    Args:
+        config: The resolved configuration.
+
+    Returns:
+        YAML; what is stored as `config.yaml`.
+    """
+    return yaml.safe_dump(public_settings(config.model_dump(mode="json")), sort_keys=False)
+
+
+def lineage_tags(config: RunConfig, evidence: Evidence, run_id: str) -> dict[str, str]:
+    """Say where a version comes from and what was decided of it.
+
+    Args:
+        config: The resolved configuration.
+        evidence: What the version rests on.
+        run_id: MLflow run that holds the files of the version.
+
+    Returns:
+        Tag name to text; what is not known is left out.
+    """
+    tags = {
+        FINGERPRINT_TAG: version_fingerprint(config.registry.name, evidence),
+        DATASET_TAG: evidence.checked.kept_sha256,
+        "sft.dataset_source": title(config.data.origin),
+        "sft.train_rows": str(evidence.quality.n_train_rows),
+        "sft.eval_rows": str(evidence.quality.n_eval_rows),
+        "sft.quarantined_rows": str(evidence.checked.n_quarantined_rows),
+        "sft.eval_sha256": evidence.quality.eval_sha256,
+        "sft.eval_rows_sha256": evidence.split.eval_sha256,
+        "sft.eval_is_pinned": str(evidence.split.is_pinned).lower(),
+        "sft.template_sha256": evidence.template.template_sha256,
+        "sft.base_model": evidence.template.model_name,
+        "sft.base_revision": config.model.revision or "",
+        "sft.base_fingerprint": evidence.template.model_fingerprint,
+        "sft.model_sha256": evidence.trained.sha256,
+        "sft.config_sha256": hashlib.sha256(config_text(config).encode()).hexdigest(),
+    }
+    tags |= decision_tags(evidence, run_id) | code_tags(source_folder()) | flow_run_tags()
+    return {name: shorten(text) for name, text in tags.items() if text}
+
+
+def decision_tags(evidence: Evidence, run_id: str) -> dict[str, str]:
+    """Say what was decided, against whom, and on which figures.
+
+    Args:
+        evidence: What the decision rests on.
+        run_id: MLflow run that holds `gates.json`.
+
+    Returns:
+        Tag name to text.
+    """
+    report = evidence.decision.report
+    tags = {
+        DECISION_TAG: report.decision.value,
+        MODE_TAG: report.mode.value,
+        "sft.reason": report.reason,
+        DECISION_SHA256_TAG: evidence.decision.sha256,
+        CHAMPION_TAG: "none" if report.champion_version is None else str(report.champion_version),
+        GATES_TAG: f"runs:/{run_id}/gates.json",
+    }
+    for side, metrics in metrics_by_side(evidence).items():
+        for metric, value in metrics.items():
+            if value is not None:
+                tags[f"{METRIC_PREFIX}{side.value}.{metric}"] = repr(value)
+    return tags
+
+
+def metrics_by_side(evidence: Evidence) -> dict[Side, dict[str, float | None]]:
+    """Collect the figures of every model that was judged.
+
+    Args:
+        evidence: What the stages produced.
+
+    Returns:
+        Metrics of base, champion (where there is one) and challenger.
+    """
+    champion = evidence.champion.evaluation
+    return {
+        Side.BASE: dict(evidence.baseline.metrics),
+        **({Side.CHAMPION: dict(champion.metrics)} if champion else {}),
+        Side.CHALLENGER: dict(evidence.evaluation.metrics),
+    }
+
+
+def code_tags(source: Path) -> dict[str, str]:
+    """Name the code that made the version.
+
+    Args:
+        source: Folder of this product's packages.
+
+    Returns:
+        The package's version; run from a clone, also the commit, with -dirty after it when files
+        under version control were changed.
+    """
+    tags = {"sft.code_version": importlib.metadata.version("sft-flow")}
+    if (source / ".git").exists() and (commit := _ask_git(source, "rev-parse", "HEAD")):
+        changes = _ask_git(source, "status", "--porcelain", "--untracked-files=no")
+        tags["sft.code_commit"] = f"{commit}-dirty" if changes else commit
+    return tags
+
+
+def source_folder() -> Path:
+    """Name the folder of this product's packages.
+
+    Returns:
+        The root of the clone, or the environment's site-packages.
+    """
+    return Path(__file__).resolve().parent.parent
+
+
+def _ask_git(folder: Path, *words: str) -> str:
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words
+            [git, "-C", str(folder), *words],
+            capture_output=True,
+            text=True,
+            timeout=GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""  # a clone that git does not trust or cannot read names no commit
+    return done.stdout.strip()
+
+
+def flow_run_tags() -> dict[str, str]:
+    """Name the flow run at work.
+
+    Returns:
+        Its id, and its page where the Prefect server has one; nothing outside a flow run.
+    """
+    from prefect.runtime import flow_run
+    from prefect.utilities.urls import url_for
+
+    run_id = flow_run.get_id()
+    if not run_id:
+        return {}
+    address = url_for("flow-run", obj_id=run_id)
+    return {"sft.flow_run_id": str(run_id), "sft.flow_run_url": address or ""}
+
+
+def shorten(text: str, n_characters: int = MAX_TAG_CHARACTERS) -> str:
+    """Cut a text to what the store can hold.
+
+    Args:
+        text: Any text.
+        n_characters: Longest text allowed.
+
+    Returns:
+        The text; cut off, it ends with an ellipsis.
+    """
+    return text if len(text) <= n_characters else text[: n_characters - 1] + "…"

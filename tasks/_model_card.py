@@ -1,0 +1,245 @@
+"""The model card: what a reader must know of a version, in Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from schemas.records import Evidence
+from schemas.run_config import RunConfig
+from tasks._cache import locate
+from tasks._hub import HUB_ID
+from tasks._lineage import metrics_by_side, shorten
+from tasks._named_sources import title
+
+MAX_DESCRIPTION_CHARACTERS = 5000
+"""Width of the column in MLflow's SQL stores."""
+CardFacts = Mapping[str, Any]
+"""What `card_facts` collects; plain values, stored as JSON beside the card."""
+
+
+def card_facts(config: RunConfig, evidence: Evidence, licence: str) -> dict[str, Any]:
+    """Collect what the card says.
+
+    Args:
+        config: The resolved configuration.
+        evidence: What the version rests on.
+        licence: Of the base model; empty where it is not known.
+
+    Returns:
+        Plain values, which JSON holds.
+    """
+    profile = json.loads(locate(evidence.quality, "profile.json").read_text(encoding="utf-8"))
+    return {
+        "name": config.registry.name,
+        "base_model": evidence.template.model_name,
+        "base_hub_id": _hub_id(evidence.template.model_name),
+        "base_fingerprint": evidence.template.model_fingerprint,
+        "licence": licence,
+        "data": {
+            "source": title(config.data.origin),
+            "sha256": evidence.checked.kept_sha256,
+            **evidence.checked.model_dump(include={"n_rows", "n_quarantined_rows", "formats"}),
+            **evidence.quality.model_dump(include={"n_train_rows", "n_train_tokens"}),
+            "languages": profile.get("languages", {}),
+            "asked_languages": list(config.quality.languages),
+            "max_length_tokens": config.quality.max_length_tokens,
+        },
+        "training": {
+            "method": config.training.method.value,
+            "learning_rate": config.training.learning_rate,
+            "seed": config.seed,
+            **evidence.trained.model_dump(
+                include={"n_steps", "n_tokens_seen", "n_trainable_parameters", "device"}
+            ),
+        },
+        "evaluation": {
+            "n_rows": evidence.evaluation.n_rows,
+            "n_answers": evidence.evaluation.n_answers,
+            "max_new_tokens": config.evaluation.max_new_tokens,
+            "is_pinned": evidence.split.is_pinned,
+        },
+        "metrics": {side.value: figures for side, figures in metrics_by_side(evidence).items()},
+        "report": evidence.decision.report.model_dump(mode="json"),
+    }
+
+
+def _hub_id(source: str) -> str:
+    is_id = "/" in source and HUB_ID.match(source) and not Path(source).exists()
+    return source if is_id else ""
+
+
+def model_card(facts: CardFacts) -> str:
+    """Write the card.
+
+    Args:
+        facts: What `card_facts` collected.
+
+    Returns:
+        Markdown without front matter: data, training, figures, limits, and how to load it.
+    """
+    parts = [
+        f"# {facts['name']}",
+        f"Fine-tuned from `{facts['base_model']}`.",
+        f"**{facts['report']['decision']}**: {facts['report']['reason']}",
+        "## Figures",
+        figures_table(facts["metrics"]),
+        gates_table(facts["report"]),
+        "## Data",
+        _data(facts["data"]),
+        "## Training",
+        _training(facts["training"]),
+        "## Limits",
+        _limits(facts),
+        "## How to load",
+        _loading(str(facts["name"])),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def description(facts: CardFacts) -> str:
+    """Write the version's description: the model card, as far as the store has room for it.
+
+    Args:
+        facts: What `card_facts` collected.
+
+    Returns:
+        Markdown.
+    """
+    return shorten(model_card(facts), MAX_DESCRIPTION_CHARACTERS)
+
+
+def readme(facts: CardFacts) -> str:
+    """Write the card with the front matter that the hub reads.
+
+    Args:
+        facts: What `card_facts` collected.
+
+    Returns:
+        Text of README.md. Licence, language and base model stand in it where they are known.
+
+    Source:
+        https://huggingface.co/docs/hub/model-cards
+    """
+    front = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["sft", "conversational"],
+        "license": facts["licence"],
+        "language": facts["data"]["asked_languages"],
+        "base_model": facts["base_hub_id"],
+    }
+    known = {name: value for name, value in front.items() if value}
+    return f"---\n{yaml.safe_dump(known, sort_keys=False)}---\n\n{model_card(facts)}"
+
+
+def figures_table(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Lay out the figures, one metric a line and one column for each model.
+
+    Args:
+        metrics: Side to metrics.
+
+    Returns:
+        A Markdown table; `-` where nothing was measured.
+    """
+    sides = list(metrics)
+    names = dict.fromkeys(name for figures in metrics.values() for name in figures)
+    lines = [_row("metric", *sides), _row(*["---"] * (len(sides) + 1))]
+    for name in names:
+        lines.append(_row(name, *(_figure(metrics[side].get(name)) for side in sides)))
+    return "\n".join(lines)
+
+
+def gates_table(report: Mapping[str, Any]) -> str:
+    """Lay out what each gate found.
+
+    Args:
+        report: A `GateReport` as plain values.
+
+    Returns:
+        A Markdown table; empty without gates.
+    """
+    if not report["gates"]:
+        return ""
+    heading = f"gain with {report['confidence']:.0%} interval"
+    lines = [_row("gate", "metric", "against", heading, "verdict", "reason")]
+    lines.append(_row(*["---"] * 6))
+    for gate in report["gates"]:
+        gain = _figure(gate["gain"])
+        if gate["interval_low"] is not None:
+            gain += f" [{_figure(gate['interval_low'])}, {_figure(gate['interval_high'])}]"
+        names = (gate["id"], gate["metric"], gate["against"])
+        lines.append(_row(*names, gain, gate["verdict"], gate["reason"]))
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    safe = (" ".join(cell.split()).replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(safe)} |"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    formats = ", ".join(f"{name} ({count:,})" for name, count in data["formats"].items())
+    lines = [
+        f"- source: {data['source']}",
+        f"- rows: {data['n_rows']:,}, of which {data['n_quarantined_rows']:,} were quarantined",
+        f"- trained on {data['n_train_rows']:,} rows, {data['n_train_tokens']:,} tokens",
+        f"- formats: {formats or 'none'}",
+        f"- sha256 of the rows kept: `{data['sha256']}`",
+    ]
+    return "\n".join(lines)
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    return (
+        f"Method {training['method']}, {training['n_steps']:,} steps, "
+        f"{training['n_tokens_seen']:,} tokens seen, learning rate {training['learning_rate']:g}, "
+        f"{training['n_trainable_parameters']:,} trained parameters, "
+        f"seed {training['seed']}, on {training['device']}."
+    )
+
+
+def _limits(facts: CardFacts) -> str:
+    data, judged = facts["data"], facts["evaluation"]
+    spoken = ", ".join(data["asked_languages"] or data["languages"])
+    language = (
+        f"Languages of the data: {spoken}; others were not tested."
+        if spoken
+        else "The language of the data was not looked at."
+    )
+    where = (
+        "come from a set of their own"
+        if judged["is_pinned"]
+        else "were held out of the data it was trained on"
+    )
+    lines = [
+        language,
+        f"The {judged['n_rows']:,} rows it was judged on {where}: the figures hold for questions "
+        "like these.",
+        f"{judged['n_answers']:,} answers were generated, each the most likely one (no sampling), "
+        f"of at most {judged['max_new_tokens']:,} tokens.",
+        f"Conversations longer than {data['max_length_tokens']:,} tokens were neither trained "
+        "nor judged.",
+        "Not tested: truth of the answers beyond the metrics above, safety, bias, and misuse.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _loading(name: str) -> str:
+    return (
+        "```python\n"
+        "import mlflow\n\n"
+        f'model = mlflow.pyfunc.load_model("models:/{name}/VERSION")\n'
+        'model.predict({"messages": [{"role": "user", "content": "..."}]})\n'
+        "```\n\n"
+        "An exported folder loads with `AutoModelForCausalLM.from_pretrained(folder)` and "
+        "`AutoTokenizer.from_pretrained(folder)`; the chat template is part of the tokenizer."
+    )

@@ -1,0 +1,268 @@
+"""The reload process: load a registered version as anybody would, and answer judged prompts again.
+
+Run as `python -m tasks._reload_process SPEC.json` by `tasks._reload_check`, so that nothing that
+was loaded, patched or cached while the model was trained and judged can lend it a hand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
+from schemas.training_config import Device
+from tasks._answers import stop_token_ids
+from tasks._device import choose_device
+from tasks._home import quiet_environment
+from tasks._lines import read_jsonl
+from tasks._losses import measure_losses
+from tasks._quiet import quiet_transformers
+from tasks._registered_models import find_registered
+from tasks._registry import store_errors
+from tasks._reload_spec import (
+    PROMPTS_FILE,
+    TOKENS_FILE,
+    Difference,
+    Observation,
+    ReloadSpec,
+    stop_ids,
+)
+from tasks._template_variants import template_sha256
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+"""A CPU that has no memory left makes torch raise a plain RuntimeError."""
+OUTCOME_FILE = "outcome.json"
+LOAD_ERRORS = (KeyError, ValueError, RuntimeError, OSError)
+"""What transformers raises for files that are damaged or do not belong together."""
+TIE_LOGITS = 1e-3
+"""Two tokens whose logits differ by less may change places when a batch is cut otherwise; in
+16-bit formats, by less than two roundings of the larger one."""
+
+
+def observe(spec: ReloadSpec) -> Observation:
+    """Load the version and measure what was measured when it was judged.
+
+    Args:
+        spec: The version, and the files of its judging.
+
+    Returns:
+        What was found.
+    """
+    import torch
+
+    model, tokenizer = load_version(spec)
+    folder = Path(spec.folder)
+    stored_dtype = str(model.dtype).removeprefix("torch.")
+    device = spec.settings.device
+    model = (model.float() if device == "cpu" else model).to(device).eval()  # as it was judged
+    losses = measure_losses(model, folder / TOKENS_FILE, spec.settings.evaluation)
+    judged = {row["row"]: str(row["answer"]) for row in read_jsonl(folder / "answers.jsonl")}
+    prompts = [row for row in read_jsonl(folder / PROMPTS_FILE) if row["row"] in judged]
+    prompts = prompts[: spec.n_prompts]
+    differences = []
+    for prompt in prompts:
+        answer = Answering(model, tokenizer, prompt["prompt"], spec)
+        if answer.text != judged[prompt["row"]]:
+            is_tie = answer.ties_with(judged[prompt["row"]])
+            found = Difference(
+                row=prompt["row"], judged=judged[prompt["row"]], got=answer.text, is_tie=is_tie
+            )
+            differences.append(found)
+    return Observation(
+        template_sha256=template_sha256(str(tokenizer.chat_template)),
+        stop_token_ids=stop_ids(model.generation_config.eos_token_id),
+        dtype=stored_dtype,
+        precision=torch.finfo(model.dtype).eps,
+        n_answers=len(prompts),
+        differences=tuple(differences),
+        losses={row.row: row.loss_sum_nats for row in losses},
+    )
+
+
+def load_version(spec: ReloadSpec) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load the version through MLflow, with what its files say and nothing else.
+
+    Args:
+        spec: Names the version.
+
+    Returns:
+        Model and tokenizer.
+
+    Raises:
+        RegistryError: The device it was judged on is not there, so its figures cannot be repeated.
+        ReloadMismatch: Its files do not make a model.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from safetensors import SafetensorError
+
+    device = choose_device(Device.AUTO)
+    if device != spec.settings.device:
+        raise RegistryError(
+            "the version was judged on a device that is not there",
+            where=spec.address,
+            expected=spec.settings.device,
+            got=device,
+            fix=f"promote it on a machine with {spec.settings.device}, or judge it on this one",
+        )
+    registered = find_registered(spec.address)
+    is_local = urlsplit(registered.artifacts).scheme in ("", "file")
+    scratch = None if is_local else spec.folder
+    with store_errors(), quiet_transformers():
+        try:
+            parts = mlflow.transformers.load_model(
+                spec.address, dst_path=scratch, return_type="components"
+            )
+            return parts["model"], parts["tokenizer"]
+        except (MlflowException, SafetensorError, *LOAD_ERRORS) as error:
+            if isinstance(error, (ConnectionError, TimeoutError)) or is_out_of_memory(error):
+                raise
+            raise ReloadMismatch(
+                "the registered files do not load",
+                where=spec.address,
+                expected="the model that was judged",
+                got=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
+                fix="register it again: run the training with --refresh register_model",
+            ) from error
+
+
+class Answering:
+    """One greedy answer, and how close the second-best tokens were."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt: str,
+        spec: ReloadSpec,
+    ) -> None:
+        """Answer the prompt.
+
+        Args:
+            model: In evaluation mode.
+            tokenizer: Its tokenizer.
+            prompt: Rendered text.
+            spec: Longest answer.
+        """
+        import torch
+
+        self._model = model
+        self._tokenizer = tokenizer
+        encoded = tokenizer(
+            prompt, return_tensors="pt", add_special_tokens=False, return_token_type_ids=False
+        ).to(model.device)
+        with torch.inference_mode():
+            generated = model.generate(
+                **encoded,
+                max_new_tokens=spec.settings.evaluation.max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        self._prompt_ids: list[int] = encoded["input_ids"][0].tolist()
+        self._ids: list[int] = generated[0, len(self._prompt_ids) :].tolist()
+        self._stops = stop_token_ids(model)
+        end = next((at for at, token in enumerate(self._ids) if token in self._stops), None)
+        self.text = self._decode(self._ids if end is None else self._ids[:end])
+
+    def ties_with(self, judged: str) -> bool:
+        """Tell whether another answer differs only where two tokens were equally likely.
+
+        Args:
+            judged: The other answer.
+
+        Returns:
+            True when at some token up to the first difference, another one within `TIE_LOGITS`
+            of the best leads on to the other answer. What follows differs of itself.
+        """
+        import torch
+
+        ids = torch.tensor([self._prompt_ids + self._ids], device=self._model.device)
+        with torch.inference_mode():
+            logits = self._model(input_ids=ids).logits[0].float()
+        for place in range(len(self._ids)):
+            if not self._leads_to(judged, self._ids[:place]):
+                return False
+            scores = logits[len(self._prompt_ids) + place - 1]
+            best = float(scores.max())
+            margin = max(TIE_LOGITS, 2 * abs(best) * torch.finfo(self._model.dtype).eps)
+            close = (scores >= best - margin).nonzero().flatten().tolist()
+            others = [token for token in close if token != self._ids[place]]
+            if any(self._continues(judged, self._ids[:place], token) for token in others):
+                return True
+        return False
+
+    def _continues(self, judged: str, before: Sequence[int], token: int) -> bool:
+        if token in self._stops:
+            return self._decode(before) == judged
+        return self._leads_to(judged, [*before, token])
+
+    def _leads_to(self, judged: str, ids: Sequence[int]) -> bool:
+        return judged.startswith(self._decode(ids).rstrip("\ufffd"))  # half a character
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out, on any device.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        True for a failed allocation.
+    """
+    text = str(error).lower()
+    is_torch = isinstance(error, RuntimeError) and any(words in text for words in MEMORY_WORDS)
+    return isinstance(error, MemoryError) or is_torch
+
+
+def run(spec: ReloadSpec) -> dict[str, Any]:
+    """Observe, and put whatever is wrong into words for the process that asked.
+
+    Args:
+        spec: What to do.
+
+    Returns:
+        `observation`, or `error` with its class and parts.
+
+    Raises:
+        RuntimeError: Something nobody expected; it ends the process.
+    """
+    try:
+        return {"observation": observe(spec).model_dump(mode="json")}
+    except SftFlowError as error:
+        found = error
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        found = ReloadInterrupted("memory ran out while the version was loaded or answered")
+    parts = {name: getattr(found, name) for name in ("where", "expected", "got", "fix")}
+    return {"error": type(found).__name__, "what": found.what, "parts": parts}
+
+
+def main(path: Path) -> None:
+    """Do what a spec file says and write the outcome beside it.
+
+    Args:
+        path: The file.
+    """
+    quiet_environment()
+    spec = ReloadSpec.model_validate_json(path.read_text(encoding="utf-8"))
+    outcome = json.dumps(run(spec), ensure_ascii=False)
+    (Path(spec.folder) / OUTCOME_FILE).write_text(outcome, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,207 @@
+"""The report of a run as one document: what `report.json` holds and both pages are made of."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from schemas.records import (
+    EvaluationReference,
+    Evidence,
+    PromotionReference,
+    Side,
+    VersionReference,
+)
+from schemas.run_config import RunConfig
+from tasks._cache import locate
+from tasks._lines import read_jsonl
+from tasks._named_sources import title
+from tasks._secrets import public_settings
+from tasks._slices import rows_where_base_was_better, worst_slice
+
+MAX_WORSE_ROWS = 10
+"""Rows shown on which the base was better."""
+
+
+def sides_of(evidence: Evidence) -> dict[str, EvaluationReference]:
+    """Name the evaluations of a run.
+
+    Args:
+        evidence: What the run rests on.
+
+    Returns:
+        base, champion where there is one, challenger, in that order.
+    """
+    found = {
+        Side.BASE.value: evidence.baseline,
+        Side.CHAMPION.value: evidence.champion.evaluation,
+        Side.CHALLENGER.value: evidence.evaluation,
+    }
+    return {side: scores for side, scores in found.items() if scores is not None}
+
+
+def pair_answers(
+    answers: dict[str, list[dict[str, Any]]], prompts: list[dict[str, Any]]
+) -> list[dict[str, str]]:
+    """Lay every side's answers to the same prompt side by side.
+
+    Args:
+        answers: Side to its answers, in the same order on every side.
+        prompts: The evaluation prompts, for the question as the user wrote it.
+
+    Returns:
+        One mapping per prompt: prompt, reference, and the answer of each side by its name.
+    """
+    questions = {row["row"]: row["question"] for row in prompts}
+    return [
+        {
+            "prompt": questions[rows[0]["row"]],
+            "reference": rows[0]["reference"],
+            **{side: row["answer"] for side, row in zip(answers, rows, strict=True)},
+        }
+        for rows in zip(*answers.values(), strict=True)
+    ]
+
+
+def build_report(
+    config: RunConfig,
+    evidence: Evidence,
+    version: VersionReference | None,
+    promotion: PromotionReference | None,
+) -> dict[str, Any]:
+    """Collect the figures of a run.
+
+    Args:
+        config: The resolved configuration.
+        evidence: What the stages produced.
+        version: The registered version; None where nothing was judged, so nothing registered.
+        promotion: What became of the alias.
+
+    Returns:
+        The document written as `report.json`; docs/operate.md describes its fields.
+    """
+    report = evidence.decision.report
+    sides = sides_of(evidence)
+    prompts = read_jsonl(locate(evidence.quality, "eval_prompts.jsonl"))
+    training = json.loads(locate(evidence.trained, "training.json").read_text(encoding="utf-8"))
+    answers = {side: read_jsonl(locate(one, "answers.jsonl")) for side, one in sides.items()}
+    slices = _slices(sides)
+    return {
+        "decision": report.decision.value,
+        "mode": report.mode.value,
+        "reason": promotion.reason if promotion else report.reason,
+        "gates": [gate.model_dump(mode="json") for gate in report.gates],
+        "confidence": report.confidence,
+        "metrics": {side: scores.metrics for side, scores in sides.items()},
+        "answers": pair_answers(answers, prompts),
+        "slices": slices,
+        "worst_slice": worst_slice(slices[Side.CHALLENGER.value], "loss"),
+        "base_was_better": _base_was_better(evidence, prompts),
+        "data": _data_part(config, evidence),
+        "training": {**training, "method": config.training.method.value},
+        "registry": _registry_part(config, evidence, version, promotion),
+        "lineage": {
+            "dataset_sha256": evidence.checked.kept_sha256,
+            "eval_sha256": evidence.quality.eval_sha256,
+            "template_sha256": evidence.template.template_sha256,
+            "base_model": evidence.template.model_name,
+            "base_fingerprint": evidence.template.model_fingerprint,
+            "model_sha256": evidence.trained.sha256,
+        },
+        "config": public_settings(config.model_dump(mode="json")),
+    }
+
+
+def _base_was_better(evidence: Evidence, prompts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    questions = {row["row"]: row["question"] for row in prompts}
+    folders = (locate(evidence.baseline, ""), locate(evidence.evaluation, ""))
+    found = rows_where_base_was_better(*folders, "loss", MAX_WORSE_ROWS)
+    return [{**row, "prompt": questions[row["row"]]} for row in found]
+
+
+def _slices(sides: dict[str, EvaluationReference]) -> dict[str, Any]:
+    return {
+        side: json.loads(locate(scores, "slices.json").read_text(encoding="utf-8"))
+        for side, scores in sides.items()
+    }
+
+
+def _data_part(config: RunConfig, evidence: Evidence) -> dict[str, Any]:
+    return {
+        "source": title(config.data.origin),
+        "formats": evidence.checked.formats,
+        **evidence.checked.model_dump(include={"n_rows", "n_kept_rows", "n_quarantined_rows"}),
+        **evidence.quality.model_dump(
+            include={"n_train_rows", "n_eval_rows", "n_train_tokens", "n_supervised_tokens"}
+        ),
+        "rules": [
+            rule.model_dump(mode="json")
+            for rule in (*evidence.checked.rules, *evidence.quality.rules)
+        ],
+    }
+
+
+def _registry_part(
+    config: RunConfig,
+    evidence: Evidence,
+    version: VersionReference | None,
+    promotion: PromotionReference | None,
+) -> dict[str, Any]:
+    return {
+        "name": config.registry.name,
+        "alias": config.registry.alias,
+        "version": version.version if version else None,
+        "is_promoted": promotion.is_promoted if promotion else False,
+        "previous_version": promotion.previous_version if promotion else None,
+        "compared_with_version": evidence.champion.version,
+        "n_freed_bytes": promotion.n_freed_bytes if promotion else 0,
+        "model_uri": version.model_uri if version else None,
+        "run_id": version.run_id if version else None,
+        "tracking_uri": version.tracking_uri if version else None,
+    }
+
+
+def outcome(report: dict[str, Any]) -> str:
+    """Say in a word or two what became of the model.
+
+    Args:
+        report: What `build_report` made.
+
+    Returns:
+        promoted, refused, not promoted (dry run or a person said no), or not judged.
+    """
+    if report["registry"]["is_promoted"]:
+        return "promoted"
+    names = {"refuse": "refused", "skipped": "not judged"}
+    return names.get(report["decision"], "not promoted")
+
+
+def summarise(report: dict[str, Any]) -> str:
+    """Write the summary that Prefect shows with the run.
+
+    Args:
+        report: What `build_report` made.
+
+    Returns:
+        Markdown.
+    """
+    registry, metrics = report["registry"], report["metrics"]
+    version = f" version {registry['version']}" if registry["version"] else ""
+    names = list(dict.fromkeys(name for side in metrics.values() for name in side))
+    lines = [
+        f"## {registry['name']}{version}: {outcome(report)}",
+        "",
+        report["reason"],
+        "",
+        f"| metric | {' | '.join(metrics)} |",
+        f"|---|{'---|' * len(metrics)}",
+        *(
+            f"| {name} | {' | '.join(_figure(side.get(name)) for side in metrics.values())} |"
+            for name in names
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,135 @@
+"""Which refused versions keep their weights, and the deletion of the others'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from schemas.gate_report import Decision
+from schemas.registry_config import RegistryConfig
+from tasks._lineage import DECISION_TAG
+from tasks._registry import FINGERPRINT_TAG, WEIGHTS_TAG, model_id_of, store_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+DELETING = "deleting"
+"""Set before the files go, so that a sweep that was killed is finished by the next one."""
+DELETED = "deleted"
+
+
+class Swept(NamedTuple):
+    """What a sweep deleted."""
+
+    freed_bytes: int
+    versions: tuple[int, ...]
+
+
+def sweep_rejected(client: MlflowClient, registry: RegistryConfig, name: str) -> Swept:
+    """Delete the weights of old refused versions; figures, tags and lineage stay.
+
+    A version keeps its weights when it is among the last `registry.keep_rejected` refused ones,
+    when anything has an alias on it, or when it was not refused by this product.
+
+    Args:
+        client: The store.
+        registry: How many refused versions keep theirs.
+        name: Registered model name.
+
+    Returns:
+        Freed bytes, and the versions whose weights were deleted.
+    """
+    freed_bytes = 0
+    versions: list[int] = []
+    with store_errors():
+        for version in find_surplus(client, registry.keep_rejected, name):
+            client.set_model_version_tag(name, version.version, WEIGHTS_TAG, DELETING)
+            if not is_free(client, version):  # somebody took it in the meantime
+                client.delete_model_version_tag(name, version.version, WEIGHTS_TAG)
+                continue
+            freed_bytes += delete_model_files(client, model_id_of(str(version.source)))
+            client.set_model_version_tag(name, version.version, WEIGHTS_TAG, DELETED)
+            versions.append(int(version.version))
+    return Swept(freed_bytes, tuple(versions))
+
+
+def find_surplus(client: MlflowClient, n_kept: int, name: str) -> list[ModelVersion]:
+    """Find the refused versions whose weights are not kept any longer.
+
+    Args:
+        client: The store.
+        n_kept: Refused versions that keep their weights.
+        name: Registered model name.
+
+    Returns:
+        Versions, the newest first; without those whose weights are gone already.
+    """
+    refused = client.search_model_versions(
+        f"name = '{name}' and tags.`{DECISION_TAG}` = '{Decision.REFUSE.value}'"
+    )
+    ordered = sorted(refused, key=lambda one: int(one.version), reverse=True)
+    return [
+        version
+        for version in ordered[n_kept:]
+        if version.tags.get(WEIGHTS_TAG) != DELETED and is_free(client, version)
+    ]
+
+
+def is_free(client: MlflowClient, version: ModelVersion) -> bool:
+    """Tell whether nobody needs a version's files.
+
+    Args:
+        client: The store.
+        version: A version in it.
+
+    Returns:
+        True for a version that this product refused, that has no alias, and whose logged model
+        no other version shares, unless that one's weights were given up too.
+    """
+    name = version.name
+    found = client.get_model_version(name, version.version)
+    is_refused = found.tags.get(DECISION_TAG) == Decision.REFUSE.value
+    if not is_refused or FINGERPRINT_TAG not in found.tags:
+        return False
+    aliases = client.get_registered_model(name).aliases
+    if int(version.version) in {int(number) for number in aliases.values()}:
+        return False
+    sharing = client.search_model_versions(f"source_path = '{version.source}'")
+    return all(
+        WEIGHTS_TAG in other.tags
+        for other in sharing
+        if (other.name, int(other.version)) != (name, int(version.version))
+    )
+
+
+def delete_model_files(client: MlflowClient, model_id: str) -> int:
+    """Delete the files of a logged model from wherever the store keeps them.
+
+    MLflow's own deletion of a logged model only marks it; the files stay until somebody collects
+    them on the server.
+
+    Args:
+        client: The store.
+        model_id: The logged model.
+
+    Returns:
+        Bytes that were freed.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    place = client.get_logged_model(model_id).artifact_location
+    repository = get_artifact_repository(str(place))
+    n_bytes = sum(_file_sizes(repository, None))
+    for entry in repository.list_artifacts(None):
+        repository.delete_artifacts(entry.path)
+    return n_bytes - sum(_file_sizes(repository, None))
+
+
+def _file_sizes(repository: ArtifactRepository, folder: str | None) -> Iterator[int]:
+    for entry in repository.list_artifacts(folder):
+        if entry.is_dir:
+            yield from _file_sizes(repository, entry.path)
+        else:
+            yield int(entry.file_size or 0)

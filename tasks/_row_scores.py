@@ -1,0 +1,153 @@
+"""Scores row by row: what every metric, gate and slice is made of."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import MetricError
+from schemas.evaluation_config import EvaluationConfig
+from schemas.metrics import (
+    ANSWER_METRICS,
+    TOKEN_METRICS,
+    AnswerFacts,
+    MetricOptions,
+)
+from tasks._answers import RowAnswer
+from tasks._custom_metrics import load_metric, score_with
+from tasks._lines import read_jsonl
+from tasks._losses import RowLoss
+
+LM_EVAL_PREFIX = "lm_eval/"
+MAX_LOSS = 700.0
+"""exp of more overflows a double."""
+
+
+def score_answers(
+    answers: Sequence[RowAnswer], evaluation: EvaluationConfig
+) -> list[dict[str, Any]]:
+    """Score every answer by every metric asked for.
+
+    Args:
+        answers: What the model answered.
+        evaluation: Names the metrics and what they need.
+
+    Returns:
+        One mapping an answer: `row`, and `scores`, metric to figure; None where a metric does
+        not apply to the row.
+
+    Raises:
+        MetricError: A metric of the user's failed, or the JSON Schema cannot be read.
+    """
+    options = MetricOptions(_read_schema(evaluation.json_schema), evaluation.pattern)
+    own = {name: load_metric(name, at) for name, at in evaluation.custom_metrics.items()}
+    scored = []
+    for answer in answers:
+        facts = AnswerFacts(
+            prompt=answer.question,
+            reference=answer.reference,
+            answer=answer.answer,
+            n_answer_tokens=answer.n_answer_tokens,
+            n_reference_tokens=answer.n_reference_tokens,
+            is_stopped=answer.is_stopped,
+        )
+        scores: dict[str, float | None] = {}
+        for name in evaluation.metrics:
+            value = ANSWER_METRICS[name].score(facts, options)
+            scores[name] = None if value is None else float(value)
+        for name, function in own.items():
+            scores[name] = score_with(name, function, facts, answer.row)
+        scored.append({"row": answer.row, "scores": scores})
+    return scored
+
+
+def _read_schema(path: str | None) -> str | None:
+    """Read the JSON Schema once, and make sure that it is one."""
+    if path is None:
+        return None
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        schema = json.loads(text)
+        validator_for(schema).check_schema(schema)
+    except (OSError, ValueError, SchemaError) as error:
+        raise MetricError(
+            "the JSON Schema cannot be used",
+            where=f"evaluation.json_schema={path}",
+            expected="a file with a JSON Schema",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            fix="correct the file or its path",
+        ) from error
+    return text
+
+
+def summarise(
+    losses: Sequence[RowLoss], row_scores: Sequence[Mapping[str, Any]]
+) -> dict[str, float | None]:
+    """Turn row scores into the figures of a model.
+
+    loss: sum of the row losses over the sum of their tokens (nats per token). perplexity:
+    exp(loss). token_accuracy: share of supervised tokens that were the model's first choice.
+    Every other metric: the mean over the rows it applies to.
+
+    Args:
+        losses: Row losses.
+        row_scores: What `score_answers` gave.
+
+    Returns:
+        Metric to figure; None where nothing was measured.
+    """
+    n_tokens = sum(row.n_tokens for row in losses)
+    loss = sum(row.loss_sum_nats for row in losses) / n_tokens if n_tokens else None
+    accuracy = sum(row.n_correct_tokens for row in losses) / n_tokens if n_tokens else None
+    found: dict[str, float | None] = {
+        "loss": loss,
+        "perplexity": None if loss is None else perplexity(loss),
+        "token_accuracy": accuracy,
+    }
+    names = dict.fromkeys(name for row in row_scores for name in row["scores"])
+    for name in names:
+        values = [row["scores"][name] for row in row_scores if row["scores"][name] is not None]
+        found[name] = math.fsum(values) / len(values) if values else None
+    return found
+
+
+def perplexity(loss: float) -> float:
+    """Turn a loss into a perplexity.
+
+    Args:
+        loss: Nats per token.
+
+    Returns:
+        exp(loss); infinity where a double overflows.
+    """
+    return math.exp(loss) if loss < MAX_LOSS else math.inf
+
+
+def read_scores(folder: Path, metric: str) -> dict[int, tuple[float, float]]:
+    """Read what one metric found on each row.
+
+    Args:
+        folder: Output of a judging stage.
+        metric: Any metric by name; perplexity gives the rows of the loss.
+
+    Returns:
+        Row to (sum, weight): nats and tokens, correct tokens and tokens, or a figure and 1; a
+        row the metric does not apply to is left out.
+    """
+    if metric in TOKEN_METRICS:
+        column = "n_correct_tokens" if metric == "token_accuracy" else "loss_sum_nats"
+        rows = read_jsonl(folder / "losses.jsonl")
+        return {row["row"]: (float(row[column]), float(row["n_tokens"])) for row in rows}
+    if metric.startswith(LM_EVAL_PREFIX):
+        task = metric.removeprefix(LM_EVAL_PREFIX)
+        rows = read_jsonl(folder / "lm_eval_scores.jsonl")
+        return {row["row"]: (float(row["score"]), 1.0) for row in rows if row["task"] == task}
+    rows = read_jsonl(folder / "row_scores.jsonl")
+    found = {row["row"]: row["scores"].get(metric) for row in rows}
+    return {row: (float(value), 1.0) for row, value in found.items() if value is not None}

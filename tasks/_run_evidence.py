@@ -1,0 +1,166 @@
+"""What the MLflow run of a version holds: settings, data, loss curve, figures and files."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schemas.records import Evidence, TrainedReference
+from schemas.run_config import RunConfig
+from tasks._base_licence import LICENCE_TAG
+from tasks._cache import locate
+from tasks._lineage import config_text, lineage_tags, metrics_by_side
+from tasks._live_metrics import Point, log_points, read_training_run
+from tasks._model_card import CardFacts, readme
+from tasks._named_sources import title
+from tasks._registry import flatten
+from tasks._reload_spec import EVALUATION_FOLDER, write_judged
+from tasks._secrets import public_settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+TRAINING_RUN_TAG = "sft.training_run_id"
+"""The training's own run. It is another one: several versions may come of one training."""
+ADAPTER_TAG = "sft.adapter"
+CARD_FOLDER = "model_card"
+"""Artefact folder of the run: README.md and the facts it was written from."""
+MAX_DIGEST = 36
+"""Longest dataset digest MLflow stores; the whole sha256 stands in the tags."""
+
+
+def training_tags(trained: TrainedReference, run_id: str) -> dict[str, str]:
+    """Say where the adapter of the merged model lies, and where the training was watched.
+
+    Args:
+        trained: Output of the training.
+        run_id: The version's run, which holds the adapter.
+
+    Returns:
+        Tag name to text; none for what there is not.
+    """
+    tags: dict[str, str] = {}
+    adapter = locate(trained, "adapter")
+    if adapter.is_dir():
+        tags[ADAPTER_TAG] = f"runs:/{run_id}/adapter"
+    watched = read_training_run(adapter.parent)
+    if watched:
+        tags[TRAINING_RUN_TAG] = watched.run_id
+    return tags
+
+
+def history_points(history: list[dict[str, Any]]) -> list[Point]:
+    """Turn the log of a training into points of MLflow metrics.
+
+    Args:
+        history: Entries with `step` and figures.
+
+    Returns:
+        One point a figure, named as in the training's own run.
+    """
+    now = round(time.time() * 1000)
+    return [
+        Point(f"train/{name}", float(value), int(entry["step"]), now)
+        for entry in history
+        for name, value in entry.items()
+        if name != "step"
+    ]
+
+
+def log_training(client: MlflowClient, run_id: str, config: RunConfig, evidence: Evidence) -> None:
+    """Log what stays the same for one model: parameters, data, loss curve and adapter.
+
+    Args:
+        client: The store.
+        run_id: The active run.
+        config: The resolved configuration.
+        evidence: What the run produced.
+    """
+    import mlflow
+    from mlflow.data.code_dataset_source import CodeDatasetSource
+    from mlflow.data.meta_dataset import MetaDataset
+
+    mlflow.log_params(flatten(public_settings(config.model_dump(mode="json"))))
+    data = title(config.data.origin)
+    source = CodeDatasetSource(tags={"sft.source": data})
+    digest = evidence.checked.kept_sha256[:MAX_DIGEST]
+    mlflow.log_input(
+        MetaDataset(source=source, name=data[-250:], digest=digest), context="training"
+    )
+    history = json.loads(locate(evidence.trained, "history.json").read_text(encoding="utf-8"))
+    log_points(client, run_id, history_points(history))
+    for reference, name in (
+        (evidence.checked, "rules.json"),
+        (evidence.quality, "quality.json"),
+        (evidence.quality, "profile.json"),
+    ):
+        client.log_artifact(run_id, str(locate(reference, name)), "data")
+    client.log_artifact(run_id, str(locate(evidence.trained, "loss_curve.svg")))
+    log_adapter(client, run_id, evidence.trained)
+
+
+def log_adapter(client: MlflowClient, run_id: str, trained: TrainedReference) -> None:
+    """Keep the adapter beside the merged model, where LoRA made one.
+
+    Args:
+        client: The store.
+        run_id: The version's run.
+        trained: Output of the training.
+    """
+    adapter = locate(trained, "adapter")
+    if adapter.is_dir():
+        client.log_artifacts(run_id, str(adapter), "adapter")
+
+
+def log_decision(
+    client: MlflowClient,
+    run_id: str,
+    config: RunConfig,
+    evidence: Evidence,
+    card: CardFacts,
+) -> None:
+    """Log what a further decision on the same model renews: figures, gates, judging and card.
+
+    Args:
+        client: The store.
+        run_id: The version's run.
+        config: The resolved configuration.
+        evidence: What the run produced.
+        card: Facts of the model card.
+    """
+    now = round(time.time() * 1000)
+    points = [
+        Point(f"{side.value}/{name}", value, 0, now)
+        for side, figures in metrics_by_side(evidence).items()
+        for name, value in figures.items()
+        if value is not None
+    ]
+    log_points(client, run_id, points)
+    client.log_artifact(run_id, str(locate(evidence.decision, "gates.json")))
+    client.log_text(run_id, config_text(config), "config.yaml")
+    client.log_text(run_id, readme(card), f"{CARD_FOLDER}/README.md")
+    client.log_text(run_id, json.dumps(dict(card), indent=1), f"{CARD_FOLDER}/facts.json")
+    with tempfile.TemporaryDirectory() as scratch:
+        write_judged(config, evidence, Path(scratch))
+        client.log_artifacts(run_id, scratch, EVALUATION_FOLDER)
+
+
+def version_tags(
+    config: RunConfig, evidence: Evidence, run_id: str, card: CardFacts
+) -> dict[str, str]:
+    """Collect the tags of a version.
+
+    Args:
+        config: The resolved configuration.
+        evidence: What the version rests on.
+        run_id: Its run.
+        card: Facts of the model card.
+
+    Returns:
+        Tag name to text.
+    """
+    tags = lineage_tags(config, evidence, run_id) | training_tags(evidence.trained, run_id)
+    return tags | ({LICENCE_TAG: card["licence"]} if card["licence"] else {})

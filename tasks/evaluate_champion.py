@@ -1,0 +1,95 @@
+"""Stage `evaluate_champion`: the model that now serves, on the same held-out rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from schemas.errors import RegistryBusy
+from schemas.evaluation_config import EvaluationConfig
+from schemas.records import (
+    ChampionReference,
+    EvaluationReference,
+    QualityReference,
+    Side,
+    TrainedReference,
+)
+from schemas.registry_config import RegistryConfig
+from tasks._cache import OutputFolder
+from tasks._champion_model import Opponent, find_opponent, opponent_model
+from tasks._judging import evaluation_fingerprint, judge_model
+from tasks._model_files import folder_sha256
+from tasks._stage import stage_task
+
+NO_OPPONENT = "none"
+
+
+def champion_fingerprint(arguments: Mapping[str, Any]) -> str:
+    """Name the opponent, which lies in the registry, and what judging reads beside the arguments.
+
+    Args:
+        arguments: The stage's, by name.
+
+    Returns:
+        Text that changes when the alias moves.
+    """
+    opponent = find_opponent(arguments["registry"], arguments["trained"].sha256)
+    return _fingerprint(opponent, arguments["evaluation"])
+
+
+def _fingerprint(opponent: Opponent | None, evaluation: EvaluationConfig) -> str:
+    named = opponent.fingerprint if opponent else NO_OPPONENT
+    return f"{named}\n{evaluation_fingerprint({'evaluation': evaluation})}"
+
+
+@stage_task(
+    timeout_seconds=6 * 3600,
+    libraries=("torch", "transformers"),
+    fingerprint=champion_fingerprint,
+)
+def evaluate_champion(
+    output: OutputFolder,
+    trained: TrainedReference,
+    quality: QualityReference,
+    evaluation: EvaluationConfig,
+    registry: RegistryConfig,
+    seed: int,
+) -> ChampionReference:
+    """Score the champion exactly as the challenger was scored.
+
+    Args:
+        output: Gets `champion.json`, and what `judge_model` writes where there is a champion.
+        trained: The challenger, which is never its own opponent.
+        quality: Holds the tokenised rows and the rendered prompts.
+        evaluation: How models are judged.
+        registry: Name and aliases of the champion.
+        seed: Seed of everything random.
+
+    Returns:
+        The champion's version and scores; neither where there is no champion yet.
+
+    Raises:
+        RegistryBusy: The alias moved while the stage began.
+    """
+    opponent = find_opponent(registry, trained.sha256)
+    if _fingerprint(opponent, evaluation) != output.key.parts["source content"]:
+        raise RegistryBusy(
+            "the champion changed while its judging began",
+            where=f"alias {registry.alias} of {registry.name}",
+            fix="nothing: the stage is tried again and judges the new champion",
+        )
+    version = opponent.version if opponent else None
+    known = {"version": version, "alias": opponent.alias if opponent else None}
+    (output.path / "champion.json").write_text(json.dumps(known), encoding="utf-8")
+    if opponent is None:
+        return output.commit(ChampionReference)
+    facts = judge_model(opponent_model(opponent), quality, evaluation, seed, output)
+    scores = EvaluationReference(
+        stage=output.key.stage,
+        folder=output.key.folder,
+        sha256=folder_sha256(output.path),
+        side=Side.CHAMPION,
+        **facts,
+    )
+    return output.commit(ChampionReference, version=version, evaluation=scores)

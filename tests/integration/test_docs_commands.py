@@ -1,0 +1,67 @@
+"""The commands of the pages on promoting and serving run as they stand, on a toy model."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import flows._export_command as export_command
+import flows._registry_commands as registry_commands
+from flows.cli import main
+from schemas.registry_config import RegistryConfig
+from schemas.run_config import RunConfig
+from tasks import _promotion
+from tasks._registry import connect
+from tests.judged import CONFIG, make_evidence, register
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/promoting.md", "docs/serving.md")
+HANDLED = ("status", "promote", "rollback", "export")
+NAME = RegistryConfig().name
+
+
+def documented(page: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("sft-flow ") and line.split()[1] in HANDLED]
+
+
+@pytest.fixture
+def store(
+    tmp_path: Path,
+    empty_mlflow_db: Path,
+    prefect_server: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two versions of the demo's name: the second is champion, the first was before."""
+    monkeypatch.setenv("SFT_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(empty_mlflow_db, tmp_path)
+    settings = CONFIG.model_dump(mode="json")
+    settings["registry"]["name"] = NAME
+    config = RunConfig.model_validate(settings)
+    for seed in range(2):
+        register(make_evidence(tmp_path, seed=seed), config)
+    client = connect()
+    for alias, version in (("previous", 1), ("champion", 2), ("challenger", 2)):
+        client.set_registered_model_alias(NAME, alias, str(version))
+    monkeypatch.setattr(_promotion, "check_reload", lambda *_: None)
+    for module in (registry_commands, export_command):
+        monkeypatch.setattr(module, "quiet_libraries", lambda: None)
+
+
+def test_every_command_on_registered_models_runs(store: None) -> None:
+    commands = list(dict.fromkeys(command for page in PAGES for command in documented(page)))
+    assert {command.split()[1] for command in commands} == set(HANDLED)
+    for command in commands:
+        result = CliRunner().invoke(main, shlex.split(command)[1:])
+        assert result.exit_code == 0, (command, result.output)

@@ -1,0 +1,63 @@
+"""A task of lm-evaluation-harness on a toy model, from a file and without a network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ConfigError
+from schemas.evaluation_config import LmEvalConfig
+from tasks._lines import read_jsonl
+from tasks._lm_eval import require_lm_eval, run_lm_eval
+from tasks._row_scores import read_scores
+from tests.toy import make_toy_model, write_jsonl
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore"),  # the harness imports what warns
+]
+
+TASK = """
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_choice: [red, green]
+doc_to_target: "{{{{answer}}}}"
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+"""
+
+
+def test_run_lm_eval_scores_every_document(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    rows: list[dict[str, object]] = [
+        {"question": f"Wall {number}?", "answer": number % 2} for number in range(4)
+    ]
+    data = write_jsonl(tmp_path / "rows.jsonl", rows)
+    task = tmp_path / "walls.yaml"
+    task.write_text(TASK.format(data=json.dumps(str(data))), encoding="utf-8")
+    model = make_toy_model(tmp_path / "model")
+    settings = LmEvalConfig(tasks=(str(task),), limit=3)
+    run_lm_eval((model, model), settings, 1, tmp_path)
+    scores = read_jsonl(tmp_path / "lm_eval_scores.jsonl")
+    assert [row["row"] for row in scores] == [0, 1, 2]
+    assert {row["score"] for row in scores} <= {0.0, 1.0}
+    assert read_scores(tmp_path, f"lm_eval/{task}").keys() == {0, 1, 2}
+
+
+@pytest.mark.parametrize("name", ["arc_eazy", "missing.yaml"])
+def test_unknown_task_is_named(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("lm_eval")
+    with pytest.raises(ConfigError, match="there is no task"):
+        run_lm_eval((tmp_path, tmp_path), LmEvalConfig(tasks=(name,)), 1, tmp_path)
+
+
+def test_missing_extra_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="lm-eval") as caught:
+        require_lm_eval()
+    assert "pip install" in caught.value.fix

@@ -1,0 +1,43 @@
+"""Settings of the evaluation."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.evaluation_config import EvaluationConfig
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"metrics": ["exact_mach"]}, "unknown metric 'exact_mach'"),
+        ({"metrics": ["json_schema_validity"]}, "needs evaluation.json_schema"),
+        ({"metrics": ["regex_match"]}, "needs evaluation.pattern"),
+        ({"metrics": ["regex_match"], "pattern": "("}, "evaluation.pattern"),
+        ({"custom_metrics": {"loss": "own:loss"}}, "takes the name of the metric loss"),
+        ({"custom_metrics": {"own": "own.loss"}}, "pattern"),
+        ({"judge": {"url": "", "model": "m"}}, "at least 1 character"),
+        ({"lm_eval": {"tasks": []}}, "at least 1 item"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        EvaluationConfig.model_validate(settings)
+
+
+def test_metric_names_are_all_a_gate_can_ask_for() -> None:
+    evaluation = EvaluationConfig.model_validate(
+        {
+            "metrics": ["exact_match"],
+            "custom_metrics": {"own": "own:score"},
+            "judge": {"url": "http://127.0.0.1:1/v1", "model": "m"},
+            "lm_eval": {"tasks": ["arc_easy"]},
+        }
+    )
+    assert evaluation.metric_names == {
+        "loss", "perplexity", "token_accuracy", "exact_match", "own", "judge_win_rate",
+        "lm_eval/arc_easy",
+    }  # fmt: skip

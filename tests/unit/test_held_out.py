@@ -1,0 +1,86 @@
+"""Measuring on pinned rows: what a tokenizer's hash covers, and models that do not fit the rows."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ModelSourceError
+from schemas.evaluation_config import EvaluationConfig
+from tasks._held_out import generation_settings, measure_held_out, tokenizer_sha256
+from tasks._lines import read_jsonl
+from tasks._prepared import load_prepared_tokenizer
+from tests.toy import make_toy_model, write_jsonl
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_toy_model(tmp_path_factory.mktemp("held-out") / "model")
+
+
+def write_rows(folder: Path, input_ids: list[int]) -> Path:
+    """Write one pinned row."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    folder.mkdir()
+    row = {"row": 0, "input_ids": input_ids, "labels": [-100, *input_ids[1:]]}
+    parquet.write_table(pyarrow.Table.from_pylist([row]), folder / "eval_tokens.parquet")
+    prompt = {"row": 0, "prompt": "<|im_start|>user\nhi<|im_end|>\n", "reference": "ho"}
+    write_jsonl(folder / "eval_prompts.jsonl", [prompt])
+    return folder
+
+
+def test_measure_held_out_leaves_losses_and_answers(toy: Path, tmp_path: Path) -> None:
+    quality = write_rows(tmp_path / "quality", [5, 6, 7])
+    facts = measure_held_out((toy, toy), quality, EvaluationConfig(max_new_tokens=3), 1, tmp_path)
+    assert (facts["n_rows"], facts["n_answers"]) == (1, 1)
+    assert facts["tokenizer_sha256"] == tokenizer_sha256(load_prepared_tokenizer(toy))
+    [loss] = read_jsonl(tmp_path / "losses.jsonl")
+    assert loss["n_tokens"] == 2
+    [answer] = read_jsonl(tmp_path / "answers.jsonl")
+    assert answer["reference"] == "ho"
+
+
+def test_measure_held_out_gives_no_loss_where_the_model_lacks_a_token(
+    toy: Path, tmp_path: Path
+) -> None:
+    quality = write_rows(tmp_path / "quality", [5, 99_999])
+    facts = measure_held_out((toy, toy), quality, EvaluationConfig(max_new_tokens=3), 1, tmp_path)
+    assert (facts["n_rows"], facts["n_answers"]) == (0, 1)
+    assert read_jsonl(tmp_path / "losses.jsonl") == []
+
+
+def test_measure_held_out_says_that_a_model_cannot_be_loaded(toy: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(toy, broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    quality = write_rows(tmp_path / "quality", [5, 6])
+    with pytest.raises(ModelSourceError, match="the model cannot be loaded") as caught:
+        measure_held_out((broken, toy), quality, EvaluationConfig(), 1, tmp_path)
+    assert str(broken) in caught.value.where
+
+
+def test_tokenizer_sha256_covers_what_decides_the_ids(toy: Path, tmp_path: Path) -> None:
+    before = tokenizer_sha256(load_prepared_tokenizer(toy))
+    same, other = load_prepared_tokenizer(toy), load_prepared_tokenizer(toy)
+    same.padding_side = "left"
+    same.chat_template = "another"
+    same(["a", "bcd"], padding=True, truncation=True, max_length=2)  # leaves both in its settings
+    same.save_pretrained(tmp_path / "same")
+    assert tokenizer_sha256(same) == before
+    assert tokenizer_sha256(load_prepared_tokenizer(tmp_path / "same")) == before
+    other.add_tokens(["wall"])
+    assert tokenizer_sha256(other) != before
+
+
+def test_generation_settings_leave_the_metrics_out() -> None:
+    plain = generation_settings(EvaluationConfig())
+    assert plain == generation_settings(EvaluationConfig(metrics=(), slices=("topic",)))
+    assert plain != generation_settings(EvaluationConfig(max_new_tokens=7))
+    assert plain["backend"] == "transformers"

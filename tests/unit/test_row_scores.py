@@ -1,0 +1,78 @@
+"""Row scores, and the figures made of them, by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import MetricError
+from schemas.evaluation_config import EvaluationConfig
+from tasks._answers import RowAnswer
+from tasks._lines import write_jsonl
+from tasks._losses import RowLoss
+from tasks._row_scores import perplexity, read_scores, score_answers, summarise
+
+pytestmark = pytest.mark.unit
+
+LOSSES = [RowLoss(0, 6.0, 2, 1), RowLoss(1, 2.0, 2, 2)]
+
+
+def answered(row: int, answer: str, reference: str) -> RowAnswer:
+    return RowAnswer(
+        row=row, prompt="p", reference=reference, answer=answer, n_answer_tokens=2, is_stopped=True
+    )
+
+
+def test_score_answers_asks_every_metric_of_every_answer() -> None:
+    evaluation = EvaluationConfig(metrics=("exact_match", "number_match"))
+    scored = score_answers([answered(3, "a", "a"), answered(4, "5", "6")], evaluation)
+    assert scored == [
+        {"row": 3, "scores": {"exact_match": 1.0, "number_match": None}},
+        {"row": 4, "scores": {"exact_match": 0.0, "number_match": 0.0}},
+    ]
+
+
+@pytest.mark.parametrize("text", ["{", '{"type": "nonsense"}'])
+def test_score_answers_refuses_what_is_no_json_schema(tmp_path: Path, text: str) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text(text, encoding="utf-8")
+    evaluation = EvaluationConfig(metrics=("json_schema_validity",), json_schema=str(schema))
+    with pytest.raises(MetricError, match="JSON Schema cannot be used"):
+        score_answers([answered(0, "{}", "{}")], evaluation)
+    with pytest.raises(MetricError, match="JSON Schema cannot be used"):
+        score_answers([], evaluation.model_copy(update={"json_schema": "missing.json"}))
+
+
+def test_summarise_weighs_tokens_and_leaves_out_rows_without_a_figure() -> None:
+    rows = [
+        {"row": 0, "scores": {"a": 1.0, "b": None}},
+        {"row": 1, "scores": {"a": 0.0, "b": None}},
+    ]
+    assert summarise(LOSSES, rows) == {
+        "loss": 2.0,
+        "perplexity": math.exp(2.0),
+        "token_accuracy": 0.75,
+        "a": 0.5,
+        "b": None,
+    }
+    assert summarise([], [])["loss"] is None
+
+
+def test_perplexity_of_an_endless_loss_is_infinite() -> None:
+    assert perplexity(1e6) == math.inf
+
+
+def test_read_scores_gives_sum_and_weight_of_each_row(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "losses.jsonl", [loss.__dict__ for loss in LOSSES])
+    rows = [{"row": 0, "scores": {"a": 1.0}}, {"row": 1, "scores": {"a": None}}]
+    write_jsonl(tmp_path / "row_scores.jsonl", rows)
+    tasks = [{"row": 0, "task": "t", "score": 1}, {"row": 0, "task": "u", "score": 0}]
+    write_jsonl(tmp_path / "lm_eval_scores.jsonl", tasks)
+    assert read_scores(tmp_path, "loss") == {0: (6.0, 2.0), 1: (2.0, 2.0)}
+    assert read_scores(tmp_path, "perplexity") == read_scores(tmp_path, "loss")
+    assert read_scores(tmp_path, "token_accuracy") == {0: (1.0, 2.0), 1: (2.0, 2.0)}
+    assert read_scores(tmp_path, "a") == {0: (1.0, 1.0)}
+    assert read_scores(tmp_path, "b") == {}
+    assert read_scores(tmp_path, "lm_eval/u") == {0: (0.0, 1.0)}

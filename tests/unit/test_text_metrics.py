@@ -1,0 +1,89 @@
+"""What the metrics compute on texts, by hand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.text_metrics import bleu, chrf, final_number, parse_json, repetition, rouge_l, words
+
+pytestmark = pytest.mark.unit
+
+
+def test_words_are_lower_case_runs_of_letters_and_digits() -> None:
+    assert words("Dörr-bredd: 80 cm!") == ["dörr", "bredd", "80", "cm"]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("She pays 5 + 7 = 12.\n#### 12", 12.0),
+        ("first 3, then 1,250.50 crowns.", 1250.5),
+        ("it is -4", -4.0),
+        ("#### none, but 7 before", 7.0),
+        ("it takes 80.", 80.0),
+        ("no figure", None),
+        ("", None),
+    ],
+)
+def test_final_number(text: str, number: float | None) -> None:
+    assert final_number(text) == number
+
+
+def test_rouge_l_is_the_f1_of_the_common_subsequence() -> None:
+    # Common: police the gunman, 3 of 4 words on either side.
+    assert rouge_l("police kill the gunman", "police killed the gunman") == 0.75
+    assert rouge_l("the gunman police killed", "police killed the gunman") == 0.5
+    assert rouge_l("", "a") == 0
+    assert rouge_l("a", "...") is None
+
+
+def test_chrf_of_hand_counted_n_grams() -> None:
+    # "ab" against "abc": precisions 1, 1; recalls 2/3, 1/2; higher orders have no n-gram.
+    precision, recall = 1.0, (2 / 3 + 1 / 2) / 2
+    expected = 5 * precision * recall / (4 * precision + recall)
+    assert chrf("ab", "abc") == pytest.approx(expected, rel=1e-4)
+    assert chrf("same", "same") == pytest.approx(1)
+    assert chrf("x", " ") is None
+
+
+def test_bleu_of_hand_counted_n_grams() -> None:
+    assert bleu("a b c d", "a b c d") == pytest.approx(1)
+    # 3 of 4, 2 of 3, 1 of 2 and, smoothed, 1/2 of 1 n-grams; as long as the reference.
+    expected = (3 / 4 * 2 / 3 * 1 / 2 * 1 / 2) ** 0.25
+    assert bleu("a b c d", "a b c e") == pytest.approx(expected, rel=1e-6)
+    assert bleu("a", "") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_json"),
+    [
+        ('{"a": 1}', True),
+        ('```json\n{"a": 1}\n```', True),
+        ('Here: {"a": 1}', False),
+        ("NaN", False),
+        ("", False),
+        ("[" * 100_000, False),
+    ],
+)
+def test_parse_json(text: str, is_json: bool) -> None:
+    assert parse_json(text)[0] is is_json
+
+
+def test_repetition_counts_runs_of_four_words_seen_before() -> None:
+    assert repetition("a b c d") == 0
+    assert repetition("a a a a a a") == pytest.approx(2 / 3)  # three runs, one distinct
+    assert repetition("too short") == 0
+
+
+@settings(max_examples=100, deadline=None)
+@given(answer=st.text(max_size=60), reference=st.text(max_size=60))
+def test_overlaps_lie_between_0_and_1_and_are_1_for_equal_texts(
+    answer: str, reference: str
+) -> None:
+    for metric in (rouge_l, chrf, bleu):
+        value = metric(answer, reference)
+        assert value is None or 0 <= value <= 1 + 1e-9
+    assert rouge_l(reference, reference) in (1.0, None)
+    assert 0 <= repetition(answer) < 1
