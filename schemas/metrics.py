@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from schemas import text_metrics
+from schemas.errors import MetricError
 from schemas.language import detect_languages
 
 
@@ -71,11 +72,23 @@ def _number_match(facts: AnswerFacts) -> float | None:
 
 
 def _json_schema_validity(facts: AnswerFacts, options: MetricOptions) -> float:
+    """Judge without fetching anything: a registry of one's own knows no address."""
     from jsonschema.validators import validator_for
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
 
     is_json, value = text_metrics.parse_json(facts.answer)
     schema = json.loads(options.json_schema or "{}")
-    return is_json and validator_for(schema)(schema).is_valid(value)
+    try:
+        return is_json and validator_for(schema)(schema, registry=Registry()).is_valid(value)
+    except Unresolvable as error:
+        raise MetricError(
+            "the JSON Schema cannot be used",
+            where="evaluation.json_schema",
+            expected="references to parts of the same file",
+            got=f"$ref to {error.ref}, which is not in it",
+            fix="put what is referred to under $defs of the file",
+        ) from error
 
 
 def _length_ratio(facts: AnswerFacts) -> float | None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 _WORD = re.compile(r"\w+")
-_NUMBER = re.compile(r"-?\d(?:[\d,]*\d)?(?:\.\d+)?")
+_NUMBER = re.compile(r"(?:(?<!\w)[-\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")
+"""A minus, also the typographic one, belongs to a number only where no word ends before it."""
 _FENCE = re.compile(r"^```[a-zA-Z]*\n(.*)\n```$", re.DOTALL)
 REPEATED_WORDS = 4
 
@@ -31,20 +32,21 @@ def final_number(text: str) -> float | None:
     Source: GSM8K (Cobbe et al. 2021), whose answers end with `#### 42`; else the last number.
 
     Args:
-        text: An answer; commas in a number part thousands.
+        text: An answer; a comma before three digits parts thousands, any other parts numbers.
 
     Returns:
         The number; None when the text has none.
     """
     found = _NUMBER.findall(text.rpartition("####")[2]) or _NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
+    return float(found[-1].replace(",", "").replace("\u2212", "-")) if found else None
 
 
 def rouge_l(answer: str, reference: str) -> float | None:
     """Measure the longest common subsequence of words.
 
     F1 of LCS / words of the answer and LCS / words of the reference. Source: Lin 2004, ROUGE-L
-    with beta 1, as the `rouge-score` package computes it without stemming.
+    with beta 1; equal to the `rouge-score` package without stemming on English, while that package
+    drops every other script and parts words at underscores.
 
     Args:
         answer: What the model said.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 
 from schemas.errors import MetricError
@@ -80,7 +80,8 @@ def score_with(name: str, function: Function, facts: AnswerFacts, row: int) -> f
     except Exception as error:
         got = f"{type(error).__name__}: {error} on row {row}"
         raise _wrong(name, got, "let the function answer for every row") from error
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
+    # NaN compares false, and an int beyond a double is no score either.
+    if not isinstance(value, Real) or not abs(value) <= sys.float_info.max:
         raise _wrong(name, f"{value!r} on row {row}", "return a finite number or a truth value")
     return float(value)
 
@@ -102,13 +103,21 @@ def custom_metrics_sha256(evaluation: EvaluationConfig) -> str:
         evaluation: Names them.
 
     Returns:
-        Hexadecimal sha256; an edited file gives another.
+        Hexadecimal sha256; an edited file gives another. What those files import is not in it.
 
     Raises:
         MetricError: A function cannot be imported.
     """
     digest = hashlib.sha256()
     for name, address in sorted(evaluation.custom_metrics.items()):
-        source = inspect.getsourcefile(load_metric(name, address))
-        digest.update(f"{name} {file_sha256(Path(source)) if source else address}\n".encode())
+        digest.update(f"{name} {address}\n".encode())
+        for module, file in sorted(_sources(address, load_metric(name, address)).items()):
+            digest.update(f"{module} {file_sha256(file)}\n".encode())
     return digest.hexdigest()
+
+
+def _sources(address: str, function: Function) -> dict[str, Path]:
+    """Find the module that is named and the one that defines what a decorator wraps."""
+    modules = {address.partition(":")[0], getattr(inspect.unwrap(function), "__module__", None)}
+    files = {name: getattr(sys.modules.get(name), "__file__", None) for name in modules if name}
+    return {name: Path(file) for name, file in files.items() if file}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tasks._device import choose_device
 from tasks._lines import write_jsonl
 
 SCORES_FILE = "lm_eval_scores.jsonl"
-PREFERRED = ("acc_norm", "acc", "exact_match", "f1", "bleu", "word_perplexity")
+PREFERRED = ("acc_norm", "acc", "exact_match", "f1")
 """Figure of a document that counts, where a task gives several."""
 
 
@@ -79,8 +79,7 @@ def run_lm_eval(
         torch_random_seed=seed,
         fewshot_random_seed=seed,
     )
-    names = {_stem(name): name for name in settings.tasks}
-    write_jsonl(output / SCORES_FILE, list(_scores(found["samples"], names)))
+    write_jsonl(output / SCORES_FILE, list(_scores(found, settings.tasks)))
 
 
 def _task(name: str) -> Any:
@@ -114,11 +113,43 @@ def _check_task(name: str, manager: Any) -> None:
         )
 
 
-def _scores(samples: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Take one figure of each document; a group's tasks count under their own names."""
-    for task, documents in samples.items():
-        for document in documents:
-            metrics = [name for name in PREFERRED if name in document] or document["metrics"]
-            score = document[metrics[0]]
-            name = names.get(task, task)
-            yield {"row": int(document["doc_id"]), "task": name, "score": float(score)}
+def _scores(found: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Take one figure of each document; the documents of a group's tasks are counted through."""
+    for name in tasks:
+        leaves = _leaves(_stem(name), found.get("group_subtasks") or {})
+        documents = [(leaf, one) for leaf in leaves for one in _documents(found, leaf)]
+        for row, (leaf, document) in enumerate(documents):
+            metric = _metric(name, document, found["higher_is_better"].get(leaf, {}))
+            yield {"row": row, "task": name, "score": float(document[metric])}
+
+
+def _leaves(name: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Name the tasks of a group, or the task itself."""
+    parts = groups.get(name) or ()
+    return [leaf for part in parts for leaf in _leaves(part, groups)] if parts else [name]
+
+
+def _documents(found: Mapping[str, Any], task: str) -> list[dict[str, Any]]:
+    """Give each document once, as the task's first filter left it."""
+    documents: list[dict[str, Any]] = found["samples"].get(task, [])
+    first = documents[0].get("filter") if documents else None
+    kept = [document for document in documents if document.get("filter") == first]
+    return sorted(kept, key=lambda document: int(document["doc_id"]))
+
+
+def _metric(name: str, document: Mapping[str, Any], directions: Mapping[str, Any]) -> str:
+    """Choose the figure that counts: one number a document, and more of it is better."""
+    able = [
+        metric
+        for metric in (*PREFERRED, *document["metrics"])
+        if isinstance(document.get(metric), (bool, int, float)) and directions.get(metric)
+    ]
+    if not able:
+        raise ConfigError(
+            f"the task {name} gives no figure of which more is better for each document",
+            where="evaluation.lm_eval.tasks",
+            expected="a metric such as acc or exact_match",
+            got=", ".join(document["metrics"]),
+            fix="name another task",
+        )
+    return able[0]

@@ -74,6 +74,8 @@ def _read_schema(path: str | None) -> str | None:
     try:
         text = Path(path).read_text(encoding="utf-8")
         schema = json.loads(text)
+        if not isinstance(schema, (dict, bool)):
+            raise ValueError(f"a {type(schema).__name__}, no schema")
         validator_for(schema).check_schema(schema)
     except (OSError, ValueError, SchemaError) as error:
         raise MetricError(

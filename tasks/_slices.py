@@ -70,7 +70,8 @@ def _slice_rows(
         )
     found["turns"] = _group({row["row"]: str(row["n_turns"]) for row in prompts})
     lengths = sorted(len(row["prompt"]) for row in prompts)
-    limits = sorted({lengths[len(lengths) * part // N_LENGTHS] for part in range(1, N_LENGTHS)})
+    parts = range(1, N_LENGTHS) if lengths else ()
+    limits = sorted({lengths[len(lengths) * part // N_LENGTHS] for part in parts})
     names = {row["row"]: _length_name(len(row["prompt"]), limits) for row in prompts}
     found["length"] = dict(sorted(_group(names).items(), key=lambda item: min(item[1])))
     return found
@@ -121,9 +122,12 @@ def rows_where_base_was_better(
         n_rows: Most rows to give.
 
     Returns:
-        One mapping a row: row, base, challenger.
+        One mapping a row: row, base, challenger; none for a metric without direction.
     """
-    sign = -1 if metric_direction(metric) is Direction.LOWER else 1
+    direction = metric_direction(metric)
+    if direction is Direction.NONE:
+        return []
+    sign = -1 if direction is Direction.LOWER else 1
     ours, theirs = read_scores(challenger, metric), read_scores(base, metric)
     gaps = []
     for row in sorted(ours.keys() & theirs.keys()):

@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import ConfigError
 from schemas.evaluation_config import LmEvalConfig
 from tasks._lines import read_jsonl
-from tasks._lm_eval import require_lm_eval, run_lm_eval
+from tasks._lm_eval import _scores, require_lm_eval, run_lm_eval
 from tasks._row_scores import read_scores
 from tests.toy import make_toy_model, write_jsonl
 
@@ -47,6 +47,32 @@ def test_run_lm_eval_scores_every_document(tmp_path: Path) -> None:
     assert [row["row"] for row in scores] == [0, 1, 2]
     assert {row["score"] for row in scores} <= {0.0, 1.0}
     assert read_scores(tmp_path, f"lm_eval/{task}").keys() == {0, 1, 2}
+
+
+def test_scores_take_groups_filters_and_directions_as_they_are() -> None:
+    def document(number: int, score: float, filtered: str = "none") -> dict[str, object]:
+        return {
+            "doc_id": number,
+            "filter": filtered,
+            "metrics": ["ter", "acc"],
+            "acc": score,
+            "ter": 9.0,
+        }
+
+    found = {
+        "samples": {
+            "one": [document(1, 0.5), document(0, 1.0), document(0, 0.0, "strict")],
+            "two": [document(0, 0.25)],
+        },
+        "group_subtasks": {"both": ["one", "two"]},
+        "higher_is_better": {"one": {"acc": True, "ter": False}, "two": {"acc": True}},
+    }
+    rows = list(_scores(found, ["both"]))
+    assert [(row["row"], row["score"]) for row in rows] == [(0, 1.0), (1, 0.5), (2, 0.25)]
+    assert {row["task"] for row in rows} == {"both"}
+    found["higher_is_better"] = {"one": {"acc": False, "ter": False}}
+    with pytest.raises(ConfigError, match="no figure of which more is better"):
+        list(_scores(found, ["one"]))
 
 
 @pytest.mark.parametrize("name", ["arc_eazy", "missing.yaml"])

@@ -27,6 +27,14 @@ def says_nan(prompt, reference, answer):
 def says_text(prompt, reference, answer):
     return "good"
 
+def says_too_much(prompt, reference, answer):
+    return 10 ** 400
+
+class Always:
+    def __call__(self, prompt, reference, answer):
+        return 1.0
+
+always = Always()
 NUMBER = 3
 """
 
@@ -45,7 +53,12 @@ def test_function_of_the_current_folder_scores_an_answer(module: str) -> None:
 
 @pytest.mark.parametrize(
     ("function", "got"),
-    [("fails", "ZeroDivisionError"), ("says_nan", "nan on row 7"), ("says_text", "'good' on row")],
+    [
+        ("fails", "ZeroDivisionError"),
+        ("says_nan", "nan on row 7"),
+        ("says_text", "'good' on row"),
+        ("says_too_much", "on row 7"),
+    ],
 )
 def test_function_without_a_number_is_named_with_its_row(
     module: str, function: str, got: str
@@ -76,3 +89,24 @@ def test_hash_follows_the_source_file(module: str, tmp_path: Path) -> None:
     (tmp_path / f"{module}.py").write_text(f"{SOURCE}\n# edited\n", encoding="utf-8")
     assert custom_metrics_sha256(evaluation) != before
     assert custom_metrics_sha256(EvaluationConfig()) != before
+
+
+@pytest.mark.parametrize("address", ["{module}:always", "operator:eq"])
+def test_hash_takes_whatever_can_be_called(module: str, address: str) -> None:
+    evaluation = EvaluationConfig(custom_metrics={"own": address.format(module=module)})
+    assert len(custom_metrics_sha256(evaluation)) == 64
+
+
+@pytest.mark.parametrize("decorator", ["functools.cache", "{module}_helper.logged"])
+def test_hash_follows_the_file_of_a_decorated_metric(
+    module: str, decorator: str, tmp_path: Path
+) -> None:
+    helper = "import functools\n\ndef logged(f):\n    return functools.wraps(f)(lambda *a: f(*a))\n"
+    (tmp_path / f"{module}_helper.py").write_text(helper, encoding="utf-8")
+    source = f"import functools, {module}_helper\n\n@{decorator.format(module=module)}\n"
+    own = tmp_path / f"{module}_own.py"
+    own.write_text(f"{source}def score(p, r, a):\n    return 1.0\n", encoding="utf-8")
+    evaluation = EvaluationConfig(custom_metrics={"own": f"{module}_own:score"})
+    before = custom_metrics_sha256(evaluation)
+    own.write_text(f"{source}def score(p, r, a):\n    return 0.0\n", encoding="utf-8")
+    assert custom_metrics_sha256(evaluation) != before

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from schemas.errors import MetricError
 from schemas.metrics import (
     ANSWER_METRICS,
     DEFAULT_METRICS,
@@ -90,3 +91,11 @@ def test_metric_direction() -> None:
     assert metric_direction("empty_rate") is Direction.LOWER
     assert metric_direction("length_ratio") is Direction.NONE
     assert metric_direction("one_of_my_own") is Direction.HIGHER
+
+
+@pytest.mark.parametrize("ref", ["#/nowhere", "http://127.0.0.1:9/schema.json"])
+def test_json_schema_that_refers_elsewhere_is_refused_and_nothing_fetched(ref: str) -> None:
+    options = MetricOptions(json_schema=f'{{"$ref": "{ref}"}}')
+    facts = dataclasses.replace(FACTS, answer="{}")
+    with pytest.raises(MetricError, match="JSON Schema cannot be used"):
+        ANSWER_METRICS["json_schema_validity"].score(facts, options)

@@ -34,7 +34,7 @@ def test_score_answers_asks_every_metric_of_every_answer() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["{", '{"type": "nonsense"}'])
+@pytest.mark.parametrize("text", ["{", '{"type": "nonsense"}', "5", "null", "[]"])
 def test_score_answers_refuses_what_is_no_json_schema(tmp_path: Path, text: str) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(text, encoding="utf-8")

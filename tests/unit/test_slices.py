@@ -76,3 +76,16 @@ def test_rows_where_base_was_better_start_with_the_widest_gap(tmp_path: Path) ->
     assert (
         len(rows_where_base_was_better(tmp_path / "base", tmp_path / "challenger", "loss", 1)) == 1
     )
+
+
+def test_no_row_is_better_by_a_metric_without_direction(tmp_path: Path) -> None:
+    base, challenger = tmp_path / "base", tmp_path / "challenger"
+    for folder, n_tokens in ((base, 9.0), (challenger, 3.0)):
+        folder.mkdir()
+        rows = [{"row": 0, "scores": {"mean_answer_tokens": n_tokens}}]
+        write_jsonl(folder / "row_scores.jsonl", rows)
+    assert rows_where_base_was_better(base, challenger, "mean_answer_tokens", 5) == []
+
+
+def test_write_slices_of_no_rows_is_empty(tmp_path: Path) -> None:
+    assert write_slices([], [], [], EvaluationConfig(), tmp_path) == []
