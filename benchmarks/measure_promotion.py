@@ -1,8 +1,8 @@
 """Show on SmolLM2-135M that a planted worse model is refused and a better one promoted.
 
 Usage: python -m benchmarks.measure_promotion. Three runs of the flow under one registered name, judged on
-the same held-out rows of the construction FAQ: the demo, the first of its name; one epoch on the same
-questions with shuffled answers; one epoch on the true answers. The last line is one JSON document with the
+the same held-out rows of the construction FAQ: the demo, the first of its name; one epoch on the true answers;
+one epoch on the same questions with shuffled answers. The last line is one JSON document with the
 decision, the gates and the aliases after each run.
 """
 
@@ -27,15 +27,15 @@ def write_shuffled(train: Path, target: Path) -> None:
 
     Args:
         train: `train.jsonl` of the first run.
-        target: The file to write, in the `messages` format.
+        target: The file to write, as prompts and completions, which the FAQ's rows are too.
     """
     rows = [json.loads(line) for line in train.read_text(encoding="utf-8").splitlines()]
     answers = [row["messages"][-1]["content"] for row in rows]
     random.Random(SEED).shuffle(answers)  # noqa: S311 - a fixed order, no secret
     with target.open("w", encoding="utf-8") as stream:
         for row, answer in zip(rows, answers, strict=True):
-            messages = [*row["messages"][:-1], {"role": "assistant", "content": answer}]
-            stream.write(json.dumps({"messages": messages}) + "\n")
+            prompt = row["messages"][-2]["content"]
+            stream.write(json.dumps({"prompt": prompt, "completion": answer}) + "\n")
 
 
 def run_flow(environment: dict[str, str], *settings: str) -> dict[str, Any]:
@@ -57,8 +57,8 @@ def run_flow(environment: dict[str, str], *settings: str) -> dict[str, Any]:
     done = subprocess.run(
         [*command, *overrides], env=environment, stdout=subprocess.PIPE, text=True, check=False
     )
-    if done.returncode not in (0, 1):
-        raise SystemExit(done.returncode)
+    if done.returncode not in (0, 1) or not done.stdout:
+        raise SystemExit(f"the run ended with exit code {done.returncode} and no report")
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
@@ -99,9 +99,9 @@ def main() -> None:
         pinned = f"split.pinned={{source: {split.with_name('eval.jsonl')}}}"
         shuffled = f"data.source.source={root / 'shuffled.jsonl'}"
         epoch = "training.max_steps=null"
-        worse = run_flow(environment, shuffled, pinned, epoch)
         better = run_flow(environment, epoch)
-    found = {"first": figures(first), "worse": figures(worse), "better": figures(better)}
+        worse = run_flow(environment, shuffled, pinned, epoch)
+    found = {"first": figures(first), "better": figures(better), "worse": figures(worse)}
     sys.stdout.write(json.dumps(found) + "\n")
 
 

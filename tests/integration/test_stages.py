@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from schemas.records import StageReference
 from schemas.rules import RowRule, RuleSetting, Severity
 from schemas.stages import Stage
 from tasks._cache import OutputFolder, look_up
-from tasks._keys import stage_key
+from tasks._keys import last_key_path, stage_key
 from tests.integration.conftest import ToyRun, record_calls
 from tests.toy import make_toy_model, toy_rows, write_jsonl
 
@@ -64,6 +65,9 @@ def call(stage: Stage, arguments: dict[str, Any]) -> Any:
 def reason_for(stage: Stage, toy_run: ToyRun, change: dict[str, Any]) -> str:
     """Look the stage up with one argument changed and return what the cache says."""
     definition, arguments = record_calls(toy_run.config)[stage.value]
+    # The reason compares with the last key, which other runs in this work directory replaced.
+    parts = stage_key(definition, arguments).parts
+    last_key_path(stage.value).write_text(json.dumps(parts), encoding="utf-8")
     found = look_up(definition, stage_key(definition, arguments | change))
     assert found.reference is None
     return found.reason
