@@ -251,3 +251,37 @@ class ReportReference(StageReference):
 
     decision: Decision
     reason: str
+
+
+class RetrainReason(StrEnum):
+    """Why flow `retrain` trains, or does not."""
+
+    FIRST = "first"
+    SETTINGS = "settings"
+    AGE = "age"
+    NEW_ROWS = "new_rows"
+    DRIFT = "drift"
+    NOTHING = "nothing"
+    """There is no reason to train."""
+
+
+class RetrainDecision(Record):
+    """Whether a retrain trains, and why; compared with the version of the name judged last."""
+
+    reason: RetrainReason
+    detail: str
+    """In a sentence, with figures."""
+    version: int | None = None
+    """Version compared with; None for the first."""
+    n_rows: int
+    """Rows at the source now."""
+    n_new_rows: int | None = None
+    """Rows the version was not made from; None where that is not known."""
+    age_days: float | None = None
+    drift: float | None = None
+    """Population stability index; None where it was not measured."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Tell whether the run goes on to train."""
+        return self.reason is not RetrainReason.NOTHING

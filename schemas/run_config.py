@@ -13,6 +13,7 @@ from schemas.evaluation_config import EvaluationConfig
 from schemas.gate_config import JUDGE_METRIC, GateConfig, GateDefinition
 from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
 from schemas.registry_config import RegistryConfig
+from schemas.retrain_config import RetrainConfig
 from schemas.rules import GateMode, RowRule, RuleSetting, SetRule, Severity
 from schemas.training_config import TrainingConfig
 
@@ -206,6 +207,8 @@ class RunConfig(Section):
     """What a promotion takes."""
     registry: RegistryConfig = RegistryConfig()
     """Where the model goes."""
+    retrain: RetrainConfig = RetrainConfig()
+    """What a scheduled retrain takes as a reason to train."""
 
     @model_validator(mode="after")
     def _validation_has_rows(self) -> RunConfig:
