@@ -11,6 +11,8 @@ from schemas.errors import SftFlowError
 
 LOGGERS = ("", "prefect", "prefect.flow_runs", "prefect.task_runs", "prefect.engine")
 FINISHED_BADLY = re.compile(r"Finished in state Failed\(.*?encountered an exception:? (\w+)")
+REFUSED = "Finished in state Rejected("
+"""The data gate said no: `flows/_rejections.py`."""
 RETRY_MESSAGE = "Task run failed with %s: %r - Retry"
 """Beginning of Prefect 3.8's notice; its arguments: kind, error, retry, retries, when."""
 
@@ -40,6 +42,8 @@ class ShortFailures(logging.Filter):
             record.args = (number, most, re.sub(r"(\.\d)\d+", r"\1", str(when)), reason)
             return True
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if str(record.msg).startswith(REFUSED):
+            return False
         finished = FINISHED_BADLY.search(str(record.msg))
         record.exc_info = record.exc_text = None
         if finished:

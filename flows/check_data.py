@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from prefect import flow
 
-from schemas.records import QualityReference
+from flows._rejections import noted_rejections, tells_rejections
+from schemas.records import (
+    CheckedReference,
+    DatasetReference,
+    QualityReference,
+    SplitReference,
+    TemplateReference,
+)
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.check_quality import check_quality
@@ -14,7 +23,18 @@ from tasks.prepare_template import prepare_template
 from tasks.split_dataset import split_dataset
 
 
+class GatedRows(NamedTuple):
+    """Rows that passed the data gate, and the model prepared for them; named as in `Evidence`."""
+
+    dataset: DatasetReference
+    template: TemplateReference
+    checked: CheckedReference
+    split: SplitReference
+    quality: QualityReference
+
+
 @flow(name="check-data", flow_run_name="{config.registry.name}", log_prints=False)
+@tells_rejections
 def check_data(
     config: RunConfig = RunConfig(),  # noqa: B008 - frozen
     refresh: tuple[Stage, ...] = (),
@@ -28,12 +48,26 @@ def check_data(
     Returns:
         Reference to the tokens, with the verdict.
     """
-    dataset = load_dataset(config.data.origin)
-    template = prepare_template(config.start, config.template, config.seed)
-    checked = check_schema(dataset, config.data.rules, template.special_tokens)
-    split = split_dataset(
-        checked, config.split, config.seed, config.quality.near_duplicate_similarity
-    )
-    return check_quality(
-        split, checked, template, config.quality, config.registry, config.data.weights
-    )
+    return gate_rows(config, load_dataset(config.data.origin)).quality
+
+
+def gate_rows(config: RunConfig, dataset: DatasetReference) -> GatedRows:
+    """Call the stages of the data gate in their order.
+
+    Args:
+        config: Everything the run depends on.
+        dataset: The rows.
+
+    Returns:
+        What they produced.
+    """
+    with noted_rejections(config, dataset):
+        template = prepare_template(config.start, config.template, config.seed)
+        checked = check_schema(dataset, config.data.rules, template.special_tokens)
+        split = split_dataset(
+            checked, config.split, config.seed, config.quality.near_duplicate_similarity
+        )
+        quality = check_quality(
+            split, checked, template, config.quality, config.registry, config.data.weights
+        )
+    return GatedRows(dataset, template, checked, split, quality)

@@ -7,24 +7,24 @@ from typing import Any
 from prefect import flow
 
 from flows._approval import ask_for_approval
+from flows._one_at_a_time import one_run_at_a_time
+from flows._rejections import tells_rejections
+from flows.check_data import gate_rows
 from schemas.errors import ChampionChanged
 from schemas.gate_report import Decision
-from schemas.records import Evidence, ReportReference
+from schemas.records import DatasetReference, Evidence, ReportReference, RetrainDecision
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
+from tasks._announcement import announce_report
 from tasks.check_environment import check_environment
-from tasks.check_quality import check_quality
-from tasks.check_schema import check_schema
 from tasks.decide import decide
 from tasks.evaluate_champion import evaluate_champion
 from tasks.evaluate_model import evaluate_model
 from tasks.generate_baseline import generate_baseline
 from tasks.load_dataset import load_dataset
-from tasks.prepare_template import prepare_template
 from tasks.promote_model import promote_model
 from tasks.publish_report import publish_report
 from tasks.register_model import register_model
-from tasks.split_dataset import split_dataset
 from tasks.train_model import train_model
 
 MAX_DECISIONS = 3
@@ -32,6 +32,7 @@ MAX_DECISIONS = 3
 
 
 @flow(name="train-sft", flow_run_name="{config.registry.name}", log_prints=False)
+@tells_rejections
 def train_sft(
     config: RunConfig = RunConfig(),  # noqa: B008 - frozen
     refresh: tuple[Stage, ...] = (),
@@ -45,30 +46,43 @@ def train_sft(
     Returns:
         Reference to the report, which carries the decision.
     """
-    check_environment()
-    dataset = load_dataset(config.data.origin)
-    template = prepare_template(config.start, config.template, config.seed)
-    checked = check_schema(dataset, config.data.rules, template.special_tokens)
-    split = split_dataset(
-        checked, config.split, config.seed, config.quality.near_duplicate_similarity
-    )
-    quality = check_quality(
-        split, checked, template, config.quality, config.registry, config.data.weights
-    )
-    baseline = generate_baseline(template, quality, config.evaluation, config.seed)
-    trained = train_model(template, quality, config.training, config.seed)
-    evaluation = evaluate_model(trained, quality, config.evaluation, config.seed)
-    judged = {"checked": checked, "split": split, "quality": quality, "template": template}
-    judged |= {"trained": trained, "baseline": baseline, "evaluation": evaluation}
-    return settle(config, judged)
+    with one_run_at_a_time(config.registry.name):
+        check_environment()
+        return train_and_judge(config, load_dataset(config.data.origin), None)
 
 
-def settle(config: RunConfig, judged: dict[str, Any]) -> ReportReference:
+def train_and_judge(
+    config: RunConfig, dataset: DatasetReference, retrain: RetrainDecision | None
+) -> ReportReference:
+    """Call the stages in their order, from the loaded rows on.
+
+    Args:
+        config: Everything the run depends on.
+        dataset: The rows.
+        retrain: Why a scheduled run trains; None where a person asked for it.
+
+    Returns:
+        Reference to the report.
+    """
+    rows = gate_rows(config, dataset)
+    baseline = generate_baseline(rows.template, rows.quality, config.evaluation, config.seed)
+    trained = train_model(rows.template, rows.quality, config.training, config.seed)
+    evaluation = evaluate_model(trained, rows.quality, config.evaluation, config.seed)
+    judged = {"trained": trained, "baseline": baseline, "evaluation": evaluation}
+    reference = settle(config, rows._asdict() | judged, retrain)
+    announce_report(config, reference)
+    return reference
+
+
+def settle(
+    config: RunConfig, judged: dict[str, Any], retrain: RetrainDecision | None
+) -> ReportReference:
     """Decide, register and promote; decide again when another promotion came first.
 
     Args:
         config: Everything the run depends on.
         judged: What the stages produced, by their names in `Evidence`.
+        retrain: Why a scheduled run trains.
 
     Returns:
         Reference to the report.
@@ -88,7 +102,7 @@ def settle(config: RunConfig, judged: dict[str, Any]) -> ReportReference:
         )
         evidence = Evidence(**judged, champion=champion, decision=decision)
         if decision.decision is Decision.SKIPPED:
-            return publish_report(config, evidence, None, None)
+            return publish_report(config, evidence, None, None, retrain)
         version = register_model(config, evidence)
         approval = ask_for_approval(config.registry, version, decision)
         try:
@@ -96,5 +110,5 @@ def settle(config: RunConfig, judged: dict[str, Any]) -> ReportReference:
         except ChampionChanged as error:
             changed = error
             continue
-        return publish_report(config, evidence, version, promotion)
+        return publish_report(config, evidence, version, promotion, retrain)
     raise changed or ChampionChanged("the champion changed")

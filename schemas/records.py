@@ -34,7 +34,7 @@ class SourceRows(Record):
 
 
 class DatasetReference(StageReference):
-    """Output of `load_dataset`: `rows.jsonl`, one source row a line, untouched but for column names."""
+    """Output of `load_dataset`: `rows.jsonl`, one source row a line, and `row_digests.npy`."""
 
     source: str
     n_rows: int
@@ -203,6 +203,7 @@ class DecisionReference(StageReference):
 class Evidence(Record):
     """Everything a registration and a report rest on."""
 
+    dataset: DatasetReference
     checked: CheckedReference
     split: SplitReference
     quality: QualityReference
@@ -277,6 +278,8 @@ class RetrainDecision(Record):
     """Rows at the source now."""
     n_new_rows: int | None = None
     """Rows the version was not made from; None where that is not known."""
+    n_gone_rows: int | None = None
+    """Rows the version was made from and that are no longer there."""
     age_days: float | None = None
     drift: float | None = None
     """Population stability index; None where it was not measured."""

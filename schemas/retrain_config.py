@@ -11,8 +11,8 @@ class RetrainConfig(Section):
     """When flow `retrain` trains; without a reason it says so and ends within seconds."""
 
     min_new_rows: int = Field(default=1, ge=1)
-    """Rows that the version judged last was not made from; fewer are no reason to train."""
+    """Rows new since the version judged last, or gone, that are a reason to train; a changed row is one."""
     max_age_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Train although nothing changed once the version judged last is older; null: never."""
+    """Fewer changed rows are a reason too once the version judged last is older; null: never."""
     min_drift: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Population stability index from which fewer new rows are a reason too; null: do not measure."""
+    """Fewer changed rows are a reason too from this population stability index on; null: not measured."""

@@ -7,7 +7,9 @@ import importlib.metadata
 import json
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -25,12 +27,18 @@ MODE_TAG = "sft.decision_mode"
 CHAMPION_TAG = "sft.champion_version"
 """Version the challenger was compared with; none where there was no champion."""
 GATES_TAG = "sft.gates"
+SETTINGS_TAG = "sft.settings_sha256"
+"""Of everything that shapes a model but the rows: they are compared by content."""
+JUDGED_AT_TAG = "sft.judged_at"
 
 METRIC_PREFIX = "sft.metric."
 """Followed by side and metric, e.g. sft.metric.challenger.loss."""
 MAX_TAG_CHARACTERS = 5000
 """Width of the column in MLflow's SQL stores; MLflow itself lets more through and then fails."""
 GIT_SECONDS = 10.0
+NOT_SETTINGS = {"registry": True, "retrain": True}
+PLACES = ("source", "config_name", "split", "revision")
+"""Fields of a data source that say where rows lie; a new file name with old rows changes nothing."""
 
 
 def version_fingerprint(name: str, evidence: Evidence) -> str:
@@ -69,6 +77,23 @@ def config_text(config: RunConfig) -> str:
     return yaml.safe_dump(public_settings(config.model_dump(mode="json")), sort_keys=False)
 
 
+def settings_sha256(config: RunConfig) -> str:
+    """Name the settings that shape and judge a model, without the places its rows come from.
+
+    Args:
+        config: The resolved configuration.
+
+    Returns:
+        Hexadecimal sha256.
+    """
+    settings: dict[str, Any] = config.model_dump(mode="json", exclude=NOT_SETTINGS)
+    data = settings["data"]
+    for source in (data["source"], *data["sources"].values()):
+        for field in PLACES:
+            del source[field]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
 def lineage_tags(config: RunConfig, evidence: Evidence, run_id: str) -> dict[str, str]:
     """Say where a version comes from and what was decided of it.
 
@@ -95,6 +120,7 @@ def lineage_tags(config: RunConfig, evidence: Evidence, run_id: str) -> dict[str
         "sft.base_revision": config.model.revision or "",
         "sft.base_fingerprint": evidence.template.model_fingerprint,
         "sft.model_sha256": evidence.trained.sha256,
+        SETTINGS_TAG: settings_sha256(config),
         "sft.config_sha256": hashlib.sha256(config_text(config).encode()).hexdigest(),
     }
     tags |= decision_tags(evidence, run_id) | code_tags(source_folder()) | flow_run_tags()
@@ -117,6 +143,7 @@ def decision_tags(evidence: Evidence, run_id: str) -> dict[str, str]:
         MODE_TAG: report.mode.value,
         "sft.reason": report.reason,
         DECISION_SHA256_TAG: evidence.decision.sha256,
+        JUDGED_AT_TAG: datetime.now(UTC).isoformat(timespec="seconds"),
         CHAMPION_TAG: "none" if report.champion_version is None else str(report.champion_version),
         GATES_TAG: f"runs:/{run_id}/gates.json",
     }

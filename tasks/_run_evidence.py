@@ -18,6 +18,7 @@ from tasks._model_card import CardFacts, readme
 from tasks._named_sources import title
 from tasks._registry import flatten
 from tasks._reload_spec import EVALUATION_FOLDER, write_judged
+from tasks._row_digests import ROW_DIGESTS
 from tasks._secrets import public_settings
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ TRAINING_RUN_TAG = "sft.training_run_id"
 ADAPTER_TAG = "sft.adapter"
 CARD_FOLDER = "model_card"
 """Artefact folder of the run: README.md and the facts it was written from."""
+DATA_FOLDER = "data"
+"""Artefact folder of the run: what is known of its rows."""
 MAX_DIGEST = 36
 """Longest dataset digest MLflow stores; the whole sha256 stands in the tags."""
 
@@ -97,7 +100,7 @@ def log_training(client: MlflowClient, run_id: str, config: RunConfig, evidence:
         (evidence.quality, "quality.json"),
         (evidence.quality, "profile.json"),
     ):
-        client.log_artifact(run_id, str(locate(reference, name)), "data")
+        client.log_artifact(run_id, str(locate(reference, name)), DATA_FOLDER)
     client.log_artifact(run_id, str(locate(evidence.trained, "loss_curve.svg")))
     log_adapter(client, run_id, evidence.trained)
 
@@ -140,6 +143,7 @@ def log_decision(
     ]
     log_points(client, run_id, points)
     client.log_artifact(run_id, str(locate(evidence.decision, "gates.json")))
+    client.log_artifact(run_id, str(locate(evidence.dataset, ROW_DIGESTS)), DATA_FOLDER)
     client.log_text(run_id, config_text(config), "config.yaml")
     client.log_text(run_id, readme(card), f"{CARD_FOLDER}/README.md")
     client.log_text(run_id, json.dumps(dict(card), indent=1), f"{CARD_FOLDER}/facts.json")

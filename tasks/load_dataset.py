@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tasks._cache import OutputFolder
 from tasks._lines import json_line
 from tasks._named_sources import Origin, origin_fingerprint, read_named_rows, title
 from tasks._progress import progress_bar
+from tasks._row_digests import ROW_DIGESTS, row_digest
 from tasks._secrets import without_secrets
 from tasks._stage import stage_task
 
@@ -20,18 +22,23 @@ def write_rows(origin: Origin, path: Path) -> dict[str, int]:
 
     Args:
         origin: Where the rows come from.
-        path: The file to write, as `rows.jsonl`.
+        path: The file to write, as `rows.jsonl`; `row_digests.npy` comes beside it.
 
     Returns:
         The number of rows of each source by its name, in the order they were written,
         unreadable ones included.
     """
+    import numpy
+
     counts: Counter[str] = Counter()
+    digests = array("Q")
     rows = read_named_rows(origin)
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         for name, row in progress_bar(rows, total=None, label="load", unit="row"):
             stream.write(json_line(row.to_json()))
+            digests.append(row_digest(row))
             counts[name] += 1
+    numpy.save(path.with_name(ROW_DIGESTS), numpy.sort(numpy.array(digests, dtype=numpy.uint64)))
     return dict(counts)
 
 
@@ -44,7 +51,7 @@ def load_dataset(
     """Load the rows of one source, or of several as one set.
 
     Args:
-        output: Gets `rows.jsonl`.
+        output: Gets `rows.jsonl` and `row_digests.npy`.
         source: Where the rows come from; several by name are read in the order of their names.
 
     Returns:

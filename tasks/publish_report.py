@@ -13,6 +13,7 @@ from schemas.records import (
     Evidence,
     PromotionReference,
     ReportReference,
+    RetrainDecision,
     VersionReference,
 )
 from schemas.run_config import RunConfig
@@ -103,6 +104,7 @@ def publish_report(
     evidence: Evidence,
     version: VersionReference | None,
     promotion: PromotionReference | None,
+    retrain: RetrainDecision | None = None,
 ) -> ReportReference:
     """Write the report, keep it with the MLflow run, and show its summary in Prefect.
 
@@ -112,11 +114,13 @@ def publish_report(
         evidence: What the stages produced.
         version: The registered version; None where gates.mode is off.
         promotion: What became of the alias; None as well.
+        retrain: Why a scheduled run trained; None where a person asked for it.
 
     Returns:
         The decision and where the report lies.
     """
     report = build_report(config, evidence, version, promotion)
+    report["retrain"] = retrain.model_dump(mode="json") if retrain else None
     history = json.loads(locate(evidence.trained, "history.json").read_text(encoding="utf-8"))
     curve = embed_curve(locate(evidence.trained, "loss_curve.svg"), history)
     text = json.dumps(report, indent=1, ensure_ascii=False)

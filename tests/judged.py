@@ -17,6 +17,7 @@ from schemas.gate_report import Decision, GateReport
 from schemas.records import (
     ChampionReference,
     CheckedReference,
+    DatasetReference,
     DecisionReference,
     EvaluationReference,
     Evidence,
@@ -29,6 +30,7 @@ from schemas.records import (
 )
 from schemas.rules import Verdict
 from schemas.run_config import RunConfig
+from tasks._row_digests import ROW_DIGESTS
 from tests.toy import TOY_TEMPLATE, make_toy_model, toy_rows, write_jsonl
 
 N_ROWS = 6
@@ -52,13 +54,23 @@ def make_evidence(home: Path, *, seed: int = 0) -> Evidence:
     """
     folders = {
         name: home / "stages" / name / f"k{seed}"
-        for name in ("check_schema", "check_quality", "train_model", "evaluate_model", "decide")
+        for name in (
+            "load_dataset",
+            "check_schema",
+            "check_quality",
+            "train_model",
+            "evaluate_model",
+            "decide",
+        )
     }
+    import numpy
+
     for folder in folders.values():
         folder.mkdir(parents=True)
     model = make_toy_model(folders["train_model"] / "model", seed=seed)
     (folders["train_model"] / "history.json").write_text('[{"step": 1, "loss": 2.0}]')
     (folders["train_model"] / "loss_curve.svg").write_text("<svg/>")
+    numpy.save(folders["load_dataset"] / ROW_DIGESTS, numpy.arange(9, dtype=numpy.uint64))
     (folders["check_schema"] / "rules.json").write_text("[]")
     (folders["check_quality"] / "quality.json").write_text("{}")
     (folders["check_quality"] / "profile.json").write_text('{"n_rows": 6, "languages": {"en": 6}}')
@@ -77,6 +89,9 @@ def make_records(seed: int = 0) -> Evidence:
     """
     evaluation = _evaluation(Side.CHALLENGER, f"k{seed}", f"m{seed}", {"loss": 2.0, "chrf": 0.5})
     return Evidence(
+        dataset=_reference(
+            DatasetReference, "load_dataset", f"k{seed}", source="toy.jsonl", n_rows=9
+        ),
         checked=_reference(
             CheckedReference,
             "check_schema",

@@ -1,4 +1,4 @@
-"""`prefect deploy --all` as it stands, against a real server, and a worker that runs one of them."""
+"""`prefect deploy --all` as it stands, against a real server."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 
 from flows._server import free_port, is_healthy
-from tests.integration.conftest import N_ROWS, toy_config
-from tests.toy import make_toy_model, toy_rows, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
@@ -89,29 +87,30 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.wait(30)
 
 
-def test_deploy_all_makes_both_deployments(server: Server) -> None:
+def test_deploy_all_makes_every_deployment(server: Server) -> None:
     deployments = {found["name"]: found for found in server.ask("/deployments/filter", {})}
-    assert set(deployments) == {"train-sft", "retrain-weekly"}
+    assert set(deployments) == {
+        "train-sft",
+        "retrain-weekly",
+        "retrain-on-data",
+        "check-data",
+        "promote-model",
+    }
     schedule = deployments["retrain-weekly"]["schedules"][0]
-    assert schedule["schedule"]["cron"] == "0 3 * * 1"
-    assert deployments["train-sft"]["schedules"] == []
-    assert deployments["train-sft"]["pull_steps"] == [
-        {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
-    ]
+    assert (schedule["schedule"]["cron"], schedule["active"]) == ("0 3 * * 1", True)
+    assert deployments["retrain-on-data"]["schedules"][0]["schedule"]["interval"] == 900
+    for found in deployments.values():
+        assert found["pull_steps"] == [
+            {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
+        ]
+        assert found["concurrency_options"]["collision_strategy"] == "ENQUEUE"
+        assert found["global_concurrency_limit"]["limit"] == 1
+        assert set(found["parameters"]) == set(found["parameter_openapi_schema"]["properties"])
 
 
-def test_worker_runs_a_deployment_to_the_end(server: Server, tmp_path: Path) -> None:
-    model = make_toy_model(tmp_path / "model")
-    data = write_jsonl(tmp_path / "rows.jsonl", toy_rows(N_ROWS))
-    config = toy_config(model, data).model_dump(mode="json")
-    server.prefect(
-        "deployment", "run", "train-sft/train-sft", "--params", json.dumps({"config": config})
-    )
-    # --run-once takes the runs that are due, and waits for them to end.
-    server.prefect("worker", "start", "--pool", "sft-local", "--run-once", timeout_seconds=400)
-    runs = server.ask("/flow_runs/filter", {"sort": "START_TIME_ASC"})
-    finished = [run for run in runs if run["start_time"]]
-    assert [run["state"]["type"] for run in finished] == ["COMPLETED"]
-    home = Path(server.environment["SFT_HOME"])
-    reports = list(home.glob("stages/publish_report/*/report.json"))
-    assert [json.loads(path.read_text("utf-8"))["decision"] for path in reports] == ["promote"]
+def test_deploying_again_makes_no_twins(server: Server) -> None:
+    server.prefect("deploy", "--all")
+    assert len(server.ask("/deployments/filter", {})) == 5
+    (automation,) = server.ask("/automations/filter", {})
+    assert automation["name"] == "retrain-on-data"
+    assert automation["trigger"]["expect"] == ["sft-flow.data.arrived"]

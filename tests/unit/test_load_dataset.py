@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import fsspec
+import numpy
 
 from schemas.run_config import DataSource
 from tasks._cache import OutputFolder, locate
@@ -103,4 +104,16 @@ def test_nothing_stored_holds_the_secrets_of_an_address() -> None:
     assert (reference.source, reference.n_rows) == ("memory://host/rows/a.jsonl", 1)
     stored = [path for path in work_directory().rglob("*") if path.is_file()]
     assert {"manifest.json", "last_key.json", "rows.jsonl"} <= {path.name for path in stored}
-    assert not any("pw" in path.read_text("utf-8") for path in stored)
+    assert not any(b"pw" in path.read_bytes() for path in stored)
+
+
+def test_digests_of_the_rows_lie_beside_them(tmp_path: Path) -> None:
+    digests = []
+    for name, rows in (("one", toy_rows(4)), ("two", toy_rows(4)[::-1]), ("three", toy_rows(5))):
+        (tmp_path / name).mkdir()
+        source = write_jsonl(tmp_path / name / "a.jsonl", rows)
+        write_rows(DataSource(source=str(source)), tmp_path / name / "rows.jsonl")
+        digests.append(numpy.load(tmp_path / name / "row_digests.npy"))
+    assert digests[0].tolist() == digests[1].tolist()
+    assert (digests[0].dtype, digests[0].shape) == (numpy.uint64, (4,))
+    assert set(digests[0].tolist()) < set(digests[2].tolist())

@@ -29,6 +29,10 @@ def test_run_log_drops_the_final_state_that_repeats_an_error_of_ours(text: str) 
     assert shown(f"Finished in state Failed({text!r})") is None
 
 
+def test_run_log_drops_the_final_state_of_refused_rows() -> None:
+    assert shown("Finished in state Rejected('3 rows broke a rule')") is None
+
+
 def test_run_log_drops_errors_of_ours_and_keeps_others_without_traceback() -> None:
     message = "Encountered exception during execution: %r"
     assert shown(message, OURS, error=OURS) is None

@@ -1,0 +1,153 @@
+"""What a person can be told of, which events say it, and what is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from schemas.happenings import RESOURCE_PREFIX, Happening
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from prefect.events.schemas.automations import AutomationCore
+
+FLOWS = ("train-sft", "retrain", "check-data", "promote-model", "roll-back", "sweep-training")
+TAG = "sft-flow"
+
+
+class Occasion(StrEnum):
+    """What a person may want to hear of."""
+
+    FAILED = "failed"
+    REJECTED = "rejected"
+    PROMOTED = "promoted"
+    REFUSED = "refused"
+    SKIPPED = "skipped"
+
+
+ALWAYS = (Occasion.FAILED, Occasion.REJECTED, Occasion.PROMOTED)
+"""Told whoever asks for notifications; the others on request."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What is listened to for one occasion, and how it is put into a sentence."""
+
+    automation: str
+    """Name on the server, by which it is found again."""
+    events: frozenset[str]
+    headline: str
+    """Jinja expression over `name` and `fields`."""
+
+
+NOTICES = {
+    Occasion.FAILED: Notice(
+        "sft-flow: run failed",
+        # A run whose rows were refused ends in state Rejected: it is told once, as refused data.
+        frozenset(f"prefect.flow-run.{state}" for state in ("Failed", "TimedOut", "Crashed")),
+        "name ~ ': the run failed'",
+    ),
+    Occasion.REJECTED: Notice(
+        "sft-flow: data refused",
+        frozenset({Happening.DATA_REJECTED.value}),
+        "name ~ ': the data gate refused the rows'",
+    ),
+    Occasion.PROMOTED: Notice(
+        "sft-flow: new champion",
+        frozenset({Happening.MODEL_PROMOTED.value}),
+        "name ~ ': version ' ~ fields.version ~ ' is champion'",
+    ),
+    Occasion.REFUSED: Notice(
+        "sft-flow: model refused",
+        frozenset({Happening.MODEL_REFUSED.value}),
+        "name ~ ': version ' ~ fields.version ~ ' was refused'",
+    ),
+    Occasion.SKIPPED: Notice(
+        "sft-flow: nothing to train on",
+        frozenset({Happening.RETRAIN_SKIPPED.value}),
+        "name ~ ': nothing to train on'",
+    ),
+}
+
+FIELDS = ("version", "previous_version", "reason", "fix", "report", "link")
+"""Taken over from the payload of an event of ours; null where it has none."""
+
+
+def payload_template(occasion: Occasion, run_page: str, *, is_slack: bool) -> str:
+    """Write the Jinja template of what is sent; Prefect renders it in its sandbox.
+
+    Args:
+        occasion: What is told.
+        run_page: Address of a flow run's page, to which the run's id is added.
+        is_slack: Send the one field `text` that Slack, Mattermost and the like take.
+
+    Returns:
+        Template of a JSON document: occasion, event, occurred, name, flow_run_id, `FIELDS` and
+        text, the same in a sentence.
+    """
+    if occasion is Occasion.FAILED:
+        # Of Prefect's own event; a run of ours is called like the registered name.
+        lines = [
+            "{% set name = event.resource.name | default('a model') %}",
+            "{% set run = event.resource.id.split('.')[-1] %}",
+            "{% set fields = {'version': none, 'reason': event.payload.validated_state.message, "
+            f"'link': {run_page!r} ~ run}} %}}",
+        ]
+    else:
+        lines = [
+            "{% set name = event.payload.name | default('a model') %}",
+            "{% set run = event.payload.flow_run_id | default(none) %}",
+            "{% set fields = event.payload %}",
+        ]
+    lines += [
+        f"{{% set text = {NOTICES[occasion].headline} ~ '\\n' ~ (fields.reason or '') ~ '\\n' "
+        "~ (fields.link or '') %}",
+        "{{ {%s} | tojson }}" % ("'text': text" if is_slack else _document(occasion)),
+    ]
+    return "".join(lines)
+
+
+def _document(occasion: Occasion) -> str:
+    """Write the fields of the JSON document as a Jinja mapping without its braces."""
+    parts = {"occasion": repr(occasion.value), "event": "event.event"}
+    parts |= {"occurred": "event.occurred.isoformat()", "name": "name", "flow_run_id": "run"}
+    parts |= {field: f"fields.{field} | default(none)" for field in FIELDS}
+    return ", ".join(f"'{key}': {value}" for key, value in {**parts, "text": "text"}.items())
+
+
+def make_automation(occasion: Occasion, block_id: UUID, payload: str) -> AutomationCore:
+    """Describe the automation of one occasion.
+
+    Args:
+        occasion: What is told.
+        block_id: The webhook block on the server.
+        payload: What `payload_template` wrote.
+
+    Returns:
+        An automation that is on no server yet.
+    """
+    from prefect.events.actions import CallWebhook
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+    from prefect.events.schemas.events import ResourceSpecification
+
+    notice = NOTICES[occasion]
+    match: dict[str, Any] = {"prefect.resource.id": f"{RESOURCE_PREFIX}*"}
+    related: dict[str, Any] = {}
+    if occasion is Occasion.FAILED:
+        match = {"prefect.resource.id": "prefect.flow-run.*"}
+        related = {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)}
+    return AutomationCore(
+        name=notice.automation,
+        description="Made by `sft-flow notify`; `sft-flow notify --remove` takes it away.",
+        tags=[TAG],
+        trigger=EventTrigger(
+            expect=set(notice.events),
+            match=ResourceSpecification(match),
+            match_related=ResourceSpecification(related),
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=[CallWebhook(block_document_id=block_id, payload=payload)],
+    )

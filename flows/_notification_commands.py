@@ -1,0 +1,74 @@
+"""`sft-flow notify`: have a webhook called when a run fails, data are refused, a champion changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from flows._console import keep_stdout_clean, print_json, print_table, quiet_libraries
+from flows._options import debug_option, json_option
+
+if TYPE_CHECKING:
+    from flows._notifications import Subscription
+
+ON_REQUEST = ("refused", "skipped")
+
+
+def add_commands(group: click.Group) -> None:
+    """Add the command to the command line.
+
+    Args:
+        group: `sft-flow`.
+    """
+    group.add_command(notify)
+
+
+@click.command()
+@click.option("--webhook", metavar="URL", help="Gets a POST with a JSON document.")
+@click.option("--slack", metavar="URL", help="The same for Slack's, Mattermost's or like webhooks.")
+@click.option(
+    "--on",
+    "requested",
+    type=click.Choice(ON_REQUEST),
+    multiple=True,
+    help="Tell of refused models or skipped retrains too; may be repeated.",
+)
+@click.option("--list", "is_list", is_flag=True, help="Show what the server tells.")
+@click.option("--remove", "is_remove", is_flag=True, help="Tell nothing any more.")
+@json_option
+@debug_option
+def notify(
+    webhook: str | None,
+    slack: str | None,
+    requested: tuple[str, ...],
+    is_list: bool,
+    is_remove: bool,
+    is_json: bool,
+) -> None:
+    """Have the Prefect server tell of failed runs, refused data and new champions."""
+    if [bool(webhook), bool(slack), is_list, is_remove].count(True) != 1:
+        raise click.UsageError("give one of --webhook URL, --slack URL, --list and --remove")
+    quiet_libraries()
+    with keep_stdout_clean():
+        from flows._notices import ALWAYS, Occasion
+        from flows._notifications import list_subscriptions, subscribe, unsubscribe
+
+        if is_list:
+            found = list_subscriptions()
+        elif is_remove:
+            found = unsubscribe()
+        else:
+            occasions = {*ALWAYS, *map(Occasion, requested)}
+            found = subscribe(webhook or slack or "", occasions, is_slack=bool(slack))
+    _show(found, is_json=is_json)
+
+
+def _show(found: list[Subscription], *, is_json: bool) -> None:
+    if is_json:
+        print_json([one.model_dump(mode="json") for one in found])
+    elif not found:
+        click.echo("the server tells nothing of sft-flow")
+    else:
+        rows = [[one.automation, one.change.value, ", ".join(one.events)] for one in found]
+        print_table(["automation", "", "on"], rows)

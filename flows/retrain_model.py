@@ -1,0 +1,86 @@
+"""The scheduled flow: trains where there is a reason to, and says so where there is none."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.logging import get_run_logger
+
+from flows._one_at_a_time import one_run_at_a_time
+from flows._rejections import tells_rejections
+from flows.check_data import gate_rows
+from flows.train_sft import train_and_judge
+from schemas.profile import parse_profile
+from schemas.records import DatasetReference, ReportReference, RetrainDecision, RetrainReason
+from schemas.run_config import RunConfig
+from schemas.stages import Stage
+from tasks._announcement import announce_skip
+from tasks._cache import locate
+from tasks._rejected_rows import find_rejection, still_refused
+from tasks._retrain import find_judged, wants_drift, weigh_drift, weigh_reasons
+from tasks.check_environment import check_environment
+from tasks.load_dataset import load_dataset
+
+
+@flow(name="retrain", flow_run_name="{config.registry.name}", log_prints=False)
+@tells_rejections
+def retrain_model(
+    config: RunConfig = RunConfig(),  # noqa: B008 - frozen
+    refresh: tuple[Stage, ...] = (),
+) -> ReportReference | RetrainDecision:
+    """Train anew when rows or settings changed enough; otherwise end within seconds.
+
+    Args:
+        config: Everything the run depends on; `config.retrain` says what is a reason.
+        refresh: Stages to compute anew although nothing they depend on changed; naming one is
+            no reason to train.
+
+    Returns:
+        Reference to the report; without a reason to train, the decision that says so.
+    """
+    with one_run_at_a_time(config.registry.name):
+        return train_with_reason(config)
+
+
+def train_with_reason(config: RunConfig) -> ReportReference | RetrainDecision:
+    """Train if there is a reason to.
+
+    Args:
+        config: Everything the run depends on.
+
+    Returns:
+        Reference to the report, or the decision not to train.
+    """
+    check_environment()
+    dataset = load_dataset(config.data.origin)
+    decision = decide_retrain(config, dataset)
+    get_run_logger().info(
+        "%s: %s", "training" if decision.is_needed else "nothing to do", decision.detail
+    )
+    if not decision.is_needed:
+        announce_skip(config, decision)
+        return decision
+    return train_and_judge(config, dataset, decision)
+
+
+def decide_retrain(config: RunConfig, dataset: DatasetReference) -> RetrainDecision:
+    """Decide whether there is a reason to train.
+
+    Args:
+        config: Everything the run depends on.
+        dataset: The rows now.
+
+    Returns:
+        The decision. The data gate is asked only where drift alone may be a reason.
+    """
+    judged = find_judged(config.registry)
+    decision = weigh_reasons(config, dataset, judged)
+    asks_gate = decision.is_needed or wants_drift(config, decision)
+    if asks_gate and (refused := find_rejection(config, dataset)):
+        return decision.model_copy(
+            update={"reason": RetrainReason.NOTHING, "detail": still_refused(refused)}
+        )
+    if judged is None or not wants_drift(config, decision):
+        return decision
+    path = locate(gate_rows(config, dataset).quality, "profile.json")
+    profile = parse_profile(path.read_bytes(), str(path))
+    return weigh_drift(config, decision, judged, profile)

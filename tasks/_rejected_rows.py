@@ -1,0 +1,98 @@
+"""What the data gate refused under each registered name: for the history, and to refuse it once only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field
+
+from schemas._base import Record
+from schemas.records import DatasetReference
+from schemas.run_config import RunConfig
+from tasks._home import work_directory
+from tasks._lineage import settings_sha256
+
+
+class Rejection(Record):
+    """One line of the journal: a set that was refused."""
+
+    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    rows_sha256: str
+    """Of `load_dataset`'s output."""
+    settings_sha256: str
+    n_rows: int
+    reason: str
+    """The rules broken, with counts and places."""
+    evidence: str
+    """Folder with the rows that were set aside."""
+
+
+def rejections_path(name: str) -> Path:
+    """Name the journal of one registered name.
+
+    Args:
+        name: Registered model name.
+
+    Returns:
+        Path of a JSONL file in the work directory.
+    """
+    return work_directory() / "history" / f"{name}.rejections.jsonl"
+
+
+def note_rejection(name: str, rejection: Rejection) -> None:
+    """Add one line.
+
+    Args:
+        name: Registered model name.
+        rejection: What was refused.
+    """
+    path = rejections_path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(rejection.model_dump_json() + "\n")
+
+
+def read_rejections(name: str) -> list[Rejection]:
+    """Read what was refused.
+
+    Args:
+        name: Registered model name.
+
+    Returns:
+        Oldest first; empty when nothing was refused in this work directory.
+    """
+    path = rejections_path(name)
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [Rejection.model_validate_json(line) for line in lines]
+
+
+def find_rejection(config: RunConfig, dataset: DatasetReference) -> Rejection | None:
+    """Find out whether these very rows were refused last, under the same settings.
+
+    Args:
+        config: The resolved configuration.
+        dataset: The rows.
+
+    Returns:
+        The last rejection when it was theirs.
+    """
+    last = next(iter(reversed(read_rejections(config.registry.name))), None)
+    if last is None or last.rows_sha256 != dataset.sha256:
+        return None
+    return last if last.settings_sha256 == settings_sha256(config) else None
+
+
+def still_refused(rejection: Rejection) -> str:
+    """Say why nothing is done about rows that were refused before.
+
+    Args:
+        rejection: What was refused.
+
+    Returns:
+        A sentence.
+    """
+    when = rejection.at.isoformat(sep=" ", timespec="minutes")
+    return f"these rows were refused at {when}: {rejection.reason.splitlines()[0]}"

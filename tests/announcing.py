@@ -1,0 +1,112 @@
+"""Flows that say what the real ones say, without their stages.
+
+Run as `python -m tests.announcing`: two reports of the same promotion, a refused model, refused
+data, a skipped retrain and a failed run.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+
+from schemas.errors import DataRejected, TrainingError
+from schemas.gate_report import Decision
+from schemas.records import ReportReference, RetrainDecision, RetrainReason
+from schemas.run_config import RunConfig
+from schemas.stages import Stage
+from tasks._announcement import (
+    announce_rejection,
+    announce_report,
+    announce_skip,
+    rejected_state,
+)
+from tasks._home import work_directory
+from tasks._journal import StageEntry, append_entry
+from tasks._stage_progress import show_stage
+from tests.unit.test_report import toy_report
+
+REASON = 'better on "loss" <b>\nby 0.5 & more'
+CONFIG = RunConfig.model_validate({"registry": {"name": "toy"}})
+REJECTED = DataRejected(
+    "3 of 9 rows in toy.jsonl broke rule prompt_empty (limit 0).",
+    where="rejected/check_schema",
+    fix="drop these rows, then run again.",
+)
+SKIPPED = RetrainDecision(
+    reason=RetrainReason.NOTHING, detail="the same rows as version 1", version=1, n_rows=9
+)
+
+
+def write_report(folder: Path, **changes: Any) -> ReportReference:
+    """Write what `publish_report` would have written.
+
+    Args:
+        folder: Of the stage's output.
+        changes: To the toy report.
+
+    Returns:
+        The stage's record.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    report = toy_report(**changes)
+    report["registry"] |= {"name": CONFIG.registry.name, "tracking_uri": "http://mlflow:5000/"}
+    report["registry"]["is_promoted"] = report["decision"] == "promote"
+    (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    (folder / "summary.md").write_text(f"## toy: {report['reason']}", encoding="utf-8")
+    (folder / "loss_curve.svg").write_text("<svg/>", encoding="utf-8")
+    return ReportReference(
+        stage="publish_report",
+        folder=str(folder.relative_to(work_directory())),
+        sha256="0" * 64,
+        decision=Decision(report["decision"]),
+        reason=report["reason"],
+    )
+
+
+@flow(name="train-sft", flow_run_name="{config.registry.name}")
+def train(config: RunConfig, decision: str, event: str) -> None:
+    """Walk through the stages without doing anything, and announce a report."""
+    for stage in Stage:
+        with show_stage(stage):
+            append_entry(flow_run.id, StageEntry(stage=stage, event=event, detail=""))
+    folder = work_directory() / "stages" / "publish_report" / decision
+    announce_report(config, write_report(folder, decision=decision, reason=REASON))
+
+
+@flow(name="check-data", flow_run_name="{config.registry.name}")
+def refuse(config: RunConfig) -> State[Any]:
+    """Refuse the rows."""
+    announce_rejection(config, REJECTED)
+    return rejected_state(REJECTED)
+
+
+@flow(name="retrain", flow_run_name="{config.registry.name}")
+def skip(config: RunConfig) -> RetrainDecision:
+    """Find no reason to train."""
+    with show_stage(Stage.LOAD_DATASET):
+        announce_skip(config, SKIPPED)
+    return SKIPPED
+
+
+@flow(name="train-sft", flow_run_name="{config.registry.name}")
+def fail(config: RunConfig) -> None:
+    """Fail in a stage."""
+    with show_stage(Stage.TRAIN_MODEL):
+        raise TrainingError("the loss became NaN", fix="lower training.learning_rate")
+
+
+if __name__ == "__main__":
+    train(CONFIG, "promote", "MISS")
+    train(CONFIG, "promote", "HIT")
+    train(CONFIG, "refuse", "MISS")
+    skip(CONFIG)
+    with suppress(DataRejected):
+        refuse(CONFIG)
+    with suppress(TrainingError):
+        fail(CONFIG)

@@ -1,0 +1,189 @@
+"""Artefacts, events and notifications on a real Prefect server, with a webhook that is called."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.cli import main
+from tests.announcing import REASON, REJECTED, SKIPPED
+from tests.prefect_server import Server, running_server
+
+DELIVERY_SECONDS = 30.0
+QUIET_SECONDS = 2.0
+"""Nothing more comes once nothing came for so long."""
+ALL = {"promoted", "refused", "rejected", "skipped", "failed"}
+
+
+class Receiver(ThreadingHTTPServer):
+    """A webhook that keeps what it gets."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Hook)
+        self.got: list[dict[str, Any]] = []
+
+    @property
+    def address(self) -> str:
+        """Where to post to."""
+        return f"http://127.0.0.1:{self.server_port}/hook"
+
+    def wait_for(self, n_messages: int) -> list[dict[str, Any]]:
+        """Wait until so many messages came, and then whether there are more."""
+        deadline = time.monotonic() + DELIVERY_SECONDS
+        while len(self.got) < n_messages and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(QUIET_SECONDS)
+        return self.got
+
+
+class Hook(BaseHTTPRequestHandler):
+    """One call of the webhook."""
+
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        assert self.headers["Content-Type"] == "application/json"
+        self.server.got.append(json.loads(body))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(tmp_path_factory.mktemp("notify")) as found:
+        yield found
+
+
+def notify(server: Server, *arguments: str) -> list[dict[str, Any]]:
+    with temporary_settings({PREFECT_API_URL: server.address}):
+        done = CliRunner().invoke(main, ["notify", *arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def told(server: Server, receiver: Receiver) -> dict[str, dict[str, Any]]:
+    """Subscribe twice, let the flows speak, and collect what the webhook got."""
+    on = ("--on", "refused", "--on", "skipped")
+    first = notify(server, "--webhook", receiver.address, *on)
+    again = notify(server, "--webhook", receiver.address, *on)
+    assert [one["change"] for one in first] == ["created"] * 5
+    assert [one["change"] for one in again] == ["updated"] * 5
+    server.python("-m", "tests.announcing")
+    got = receiver.wait_for(len(ALL))
+    assert Counter(one["occasion"] for one in got) == Counter(ALL)
+    return {one["occasion"]: one for one in got}
+
+
+def test_webhook_gets_the_new_champion_once(told: dict[str, dict[str, Any]]) -> None:
+    message = told["promoted"]
+    assert (message["event"], message["name"]) == ("sft-flow.model.promoted", "toy")
+    assert (message["version"], message["reason"]) == (1, REASON)
+    assert message["report"].startswith("http://mlflow:5000/get-artifact?path=report.html")
+    assert message["link"].endswith(f"/runs/flow-run/{message['flow_run_id']}")
+    assert message["text"].startswith("toy: version 1 is champion\n")
+
+
+def test_webhook_gets_the_refusal_the_skip_and_their_reasons(
+    told: dict[str, dict[str, Any]],
+) -> None:
+    assert told["refused"]["text"].startswith("toy: version 1 was refused\n")
+    assert (told["skipped"]["reason"], told["skipped"]["version"]) == (SKIPPED.detail, 1)
+
+
+def test_webhook_gets_refused_data_and_no_failed_run_for_the_same(
+    told: dict[str, dict[str, Any]],
+) -> None:
+    message = told["rejected"]
+    assert (message["reason"], message["fix"]) == (REJECTED.what, REJECTED.fix)
+    assert message["version"] is None
+    assert told["failed"]["flow_run_id"] != message["flow_run_id"]
+
+
+def test_webhook_gets_the_failed_run(told: dict[str, dict[str, Any]]) -> None:
+    message = told["failed"]
+    assert (message["event"], message["name"]) == ("prefect.flow-run.Failed", "toy")
+    assert "the loss became NaN" in message["reason"]
+    assert message["link"].endswith(f"/runs/flow-run/{message['flow_run_id']}")
+
+
+def test_artefacts_keep_their_keys_from_run_to_run(
+    told: dict[str, dict[str, Any]], server: Server
+) -> None:
+    every = Counter(one["key"] for one in server.ask("/artifacts/filter", {}))
+    latest = Counter(one["key"] for one in server.ask("/artifacts/latest/filter", {}))
+    names = ("report", "gates", "rules", "metrics", "loss", "page", "version", "run")
+    assert {name: every[f"toy-{name}"] for name in names} == dict.fromkeys(names, 3)
+    assert {name: latest[f"toy-{name}"] for name in names} == dict.fromkeys(names, 1)
+    assert every["toy-rejection"] == 1
+
+
+def test_every_run_has_one_progress_bar(told: dict[str, dict[str, Any]], server: Server) -> None:
+    key = {"artifacts": {"key": {"any_": ["toy-progress"]}}, "sort": "CREATED_DESC"}
+    bars = [(one["data"], one["description"]) for one in server.ask("/artifacts/filter", key)]
+    # 6 of 13 stages were done when training failed.
+    assert (pytest.approx(600 / 13), "stopped at train_model, 7 of 13") in bars
+    assert Counter(bars)[(100.0, "done")] == 3
+    assert (100.0, SKIPPED.detail) in bars
+    assert len(bars) == 5
+
+
+def test_assets_say_which_rows_a_version_was_made_of(
+    told: dict[str, dict[str, Any]], server: Server
+) -> None:
+    events = server.ask(
+        "/events/filter", {"filter": {"event": {"prefix": ["prefect.asset."]}}, "limit": 50}
+    )["events"]
+    assert Counter(event["event"] for event in events) == {
+        "prefect.asset.referenced": 2,
+        "prefect.asset.materialization.succeeded": 2,
+    }
+    made = [event for event in events if event["event"].endswith("succeeded")]
+    assert {event["resource"]["prefect.resource.id"] for event in made} == {"mlflow://toy"}
+    roles = {one["prefect.resource.role"]: one for one in made[0]["related"]}
+    assert roles["asset"]["prefect.resource.id"].startswith("python://zaragoza-construction-faq")
+    assert roles["flow"]["prefect.resource.name"] == "train-sft"
+
+
+def test_notify_with_less_takes_the_rest_away(
+    told: dict[str, dict[str, Any]], server: Server, receiver: Receiver
+) -> None:
+    changes = notify(server, "--slack", receiver.address)
+    assert [(one["occasion"], one["change"]) for one in changes] == [
+        ("failed", "updated"),
+        ("rejected", "updated"),
+        ("promoted", "updated"),
+        ("refused", "removed"),
+        ("skipped", "removed"),
+    ]
+
+
+def test_remove_takes_away_what_notify_made(
+    told: dict[str, dict[str, Any]], server: Server
+) -> None:
+    assert [one["change"] for one in notify(server, "--list")] == ["active"] * 3
+    assert [one["change"] for one in notify(server, "--remove")] == ["removed"] * 3
+    assert notify(server, "--list") == notify(server, "--remove") == []
+    assert server.ask("/automations/filter", {}) == []
+    assert server.ask("/block_documents/filter", {}) == []

@@ -1,0 +1,125 @@
+"""A real Prefect server on a free port with a home of its own, and how to speak to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows._server import free_port, is_healthy
+
+ROOT = Path(__file__).parents[1]
+START_SECONDS = 180
+STOP_SECONDS = 30
+
+
+@dataclass
+class Server:
+    """A running Prefect server."""
+
+    address: str
+    """Of its API."""
+    environment: dict[str, str]
+    """For processes that are to use it."""
+
+    def python(
+        self, *command: str, timeout_seconds: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python in the project's folder, and see it succeed.
+
+        Args:
+            command: Arguments of the interpreter.
+            timeout_seconds: Longest time it may take.
+
+        Returns:
+            The process, with what it wrote.
+        """
+        done = subprocess.run(
+            [sys.executable, *command],
+            capture_output=True,
+            text=True,
+            timeout=timeout_seconds,
+            check=False,
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def prefect(self, *arguments: str, timeout_seconds: float = 120) -> str:
+        """Run one command of Prefect's own command line.
+
+        Args:
+            arguments: Of the command.
+            timeout_seconds: Longest time it may take.
+
+        Returns:
+            What it wrote.
+        """
+        done = self.python("-m", "prefect", *arguments, timeout_seconds=timeout_seconds)
+        return done.stdout + done.stderr
+
+    def ask(self, path: str, question: dict[str, Any]) -> Any:
+        """Put one question to the API.
+
+        Args:
+            path: Below the API's address.
+            question: Filters.
+
+        Returns:
+            The answer.
+        """
+        request = urllib.request.Request(
+            f"{self.address}{path}",
+            data=json.dumps(question).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+
+@contextmanager
+def running_server(folder: Path) -> Iterator[Server]:
+    """Run `prefect server start` until the block ends.
+
+    Args:
+        folder: Gets the server's home, its log and a work directory.
+
+    Yields:
+        The server, once it answers.
+    """
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = kept | {
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": address,
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "SFT_HOME": str(folder / "home"),
+    }
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
+            stdout=log,
+            stderr=log,
+            env=environment,
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not is_healthy(address):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise TimeoutError((folder / "server.log").read_text(encoding="utf-8"))
+            time.sleep(0.2)
+        yield Server(address, environment)
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
