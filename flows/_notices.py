@@ -88,9 +88,11 @@ def payload_template(occasion: Occasion, run_page: str, *, is_slack: bool) -> st
         text, the same in a sentence.
     """
     if occasion is Occasion.FAILED:
-        # Of Prefect's own event; a run of ours is called like the registered name.
+        # Of Prefect's own event. A run of ours is called like the registered name, but only once
+        # it has begun.
         lines = [
-            "{% set name = event.resource.name | default('a model') %}",
+            "{% set registered = flow_run.parameters.config.registry.name %}",
+            "{% set name = registered | default(event.resource.name, true) %}",
             "{% set run = event.resource.id.split('.')[-1] %}",
             "{% set fields = {'version': none, 'reason': event.payload.validated_state.message, "
             f"'link': {run_page!r} ~ run}} %}}",

@@ -47,8 +47,7 @@ def notify(
     is_json: bool,
 ) -> None:
     """Have the Prefect server tell of failed runs, refused data and new champions."""
-    if [bool(webhook), bool(slack), is_list, is_remove].count(True) != 1:
-        raise click.UsageError("give one of --webhook URL, --slack URL, --list and --remove")
+    _require_one(webhook, slack, is_list, is_remove)
     quiet_libraries()
     with keep_stdout_clean():
         from flows._notices import ALWAYS, Occasion
@@ -62,6 +61,11 @@ def notify(
             occasions = {*ALWAYS, *map(Occasion, requested)}
             found = subscribe(webhook or slack or "", occasions, is_slack=bool(slack))
     _show(found, is_json=is_json)
+
+
+def _require_one(*asked: str | bool | None) -> None:
+    if sum(map(bool, asked)) != 1:
+        raise click.UsageError("give one of --webhook URL, --slack URL, --list and --remove")
 
 
 def _show(found: list[Subscription], *, is_json: bool) -> None:

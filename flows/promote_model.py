@@ -7,6 +7,7 @@ from prefect import flow
 from flows._promotion import HandPromotion, promote_by_hand
 from flows._promotion import roll_back as roll_back_by_hand
 from schemas.registry_config import RegistryConfig
+from tasks._announcement import announce_promotion
 
 
 @flow(name="promote-model", flow_run_name="{registry.name}", log_prints=False)
@@ -27,7 +28,9 @@ def promote_version(
     Returns:
         What was done.
     """
-    return promote_by_hand(registry, version, reason, is_forced=is_forced)
+    done = promote_by_hand(registry, version, reason, is_forced=is_forced)
+    announce_promotion(registry, done.version, done.former_version, done.reason)
+    return done
 
 
 @flow(name="roll-back", flow_run_name="{registry.name}", log_prints=False)
@@ -44,4 +47,6 @@ def roll_back(
     Returns:
         What was done.
     """
-    return roll_back_by_hand(registry, reason)
+    done = roll_back_by_hand(registry, reason)
+    announce_promotion(registry, done.version, done.former_version, done.reason)
+    return done

@@ -25,6 +25,7 @@ from schemas.records import StageReference
 from tasks._cache import Lookup, OutputFolder, generation, look_up, stage_lock
 from tasks._journal import StageEntry, append_entry
 from tasks._keys import StageDefinition, stage_key
+from tasks._stage_progress import show_stage
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=StageReference)
@@ -136,7 +137,8 @@ class StageTask(Task[P, R], Generic[P, R]):
         """Run the stage, or look it up while planning."""
         plan = PLAN.get()
         if plan is None:
-            return super().__call__(*args, **kwargs)
+            with show_stage(self.definition.name):
+                return super().__call__(*args, **kwargs)
         bound = inspect.signature(self.fn).bind(*args, **kwargs)
         bound.apply_defaults()
         return plan.visit(self.definition, bound.arguments)

@@ -17,7 +17,9 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 from pydantic import ValidationError
 
+from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig
+from tasks._artifacts import slug
 from tasks._live_metrics import LiveMetrics
 from tasks._progress import progress_bar
 from tasks._pusher import Pusher
@@ -26,7 +28,8 @@ from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
 LINE_SECONDS = 30.0
 """Least time between two lines where nobody watches a terminal."""
 ARTIFACT_SECONDS = 5.0
-ARTIFACT_KEY = "sft-training"
+ARTIFACT_SUFFIX = "-training"
+"""Follows the registered name in the key of the bar."""
 CONFIG_PARAMETER = "config"
 """Flow parameter with the whole configuration."""
 
@@ -181,14 +184,15 @@ class TerminalProgress:
 class ProgressArtifact:
     """A progress bar on Prefect's page of the run, moved by a thread of its own."""
 
-    def __init__(self, pace: Pace, warn: Callable[[str], object]) -> None:
+    def __init__(self, pace: Pace, key: str | None, warn: Callable[[str], object]) -> None:
         """Prepare; Prefect's server is first spoken to when the block is entered.
 
         Args:
             pace: Where the training stands.
+            key: Under which the bars of former runs are found again.
             warn: Gets one sentence when the server does not answer.
         """
-        self._pace = pace
+        self._pace, self._key = pace, key
         self._artifact_id: UUID | None = None
         self._shown: tuple[float, str] | None = None
         self._pusher = Pusher(
@@ -213,20 +217,20 @@ class ProgressArtifact:
             return
         percent, description = now
         if self._artifact_id is None:
-            made = create_progress_artifact(percent, key=ARTIFACT_KEY, description=description)
+            made = create_progress_artifact(percent, key=self._key, description=description)
             self._artifact_id = cast(UUID, made)  # a coroutine only in asynchronous code
         else:
             update_progress_artifact(self._artifact_id, percent, description=description)
         self._shown = now
 
 
-def running_experiment() -> str | None:
-    """Name the MLflow experiment of the flow run.
+def running_registry() -> RegistryConfig | None:
+    """Find out where the model of the flow run is to be registered.
 
     It is no argument of the training stage, since no weight depends on it.
 
     Returns:
-        The name; None outside a flow run with a configuration.
+        Name and experiment; None outside a flow run with a configuration.
     """
     context = FlowRunContext.get()
     config = ((context.parameters if context else None) or {}).get(CONFIG_PARAMETER)
@@ -235,7 +239,7 @@ def running_experiment() -> str | None:
             config = RunConfig.model_validate(config)
         except ValidationError:
             return None
-    return config.registry.experiment if isinstance(config, RunConfig) else None
+    return config.registry if isinstance(config, RunConfig) else None
 
 
 class TrainingMonitor:
@@ -253,13 +257,14 @@ class TrainingMonitor:
         self._terminal = TerminalProgress(pace, logger.info, is_watched=sys.stderr.isatty())
         self._listeners: list[Callable[[TrainingEvent], None]] = [pace, self._terminal]
         self._blocks: list[AbstractContextManager[Any]] = []
-        experiment = running_experiment()
-        if experiment is not None:
-            metrics = LiveMetrics(spec, experiment, logger.warning)
+        registry = running_registry()
+        if registry is not None:
+            metrics = LiveMetrics(spec, registry.experiment, logger.warning)
             self._listeners.append(metrics)
             self._blocks.append(metrics)
         if is_run:
-            self._blocks.append(ProgressArtifact(pace, logger.warning))
+            key = f"{slug(registry.name)}{ARTIFACT_SUFFIX}" if registry else None
+            self._blocks.append(ProgressArtifact(pace, key, logger.warning))
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> TrainingMonitor:

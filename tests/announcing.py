@@ -94,7 +94,7 @@ def skip(config: RunConfig) -> RetrainDecision:
     return SKIPPED
 
 
-@flow(name="train-sft", flow_run_name="{config.registry.name}")
+@flow(name="train-sft", flow_run_name="of-no-name-yet")
 def fail(config: RunConfig) -> None:
     """Fail in a stage."""
     with show_stage(Stage.TRAIN_MODEL):

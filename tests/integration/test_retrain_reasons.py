@@ -91,7 +91,7 @@ def test_refused_rows_are_refused_once(toy_run: ToyRun, settings: dict[str, Any]
     settings["registry"] = settings["registry"] | {"name": "toy-refused"}
     broken = [{"prompt": "Where is the lid of the box?", "completion": ""}] * 30
     config = with_rows(settings, toy_rows(N_ROWS) + broken)
-    with pytest.raises(DataRejected, match="content_empty"):
+    with pytest.raises(DataRejected, match="bad_row_fraction"):
         retrain_model(config)
     decision = retrain_model(config)
     assert isinstance(decision, RetrainDecision)

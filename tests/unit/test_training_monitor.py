@@ -11,7 +11,7 @@ from tasks._training_monitor import (
     Pace,
     TerminalProgress,
     TrainingMonitor,
-    running_experiment,
+    running_registry,
     span,
 )
 from tasks._training_spec import EventKind, TrainingEvent
@@ -124,8 +124,8 @@ def test_watched_terminal_gets_a_bar_that_begins_where_training_was_resumed(
     ]
 
 
-def test_running_experiment_is_none_outside_a_flow() -> None:
-    assert running_experiment() is None
+def test_running_registry_is_none_outside_a_flow() -> None:
+    assert running_registry() is None
 
 
 def test_monitor_outside_a_run_shows_the_terminal_only(

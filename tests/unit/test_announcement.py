@@ -1,0 +1,74 @@
+"""Which event a report is worth, and what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from schemas.happenings import Happening
+from schemas.stages import Stage
+from tasks._announcement import (
+    announce_rejection,
+    rejected_state,
+    report_payload,
+    verdict_of,
+    was_computed,
+)
+from tasks._journal import StageEntry, append_entry
+from tests.announcing import CONFIG, REJECTED
+from tests.unit.test_report import toy_report
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("decision", "mode", "is_promoted", "happening"),
+    [
+        ("promote", "enforce", True, Happening.MODEL_PROMOTED),
+        ("refuse", "enforce", False, Happening.MODEL_REFUSED),
+        # A person said no.
+        ("promote", "enforce", False, Happening.MODEL_REFUSED),
+        ("refuse", "dry_run", False, None),
+        ("skipped", "off", False, None),
+    ],
+)
+def test_verdict_names_the_event(
+    decision: str, mode: str, is_promoted: bool, happening: Happening | None
+) -> None:
+    report = toy_report(decision=decision, mode=mode)
+    report["registry"]["is_promoted"] = is_promoted
+    assert verdict_of(report) is happening
+
+
+def test_was_computed_only_where_this_run_did_not_find_it_cached() -> None:
+    append_entry("first", StageEntry(stage="promote_model", event="MISS", detail=""))
+    append_entry("again", StageEntry(stage="promote_model", event="HIT", detail=""))
+    assert was_computed("first", Stage.PROMOTE_MODEL)
+    assert not was_computed("first", Stage.REGISTER_MODEL)
+    assert not was_computed("again", Stage.PROMOTE_MODEL)
+
+
+def test_report_payload_says_what_became_of_the_model_and_why(tmp_path: Path) -> None:
+    payload = report_payload(toy_report(), tmp_path)
+    assert payload == {
+        "version": 1,
+        "previous_version": None,
+        "decision": "refuse",
+        "outcome": "refused",
+        "reason": "a tie",
+        "metrics": toy_report()["metrics"],
+        "retrain": None,
+        "model_uri": None,
+        "report": f"file://{tmp_path}/report.html",
+    }
+
+
+def test_rejected_state_is_failed_and_has_a_name_of_its_own() -> None:
+    state = rejected_state(REJECTED)
+    assert (state.type.value, state.name, state.message) == ("FAILED", "Rejected", REJECTED.what)
+    assert state.data is REJECTED
+
+
+def test_announcing_without_a_flow_run_does_nothing() -> None:
+    announce_rejection(CONFIG, REJECTED)  # sockets are blocked here
