@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows._console import Terminated
+from flows._service_state import local_prefect_api
 from schemas.errors import ServiceUnreachable
 from tasks._home import work_directory
 from tasks._journal import StageEntry, last_flow_run_id, read_entries
@@ -73,7 +74,7 @@ def set_prefect_environment() -> None:
 
 @contextmanager
 def prefect_api() -> Iterator[str]:
-    """Use the configured Prefect server, or run one until the block ends.
+    """Use the configured Prefect server, or that of `sft-flow up`, or run one until the block ends.
 
     Yields:
         Address of the API.
@@ -82,7 +83,7 @@ def prefect_api() -> Iterator[str]:
         ServiceUnreachable: The server did not start.
     """
     set_prefect_environment()
-    from prefect.settings import get_current_settings
+    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
     from tasks.check_environment import check_work_directory
 
@@ -91,6 +92,11 @@ def prefect_api() -> Iterator[str]:
     with unwind_on_sigterm():
         if configured:
             yield configured
+            return
+        local = local_prefect_api()
+        if local and is_healthy(local):
+            with temporary_settings({PREFECT_API_URL: local}):
+                yield local
             return
         with temporary_server() as address:
             yield address

@@ -1,0 +1,262 @@
+"""`sft-flow up` and `down`: Prefect server, MLflow page and worker, by their own commands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from flows._server import API_VARIABLE, LOOPBACK, START_SECONDS, is_healthy
+from flows._service_state import Service, ServiceName, read_services, write_services
+from schemas.errors import ServiceUnreachable
+from tasks._home import TRACKING_VARIABLE, tracking_uri, work_directory
+
+POLL_SECONDS = 0.2
+RUN_STOP_SECONDS = 120.0
+"""Time the runs of a worker get to save a checkpoint."""
+STOP_SECONDS = 20.0
+WORKER_NAME = "sft-flow-up"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to start."""
+
+    prefect_port: int
+    mlflow_port: int
+    pool: str
+    has_worker: bool = True
+
+    @property
+    def prefect(self) -> str:
+        """Address of Prefect's page."""
+        return f"http://{LOOPBACK}:{self.prefect_port}"
+
+    @property
+    def mlflow(self) -> str:
+        """Address of MLflow's page."""
+        return f"http://{LOOPBACK}:{self.mlflow_port}"
+
+
+@dataclass(frozen=True)
+class Started:
+    """What runs now."""
+
+    services: tuple[Service, ...]
+    new: frozenset[ServiceName]
+    """Those that this call started."""
+    api: str
+    """Prefect's, ours or the one that was configured."""
+
+
+def start_services(wanted: Wanted) -> Started:
+    """Start what does not run yet, and wait until each answers.
+
+    A Prefect server that is configured and answers is used, and so is a configured MLflow server.
+
+    Args:
+        wanted: Ports and pool.
+
+    Returns:
+        What runs.
+
+    Raises:
+        ServiceUnreachable: A port is taken or a service did not start; those started before it in
+            this call were stopped again.
+    """
+    running = read_services()
+    before = frozenset(running)
+    try:
+        api = _start_prefect(wanted, running)
+        if not tracking_uri().startswith(("http://", "https://")):
+            _start_mlflow(wanted, running)
+        if wanted.has_worker:
+            _start_worker(wanted, running, api)
+    except BaseException:
+        for name in frozenset(running) - before:
+            stop_service(running.pop(name))
+        write_services(running)
+        raise
+    return Started(tuple(running.values()), frozenset(running) - before, api)
+
+
+def stop_services() -> tuple[Service, ...]:
+    """Stop what `start_services` started, the worker first.
+
+    Returns:
+        What was stopped; what had ended before is not named.
+    """
+    running = read_services()
+    stopped = []
+    for name in reversed(ServiceName):
+        if service := running.pop(name, None):
+            stop_service(service)
+            stopped.append(service)
+        write_services(running)
+    return tuple(stopped)
+
+
+def stop_service(service: Service) -> None:
+    """End a service and everything it started; the runs of a worker may save a checkpoint first.
+
+    Args:
+        service: The service.
+    """
+    process = service.process()
+    if process is None:
+        return
+    with contextlib.suppress(psutil.Error):
+        if service.name is ServiceName.WORKER:
+            _end(process.children(), RUN_STOP_SECONDS)
+        family = process.children(recursive=True)
+        _end([process], STOP_SECONDS)
+        _end(family, STOP_SECONDS)
+
+
+def _end(processes: list[psutil.Process], grace_seconds: float) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=grace_seconds)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=STOP_SECONDS)
+
+
+def _start_prefect(wanted: Wanted, running: dict[ServiceName, Service]) -> str:
+    if service := running.get(ServiceName.PREFECT):
+        return f"{service.address}/api"
+    configured = os.environ.get(API_VARIABLE)
+    api = f"{wanted.prefect}/api"
+    if configured and configured.rstrip("/") != api:
+        if is_healthy(configured):
+            return configured
+        raise ServiceUnreachable(
+            "the configured Prefect server does not answer",
+            where=configured,
+            expected="a server, since it is named in the environment",
+            got="no answer",
+            fix=f"start it, or unset {API_VARIABLE} to have one started here",
+        )
+    _require_port(wanted.prefect_port, "--prefect-port")
+    command = ("prefect", "server", "start", "--host", LOOPBACK, "--port", str(wanted.prefect_port))
+    service = _launch(ServiceName.PREFECT, command, wanted.prefect, api)
+    _keep(service, running, lambda: is_healthy(api))
+    return api
+
+
+def _start_mlflow(wanted: Wanted, running: dict[ServiceName, Service]) -> None:
+    if ServiceName.MLFLOW in running:
+        return
+    _require_port(wanted.mlflow_port, "--mlflow-port")
+    command = ("mlflow", "server", "--host", LOOPBACK, "--port", str(wanted.mlflow_port))
+    store = ("--backend-store-uri", tracking_uri(), "--workers", "1")
+    service = _launch(ServiceName.MLFLOW, (*command, *store), wanted.mlflow, "")
+    _keep(service, running, lambda: is_healthy(wanted.mlflow))
+
+
+def _start_worker(wanted: Wanted, running: dict[ServiceName, Service], api: str) -> None:
+    if ServiceName.WORKER in running:
+        return
+    # A pool that does not exist yet is made, of this type.
+    command = ("prefect", "worker", "start", "--type", "process", "--pool", wanted.pool)
+    service = _launch(ServiceName.WORKER, (*command, "--name", WORKER_NAME), wanted.pool, api)
+    _keep(service, running, lambda: is_worker_online(api, wanted.pool, WORKER_NAME))
+
+
+def _launch(name: ServiceName, command: tuple[str, ...], address: str, api: str) -> Service:
+    """Start a process that outlives this command and its terminal."""
+    folder = work_directory() / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{name}.log"
+    environment = os.environ | {"SFT_HOME": str(work_directory())}
+    environment.pop("PREFECT_LOGGING_SERVER_LEVEL", None)
+    if api:
+        environment[API_VARIABLE] = api
+    if name is ServiceName.MLFLOW:
+        environment.pop(TRACKING_VARIABLE, None)
+    with log.open("ab") as stream:
+        process = subprocess.Popen(  # noqa: S603 - existing commands, our arguments
+            [sys.executable, "-m", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    created = psutil.Process(process.pid).create_time()
+    return Service(name=name, pid=process.pid, created=created, address=address, log=str(log))
+
+
+def _keep(service: Service, running: dict[ServiceName, Service], is_up: Callable[[], bool]) -> None:
+    """Note the service at once, so that it can be stopped, and wait until it answers."""
+    running[service.name] = service
+    write_services(running)
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and service.process():
+        if is_up():
+            return
+        time.sleep(POLL_SECONDS)
+    raise ServiceUnreachable(
+        f"{service.name} did not start",
+        where=service.address,
+        expected=f"an answer within {START_SECONDS:.0f} s",
+        got="no answer" if service.process() else f"it ended: {_last_line(Path(service.log))}",
+        fix=f"read {service.log}",
+    )
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
+
+
+def _require_port(port: int, option: str) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError as error:
+            raise ServiceUnreachable(
+                "somebody else listens on the port",
+                where=f"{LOOPBACK}:{port}",
+                expected="a free port",
+                got=str(error),
+                fix=f"name another with {option}, or end the process that has it",
+            ) from error
+
+
+def is_worker_online(api: str, pool: str, name: str = "") -> bool:
+    """Ask the server whether a worker has reported lately.
+
+    Args:
+        api: Address of Prefect's API.
+        pool: The work pool.
+        name: Of the worker; empty: any.
+
+    Returns:
+        True when it is online.
+    """
+    request = urllib.request.Request(  # noqa: S310 - the user's server
+        f"{api}/work_pools/{pool}/workers/filter",
+        data=b"{}",
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+            workers = json.load(answer)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+    return any(found["status"] == "ONLINE" and name in ("", found["name"]) for found in workers)

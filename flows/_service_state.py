@@ -1,0 +1,95 @@
+"""Which services `sft-flow up` started: a file in the work directory, and whether they still run."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+
+import psutil
+
+from schemas._base import Record
+from tasks._home import work_directory
+
+
+class ServiceName(StrEnum):
+    """A process that `sft-flow up` starts; in the order they are started."""
+
+    PREFECT = "prefect"
+    MLFLOW = "mlflow"
+    WORKER = "worker"
+
+
+class Service(Record):
+    """A process that was started, and how to find it again."""
+
+    name: ServiceName
+    pid: int
+    created: float
+    """Start of the process in seconds since 1970: another process may get its id later."""
+    address: str
+    """Of the service's page; of the worker: its work pool."""
+    log: str
+
+    def process(self) -> psutil.Process | None:
+        """Find the process.
+
+        Returns:
+            The process; None when it has ended, also where its id belongs to another by now.
+        """
+        try:
+            process = psutil.Process(self.pid)
+            is_ours = abs(process.create_time() - self.created) < 1
+            is_alive = process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return None
+        return process if is_ours and is_alive else None
+
+
+def state_path() -> Path:
+    """Name the file.
+
+    Returns:
+        Its path in the work directory.
+    """
+    return work_directory() / "services.json"
+
+
+def read_services() -> dict[ServiceName, Service]:
+    """Read which services run.
+
+    Returns:
+        Those whose process is alive, by name.
+    """
+    path = state_path()
+    if not path.is_file():
+        return {}
+    services = [Service.model_validate(item) for item in json.loads(path.read_text("utf-8"))]
+    return {service.name: service for service in services if service.process()}
+
+
+def write_services(services: dict[ServiceName, Service]) -> None:
+    """Write which services run; none removes the file.
+
+    Args:
+        services: By name.
+    """
+    path = state_path()
+    if not services:
+        path.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    items = [service.model_dump(mode="json") for service in services.values()]
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(json.dumps(items, indent=1), encoding="utf-8")
+    scratch.replace(path)
+
+
+def local_prefect_api() -> str | None:
+    """Find the Prefect server that `sft-flow up` started.
+
+    Returns:
+        Address of its API; None when it does not run.
+    """
+    service = read_services().get(ServiceName.PREFECT)
+    return f"{service.address}/api" if service else None
