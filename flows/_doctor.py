@@ -7,35 +7,17 @@ import os
 import platform
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from schemas._base import Record
+from flows._doctor_servers import check_deployments, check_pool, check_prefect, check_store
+from flows._finding import Finding, Health
 from schemas.errors import SftFlowError
-from tasks._home import tracking_uri, work_directory
+from tasks._home import work_directory
 
 DISTRIBUTION = "sft-flow"
 HUB_SECONDS = 5.0
 MEND_INSTALL = "run `make install`, or pip install -c constraints.txt -e '.[demo,dev]'"
-
-
-class Health(StrEnum):
-    """Outcome of one examination."""
-
-    OK = "ok"
-    NOTE = "note"
-    """Works, but worth knowing."""
-    PROBLEM = "problem"
-
-
-class Finding(Record):
-    """What one examination found."""
-
-    topic: str
-    health: Health
-    detail: str
-    mend: str = ""
 
 
 def examine() -> list[Finding]:
@@ -51,6 +33,8 @@ def examine() -> list[Finding]:
         check_bundled_model,
         check_bundled_data,
         check_prefect,
+        check_pool,
+        check_deployments,
         check_store,
         check_hub,
         check_device,
@@ -151,51 +135,6 @@ def check_home() -> Finding:
     return Finding(
         topic="work directory", health=Health.OK, detail=f"{folder}, {free:.1f} GiB free"
     )
-
-
-def check_prefect() -> Finding:
-    """Find out which Prefect server a run would use.
-
-    Returns:
-        ok, or the address that does not answer.
-    """
-    from prefect.settings import get_current_settings
-
-    from flows._server import is_healthy
-
-    address = get_current_settings().api.url
-    if not address:
-        return Finding(
-            topic="prefect",
-            health=Health.OK,
-            detail="no server configured: each run starts a temporary one (about 10 s)",
-            mend="quicker: `prefect server start`, PREFECT_API_URL=http://127.0.0.1:4200/api",
-        )
-    if is_healthy(address):
-        return Finding(topic="prefect", health=Health.OK, detail=address)
-    return Finding(
-        topic="prefect",
-        health=Health.PROBLEM,
-        detail=f"{address} does not answer",
-        mend="start `prefect server start`, correct PREFECT_API_URL, or unset it",
-    )
-
-
-def check_store() -> Finding:
-    """Reach the MLflow store.
-
-    Returns:
-        ok, or the address that does not answer.
-    """
-    from tasks._registry import ping
-
-    uri = tracking_uri()
-    try:
-        ping(uri)
-    except SftFlowError as error:
-        detail = f"{error.where} does not answer"
-        return Finding(topic="mlflow", health=Health.PROBLEM, detail=detail, mend=error.fix)
-    return Finding(topic="mlflow", health=Health.OK, detail=uri)
 
 
 def check_hub() -> Finding:

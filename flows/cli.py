@@ -221,7 +221,8 @@ def report(is_opened: bool, is_json: bool) -> None:
 def doctor(is_json: bool) -> None:
     """Examine this machine: is everything here that a run needs?"""
     quiet_libraries()
-    from flows._doctor import Health, examine
+    from flows._doctor import examine
+    from flows._finding import Health
 
     with keep_stdout_clean():
         findings = examine()

@@ -67,10 +67,10 @@ class Place:
             time.sleep(0.5)
 
 
-def command(environment: dict[str, str], folder: Path, module: str, *arguments: str) -> str:
-    """Run `sft-flow` (flows.cli) or `prefect` in the user's folder, and see it succeed."""
+def command(environment: dict[str, str], folder: Path, program: str, *arguments: str) -> str:
+    """Run a program of the environment in the user's folder, and see it succeed."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [str(Path(sys.executable).with_name(program)), *arguments],
         capture_output=True,
         text=True,
         timeout=240,
@@ -116,23 +116,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with Receiver() as receiver:
         threading.Thread(target=receiver.serve_forever, daemon=True).start()
         try:
-            command(environment, folder, "flows.cli", "up", *ports)
+            command(environment, folder, "sft-flow", "up", *ports)
             server = Server(environment["PREFECT_API_URL"], environment)
             yield Place(server, folder, data, receiver)
         finally:
-            command(environment, folder, "flows.cli", "down")
+            command(environment, folder, "sft-flow", "down")
             receiver.shutdown()
 
 
 def test_schedule_promotes_then_skips_then_refuses_and_notifies(place: Place) -> None:
     server, environment = place.server, place.server.environment
-    command(environment, place.folder, "flows.cli", "notify", "--webhook", place.receiver.address)
+    command(environment, place.folder, "sft-flow", "notify", "--webhook", place.receiver.address)
     command(environment, place.folder, "prefect", "deploy", "--all")
 
     runs = place.finished_runs(2)
     assert [run["state"]["name"] for run in runs] == ["Completed"] * len(runs)
     assert runs[0]["auto_scheduled"]
-    status = command(environment, place.folder, "flows.cli", "status", NAME, "--json")
+    status = command(environment, place.folder, "sft-flow", "status", NAME, "--json")
     assert json.loads(status)["holders"]["champion"] == 1
     assert set(skips(server)) == {"the rows are those of version 1"}
 
