@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 SOURCES := flows schemas tasks tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install test test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion check-samples constraints docs clean
+.PHONY: help .venv install test test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs clean
 
 help: ## Print this list.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ bench-promotion: install ## Show that a planted worse model is refused and a bet
 
 bench-generate: install ## Measure batched generation against one prompt at a time.
 	$(BIN)/python -m benchmarks.measure_generate
+
+bench-flow: install ## Measure what the flow costs beside its stages, with either Prefect server.
+	$(BIN)/python -m benchmarks.measure_flow
 
 check-samples: install ## Check real data; DATA=folder adds GSM8K and Alpaca files.
 	$(BIN)/python -m benchmarks.check_samples $(DATA)

@@ -10,6 +10,9 @@ from pydantic import Field
 from schemas._base import Record
 from tasks._home import work_directory
 
+DONE = "DONE"
+"""Event of the line that adds the seconds."""
+
 
 class StageEntry(Record):
     """One line of the journal."""
@@ -18,6 +21,8 @@ class StageEntry(Record):
     event: str
     """HIT or MISS."""
     detail: str
+    seconds: float | None = None
+    """What computing it took; None for a hit, and until it is done."""
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -46,6 +51,17 @@ def append_entry(flow_run_id: str, entry: StageEntry) -> None:
         stream.write(entry.model_dump_json() + "\n")
 
 
+def append_duration(flow_run_id: str, stage: str, seconds: float) -> None:
+    """Note that a stage is done.
+
+    Args:
+        flow_run_id: Prefect's id of the run.
+        stage: The stage's name.
+        seconds: What computing it took.
+    """
+    append_entry(flow_run_id, StageEntry(stage=stage, event=DONE, detail="", seconds=seconds))
+
+
 def read_entries(flow_run_id: str) -> list[StageEntry]:
     """Read a run's journal.
 
@@ -53,15 +69,23 @@ def read_entries(flow_run_id: str) -> list[StageEntry]:
         flow_run_id: Prefect's id of the run.
 
     Returns:
-        Its entries in order; empty when there is no journal.
+        One entry for each time a stage was looked up, in order, with the seconds it took once it
+        is done; empty when there is no journal.
     """
     path = journal_path(flow_run_id)
     if not path.is_file():
         return []
-    return [
-        StageEntry.model_validate_json(line)
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
+    entries: list[StageEntry] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        entry = StageEntry.model_validate_json(line)
+        if entry.event != DONE:
+            entries.append(entry)
+            continue
+        for place in reversed(range(len(entries))):
+            if entries[place].stage == entry.stage:
+                entries[place] = entries[place].model_copy(update={"seconds": entry.seconds})
+                break
+    return entries
 
 
 def last_flow_run_id() -> str | None:

@@ -23,7 +23,7 @@ from prefect.tasks import exponential_backoff
 from schemas.errors import SftFlowError, is_retryable
 from schemas.records import StageReference
 from tasks._cache import Lookup, OutputFolder, generation, look_up, stage_lock
-from tasks._journal import StageEntry, append_entry
+from tasks._journal import StageEntry, append_duration, append_entry
 from tasks._keys import StageDefinition, stage_key
 from tasks._stage_progress import show_stage
 
@@ -230,11 +230,19 @@ def _attempt(
             except BaseException:
                 output.abandon()
                 raise
-            _logger().info("DONE %s in %.1f s", key.stage, time.monotonic() - started)
+            _note_duration(key.stage, time.monotonic() - started)
             return result
 
     attempt.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return attempt
+
+
+def _note_duration(stage: str, seconds: float) -> None:
+    """Log how long a stage took, and keep it in the run's journal."""
+    _logger().info("DONE %s in %.1f s", stage, seconds)
+    context = TaskRunContext.get()
+    if context and context.task_run.flow_run_id:
+        append_duration(str(context.task_run.flow_run_id), stage, seconds)
 
 
 def is_refreshed(stage: str) -> bool:

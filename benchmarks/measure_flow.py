@@ -1,0 +1,126 @@
+"""Measure what the flow costs beside its stages: imports, servers, keys, hashing, records, promotion lease.
+
+Usage: python -m benchmarks.measure_flow. The last line is one JSON document. Overhead is the wall time
+of the whole `sft-flow run` process minus the seconds its stages computed, as its journal has them.
+A short training of the bundled model runs in a fresh work directory with a temporary Prefect server,
+and in another with a server that runs already; each is then repeated, so that every stage is cached.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks._process import measure
+from flows._server import free_port, is_healthy
+
+SAMPLE_SECONDS = 0.1
+START_SECONDS = 180.0
+SETTINGS = (
+    "training.max_steps=2",
+    "split.max_eval_rows=20",
+    "gates.min_eval_rows=10",
+    "evaluation.n_generation_rows=10",
+    "evaluation.max_new_tokens=8",
+)
+"""The stages stay short; what is measured does not depend on them."""
+
+
+def stage_seconds(home: Path) -> float:
+    """Add up what the stages of the newest run computed.
+
+    Args:
+        home: The work directory.
+
+    Returns:
+        Seconds.
+    """
+    journal = max((home / "runs").glob("*.jsonl"), key=lambda path: path.stat().st_mtime)
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    return sum(line["seconds"] or 0.0 for line in lines)
+
+
+def run_twice(folder: Path, environment: Mapping[str, str]) -> tuple[float, float]:
+    """Run the flow in a fresh work directory, and again.
+
+    Args:
+        folder: Gets the work directory and the logs.
+        environment: Of the runs.
+
+    Returns:
+        Overhead of the first run, and wall time of the second, which computes nothing; seconds.
+    """
+    home = folder / "home"
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    command = [str(Path(sys.executable).with_name("sft-flow")), "run", *settings, "--json"]
+    command += ["--set", "gates.mode=dry_run"]  # two steps may well be refused
+    at_home = {**environment, "SFT_HOME": str(home)}
+    first = measure(command, at_home, folder / "first.log", SAMPLE_SECONDS).seconds
+    overhead = first - stage_seconds(home)
+    second = measure(command, at_home, folder / "second.log", SAMPLE_SECONDS).seconds
+    if stage_seconds(home):
+        raise SystemExit("the second run computed something: its time is no cached rerun's")
+    return overhead, second
+
+
+@contextmanager
+def running_server(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Run a Prefect server until the block ends.
+
+    Args:
+        folder: Gets its log.
+        environment: Of the server.
+
+    Yields:
+        Address of its API.
+
+    Raises:
+        SystemExit: It did not start.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not is_healthy(f"http://127.0.0.1:{port}/api"):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise SystemExit((folder / "server.log").read_text(encoding="utf-8"))
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main() -> None:
+    """Measure all four and print them."""
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")}
+    kept.pop("MLFLOW_TRACKING_URI", None)
+    with tempfile.TemporaryDirectory(prefix="sft-flow-overhead-") as scratch:
+        folders = {name: Path(scratch) / name for name in ("temporary", "running")}
+        for folder in folders.values():
+            folder.mkdir()
+        environment = kept | {"PREFECT_HOME": str(folders["temporary"] / "prefect")}
+        temporary = run_twice(folders["temporary"], environment)
+        environment = kept | {"PREFECT_HOME": str(folders["running"] / "prefect")}
+        with running_server(folders["running"], environment) as address:
+            running = run_twice(folders["running"], environment | {"PREFECT_API_URL": address})
+    figures = {
+        "overhead_temporary_server_seconds": temporary[0],
+        "overhead_running_server_seconds": running[0],
+        "cached_rerun_temporary_seconds": temporary[1],
+        "cached_rerun_running_seconds": running[1],
+    }
+    sys.stdout.write(json.dumps({name: round(value, 2) for name, value in figures.items()}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks._journal import (
+    StageEntry,
+    append_duration,
+    append_entry,
+    last_flow_run_id,
+    read_entries,
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFT_HOME", str(tmp_path))
+
+
+def test_journal_gives_each_stage_the_seconds_it_took() -> None:
+    append_entry("run", StageEntry(stage="decide", event="MISS", detail="first run"))
+    append_duration("run", "decide", 1.5)
+    append_entry("run", StageEntry(stage="load_dataset", event="HIT", detail="verified 2 files"))
+    append_entry("run", StageEntry(stage="train_model", event="MISS", detail="first run"))
+    found = [(entry.stage, entry.event, entry.seconds) for entry in read_entries("run")]
+    assert found == [
+        ("decide", "MISS", 1.5),
+        ("load_dataset", "HIT", None),
+        ("train_model", "MISS", None),
+    ]
+
+
+def test_journal_gives_the_seconds_to_the_last_time_a_stage_was_looked_up() -> None:
+    for seconds in (1.0, 2.0):
+        append_entry("run", StageEntry(stage="decide", event="MISS", detail="x"))
+        append_duration("run", "decide", seconds)
+    assert [entry.seconds for entry in read_entries("run")] == [1.0, 2.0]
+
+
+def test_journal_of_no_run_is_empty() -> None:
+    assert read_entries("none") == []
+    assert last_flow_run_id() is None

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchmarks.measure_flow import SETTINGS, stage_seconds
+from schemas.config_file import load_config
+from tasks._journal import StageEntry, append_duration, append_entry, journal_path
+
+
+def test_stage_seconds_adds_up_the_newest_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFT_HOME", str(tmp_path))
+    for number, run in enumerate(("older", "newer")):
+        for stage, seconds in (("load_dataset", 0.5), ("train_model", 2.0 + number)):
+            append_entry(run, StageEntry(stage=stage, event="MISS", detail=""))
+            append_duration(run, stage, seconds)
+        append_entry(run, StageEntry(stage="decide", event="HIT", detail=""))
+        os.utime(journal_path(run), (number, number))
+    assert stage_seconds(tmp_path) == 3.5
+
+
+def test_settings_of_the_measurement_are_taken() -> None:
+    config = load_config(None, SETTINGS)
+    assert config.training.max_steps == 2
