@@ -27,6 +27,8 @@ EXIT_BROKEN_PIPE = 141
 """128 + SIGPIPE."""
 DEBUG = "sft_flow.debug"
 MIN_WIDTH, MAX_WIDTH = 60, 160
+LONG_WORD = 24
+"""Longer words, paths for the most part, may be folded; those of the first column never are."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -99,6 +101,7 @@ def is_debug(context: click.Context | None = None) -> bool:
 def quiet_libraries() -> None:
     """Keep libraries' warnings and chatter from the reader, here and in child processes."""
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     if is_debug() or sys.warnoptions:
@@ -155,7 +158,9 @@ def terminal_width() -> int:
 
 
 def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Lay a table out in columns no wider than the page; long cells are wrapped.
+    """Lay a table out in columns no wider than the page; long cells are wrapped between words.
+
+    Where not even the longest words find room side by side, each row becomes some lines.
 
     Args:
         headings: Names of the columns.
@@ -169,7 +174,9 @@ def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: i
         max(len(line) for cell in column for line in (cell or " ").splitlines())
         for column in zip(headings, *rows, strict=True)
     ]
-    widths = _fit(natural, width - 2 * (len(headings) - 1))
+    widths = _fit(natural, _least(headings, rows), width - 2 * (len(headings) - 1))
+    if widths is None:
+        return _stacked(headings, rows)
     lines: list[str] = []
     for row in [list(headings), ["-" * size for size in widths], *rows]:
         cells = [_wrap(cell, size) for cell, size in zip(row, widths, strict=True)]
@@ -180,12 +187,35 @@ def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: i
     return lines
 
 
-def _fit(natural: list[int], room: int) -> list[int]:
-    """Shrink the widest columns until all of them fit."""
+def _least(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Measure the narrowest that each column may become: its longest word, within reason."""
+    longest = [
+        max((len(word) for cell in column for word in cell.split()), default=1)
+        for column in zip(headings, *rows, strict=True)
+    ]
+    return [longest[0], *(min(size, LONG_WORD) for size in longest[1:])]
+
+
+def _fit(natural: Sequence[int], least: Sequence[int], room: int) -> list[int] | None:
+    """Shrink the widest columns until all of them fit; None when they cannot."""
+    if sum(least) > room:
+        return None
     widths = list(natural)
-    while sum(widths) > room and max(widths) > 8:
-        widths[widths.index(max(widths))] -= 1
+    while sum(widths) > room:
+        spare = [size if size > low else 0 for size, low in zip(widths, least, strict=True)]
+        widths[spare.index(max(spare))] -= 1
     return widths
+
+
+def _stacked(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Write each row as one line a cell, with a line between rows; the terminal may break them."""
+    lines: list[str] = []
+    for row in rows:
+        lines += [""] if lines else []
+        for heading, cell in zip(headings, row, strict=True):
+            text = " ".join(cell.split())
+            lines += [f"{heading}: {text}" if heading else text] if text else []
+    return lines
 
 
 def _wrap(cell: str, width: int) -> list[str]:
@@ -199,13 +229,18 @@ def _print_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], ti
     from rich.table import Table
     from rich.text import Text
 
+    console, least = Console(), _least(headings, rows)
+    if sum(least) + 3 * len(least) + 1 > console.width:
+        for line in [title] * bool(title) + _stacked(headings, rows):
+            click.echo(line)
+        return
     table = Table(
         title=title or None,
         title_justify="left",
         show_lines=any("\n" in c for r in rows for c in r),
     )
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for heading, size in zip(headings, least, strict=True):
+        table.add_column(heading, overflow="fold", min_width=size)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console.print(table)

@@ -43,9 +43,14 @@ def main() -> None:
 @main.command()
 @config_options
 @refresh_option
+@click.option("--plain", "is_plain", is_flag=True, help="Plain lines instead of the screen.")
 @json_option
 def run(
-    config_path: Path | None, overrides: Sequence[str], refresh: Sequence[str], is_json: bool
+    config_path: Path | None,
+    overrides: Sequence[str],
+    refresh: Sequence[str],
+    is_plain: bool,
+    is_json: bool,
 ) -> None:
     """Run every stage that is not cached, up to the registered and judged model."""
     from schemas.config_file import load_config
@@ -53,11 +58,19 @@ def run(
     config = load_config(config_path, overrides)
     quiet_libraries()
     from flows._run_log import short_failures
+    from flows._run_screen import run_screen
     from flows._server import prefect_api
 
-    with keep_stdout_clean(), prefect_api(), short_failures(is_wanted=not is_debug()):
+    with (
+        keep_stdout_clean(),
+        run_screen(is_wanted=not is_plain) as screen,
+        prefect_api(),
+        short_failures(is_wanted=not is_debug()),
+    ):
         from flows.train_sft import train_sft
 
+        if screen:
+            screen.adopt_logging()
         reference = train_sft(config, tuple(Stage(name) for name in refresh))
     from flows._show import show_report
     from flows._status import open_report

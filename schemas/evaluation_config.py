@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Annotated
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -50,6 +51,18 @@ class LmEvalConfig(Section):
     """Examples of each task; null takes all."""
     apply_chat_template: bool = True
     """Ask through the model's chat template, as it is asked in evaluation and in use."""
+
+    @field_validator("tasks")
+    @classmethod
+    def _tasks_have_names_of_their_own(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        is_file = {task: task.endswith((".yaml", ".yml")) for task in tasks}
+        names = [PurePath(task).stem if is_file[task] else task for task in tasks]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise ValueError(
+                f"two tasks are called {twice!r}, by name or by file name; rename one file"
+            )
+        return tasks
 
 
 class EvaluationConfig(Section):

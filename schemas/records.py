@@ -248,7 +248,7 @@ class PromotionReference(StageReference):
 
 
 class ReportReference(StageReference):
-    """Output of `publish_report`: `report.html`, `report.json`, `summary.md`."""
+    """Output of `publish_report`: `report.html`, `report.json`, `summary.md`, `loss_curve.svg`."""
 
     decision: Decision
     reason: str

@@ -7,12 +7,11 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import RegistryError
-from tasks._model_files import file_names
+from tasks._machine_paths import remove_paths, without_folders
 from tasks._registered_models import (
     REGISTRY_SCHEME,
     RegisteredModel,
@@ -20,15 +19,14 @@ from tasks._registered_models import (
     find_registered,
 )
 from tasks._registry import connect, store_errors
-from tasks._run_evidence import ADAPTER_TAG, CARD_FOLDER
+from tasks._run_evidence import ADAPTER_TAG, CARD_FOLDER, PEFT_CARD
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 LINEAGE_FILE = "sft_flow.json"
-PATH_KEYS = ("_name_or_path", "base_model_name_or_path", "name_or_path", "tokenizer_file")
-"""Settings in which the libraries leave the folder a model was read from."""
+LINEAGE_KEYS = {"name", "version", "tags"}
 
 
 def read_address(text: str) -> str:
@@ -73,7 +71,8 @@ def export_version(address: str, target: Path, *, is_overwriting: bool) -> dict[
             _copy_files(model, aside, Path(scratch))
             _add_adapter(version, aside)
             (aside / "README.md").write_text(_card(client, version), encoding="utf-8")
-        lineage = {"name": model.name, "version": model.version, "tags": dict(version.tags)}
+        tags = {tag: without_folders(text) for tag, text in version.tags.items()}
+        lineage = {"name": model.name, "version": model.version, "tags": tags}
         text = json.dumps(lineage, indent=1, ensure_ascii=False)
         (aside / LINEAGE_FILE).write_text(text, encoding="utf-8")
         remove_paths(aside)
@@ -98,7 +97,7 @@ def check_target(target: Path, *, is_overwriting: bool) -> None:
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    is_export = (target / LINEAGE_FILE).is_file()
+    is_export = _is_export(target)
     if is_export and is_overwriting:
         return
     raise RegistryError(
@@ -108,6 +107,16 @@ def check_target(target: Path, *, is_overwriting: bool) -> None:
         got="an earlier export" if is_export else "something else",
         fix="add --overwrite" if is_export else "name another folder",
     )
+
+
+def _is_export(folder: Path) -> bool:
+    """Tell an export from a prepared or trained model, which has a file of the same name."""
+    path = folder / LINEAGE_FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except ValueError:
+        return False
+    return isinstance(found, dict) and found.keys() >= LINEAGE_KEYS
 
 
 def _copy_files(model: RegisteredModel, folder: Path, scratch: Path) -> None:
@@ -122,7 +131,8 @@ def _add_adapter(version: ModelVersion, folder: Path) -> None:
 
     address = version.tags.get(ADAPTER_TAG)
     if address:
-        mlflow.artifacts.download_artifacts(address, dst_path=str(folder))
+        adapter = Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
+        (adapter / PEFT_CARD).unlink(missing_ok=True)
 
 
 def _card(client: MlflowClient, version: ModelVersion) -> str:
@@ -136,31 +146,3 @@ def _card(client: MlflowClient, version: ModelVersion) -> str:
                 mlflow.artifacts.load_text(f"runs:/{version.run_id}/{CARD_FOLDER}/README.md")
             )
     return f"# {version.name}, version {version.version}\n\n{version.description or ''}\n"
-
-
-def remove_paths(folder: Path) -> None:
-    """Take this machine's paths out of the settings of a model.
-
-    Args:
-        folder: Its files; JSON settings are rewritten where they name an absolute path.
-    """
-    for name in _settings_files(file_names(folder)):
-        path = folder / name
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            continue
-        if not isinstance(settings, dict):
-            continue
-        paths = [
-            key
-            for key in PATH_KEYS
-            if isinstance(settings.get(key), str) and Path(settings[key]).is_absolute()
-        ]
-        if paths:
-            cleaned = {**settings, **dict.fromkeys(paths, "")}
-            path.write_text(json.dumps(cleaned, indent=2, ensure_ascii=False), encoding="utf-8")
-
-
-def _settings_files(names: Iterable[str]) -> list[str]:
-    return [name for name in names if name.endswith("config.json")]

@@ -63,6 +63,8 @@ def same_evaluation_gate(
                 f"{against} was judged on evaluation set {opponent.eval_sha256[:8]}, "
                 f"the challenger on {evaluation.eval_sha256[:8]}"
             )
+        elif opponent.tokenizer_sha256 != evaluation.tokenizer_sha256:
+            continue  # an opponent may lack tokens of the rows, and so their losses: each gate looks
         elif rows[opponent.sha256] != rows[evaluation.sha256]:
             n_other = len(rows[opponent.sha256] ^ rows[evaluation.sha256])
             reasons.append(f"{n_other} rows were judged of only one of {against} and challenger")

@@ -25,7 +25,7 @@ from tasks._lm_eval import require_lm_eval, run_lm_eval
 from tasks._losses import RowLoss
 from tasks._row_scores import LM_EVAL_PREFIX, read_scores, score_answers, summarise
 from tasks._scores_cache import JudgedModel, copy_scores, keep_scores
-from tasks._slices import write_slices
+from tasks._slices import check_columns, write_slices
 from tasks._stage import is_refreshed
 
 
@@ -91,6 +91,8 @@ def judge_model(
         The fields of an `EvaluationReference` that judging settles.
     """
     is_renewed = is_refreshed(output.key.stage)
+    prompts = locate(quality, "eval_prompts.jsonl")
+    check_columns(read_jsonl(prompts), evaluation.slices)
     held_out = _held_out(model, quality, evaluation, seed, is_renewed=is_renewed)
     copy_scores(held_out, output.path)
     if evaluation.lm_eval:
@@ -102,7 +104,7 @@ def judge_model(
         "eval_sha256": quality.eval_sha256,
         "n_rows": quality.n_eval_rows,
         "n_answers": held_out.n_answers,
-        "metrics": _score(locate(quality, "eval_prompts.jsonl"), evaluation, output.path),
+        "metrics": _score(prompts, evaluation, output.path),
     }
 
 
@@ -134,7 +136,6 @@ def _lm_eval(
 ) -> LmEvalScores:
     """Give the scores of lm-evaluation-harness, which do not depend on the pinned rows."""
     require_lm_eval()  # its version is part of the key
-    require_lm_eval()
     arguments = {
         "model_sha256": model.sha256,
         "lm_eval": config,

@@ -16,7 +16,8 @@ import yaml
 from schemas.records import Evidence, Side
 from schemas.run_config import RunConfig
 from tasks._champion import DATASET_TAG
-from tasks._named_sources import title
+from tasks._machine_paths import without_folders
+from tasks._named_sources import public_title
 from tasks._registry import FINGERPRINT_TAG
 from tasks._secrets import public_settings
 
@@ -108,7 +109,7 @@ def lineage_tags(config: RunConfig, evidence: Evidence, run_id: str) -> dict[str
     tags = {
         FINGERPRINT_TAG: version_fingerprint(config.registry.name, evidence),
         DATASET_TAG: evidence.checked.kept_sha256,
-        "sft.dataset_source": title(config.data.origin),
+        "sft.dataset_source": public_title(config.data.origin),
         "sft.train_rows": str(evidence.quality.n_train_rows),
         "sft.eval_rows": str(evidence.quality.n_eval_rows),
         "sft.quarantined_rows": str(evidence.checked.n_quarantined_rows),
@@ -116,7 +117,7 @@ def lineage_tags(config: RunConfig, evidence: Evidence, run_id: str) -> dict[str
         "sft.eval_rows_sha256": evidence.split.eval_sha256,
         "sft.eval_is_pinned": str(evidence.split.is_pinned).lower(),
         "sft.template_sha256": evidence.template.template_sha256,
-        "sft.base_model": evidence.template.model_name,
+        "sft.base_model": without_folders(evidence.template.model_name),
         "sft.base_revision": config.model.revision or "",
         "sft.base_fingerprint": evidence.template.model_fingerprint,
         "sft.model_sha256": evidence.trained.sha256,

@@ -47,7 +47,7 @@ def run_lm_eval(
         output: Gets `lm_eval_scores.jsonl`: row, task and score of each document.
 
     Raises:
-        ConfigError: The extra is missing, or there is no such task.
+        ConfigError: The extra is missing, there is no such task, or its file cannot be read.
     """
     require_lm_eval()
     from lm_eval import simple_evaluate
@@ -58,6 +58,7 @@ def run_lm_eval(
     manager = TaskManager()
     for name in settings.tasks:
         _check_task(name, manager)
+    tasks = [_task(name) for name in settings.tasks]
     language_model = HFLM(
         pretrained=str(model),
         tokenizer=str(tokenizer),
@@ -68,7 +69,7 @@ def run_lm_eval(
     )
     found = simple_evaluate(
         model=language_model,
-        tasks=[_task(name) for name in settings.tasks],
+        tasks=tasks,
         limit=settings.limit,
         apply_chat_template=settings.apply_chat_template,
         task_manager=manager,
@@ -89,8 +90,23 @@ def _task(name: str) -> Any:
         return name
     import yaml
 
-    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise _unreadable(name, " ".join(str(error).split())) from error
+    if not isinstance(settings, dict):
+        raise _unreadable(name, type(settings).__name__)
     return {**settings, "task": path.stem}
+
+
+def _unreadable(name: str, got: str) -> ConfigError:
+    return ConfigError(
+        "the task's file cannot be read",
+        where=f"evaluation.lm_eval.tasks: {name}",
+        expected="settings of one task in plain YAML, without !function",
+        got=got,
+        fix="write its templates and metrics as text, or name a task that the library brings along",
+    )
 
 
 def _stem(name: str) -> str:

@@ -14,7 +14,8 @@ from schemas.run_config import RunConfig
 from tasks._cache import locate
 from tasks._hub import HUB_ID
 from tasks._lineage import metrics_by_side, shorten
-from tasks._named_sources import title
+from tasks._machine_paths import without_folders
+from tasks._named_sources import public_title
 
 MAX_DESCRIPTION_CHARACTERS = 5000
 """Width of the column in MLflow's SQL stores."""
@@ -36,12 +37,12 @@ def card_facts(config: RunConfig, evidence: Evidence, licence: str) -> dict[str,
     profile = json.loads(locate(evidence.quality, "profile.json").read_text(encoding="utf-8"))
     return {
         "name": config.registry.name,
-        "base_model": evidence.template.model_name,
+        "base_model": without_folders(evidence.template.model_name),
         "base_hub_id": _hub_id(evidence.template.model_name),
         "base_fingerprint": evidence.template.model_fingerprint,
         "licence": licence,
         "data": {
-            "source": title(config.data.origin),
+            "source": public_title(config.data.origin),
             "sha256": evidence.checked.kept_sha256,
             **evidence.checked.model_dump(include={"n_rows", "n_quarantined_rows", "formats"}),
             **evidence.quality.model_dump(include={"n_train_rows", "n_train_tokens"}),

@@ -11,6 +11,7 @@ from schemas.errors import SftFlowError
 from schemas.recognition import CANONICAL
 from schemas.rows import SourceRow, is_stored
 from schemas.run_config import DataSource
+from tasks._machine_paths import without_folders
 from tasks._parsing import Block
 from tasks._secrets import without_secrets
 from tasks._sources import read_blocks, read_rows, source_fingerprint
@@ -76,6 +77,20 @@ def title(origin: Origin) -> str:
     if isinstance(origin, DataSource):
         return without_secrets(origin.source)
     return ", ".join(f"{name}={without_secrets(origin[name].source)}" for name in sorted(origin))
+
+
+def public_title(origin: Origin) -> str:
+    """Name the data as it may leave the machine with a model.
+
+    Args:
+        origin: Where the rows come from.
+
+    Returns:
+        As `title`, but of an absolute path only the last part.
+    """
+    if isinstance(origin, DataSource):
+        return without_folders(title(origin))
+    return ", ".join(f"{name}={public_title(origin[name])}" for name in sorted(origin))
 
 
 def source_name(file: str) -> str:

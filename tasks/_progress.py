@@ -2,11 +2,57 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
+
+
+class Nowhere(io.TextIOBase):
+    """Takes what bars write while a screen shows them."""
+
+    def write(self, text: str) -> int:
+        """Forget a text.
+
+        Args:
+            text: What a bar writes.
+
+        Returns:
+            Its length.
+        """
+        return len(text)
+
+
+SILENT_BARS: list[Any] | None = None
+"""Bars that write nothing, oldest first; None while bars write to standard error."""
+
+
+@contextmanager
+def bars_without_output() -> Iterator[None]:
+    """Keep bars from standard error while the block runs; a screen shows them instead.
+
+    Yields:
+        Nothing.
+    """
+    global SILENT_BARS
+    SILENT_BARS = []
+    try:
+        yield
+    finally:
+        SILENT_BARS = None
+
+
+def open_bar_text() -> str:
+    """Describe the newest bar that is still open.
+
+    Returns:
+        Its line; empty when there is none.
+    """
+    bars = [bar for bar in SILENT_BARS or () if not bar.disable]
+    return str(bars[-1]).strip() if bars else ""
 
 
 def progress_bar(
@@ -29,6 +75,20 @@ def progress_bar(
     Returns:
         A `tqdm` bar: iterate over it, or call `update` and `close`.
     """
+    if SILENT_BARS is not None:
+        silent = tqdm(
+            iterable,
+            total=total,
+            initial=initial,
+            desc=label,
+            unit=unit,
+            unit_scale=unit == "B",
+            leave=False,
+            file=Nowhere(),
+            mininterval=0.2,
+        )
+        SILENT_BARS[:] = [bar for bar in SILENT_BARS if not bar.disable] + [silent]
+        return silent
     is_terminal = sys.stderr.isatty()
     is_shown_at_once = is_terminal and total is not None  # a bare "0row" before an error misleads
     interval_seconds = 0.2 if is_terminal else 15.0

@@ -20,6 +20,7 @@ from tasks._device import choose_device
 from tasks._home import quiet_environment
 from tasks._lines import read_jsonl
 from tasks._losses import measure_losses
+from tasks._memory_errors import is_out_of_memory
 from tasks._quiet import quiet_transformers
 from tasks._registered_models import find_registered
 from tasks._registry import store_errors
@@ -36,8 +37,6 @@ from tasks._template_variants import template_sha256
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
-"""A CPU that has no memory left makes torch raise a plain RuntimeError."""
 OUTCOME_FILE = "outcome.json"
 LOAD_ERRORS = (KeyError, ValueError, RuntimeError, OSError)
 """What transformers raises for files that are damaged or do not belong together."""
@@ -212,20 +211,6 @@ class Answering:
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out, on any device.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        True for a failed allocation.
-    """
-    text = str(error).lower()
-    is_torch = isinstance(error, RuntimeError) and any(words in text for words in MEMORY_WORDS)
-    return isinstance(error, MemoryError) or is_torch
 
 
 def run(spec: ReloadSpec) -> dict[str, Any]:

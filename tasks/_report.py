@@ -9,6 +9,7 @@ from schemas.records import (
     EvaluationReference,
     Evidence,
     PromotionReference,
+    RetrainDecision,
     Side,
     VersionReference,
 )
@@ -16,6 +17,7 @@ from schemas.run_config import RunConfig
 from tasks._cache import locate
 from tasks._lines import read_jsonl
 from tasks._named_sources import title
+from tasks._report_evidence import judge_part, run_timings, training_rows
 from tasks._secrets import public_settings
 from tasks._slices import rows_where_base_was_better, worst_slice
 
@@ -68,6 +70,7 @@ def build_report(
     evidence: Evidence,
     version: VersionReference | None,
     promotion: PromotionReference | None,
+    retrain: RetrainDecision | None = None,
 ) -> dict[str, Any]:
     """Collect the figures of a run.
 
@@ -76,6 +79,7 @@ def build_report(
         evidence: What the stages produced.
         version: The registered version; None where nothing was judged, so nothing registered.
         promotion: What became of the alias.
+        retrain: Why a scheduled run trained.
 
     Returns:
         The document written as `report.json`; docs/operate.md describes its fields.
@@ -92,6 +96,10 @@ def build_report(
         "reason": promotion.reason if promotion else report.reason,
         "gates": [gate.model_dump(mode="json") for gate in report.gates],
         "confidence": report.confidence,
+        "retrain": retrain.model_dump(mode="json") if retrain else None,
+        "judge": judge_part(evidence),
+        "training_rows": training_rows(evidence),
+        "timings": run_timings(),
         "metrics": {side: scores.metrics for side, scores in sides.items()},
         "answers": pair_answers(answers, prompts),
         "slices": slices,
@@ -193,6 +201,11 @@ def summarise(report: dict[str, Any]) -> str:
         "",
         report["reason"],
         "",
+        *(
+            [f"Why this run trained: {report['retrain']['detail']}", ""]
+            if report["retrain"]
+            else []
+        ),
         f"| metric | {' | '.join(metrics)} |",
         f"|---|{'---|' * len(metrics)}",
         *(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -14,8 +15,9 @@ from tasks._base_licence import LICENCE_TAG
 from tasks._cache import locate
 from tasks._lineage import config_text, lineage_tags, metrics_by_side
 from tasks._live_metrics import Point, log_points, read_training_run
+from tasks._machine_paths import remove_paths
 from tasks._model_card import CardFacts, readme
-from tasks._named_sources import title
+from tasks._named_sources import public_title
 from tasks._registry import flatten
 from tasks._reload_spec import EVALUATION_FOLDER, write_judged
 from tasks._row_digests import ROW_DIGESTS
@@ -29,6 +31,8 @@ TRAINING_RUN_TAG = "sft.training_run_id"
 ADAPTER_TAG = "sft.adapter"
 CARD_FOLDER = "model_card"
 """Artefact folder of the run: README.md and the facts it was written from."""
+PEFT_CARD = "README.md"
+"""File of an adapter: PEFT's form, empty but for the path of the base model."""
 DATA_FOLDER = "data"
 """Artefact folder of the run: what is known of its rows."""
 MAX_DIGEST = 36
@@ -87,7 +91,7 @@ def log_training(client: MlflowClient, run_id: str, config: RunConfig, evidence:
     from mlflow.data.meta_dataset import MetaDataset
 
     mlflow.log_params(flatten(public_settings(config.model_dump(mode="json"))))
-    data = title(config.data.origin)
+    data = public_title(config.data.origin)
     source = CodeDatasetSource(tags={"sft.source": data})
     digest = evidence.checked.kept_sha256[:MAX_DIGEST]
     mlflow.log_input(
@@ -114,8 +118,13 @@ def log_adapter(client: MlflowClient, run_id: str, trained: TrainedReference) ->
         trained: Output of the training.
     """
     adapter = locate(trained, "adapter")
-    if adapter.is_dir():
-        client.log_artifacts(run_id, str(adapter), "adapter")
+    if not adapter.is_dir():
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "adapter"
+        shutil.copytree(adapter, copy, ignore=shutil.ignore_patterns(PEFT_CARD))
+        remove_paths(copy)
+        client.log_artifacts(run_id, str(copy), "adapter")
 
 
 def log_decision(

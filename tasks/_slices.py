@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas.errors import ConfigError
 from schemas.evaluation_config import EvaluationConfig
 from schemas.metrics import Direction, metric_direction
 from tasks._losses import RowLoss
@@ -19,6 +21,32 @@ MISSING = "(none)"
 N_LENGTHS = 4
 SLICES_FILE = "slices.json"
 Figures = dict[str, Any]
+
+
+def check_columns(prompts: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Make sure that the rows can be broken down as asked, before any model is asked.
+
+    Args:
+        prompts: Lines of `eval_prompts.jsonl`.
+        columns: What `evaluation.slices` names.
+
+    Raises:
+        ConfigError: No evaluation row has a value in one of them.
+    """
+    if not columns or not prompts:
+        return
+    known = sorted({column for row in prompts for column in row["columns"]})
+    unknown = [column for column in columns if column not in known]
+    if not unknown:
+        return
+    near = difflib.get_close_matches(unknown[0], known, n=1)
+    raise ConfigError(
+        f"no evaluation row has a value in the column {unknown[0]!r}",
+        where="evaluation.slices",
+        expected=f"of the columns there are: {', '.join(known) or 'none but the conversation'}",
+        got=", ".join(columns),
+        fix=f"name {near[0]!r}" if near else "correct the name, or leave it out",
+    )
 
 
 def write_slices(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from schemas.errors import MemoryExhausted, SftFlowError, TrainingInterrupted
 from tasks._checkpoints import hold_lock
+from tasks._memory_errors import is_out_of_memory
 from tasks._training_events import StopFlag, open_events, say
 from tasks._training_spec import (
     EXIT_GUARD,
@@ -24,25 +25,6 @@ from tasks._training_spec import (
     TrainingEvent,
     TrainingSpec,
 )
-
-ALLOCATION_FAILURES = ("out of memory", "can't allocate memory", "not enough memory")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out; on a CPU torch raises a plain RuntimeError.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        True for a failed allocation on any device.
-    """
-    import torch
-
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in text for words in ALLOCATION_FAILURES)
 
 
 def train(spec: TrainingSpec) -> int:

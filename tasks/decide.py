@@ -113,19 +113,22 @@ def conclude(results: Sequence[GateResult]) -> tuple[Decision, str]:
     failed = [gate for gate in results if gate.verdict is Verdict.FAILED]
     if failed:
         return Decision.REFUSE, "; ".join(f"{gate.id}: {gate.reason}" for gate in failed)
-    passed = [
+    compared = [
         gate
         for gate in results
         if gate.verdict is Verdict.PASSED
         and gate.severity is Severity.BLOCK
         and gate.gain is not None
     ]
-    if not passed:
+    reasons = "; ".join(f"{gate.id}: {gate.reason}" for gate in compared)
+    if not compared:
         return (
             Decision.REFUSE,
             "no gate of severity block compares the challenger with base or champion",
         )
-    return Decision.PROMOTE, "; ".join(f"{gate.id}: {gate.reason}" for gate in passed)
+    if not any((gate.interval_low or 0) > 0 for gate in compared):  # limits below 0 let less pass
+        return Decision.REFUSE, f"no gate of severity block shows a gain beyond chance: {reasons}"
+    return Decision.PROMOTE, reasons
 
 
 def _judging(settings: EvaluationConfig, challenger: EvaluationReference, folder: Path) -> Judging:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import logging
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +15,7 @@ from schemas.run_config import ModelConfig, RunConfig
 from schemas.stages import Stage
 from tasks._base_licence import find_licence
 from tasks._cache import OutputFolder, locate, write_whole
+from tasks._chat_model import log_chat_model, put_back_files
 from tasks._home import tracking_uri
 from tasks._lineage import (
     DECISION_SHA256_TAG,
@@ -36,7 +34,6 @@ from tasks._registry import (
     experiment_id,
     find_version,
     has_model_files,
-    model_id_of,
     store_errors,
 )
 from tasks._run_evidence import TRAINING_RUN_TAG, log_decision, log_training, version_tags
@@ -45,60 +42,6 @@ from tasks._stage import is_refreshed, stage_task
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-SERVING_PACKAGES = ("accelerate", "torch", "transformers")
-
-
-def log_chat_model(folder: Path) -> str:
-    """Log the model so that `mlflow.pyfunc.load_model` answers chat messages.
-
-    Args:
-        folder: The merged model, loadable by transformers.
-
-    Returns:
-        URI of the logged model.
-    """
-    import mlflow
-
-    info = mlflow.transformers.log_model(name="model", **_chat_model(folder))
-    return str(info.model_uri)
-
-
-def put_back_files(client: MlflowClient, folder: Path, version: FoundVersion) -> None:
-    """Write the files of a logged model again, as `log_chat_model` wrote them.
-
-    Args:
-        client: The store.
-        folder: The merged model.
-        version: The version that was made of it.
-    """
-    import mlflow
-    from mlflow.models import Model
-
-    model_id = model_id_of(version.model_uri)
-    description = Model(run_id=version.run_id, model_id=model_id, model_uuid=model_id)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model"
-        mlflow.transformers.save_model(
-            path=str(path), mlflow_model=description, **_chat_model(folder)
-        )
-        client.log_model_artifacts(model_id, str(path))
-
-
-def _chat_model(folder: Path) -> dict[str, Any]:
-    logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)
-    return {
-        "transformers_model": str(folder),
-        "task": "llm/v1/chat",
-        "pip_requirements": [
-            f"{name}=={_public_version(name)}" for name in ("mlflow", *SERVING_PACKAGES)
-        ],
-        "model_card": None,
-    }
-
-
-def _public_version(package: str) -> str:
-    return importlib.metadata.version(package).split("+")[0]  # a local build's label is not on PyPI
 
 
 def register(
@@ -125,7 +68,7 @@ def register(
         write_whole(note, run_id)
         log_training(client, run_id, config, evidence)
         log_decision(client, run_id, config, evidence, card)
-        model_uri = log_chat_model(locate(evidence.trained, "model"))
+        model_uri = log_chat_model(config, locate(evidence.trained, "model"))
         tags = version_tags(config, evidence, run_id, card)
         client.set_tag(run_id, DECISION_TAG, tags[DECISION_TAG])
         if TRAINING_RUN_TAG in tags:
@@ -165,7 +108,7 @@ def update_version(
     is_given_up = WEIGHTS_TAG in found.tags and tags[DECISION_TAG] == Decision.REFUSE.value
     is_gone = WEIGHTS_TAG in found.tags or not has_model_files(client, found.model_uri)
     if is_refreshed(Stage.REGISTER_MODEL) or (is_gone and not is_given_up):
-        put_back_files(client, locate(evidence.trained, "model"), found)
+        put_back_files(client, config, locate(evidence.trained, "model"), found)
         if WEIGHTS_TAG in found.tags:
             client.delete_model_version_tag(name, number, WEIGHTS_TAG)
     log_decision(client, found.run_id, config, evidence, card)

@@ -31,7 +31,7 @@ from schemas.records import (
 from schemas.rules import Verdict
 from schemas.run_config import RunConfig
 from tasks._row_digests import ROW_DIGESTS
-from tests.toy import TOY_TEMPLATE, make_toy_model, toy_rows, write_jsonl
+from tests.toy import TOY_TEMPLATE, make_toy_model, strengthen_layers, toy_rows, write_jsonl
 
 N_ROWS = 6
 CONFIG = RunConfig.model_validate(
@@ -68,6 +68,7 @@ def make_evidence(home: Path, *, seed: int = 0) -> Evidence:
     for folder in folders.values():
         folder.mkdir(parents=True)
     model = make_toy_model(folders["train_model"] / "model", seed=seed)
+    strengthen_layers(model)
     (folders["train_model"] / "history.json").write_text('[{"step": 1, "loss": 2.0}]')
     (folders["train_model"] / "loss_curve.svg").write_text("<svg/>")
     numpy.save(folders["load_dataset"] / ROW_DIGESTS, numpy.arange(9, dtype=numpy.uint64))

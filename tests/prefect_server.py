@@ -31,12 +31,13 @@ class Server:
     """For processes that are to use it."""
 
     def python(
-        self, *command: str, timeout_seconds: float = 120
+        self, *command: str, folder: Path = ROOT, timeout_seconds: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        """Run Python in the project's folder, and see it succeed.
+        """Run Python, and see it succeed.
 
         Args:
             command: Arguments of the interpreter.
+            folder: Where; the project's by default.
             timeout_seconds: Longest time it may take.
 
         Returns:
@@ -48,8 +49,8 @@ class Server:
             text=True,
             timeout=timeout_seconds,
             check=False,
-            cwd=ROOT,
-            env=self.environment,
+            cwd=folder,
+            env=self.environment | {"PWD": str(folder)},
             stdin=subprocess.DEVNULL,
         )
         assert done.returncode == 0, done.stdout + done.stderr

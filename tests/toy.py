@@ -64,6 +64,25 @@ def make_toy_model(folder: Path, *, has_template: bool = True, seed: int = 0) ->
     return folder
 
 
+def strengthen_layers(folder: Path) -> None:
+    """Let an untrained toy model answer visible text that depends on the question.
+
+    Fresh layers hardly change what goes through them, so that the last token, a line break, comes
+    again and again: every answer would be empty, and equal to any other.
+
+    Args:
+        folder: Of the model.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    for name in weights:
+        if ".layers." in name and "norm" not in name:
+            weights[name] *= 10
+    save_file(weights, path, metadata={"format": "pt"})
+
+
 def toy_rows(n_rows: int, *, seed: int = 0) -> list[dict[str, str]]:
     """Make distinct prompt/completion rows that a tiny model can learn something from.
 

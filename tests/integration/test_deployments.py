@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.prefect_server import ROOT, Server, running_server
 
@@ -46,3 +49,19 @@ def test_deploying_again_makes_no_twins(server: Server) -> None:
     (automation,) = server.ask("/automations/filter", {})
     assert automation["name"] == "retrain-on-data"
     assert automation["trigger"]["expect"] == ["sft-flow.data.arrived"]
+
+
+def test_deployment_of_the_tutorial_is_made_in_an_empty_folder(
+    server: Server, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    configuration, project = blocks
+    (tmp_path / "prefect.yaml").write_text(project, encoding="utf-8")
+    server.python("-m", "prefect", "deploy", "--all", folder=tmp_path)
+    name = {"deployments": {"name": {"any_": ["building-faq-weekly"]}}}
+    (deployment,) = server.ask("/deployments/filter", name)
+    assert deployment["parameters"] == {"config": yaml.safe_load(configuration)}
+    assert deployment["pull_steps"] == [
+        {"prefect.deployments.steps.set_working_directory": {"directory": str(tmp_path)}}
+    ]

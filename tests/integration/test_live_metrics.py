@@ -13,7 +13,7 @@ from schemas.errors import LossNotFinite
 from schemas.run_config import RunConfig
 from tasks._live_metrics import ERROR_TAG, LiveMetrics, read_training_run
 from tasks._registry import connect
-from tasks._training_monitor import ARTIFACT_KEY, TrainingMonitor
+from tasks._training_monitor import TrainingMonitor
 from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
 from tests.unit.test_live_metrics import make_spec, step, watch
 
@@ -110,7 +110,7 @@ def monitored_run(spec: TrainingSpec, config: RunConfig) -> list[Artifact]:
     @flow(name="monitored")
     def monitored(config: RunConfig) -> None:
         train()
-        bars.append(cast(Artifact, Artifact.get(ARTIFACT_KEY)))  # with the flow's own connection
+        bars.append(cast(Artifact, Artifact.get("toy-training")))  # with the flow's own connection
 
     monitored(config)
     return bars
@@ -120,7 +120,7 @@ def test_monitor_in_a_flow_shows_the_training_everywhere(
     prefect_server: None, store: MlflowClient, tmp_path: Path
 ) -> None:
     spec = make_spec(tmp_path)
-    config = RunConfig.model_validate({"registry": {"experiment": "monitored"}})
+    config = RunConfig.model_validate({"registry": {"name": "toy", "experiment": "monitored"}})
     [bar] = monitored_run(spec, config)
     assert (bar.type, bar.data) == ("progress", 33.3)
     assert (bar.description or "").startswith("step 3 of 9, loss 1.000")

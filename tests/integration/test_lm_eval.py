@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import ConfigError
 from schemas.evaluation_config import LmEvalConfig
 from tasks._lines import read_jsonl
-from tasks._lm_eval import _scores, require_lm_eval, run_lm_eval
+from tasks._lm_eval import _scores, _task, require_lm_eval, run_lm_eval
 from tasks._row_scores import read_scores
 from tests.toy import make_toy_model, write_jsonl
 
@@ -80,6 +80,25 @@ def test_unknown_task_is_named(tmp_path: Path, name: str) -> None:
     pytest.importorskip("lm_eval")
     with pytest.raises(ConfigError, match="there is no task"):
         run_lm_eval((tmp_path, tmp_path), LmEvalConfig(tasks=(name,)), 1, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("doc_to_text: !function utils.ask", "!function"),
+        ("- a list", "list"),
+        ("a: [", "but found"),
+    ],
+)
+def test_task_file_that_is_no_plain_yaml_is_one_clear_error(
+    tmp_path: Path, text: str, got: str
+) -> None:
+    task = tmp_path / "walls.yaml"
+    task.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        _task(str(task))
+    assert got in caught.value.got
+    assert str(task) in caught.value.where
 
 
 def test_missing_extra_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

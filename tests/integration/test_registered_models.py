@@ -12,12 +12,13 @@ from schemas.errors import ModelSourceError, ServiceUnreachable
 from schemas.records import TemplateReference
 from schemas.run_config import ModelConfig, RunConfig, TemplateConfig
 from tasks._cache import OutputFolder, locate
+from tasks._chat_model import log_chat_model
 from tasks._keys import stage_key
 from tasks._models import choose_start, load_model, model_fingerprint
 from tasks._registered_models import find_registered
 from tasks._registry import connect, experiment_id
 from tasks.prepare_template import prepare_template
-from tasks.register_model import log_chat_model
+from tests.judged import CONFIG
 from tests.toy import make_toy_model
 
 pytestmark = pytest.mark.integration
@@ -36,7 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
         client = connect()
         folder = make_toy_model(home / "toy")
         with mlflow.start_run(experiment_id=experiment_id(client, "tests")) as run:
-            version = mlflow.register_model(log_chat_model(folder), NAME)
+            version = mlflow.register_model(log_chat_model(CONFIG, folder), NAME)
             mlflow.log_text("nothing", "other/note.txt")
         client.set_registered_model_alias(NAME, "champion", version.version)
         client.create_model_version(NAME, f"{run.info.artifact_uri}/other", run.info.run_id)

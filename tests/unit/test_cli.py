@@ -142,6 +142,23 @@ def test_plain_table_lines_columns_up_and_wraps_long_cells() -> None:
     )
 
 
+def test_plain_table_folds_no_identifier() -> None:
+    cells = ["roles_not_alternating", "some words that may be wrapped", "error"]
+    lines = plain_table(["rule", "what it says", "severity"], [cells], 50)
+    assert max(len(line) for line in lines) <= 50
+    assert lines[2].startswith("roles_not_alternating  ")
+
+
+def test_plain_table_stacks_rows_where_columns_find_no_room() -> None:
+    rows = [["roles_not_alternating", "a few words"], ["content_empty", ""]]
+    assert plain_table(["rule", "what it says"], rows, 24) == [
+        "rule: roles_not_alternating",
+        "what it says: a few words",
+        "",
+        "rule: content_empty",
+    ]
+
+
 def write_report(home: Path) -> Path:
     folder = home / "stages" / "publish_report" / "abc"
     folder.mkdir(parents=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -11,87 +10,13 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.evaluation_config import EvaluationConfig
-from schemas.gate_config import GateConfig
 from schemas.gate_report import Decision, GateReport
-from schemas.records import ChampionReference, DecisionReference, EvaluationReference, Side
+from schemas.records import Side
 from schemas.rules import Verdict
-from tasks._cache import OutputFolder, locate
-from tasks._keys import stage_key
-from tasks.decide import decide
-from tests.toy import write_jsonl
+from tasks._cache import locate
+from tests.deciding import N_ROWS, NO_CHAMPION, crown, judge, run, verdicts
 
 pytestmark = pytest.mark.unit
-N_ROWS = 24
-NO_CHAMPION = ChampionReference(stage="evaluate_champion", folder="none", sha256="none")
-
-
-def judge(home: Path, side: Side, loss: float, **changes: Any) -> EvaluationReference:
-    """Write the scores of a model whose loss is the same on every row, in nats per token."""
-    stage = {Side.BASE: "generate_baseline", Side.CHAMPION: "evaluate_champion"}.get(
-        side, "evaluate_model"
-    )
-    folder = home / "stages" / stage / "key"
-    folder.mkdir(parents=True)
-    rows = range(N_ROWS)
-    losses: list[dict[str, object]] = [
-        {"row": n, "loss_sum_nats": loss * 8, "n_tokens": 8} for n in rows
-    ]
-    write_jsonl(folder / "losses.jsonl", losses)
-    exact: list[dict[str, object]] = [
-        {"row": n, "scores": {"exact_match": float(n % 4 == 0)}} for n in rows
-    ]
-    write_jsonl(folder / "row_scores.jsonl", exact)
-    answers: list[dict[str, object]] = [
-        {"row": n, "answer": side, "question": "q", "reference": "r"} for n in rows
-    ]
-    write_jsonl(folder / "answers.jsonl", answers)
-    facts = {
-        "stage": stage,
-        "folder": f"stages/{stage}/key",
-        "sha256": side.value,
-        "side": side,
-        "model_sha256": side.value,
-        "tokenizer_sha256": "t",
-        "eval_sha256": "e",
-        "n_rows": N_ROWS,
-        "n_answers": N_ROWS,
-        "metrics": {"loss": loss},
-    }
-    return EvaluationReference.model_validate(facts | changes)
-
-
-def crown(evaluation: EvaluationReference, version: int = 3) -> ChampionReference:
-    return ChampionReference(
-        stage="evaluate_champion",
-        folder=evaluation.folder,
-        sha256="c",
-        version=version,
-        evaluation=evaluation,
-    )
-
-
-def run(
-    baseline: EvaluationReference,
-    champion: ChampionReference,
-    evaluation: EvaluationReference,
-    gates: dict[str, Any] | None = None,
-    settings: EvaluationConfig = EvaluationConfig(),  # noqa: B008 - frozen
-) -> DecisionReference:
-    """Run the stage without a flow."""
-    arguments = {
-        "baseline": baseline,
-        "champion": champion,
-        "evaluation": evaluation,
-        "gates": GateConfig.model_validate({"n_resamples": 200} | (gates or {})),
-        "settings": settings,
-        "seed": 1,
-    }
-    output = OutputFolder(stage_key(decide.definition, arguments))
-    return inspect.unwrap(decide.fn)(output, **arguments)  # type: ignore[no-any-return]
-
-
-def verdicts(decision: DecisionReference) -> dict[str, Verdict]:
-    return {gate.id: gate.verdict for gate in decision.report.gates}
 
 
 def test_decide_compares_the_first_model_with_the_base_alone(work_folder: Path) -> None:
@@ -154,6 +79,36 @@ def test_decide_compares_nothing_across_evaluation_sets(work_folder: Path) -> No
     assert verdicts(found)["loss_below_base"] is Verdict.SKIPPED
 
 
+def test_decide_asks_for_a_gain_where_every_limit_allows_a_loss(work_folder: Path) -> None:
+    base = judge(work_folder, Side.BASE, 3.0)
+    challenger = judge(work_folder, Side.CHALLENGER, 3.1)
+    slack = {"loss_below_base": {"limit": -0.5}}
+    found = run(base, NO_CHAMPION, challenger, {"checks": slack})
+    assert verdicts(found)["loss_below_base"] is Verdict.PASSED
+    assert found.decision is Decision.REFUSE
+    assert found.reason.startswith(
+        "no gate of severity block shows a gain beyond chance: loss_below_base: loss 3.1000"
+    )
+
+
+def test_decide_compares_answers_with_a_champion_that_lacks_tokens_of_the_rows(
+    work_folder: Path,
+) -> None:
+    base = judge(work_folder, Side.BASE, 3.0)
+    champion = crown(judge(work_folder, Side.CHAMPION, 4.0, tokenizer_sha256="other"))
+    (work_folder / "stages" / "evaluate_champion" / "key" / "losses.jsonl").write_text("")
+    challenger = judge(work_folder, Side.CHALLENGER, 2.0)
+    found = run(base, champion, challenger)
+    assert "champion and challenger have different tokenizers" in found.reason
+    own = {
+        "loss_below_champion": {"severity": "off"},
+        "match": {"metric": "exact_match", "against": "champion", "limit": -0.1},
+    }
+    found = run(base, champion, challenger, {"checks": own})
+    assert verdicts(found)["match"] is Verdict.PASSED
+    assert found.decision is Decision.PROMOTE
+
+
 def test_decide_refuses_losses_of_another_tokenizer(work_folder: Path) -> None:
     base = judge(work_folder, Side.BASE, 3.0)
     champion = crown(judge(work_folder, Side.CHAMPION, 4.0, tokenizer_sha256="other"))
@@ -191,6 +146,14 @@ def test_decide_asks_every_blocking_gate(work_folder: Path) -> None:
     found = run(base, NO_CHAMPION, own, {"checks": {"half_match": half}})
     assert found.decision is Decision.REFUSE
     assert found.reason.startswith("half_match: exact_match 0.2500, at least 0.5 wanted")
+
+
+def test_decide_promotes_nothing_on_the_gain_of_a_gate_that_only_warns(work_folder: Path) -> None:
+    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    found = run(base, NO_CHAMPION, own, {"checks": {"loss_below_base": {"severity": "warn"}}})
+    assert verdicts(found)["loss_below_base"] is Verdict.PASSED
+    assert found.decision is Decision.REFUSE
+    assert found.reason == "no gate of severity block compares the challenger with base or champion"
 
 
 def test_decide_leaves_out_what_is_off_and_refuses_when_nothing_was_compared(

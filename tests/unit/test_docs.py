@@ -7,7 +7,9 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
+import yaml
 from click.testing import CliRunner
 from pydantic import BaseModel
 
@@ -146,3 +148,38 @@ def test_every_answer_metric_is_on_the_page() -> None:
     for metric in ANSWER_METRICS.values():
         line = f"| `{metric.id}` | {metric.unit} | {metric.direction} | {metric.meaning} |"
         assert line in page
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+def test_every_command_of_ours_exists_with_its_options(path: Path) -> None:
+    page = path.read_text(encoding="utf-8")
+    for block in blocks(page, "sh"):
+        for line in block.splitlines():
+            words = shlex.split(line.split(" > ")[0], comments=True)
+            if words[:1] == ["sft-flow"]:
+                context = click.Context(main)
+                command = main.get_command(context, words[1])
+                assert command, line
+                # Parsed as on the command line, and not run.
+                command.make_context(words[1], words[2:])
+
+
+def test_tutorial_goes_from_a_refused_file_to_a_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    configuration, project = blocks(page, "yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
+    (tmp_path / "faq.yaml").write_text(configuration, encoding="utf-8")
+    (deployment,) = yaml.safe_load(project)["deployments"]
+    assert deployment["parameters"]["config"] == yaml.safe_load(configuration)
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    exec(shlex.split(lines[0])[2])  # noqa: S102 - python -c "…" of our page: copies the file
+    expected = {"sft-flow check": [1, 0], "sft-flow plan": [0]}
+    for command, codes in expected.items():
+        found = [line for line in lines if line.startswith(command)]
+        for line, code in zip(found, codes, strict=True):
+            result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
+            assert result.exit_code == code, result.output
+            assert line.split("#")[1].strip() in ("exit code 1: rejected", "accepted") or not code

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.unit
         ({"custom_metrics": {"own": "own.loss"}}, "pattern"),
         ({"judge": {"url": "", "model": "m"}}, "at least 1 character"),
         ({"lm_eval": {"tasks": []}}, "at least 1 item"),
+        ({"lm_eval": {"tasks": ["a/walls.yaml", "b/walls.yml"]}}, "two tasks are called 'walls'"),
+        ({"lm_eval": {"tasks": ["walls", "walls.yaml"]}}, "two tasks are called 'walls'"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: dict[str, object], words: str) -> None:

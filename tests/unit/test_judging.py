@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import tasks._code
+from schemas.errors import ConfigError
 from schemas.evaluation_config import EvaluationConfig
 from schemas.records import EvaluationReference, QualityReference, Side
 from schemas.rules import Verdict
@@ -210,3 +211,11 @@ def test_evaluation_fingerprint_follows_the_files(tmp_path: Path) -> None:
     schema.write_text('{"type": "object"}', encoding="utf-8")
     assert evaluation_fingerprint({"evaluation": evaluation}) != before
     assert "backend transformers" in before
+
+
+def test_misspelt_slice_is_found_before_any_model_is_asked(home: Path, toy: Path) -> None:
+    fetched, quality = Fetched(toy), write_quality(home, toy)
+    settings = EvaluationConfig(slices=("topik",))
+    with pytest.raises(ConfigError, match="the column 'topik'"):
+        judge(Side.BASE, fetched.model, quality, settings)
+    assert fetched.n_times == 0

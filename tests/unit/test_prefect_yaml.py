@@ -60,7 +60,8 @@ def test_event_of_new_data_starts_a_retrain() -> None:
     trigger = DeploymentEventTrigger.model_validate(deployment["triggers"][0])
     assert trigger.expect == {"sft-flow.data.arrived"}
     name = deployment["parameters"]["config"]["registry"]["name"]
-    assert trigger.match.root == {"prefect.resource.id": f"sft-flow.model.{name}"}
+    match = trigger.model_dump(mode="json")["match"]
+    assert match == {"prefect.resource.id": f"sft-flow.model.{name}"}
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=by_name)

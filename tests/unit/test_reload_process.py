@@ -7,7 +7,7 @@ import pytest
 
 from schemas.evaluation_config import Backend
 from tasks import _reload_process
-from tasks._reload_process import Answering, is_out_of_memory, run
+from tasks._reload_process import Answering, run
 from tasks._reload_spec import JudgedSettings, ReloadSpec
 from tests.judged import CONFIG
 from tests.toy import make_toy_model
@@ -61,13 +61,6 @@ def test_a_token_that_was_less_likely_is_no_tie(toy: tuple[Any, Any]) -> None:
     assert not answer.ties_with("c")
     assert not answer.ties_with("aac")
     assert not answer.ties_with("aa")  # stopping was not as likely
-
-
-def test_memory_that_ran_out_is_told_from_other_faults() -> None:
-    assert is_out_of_memory(MemoryError())
-    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
-    assert not is_out_of_memory(RuntimeError("size mismatch"))
-    assert not is_out_of_memory(ValueError("out of memory"))
 
 
 def test_memory_that_ran_out_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

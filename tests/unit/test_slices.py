@@ -8,10 +8,16 @@ from typing import Any
 
 import pytest
 
+from schemas.errors import ConfigError
 from schemas.evaluation_config import EvaluationConfig
 from tasks._lines import write_jsonl
 from tasks._losses import RowLoss
-from tasks._slices import rows_where_base_was_better, worst_slice, write_slices
+from tasks._slices import (
+    check_columns,
+    rows_where_base_was_better,
+    worst_slice,
+    write_slices,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -48,6 +54,21 @@ def test_write_slices_breaks_down_by_column_turns_and_length(tmp_path: Path) -> 
         ("50 to 69 characters", 2),
         ("70 characters and more", 2),
     ]
+
+
+def test_check_columns_names_the_columns_there_are() -> None:
+    prompts = [prompt(0, None), prompt(1, "roof")]
+    check_columns(prompts, ())
+    check_columns(prompts, ("category",))
+    check_columns([], ("category",))
+    with pytest.raises(ConfigError, match="the column 'categories'") as caught:
+        check_columns(prompts, ("category", "categories"))
+    assert caught.value.where == "evaluation.slices"
+    assert caught.value.expected == "of the columns there are: category"
+    assert caught.value.fix == "name 'category'"
+    with pytest.raises(ConfigError) as caught:
+        check_columns(prompts[:1], ("category",))
+    assert caught.value.expected.endswith("none but the conversation")
 
 
 def test_worst_slice_leaves_small_ones_out() -> None:

@@ -1,4 +1,4 @@
-"""The report's parts, without a run."""
+"""The report's page, without a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.publish_report import embed_curve, render_page, training_figures
+from tasks._report_page import (
+    embed_curve,
+    render_page,
+    seconds_text,
+    sort_rules,
+    training_figures,
+)
 from tests.unit.test_report import toy_report, toy_training
 
 pytestmark = pytest.mark.unit
@@ -45,15 +51,36 @@ def test_training_figures_are_in_units_people_read() -> None:
 
 def test_render_page_shows_the_training() -> None:
     page = render_page(toy_report(), CURVE)
-    assert '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="from 2 to 1">' in page
+    assert 'src="data:image/svg+xml;base64,PHN2Zy8+" alt="from 2 to 1">' in page
     assert "the batch was halved" in page
-    assert "<th>packing</th><td>on: rows are short &lt;b&gt;</td>" in page
+    assert '<th scope="row">packing</th><td>on: rows are short &lt;b&gt;</td>' in page
     assert "3 MiB" in page
 
 
 def test_render_page_escapes_what_comes_from_the_data() -> None:
     page = render_page(toy_report(), CURVE)
-    assert "<script>" not in page
+    assert "<script>x" not in page
     assert "&lt;script&gt;" in page
     assert "refused" in page
     assert "http" not in page.split("</style>")[1]
+
+
+def test_render_page_says_why_a_scheduled_run_trained() -> None:
+    page = render_page(toy_report(retrain={"detail": "5 rows are <new>"}), CURVE)
+    assert "Why this run trained:</strong> 5 rows are &lt;new&gt;" in page
+
+
+def test_sort_rules_puts_what_failed_first_and_folds_the_rest() -> None:
+    def rule(name: str, verdict: str, n_rows: int) -> dict[str, object]:
+        return {"id": name, "verdict": verdict, "n_rows": n_rows}
+
+    passed, kept = rule("a", "passed", 0), rule("b", "passed", 2)
+    warned, failed = rule("c", "warned", 9), rule("d", "failed", 0)
+    assert sort_rules([passed, kept, warned, failed]) == ([failed, warned, kept], [passed])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(9.96, "10.0 s"), (61, "1 min 1 s"), (3600 * 2 + 180, "2 h 3 min")]
+)
+def test_seconds_text_is_short(seconds: float, text: str) -> None:
+    assert seconds_text(seconds) == text

@@ -1,0 +1,127 @@
+"""The model as MLflow stores and serves it: answers chat messages as it was judged to answer."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks._registry import FoundVersion, model_id_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import Model
+
+    from schemas.run_config import RunConfig
+
+SERVING_PACKAGES = ("mlflow", "accelerate", "torch", "transformers")
+GREEDY_TEMPERATURE = 1e-9
+"""Greedy in effect: two 32-bit logits of size 1 that differ at all are 60 apart after division.
+
+A request of MLflow's chat task can set the temperature but not `do_sample`, and transformers
+ignores the temperature while `do_sample` is false. So sampling is on, at this temperature.
+"""
+LEFT_BY_MLFLOW = "LICENSE.txt"
+"""Says only that a repository called like the local folder has no licence; the card has it."""
+
+
+class ChatFlavor:
+    """MLflow's transformers flavour, without this machine's paths; what `Model.log` calls."""
+
+    @staticmethod
+    def save_model(path: str, mlflow_model: Model, config: RunConfig, folder: Path) -> None:
+        """Write a model in MLflow's format.
+
+        Args:
+            path: The folder to write.
+            mlflow_model: Its description; completed and written as well.
+            config: Says how it was judged, and its name.
+            folder: The merged model, loadable by transformers.
+        """
+        import mlflow
+        from mlflow.models.model import MLMODEL_FILE_NAME
+
+        logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)
+        mlflow.transformers.save_model(
+            str(folder),
+            path,
+            mlflow_model=mlflow_model,
+            task="llm/v1/chat",
+            model_config=serving_settings(config),
+            pip_requirements=[f"{name}=={_public_version(name)}" for name in SERVING_PACKAGES],
+        )
+        # Its answers give this as their model. Not a name that could be looked up on the hub:
+        # MLflow would do so for a request's stop strings.
+        mlflow_model.flavors["transformers"]["source_model_name"] = (
+            f"models:/{config.registry.name}"
+        )
+        mlflow_model.artifact_path = None
+        mlflow_model.save(str(Path(path) / MLMODEL_FILE_NAME))
+        (Path(path) / LEFT_BY_MLFLOW).unlink(missing_ok=True)
+
+
+def serving_settings(config: RunConfig) -> dict[str, Any]:
+    """Say how the model answers where a request does not say otherwise: as it was judged.
+
+    Args:
+        config: The resolved configuration.
+
+    Returns:
+        Arguments of `generate`.
+    """
+    return {
+        "do_sample": True,
+        "temperature": GREEDY_TEMPERATURE,
+        "num_beams": 1,
+        "max_new_tokens": config.evaluation.max_new_tokens,
+    }
+
+
+def log_chat_model(config: RunConfig, folder: Path) -> str:
+    """Log the model so that `mlflow.pyfunc.load_model` answers chat messages.
+
+    Args:
+        config: Says how it was judged, and its name.
+        folder: The merged model, loadable by transformers.
+
+    Returns:
+        URI of the logged model.
+    """
+    from mlflow.models import Model
+
+    info = Model.log(
+        None,
+        name="model",
+        flavor=ChatFlavor,
+        flavor_name="mlflow.transformers",
+        config=config,
+        folder=folder,
+    )
+    return str(info.model_uri)
+
+
+def put_back_files(
+    client: MlflowClient, config: RunConfig, folder: Path, version: FoundVersion
+) -> None:
+    """Write the files of a logged model again, as `log_chat_model` wrote them.
+
+    Args:
+        client: The store.
+        config: Says how it was judged, and its name.
+        folder: The merged model.
+        version: The version that was made of it.
+    """
+    from mlflow.models import Model
+
+    model_id = model_id_of(version.model_uri)
+    description = Model(run_id=version.run_id, model_id=model_id, model_uuid=model_id)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model"
+        ChatFlavor.save_model(str(path), description, config, folder)
+        client.log_model_artifacts(model_id, str(path))
+
+
+def _public_version(package: str) -> str:
+    return importlib.metadata.version(package).split("+")[0]  # a local build's label is not on PyPI

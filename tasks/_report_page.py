@@ -1,0 +1,148 @@
+"""The report of a run as a page: one HTML file without any outside resource."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks._artifacts import mlflow_links
+from tasks._loss_curve import describe_curve
+from tasks._page_parts import cut_row, share, visible
+from tasks._report import outcome
+from tasks._report_answers import compare_answers
+from tasks._report_charts import gate_charts, key_gate
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGE = TEMPLATES / "report.html.jinja"
+PAGE_FILES = tuple(
+    TEMPLATES / name
+    for name in (
+        PAGE.name,
+        "page.css",
+        "report.css",
+        "token_rows.css",
+        "token_rows.html.jinja",
+        "sort_tables.js",
+    )
+)
+"""Everything that shapes the page."""
+VERDICTS_FIRST = ("failed", "warned")
+
+
+def embed_curve(picture: Path, history: list[dict[str, Any]]) -> dict[str, str]:
+    """Make the loss curve part of the page.
+
+    Args:
+        picture: The SVG file that the training wrote.
+        history: Log entries of the training.
+
+    Returns:
+        `source`, a data address (RFC 2397), and `text`, the same in words.
+    """
+    # On its white card the curve keeps its light colours in dark mode too.
+    svg = picture.read_bytes().replace(b"prefers-color-scheme: dark", b"not all")
+    encoded = base64.b64encode(svg).decode("ascii")
+    return {"source": f"data:image/svg+xml;base64,{encoded}", "text": describe_curve(history)}
+
+
+def render_page(report: dict[str, Any], curve: dict[str, str]) -> str:
+    """Render the page: one HTML file without any outside resource.
+
+    Args:
+        report: What `build_report` made.
+        curve: What `embed_curve` made.
+
+    Returns:
+        HTML; everything from the data is escaped.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters.update(visible=visible, share=share)
+    found_rules, quiet_rules = sort_rules(report["data"]["rules"])
+    times = [entry["seconds"] or 0.0 for entry in report["timings"]["stages"]]
+    return environment.get_template(PAGE.name).render(
+        report=report,
+        outcome=outcome(report),
+        curve=curve,
+        figures=training_figures(report["training"]),
+        found_rules=found_rules,
+        quiet_rules=quiet_rules,
+        rows=[cut_row(row) for row in report["training_rows"]],
+        charts=gate_charts(report["gates"], report["confidence"]),
+        key=key_gate(report["gates"]),
+        answers=compare_answers(report["answers"], list(report["metrics"])),
+        links=mlflow_links(report),
+        longest_seconds=max(times, default=0.0),
+        seconds_text=seconds_text,
+    )
+
+
+def sort_rules(
+    rules: Sequence[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Put what a reader must see first.
+
+    Args:
+        rules: `RuleResult` as JSON.
+
+    Returns:
+        Rules that found something, failed ones first; and the others.
+    """
+    found = [rule for rule in rules if rule["verdict"] in VERDICTS_FIRST or rule["n_rows"]]
+    order = {verdict: place for place, verdict in enumerate(VERDICTS_FIRST)}
+    found.sort(key=lambda rule: (order.get(rule["verdict"], len(order)), -rule["n_rows"]))
+    return found, [rule for rule in rules if rule not in found]
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a duration as people read it.
+
+    Args:
+        seconds: The duration.
+
+    Returns:
+        Seconds, or minutes and seconds, or hours and minutes.
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def training_figures(training: dict[str, Any]) -> dict[str, str]:
+    """Put the figures of a training into words.
+
+    Args:
+        training: `TrainingFacts` as JSON.
+
+    Returns:
+        Title to text; what did not happen is left out.
+    """
+    batching = training["batching"]
+    best_loss = training["best_validation_loss"]
+    figures = {
+        "device": training["device"],
+        "steps": f"{training['n_steps']:,}",
+        "tokens": f"{training['n_tokens_seen']:,}",
+        "tokens per second": f"{training['tokens_per_second']:,.0f}",
+        "seconds": f"{training['seconds']:,.1f}",
+        "peak memory": f"{training['peak_memory_bytes'] / 2**20:,.0f} MiB",
+        "trained parameters": f"{training['n_trainable_parameters']:,}",
+        "batch": f"{batching['per_device']} sequences x {batching['accumulation']} accumulated "
+        f"x {batching['processes']} processes",
+        "loss": f"{training['first_loss']:.4f} → {training['last_loss']:.4f}",
+    }
+    if training["best_step"] is not None:
+        figures["model is of step"] = f"{training['best_step']:,}"
+    if best_loss is not None:
+        figures["lowest validation loss"] = f"{best_loss:.4f}"
+    if training["resumed_from_step"]:
+        figures["resumed from step"] = f"{training['resumed_from_step']:,}"
+    return figures

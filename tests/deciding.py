@@ -1,0 +1,126 @@
+"""Scores of models by hand, and the decision on them without a flow."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from schemas.evaluation_config import EvaluationConfig
+from schemas.gate_config import GateConfig
+from schemas.records import ChampionReference, DecisionReference, EvaluationReference, Side
+from schemas.rules import Verdict
+from tasks._cache import OutputFolder
+from tasks._keys import stage_key
+from tasks.decide import decide
+from tests.toy import write_jsonl
+
+N_ROWS = 24
+NO_CHAMPION = ChampionReference(stage="evaluate_champion", folder="none", sha256="none")
+
+
+def judge(home: Path, side: Side, loss: float, **changes: Any) -> EvaluationReference:
+    """Write the scores of a model whose loss is the same on every row.
+
+    Args:
+        home: The work directory.
+        side: Whose scores.
+        loss: In nats per token.
+        changes: Fields of the record that differ.
+
+    Returns:
+        The record.
+    """
+    stage = {Side.BASE: "generate_baseline", Side.CHAMPION: "evaluate_champion"}.get(
+        side, "evaluate_model"
+    )
+    folder = home / "stages" / stage / "key"
+    folder.mkdir(parents=True)
+    rows = range(N_ROWS)
+    losses: list[dict[str, object]] = [
+        {"row": n, "loss_sum_nats": loss * 8, "n_tokens": 8} for n in rows
+    ]
+    write_jsonl(folder / "losses.jsonl", losses)
+    exact: list[dict[str, object]] = [
+        {"row": n, "scores": {"exact_match": float(n % 4 == 0)}} for n in rows
+    ]
+    write_jsonl(folder / "row_scores.jsonl", exact)
+    answers: list[dict[str, object]] = [
+        {"row": n, "answer": side, "question": "q", "reference": "r"} for n in rows
+    ]
+    write_jsonl(folder / "answers.jsonl", answers)
+    facts = {
+        "stage": stage,
+        "folder": f"stages/{stage}/key",
+        "sha256": side.value,
+        "side": side,
+        "model_sha256": side.value,
+        "tokenizer_sha256": "t",
+        "eval_sha256": "e",
+        "n_rows": N_ROWS,
+        "n_answers": N_ROWS,
+        "metrics": {"loss": loss},
+    }
+    return EvaluationReference.model_validate(facts | changes)
+
+
+def crown(evaluation: EvaluationReference, version: int = 3) -> ChampionReference:
+    """Make a model champion.
+
+    Args:
+        evaluation: Its scores.
+        version: Its number.
+
+    Returns:
+        The record.
+    """
+    return ChampionReference(
+        stage="evaluate_champion",
+        folder=evaluation.folder,
+        sha256="c",
+        version=version,
+        evaluation=evaluation,
+    )
+
+
+def run(
+    baseline: EvaluationReference,
+    champion: ChampionReference,
+    evaluation: EvaluationReference,
+    gates: dict[str, Any] | None = None,
+    settings: EvaluationConfig = EvaluationConfig(),  # noqa: B008 - frozen
+) -> DecisionReference:
+    """Run the stage without a flow.
+
+    Args:
+        baseline: Scores of the base.
+        champion: Scores of the champion.
+        evaluation: Scores of the challenger.
+        gates: Settings of the gates.
+        settings: Of the evaluation.
+
+    Returns:
+        The decision.
+    """
+    arguments = {
+        "baseline": baseline,
+        "champion": champion,
+        "evaluation": evaluation,
+        "gates": GateConfig.model_validate({"n_resamples": 200} | (gates or {})),
+        "settings": settings,
+        "seed": 1,
+    }
+    output = OutputFolder(stage_key(decide.definition, arguments))
+    return inspect.unwrap(decide.fn)(output, **arguments)  # type: ignore[no-any-return]
+
+
+def verdicts(decision: DecisionReference) -> dict[str, Verdict]:
+    """List what each gate found.
+
+    Args:
+        decision: The decision.
+
+    Returns:
+        Gate to verdict.
+    """
+    return {gate.id: gate.verdict for gate in decision.report.gates}

@@ -1,0 +1,193 @@
+"""The report's page in a real Chromium, without network."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tasks._report_page import embed_curve, render_page
+from tests.unit.test_report import toy_report
+from tests.unit.test_report_charts import gate
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.integration
+
+CHROMIUM = shutil.which("chromium")
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 40"><path d="M0 0L90 40"/></svg>'
+MOST_BYTES = 2_000_000
+LEAST_CONTRAST = 4.5
+CONTRASTS = """() => {
+  const rgb = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const light = (parts) => {
+    const [r, g, b] = parts.slice(0, 3).map((part) => part / 255)
+      .map((part) => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const parts = rgb(getComputedStyle(node).backgroundColor);
+      if (parts.length === 3 || parts[3] > 0) return parts;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const node of document.querySelectorAll("main *")) {
+    const isText = [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim());
+    if (!isText || node.closest("svg")) continue;
+    const [one, other] = [light(rgb(getComputedStyle(node).color)), light(behind(node))];
+    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    found.push([contrast, node.tagName + "." + node.className]);
+  }
+  return found;
+}"""
+"""Contrast of each text with what is behind it (WCAG 2.2, 1.4.3)."""
+
+
+def full_report(n_answers: int) -> dict[str, Any]:
+    sides = ("base", "champion", "challenger")
+    answers = [
+        {
+            "prompt": f"Question {number} <b>",
+            "reference": "the cat sat on the mat " * 60,
+            "base": "a dog sat under the mat " * 60,
+            "champion": "the cat sat " * 90,
+            "challenger": "the cat sat on the mat " * 60,
+        }
+        for number in range(n_answers)
+    ]
+    slices = [
+        {
+            "by": "length",
+            "value": value,
+            "n_rows": n_rows,
+            "is_small": False,
+            "metrics": {"loss": 1},
+        }
+        for value, n_rows in (("short", 30), ("middle", 4), ("long", 110))
+    ]
+    rules: list[dict[str, Any]] = [
+        {
+            "id": f"rule_{verdict}",
+            "severity": "block",
+            "verdict": verdict,
+            "n_rows": 0,
+            "fraction": 0.0,
+            "limit": None,
+            "observed": None,
+            "examples": [],
+            "fix": "drop these rows",
+            "detail": "",
+        }
+        for verdict in ("passed", "failed", "warned", "skipped")
+    ]
+    report = toy_report(
+        answers=answers,
+        gates=[gate(), gate(against="champion", verdict="failed", interval_low=-0.5)],
+        metrics={side: {"loss": 1.5, "chrf": 0.5} for side in sides},
+        slices=dict.fromkeys(sides, slices),
+        retrain={"detail": "214 rows are new"},
+        judge={"base": {"rows": 4, "won": 3, "flips": 1}},
+        training_rows=[[("<|im_start|>user\nHi", False), ("Hello", True)]],
+        timings={
+            "flow_run_id": "run-1",
+            "flow_run_url": None,
+            "stages": [
+                {"stage": "decide", "event": "MISS", "detail": "first run", "seconds": 2.0},
+                {"stage": "load_dataset", "event": "HIT", "detail": "verified", "seconds": None},
+            ],
+        },
+    )
+    report["data"]["rules"] = rules
+    return report
+
+
+@pytest.fixture(scope="module")
+def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "curve.svg").write_text(SVG, encoding="utf-8")
+    curve = embed_curve(folder / "curve.svg", [{"step": 1, "loss": 2.0}])
+    path = folder / "report.html"
+    path.write_text(render_page(full_report(200), curve), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(page_path: Path) -> Iterator[Page]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_context(offline=True).new_page()
+        problems: list[str] = []
+        opened.on("console", lambda message: problems.append(message.text))
+        opened.on("pageerror", lambda error: problems.append(str(error)))
+        opened.on("request", lambda request: problems.append(request.url[:99]) if
+                  request.url.startswith("http") else None)  # fmt: skip
+        opened.goto(page_path.as_uri())
+        yield opened
+        browser.close()
+        assert problems == []
+
+
+def test_page_with_many_answers_stays_small(page_path: Path) -> None:
+    assert page_path.stat().st_size < MOST_BYTES
+
+
+def test_page_draws_its_charts(page: Page) -> None:
+    for selector in ("img.curve", ".gate-chart", ".gate-chart .dot"):
+        found = page.locator(selector)
+        assert found.count() > 0
+        for place in range(found.count()):
+            box = found.nth(place).bounding_box()
+            assert box
+            assert box["width"] > 0
+            assert box["height"] > 0
+    assert page.evaluate("document.querySelector('img.curve').naturalWidth") > 0
+
+
+def test_page_sorts_a_table_by_mouse_and_keyboard(page: Page) -> None:
+    rows = page.locator("#slice-table tbody tr td:nth-child(3)")
+    header = page.locator("#slice-table thead th").nth(2)
+    header.locator("button").click()
+    assert rows.all_inner_texts() == ["4", "30", "110"]
+    assert header.get_attribute("aria-sort") == "ascending"
+    header.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert rows.all_inner_texts() == ["110", "30", "4"]
+    assert header.get_attribute("aria-sort") == "descending"
+
+
+def test_page_has_ordered_headings_and_named_tables(page: Page) -> None:
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1,h2,h3,h4')].map((one) => Number(one.tagName[1]))"
+    )
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert page.locator("table:not(:has(caption))").count() == 0
+    assert page.locator("th:not([scope])").count() == 0
+    assert page.locator("img:not([alt])").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_reads_in_light_and_dark(page: Page, scheme: Any) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    contrasts = page.evaluate(CONTRASTS)
+    assert contrasts
+    assert [one for one in contrasts if one[0] < LEAST_CONTRAST] == []
+
+
+def test_page_fits_a_telephone_and_prints(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.emulate_media(media="print", color_scheme="dark")
+    colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert colour == "rgb(255, 255, 255)"

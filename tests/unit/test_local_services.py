@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from click.testing import CliRunner
+
+import flows._local_services as services
+from flows._service_state import Service, ServiceName, read_services, write_services
+from flows.cli import main
+from schemas.errors import ServiceUnreachable
+
+pytestmark = pytest.mark.loopback
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def started(name: ServiceName, program: str) -> tuple[subprocess.Popen[bytes], Service]:
+    process = subprocess.Popen([sys.executable, "-c", program])
+    created = psutil.Process(process.pid).create_time()
+    service = Service(name=name, pid=process.pid, created=created, address="x", log="x.log")
+    return process, service
+
+
+def test_port_of_somebody_else_is_named_with_the_option(taken_port: int) -> None:
+    done = CliRunner().invoke(main, ["up", "--prefect-port", str(taken_port)])
+    assert done.exit_code == 3
+    assert f"127.0.0.1:{taken_port}" in done.stderr
+    assert "--prefect-port" in done.stderr
+
+
+def test_what_was_started_is_stopped_when_the_next_does_not_start(
+    taken_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, service = started(ServiceName.PREFECT, "import time; time.sleep(600)")
+
+    def start(_wanted: services.Wanted, running: dict[ServiceName, Service]) -> str:
+        running[service.name] = service
+        return "http://127.0.0.1:9/api"
+
+    monkeypatch.setattr(services, "_start_prefect", start)
+    with pytest.raises(ServiceUnreachable, match="somebody else listens"):
+        services.start_services(services.Wanted(9, taken_port, "pool"))
+    assert service.process() is None
+    process.wait()
+    assert read_services() == {}
+
+
+def test_configured_server_that_does_not_answer_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with pytest.raises(ServiceUnreachable, match="configured Prefect server"):
+        services.start_services(services.Wanted(4200, 5000, "pool"))
+
+
+def test_service_that_ends_at_once_is_answered_with_its_last_line(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    log.write_text("INFO starting\nError: no such option\n\n")
+    process, service = started(ServiceName.MLFLOW, "pass")
+    process.wait()
+    service = service.model_copy(update={"log": str(log)})
+    with pytest.raises(ServiceUnreachable) as caught:
+        services._keep(service, {}, lambda: False)
+    assert caught.value.got == "it ended: Error: no such option"
+
+
+def test_stop_ends_a_service_with_its_children_and_nobody_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(services, "STOP_SECONDS", 2.0)
+    other, _ = started(ServiceName.WORKER, "import time; time.sleep(600)")
+    parent = (
+        "import subprocess, sys, time; "
+        f"subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]); print(1, flush=True); "
+        "time.sleep(600)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.readline()
+    ours = psutil.Process(process.pid)
+    (child,) = ours.children()
+    service = Service(
+        name=ServiceName.PREFECT, pid=ours.pid, created=ours.create_time(), address="x", log="x"
+    )
+    write_services({service.name: service})
+    assert services.stop_services() == (service,)
+    process.communicate()
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert read_services() == {}
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
+def test_stop_without_services_says_so() -> None:
+    done = CliRunner().invoke(main, ["down"])
+    assert done.exit_code == 0
+    assert "nothing runs" in done.stdout

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows._service_state import (
+    Service,
+    ServiceName,
+    local_prefect_api,
+    read_services,
+    state_path,
+    write_services,
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
+
+
+def service_of(pid: int, created: float) -> Service:
+    return Service(
+        name=ServiceName.PREFECT,
+        pid=pid,
+        created=created,
+        address="http://127.0.0.1:4200",
+        log="prefect.log",
+    )
+
+
+def test_service_that_runs_is_found_again() -> None:
+    ours = psutil.Process(os.getpid())
+    service = service_of(ours.pid, ours.create_time())
+    write_services({service.name: service})
+    assert read_services() == {ServiceName.PREFECT: service}
+    assert local_prefect_api() == "http://127.0.0.1:4200/api"
+
+
+def test_process_that_took_over_the_id_is_not_ours() -> None:
+    ours = psutil.Process(os.getpid())
+    service = service_of(ours.pid, ours.create_time() - 3600)
+    write_services({service.name: service})
+    assert service.process() is None
+    assert read_services() == {}
+    assert local_prefect_api() is None
+
+
+def test_service_that_has_ended_is_left_out_even_before_it_is_reaped() -> None:
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    service = service_of(process.pid, psutil.Process(process.pid).create_time())
+    assert service.process() is not None
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and still a zombie
+    assert service.process() is None
+    process.communicate()
+    assert service.process() is None
+
+
+def test_no_services_leave_no_file() -> None:
+    ours = psutil.Process(os.getpid())
+    service = service_of(ours.pid, ours.create_time())
+    write_services({service.name: service})
+    assert state_path().is_file()
+    write_services({})
+    assert not state_path().exists()
+    assert read_services() == {}
