@@ -18,6 +18,7 @@ from flows._console import (
     quiet_libraries,
 )
 from flows._export_command import add_commands as add_export_command
+from flows._history_command import add_commands as add_history_command
 from flows._local_commands import add_commands as add_local_commands
 from flows._notification_commands import add_commands as add_notification_command
 from flows._options import config_options, debug_option, json_option, refresh_option
@@ -252,3 +253,4 @@ add_registry_commands(main)
 add_export_command(main)
 add_notification_command(main)
 add_local_commands(main)
+add_history_command(main)

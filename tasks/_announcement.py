@@ -31,6 +31,7 @@ from schemas.stages import Stage
 from tasks._artifacts import page_address, show_rejection, show_report, slug
 from tasks._assets import emit_assets
 from tasks._cache import locate
+from tasks._history_page import write_history
 from tasks._journal import read_entries
 from tasks._named_sources import title
 from tasks._report import outcome
@@ -73,6 +74,8 @@ def announce_report(flow_run_id: UUID, config: RunConfig, reference: ReportRefer
         payload = report_payload(report, path.parent)
         _send(happening, config.registry.name, payload, flow_run_id)
     show_report(slug(config.registry.name), report, path.parent)
+    if report["registry"]["version"]:
+        write_history(config.registry)
     if was_computed(str(flow_run_id), Stage.REGISTER_MODEL):
         emit_assets(config, report)
 

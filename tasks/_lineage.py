@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from schemas.records import Evidence, Side
+from schemas.rules import SetRule
 from schemas.run_config import RunConfig
 from tasks._champion import DATASET_TAG
 from tasks._machine_paths import without_folders
@@ -31,6 +32,8 @@ GATES_TAG = "sft.gates"
 SETTINGS_TAG = "sft.settings_sha256"
 """Of everything that shapes a model but the rows: they are compared by content."""
 JUDGED_AT_TAG = "sft.judged_at"
+DRIFT_TAG = "sft.drift"
+"""Population stability index against the champion's rows, as rule drift found it."""
 
 METRIC_PREFIX = "sft.metric."
 """Followed by side and metric, e.g. sft.metric.challenger.loss."""
@@ -113,6 +116,7 @@ def lineage_tags(config: RunConfig, evidence: Evidence, run_id: str) -> dict[str
         "sft.train_rows": str(evidence.quality.n_train_rows),
         "sft.eval_rows": str(evidence.quality.n_eval_rows),
         "sft.quarantined_rows": str(evidence.checked.n_quarantined_rows),
+        DRIFT_TAG: _drift(evidence),
         "sft.eval_sha256": evidence.quality.eval_sha256,
         "sft.eval_rows_sha256": evidence.split.eval_sha256,
         "sft.eval_is_pinned": str(evidence.split.is_pinned).lower(),
@@ -126,6 +130,12 @@ def lineage_tags(config: RunConfig, evidence: Evidence, run_id: str) -> dict[str
     }
     tags |= decision_tags(evidence, run_id) | code_tags(source_folder()) | flow_run_tags()
     return {name: shorten(text) for name, text in tags.items() if text}
+
+
+def _drift(evidence: Evidence) -> str:
+    found = (rule.observed for rule in evidence.quality.rules if rule.id == SetRule.DRIFT)
+    drift = next(found, None)
+    return "" if drift is None else repr(drift)
 
 
 def decision_tags(evidence: Evidence, run_id: str) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tasks._report_page import embed_curve, render_page
+from tests.browser import keep_screenshots, open_page
 from tests.unit.test_report import toy_report
 from tests.unit.test_report_charts import gate
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
-CHROMIUM = shutil.which("chromium")
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 40"><path d="M0 0L90 40"/></svg>'
 MOST_BYTES = 2_000_000
 LEAST_CONTRAST = 4.5
@@ -120,21 +119,8 @@ def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(page_path: Path) -> Iterator[Page]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_context(offline=True).new_page()
-        problems: list[str] = []
-        opened.on("console", lambda message: problems.append(message.text))
-        opened.on("pageerror", lambda error: problems.append(str(error)))
-        opened.on("request", lambda request: problems.append(request.url[:99]) if
-                  request.url.startswith("http") else None)  # fmt: skip
-        opened.goto(page_path.as_uri())
+    with open_page(page_path) as opened:
         yield opened
-        browser.close()
-        assert problems == []
 
 
 def test_page_with_many_answers_stays_small(page_path: Path) -> None:
@@ -191,3 +177,7 @@ def test_page_fits_a_telephone_and_prints(page: Page) -> None:
     page.emulate_media(media="print", color_scheme="dark")
     colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert colour == "rgb(255, 255, 255)"
+
+
+def test_pictures_of_the_page_are_kept(page: Page) -> None:
+    assert all(path.stat().st_size > 10_000 for path in keep_screenshots(page, "report"))

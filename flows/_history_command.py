@@ -1,0 +1,45 @@
+"""`sft-flow history`: every retrain of a registered name on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from flows._console import keep_stdout_clean, print_json, quiet_libraries
+from flows._options import config_options, json_option
+from flows._registry_commands import read_registry
+
+
+def add_commands(group: click.Group) -> None:
+    """Add the command to the command line.
+
+    Args:
+        group: `sft-flow`.
+    """
+    group.add_command(history)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--open", "is_opened", is_flag=True, help="Open the page in a browser.")
+@config_options
+@json_option
+def history(
+    name: str, is_opened: bool, config_path: Path | None, overrides: Sequence[str], is_json: bool
+) -> None:
+    """Write the page of all retrains of NAME: scores, data, who was refused and why."""
+    registry = read_registry(name, config_path, overrides)
+    quiet_libraries()
+    from tasks._history import read_history
+    from tasks._history_page import write_history
+
+    with keep_stdout_clean():
+        path = write_history(registry)
+    if is_json:
+        print_json({"path": str(path), **read_history(registry).model_dump(mode="json")})
+    else:
+        click.echo(str(path))
+    if is_opened:
+        click.launch(path.as_uri())

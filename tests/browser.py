@@ -1,0 +1,74 @@
+"""A real headless Chromium (Debian's package) that opens pages from disk, without network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+CHROMIUM = shutil.which("chromium")
+OUTPUT = Path(
+    os.environ.get("SFT_TEST_OUTPUT", Path(__file__).parents[1] / "build" / "screenshots")
+)
+"""Where pictures of the pages are kept for people to look at."""
+WIDTHS = {"wide": 1280, "narrow": 390}
+
+
+@contextmanager
+def open_page(path: Path) -> Iterator[Page]:
+    """Open a page, and fail when it complains or asks the network for anything.
+
+    Args:
+        path: The HTML file.
+
+    Yields:
+        The page.
+    """
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as browsers:
+        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        opened = browser.new_context(offline=True).new_page()
+        problems: list[str] = []
+        opened.on("console", lambda message: problems.append(message.text))
+        opened.on("pageerror", lambda error: problems.append(str(error)))
+        opened.on(
+            "request",
+            lambda request: (
+                problems.append(request.url[:99]) if request.url.startswith("http") else None
+            ),
+        )
+        opened.goto(path.as_uri())
+        yield opened
+        browser.close()
+        assert problems == []
+
+
+def keep_screenshots(page: Page, name: str) -> list[Path]:
+    """Keep pictures of a page: wide in light and dark, and narrow.
+
+    Args:
+        page: The page.
+        name: Beginning of the files' names.
+
+    Returns:
+        The pictures.
+    """
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    kept = []
+    for width, scheme in (("wide", "light"), ("wide", "dark"), ("narrow", "light")):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.set_viewport_size({"width": WIDTHS[width], "height": 1000})
+        path = OUTPUT / f"{name}-{width}-{scheme}.png"
+        page.screenshot(path=path, full_page=True)
+        kept.append(path)
+    return kept

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks._history import History, Retrain
+from tasks._history_page import HEIGHT, MARGIN, WIDTH, loss_chart, render_history, row_bars
+from tasks._rejected_rows import Rejection
+
+
+def retrain(version: int, loss: float | None, **facts: Any) -> Retrain:
+    known: dict[str, Any] = {
+        "version": version,
+        "judged_at": datetime(2026, 11, version, tzinfo=UTC),
+        "decision": "promote",
+        "reason": "better",
+        "promoted_at": "2026-11-01",
+        "compared_with": "none",
+        "loss": loss,
+        "champion_loss": None,
+        "base_loss": 4.0,
+        "n_train_rows": 100 * version,
+        "n_quarantined_rows": 0,
+        "drift": None,
+        "eval_sha256": "a",
+    }
+    return Retrain.model_validate(known | facts)
+
+
+def refused(version: int, loss: float) -> Retrain:
+    return retrain(version, loss, decision="refuse", promoted_at="", reason="worse <b>")
+
+
+def toy_history() -> History:
+    rejection = Rejection(
+        rows_sha256="r", settings_sha256="s", n_rows=190, reason="30 of 190 rows <i>", evidence="x"
+    )
+    return History(
+        name="toy",
+        retrains=(
+            retrain(1, 3.0),
+            refused(2, 3.5),
+            retrain(3, 2.5, drift=0.125, aliases=("champion",)),
+        ),
+        rejections=(rejection,),
+    )
+
+
+def test_loss_chart_puts_the_lowest_loss_at_the_bottom_and_joins_champions() -> None:
+    chart = loss_chart(toy_history().retrains)
+    assert chart is not None
+    assert [point.y for point in chart.points] == [
+        MARGIN + (HEIGHT - 2 * MARGIN) / 2,
+        MARGIN,
+        HEIGHT - MARGIN,
+    ]
+    assert [point.x for point in chart.points] == [MARGIN, WIDTH / 2, WIDTH - MARGIN]
+    assert chart.lines == ("30.0,110.0 610.0,190.0",)
+    assert chart.points[1].text == "version 2, 2026-11-02: loss 3.5000, refused"
+
+
+def test_loss_chart_breaks_where_the_evaluation_rows_changed() -> None:
+    champions = [retrain(1, 3.0), retrain(2, 2.9), retrain(3, 2.0, eval_sha256="b")]
+    chart = loss_chart(champions)
+    assert chart is not None
+    assert len(chart.lines) == 1
+    assert chart.lines[0].count(",") == 2
+
+
+def test_loss_chart_without_losses_is_left_out() -> None:
+    assert loss_chart([retrain(1, None)]) is None
+    assert "Score over time" not in render_history(
+        History(name="toy", retrains=(retrain(1, None),), rejections=())
+    )
+
+
+def test_row_bars_are_as_high_as_their_share_of_the_most_rows() -> None:
+    bars = row_bars(toy_history().retrains)
+    full = HEIGHT - 2 * MARGIN
+    assert [bar.height for bar in bars] == [round(full / 3, 1), round(full * 2 / 3, 1), full]
+    assert bars[2].text == "version 3: 300 training rows, drift 0.125"
+
+
+def test_page_says_who_is_champion_and_who_was_refused_and_why() -> None:
+    page = render_history(toy_history())
+    assert "Version 3 is champion: held-out loss 2.5000 nats per token, base 4.0000." in page
+    assert "worse &lt;b&gt;" in page
+    assert "30 of 190 rows &lt;i&gt;" in page
+    assert "<dt>refused models</dt><dd>1</dd>" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_page_of_refused_data_alone_is_whole() -> None:
+    history = History(name="toy", retrains=(), rejections=toy_history().rejections)
+    page = render_history(history)
+    assert "There is no champion." in page
+    assert "Every version" not in page
