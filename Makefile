@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 SOURCES := flows schemas tasks tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install test test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs clean
+.PHONY: help .venv install test test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs pictures clean
 
 help: ## Print this list.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,6 +81,9 @@ constraints: ## Resolve the ranges anew in a clean environment and write constra
 docs: install ## Write docs/data-rules.md and docs/configuration.md from the definitions.
 	$(BIN)/python -m schemas.rule_table docs/data-rules.md
 	$(BIN)/python -m schemas.setting_table docs/configuration.md
+
+pictures: install ## Draw docs/pictures from the stages and the newest pages in SFT_HOME; needs Chromium.
+	$(BIN)/python -m benchmarks.draw_pictures docs/pictures
 
 clean: ## Remove the environment, caches and build files; outputs in .sft stay.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -20,6 +20,8 @@ OUTPUT = Path(
 )
 """Where pictures of the pages are kept for people to look at."""
 WIDTHS = {"wide": 1280, "narrow": 390}
+HEIGHT = 3000
+"""Of a picture: what lies further down is left out."""
 
 
 @contextmanager
@@ -66,9 +68,9 @@ def keep_screenshots(page: Page, name: str) -> list[Path]:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     kept = []
     for width, scheme in (("wide", "light"), ("wide", "dark"), ("narrow", "light")):
-        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-        page.set_viewport_size({"width": WIDTHS[width], "height": 1000})
+        page.emulate_media(media="screen", color_scheme="dark" if scheme == "dark" else "light")
+        page.set_viewport_size({"width": WIDTHS[width], "height": HEIGHT})
         path = OUTPUT / f"{name}-{width}-{scheme}.png"
-        page.screenshot(path=path, full_page=True)
+        page.screenshot(path=path)
         kept.append(path)
     return kept
