@@ -138,11 +138,11 @@ def _end(processes: list[psutil.Process], grace_seconds: float) -> None:
 def _start_prefect(wanted: Wanted, running: dict[ServiceName, Service]) -> str:
     if service := running.get(ServiceName.PREFECT):
         return f"{service.address}/api"
-    configured = os.environ.get(API_VARIABLE)
+    configured = os.environ.get(API_VARIABLE, "").rstrip("/")
     api = f"{wanted.prefect}/api"
-    if configured and configured.rstrip("/") != api:
-        if is_healthy(configured):
-            return configured
+    if configured and is_healthy(configured):
+        return configured
+    if configured not in ("", api):
         raise ServiceUnreachable(
             "the configured Prefect server does not answer",
             where=configured,
@@ -172,8 +172,10 @@ def _start_worker(wanted: Wanted, running: dict[ServiceName, Service], api: str)
         return
     # A pool that does not exist yet is made, of this type.
     command = ("prefect", "worker", "start", "--type", "process", "--pool", wanted.pool)
+    # A worker that was killed counts as online for a while: wait for a sign of life after its last.
+    before = last_heartbeat(api, wanted.pool)
     service = _launch(ServiceName.WORKER, (*command, "--name", WORKER_NAME), wanted.pool, api)
-    _keep(service, running, lambda: is_worker_online(api, wanted.pool, WORKER_NAME))
+    _keep(service, running, lambda: last_heartbeat(api, wanted.pool) != before)
 
 
 def _launch(name: ServiceName, command: tuple[str, ...], address: str, api: str) -> Service:
@@ -238,16 +240,15 @@ def _require_port(port: int, option: str) -> None:
             ) from error
 
 
-def is_worker_online(api: str, pool: str, name: str = "") -> bool:
-    """Ask the server whether a worker has reported lately.
+def last_heartbeat(api: str, pool: str) -> str:
+    """Ask the server when our worker last reported.
 
     Args:
         api: Address of Prefect's API.
         pool: The work pool.
-        name: Of the worker; empty: any.
 
     Returns:
-        True when it is online.
+        The time as the server says it; empty when it never did or the server does not answer.
     """
     request = urllib.request.Request(  # noqa: S310 - the user's server
         f"{api}/work_pools/{pool}/workers/filter",
@@ -258,5 +259,6 @@ def is_worker_online(api: str, pool: str, name: str = "") -> bool:
         with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
             workers = json.load(answer)
     except (urllib.error.URLError, OSError, ValueError):
-        return False
-    return any(found["status"] == "ONLINE" and name in ("", found["name"]) for found in workers)
+        return ""
+    ours = [worker["last_heartbeat_time"] for worker in workers if worker["name"] == WORKER_NAME]
+    return str(ours[0] or "") if ours else ""

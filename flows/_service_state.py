@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from schemas._base import Record
+from schemas.errors import WorkDirectoryError
 from tasks._home import work_directory
 
 
@@ -60,11 +61,23 @@ def read_services() -> dict[ServiceName, Service]:
 
     Returns:
         Those whose process is alive, by name.
+
+    Raises:
+        WorkDirectoryError: The file is not ours or damaged.
     """
     path = state_path()
     if not path.is_file():
         return {}
-    services = [Service.model_validate(item) for item in json.loads(path.read_text("utf-8"))]
+    try:
+        services = [Service.model_validate(item) for item in json.loads(path.read_text("utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise WorkDirectoryError(
+            "the list of services cannot be read",
+            where=str(path),
+            expected="what `sft-flow up` wrote",
+            got=str(error).splitlines()[0],
+            fix="stop the services by hand if any run, delete the file, and run `sft-flow up`",
+        ) from error
     return {service.name: service for service in services if service.process()}
 
 

@@ -88,7 +88,7 @@ def test_retrain_trains_where_there_is_a_reason(toy_run: ToyRun, settings: dict[
 
 def test_refused_rows_are_refused_once(toy_run: ToyRun, settings: dict[str, Any]) -> None:
     settings = settings | {"quality": settings["quality"] | {"mode": "enforce"}}
-    settings["registry"] = settings["registry"] | {"name": "toy-refused"}
+    settings["registry"] = settings["registry"] | {"name": "toy-refused-rows"}
     broken = [{"prompt": "Where is the lid of the box?", "completion": ""}] * 30
     config = with_rows(settings, toy_rows(N_ROWS) + broken)
     with pytest.raises(DataRejected, match="bad_row_fraction"):
@@ -97,7 +97,7 @@ def test_refused_rows_are_refused_once(toy_run: ToyRun, settings: dict[str, Any]
     assert isinstance(decision, RetrainDecision)
     assert decision.reason is RetrainReason.NOTHING
     assert decision.detail.startswith("these rows were refused at 20")
-    assert [found.n_rows for found in read_rejections("toy-refused")] == [N_ROWS + 30]
+    assert [found.n_rows for found in read_rejections("toy-refused-rows")] == [N_ROWS + 30]
 
     mended = with_rows(settings, toy_rows(N_ROWS))
     assert weigh(mended).reason is RetrainReason.FIRST

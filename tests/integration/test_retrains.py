@@ -63,7 +63,7 @@ def test_retrains_are_compared_with_the_champion(toy_run: ToyRun) -> None:
     assert holders() == {"champion": champion, "previous": None}
     assert alias_holder(connect(), NAME, "challenger") == report["registry"]["version"]
     page = locate(refused, "report.html").read_text(encoding="utf-8")
-    for words in (">champion</th>", "loss_below_champion", "Slices", "The base was better"):
+    for words in (">champion</th>", "loss_below_champion", "Slices", "Where the base was better"):
         assert words in page
 
     _, better = retrain(toy_run)

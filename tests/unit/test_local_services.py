@@ -3,7 +3,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -72,6 +74,31 @@ def test_configured_server_that_does_not_answer_is_an_error(
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     with pytest.raises(ServiceUnreachable, match="configured Prefect server"):
         services.start_services(services.Wanted(4200, 5000, "pool"))
+
+
+class Healthy(BaseHTTPRequestHandler):
+    """Answers every question with 200, as a Prefect server that the user started does."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_server_of_the_user_is_used_also_on_the_port_we_would_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        api = f"http://127.0.0.1:{server.server_port}/api"
+        monkeypatch.setenv("PREFECT_API_URL", f"{api}/")
+        running: dict[ServiceName, Service] = {}
+        wanted = services.Wanted(server.server_port, 5000, "pool")
+        assert services._start_prefect(wanted, running) == api
+        assert running == {}
+        server.shutdown()
 
 
 def test_service_that_ends_at_once_is_answered_with_its_last_line(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from flows._service_state import (
     state_path,
     write_services,
 )
+from schemas.errors import WorkDirectoryError
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +70,13 @@ def test_no_services_leave_no_file() -> None:
     write_services({})
     assert not state_path().exists()
     assert read_services() == {}
+
+
+@pytest.mark.parametrize("text", ['[{"name": "prefect", "pid"', '[{"name": "prefect"}]', "1"])
+def test_damaged_file_is_named_with_the_way_out(text: str) -> None:
+    state_path().parent.mkdir()
+    state_path().write_text(text)
+    with pytest.raises(WorkDirectoryError) as caught:
+        read_services()
+    assert caught.value.where == str(state_path())
+    assert "delete the file" in caught.value.fix
