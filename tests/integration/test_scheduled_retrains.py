@@ -132,7 +132,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 def test_schedule_promotes_then_skips_then_refuses_and_notifies(place: Place) -> None:
-    server, environment = place.server, place.server.environment
+    environment = place.server.environment
     command(environment, place.folder, "sft-flow", "notify", "--webhook", place.receiver.address)
     command(environment, place.folder, "prefect", "deploy", "--all")
 
