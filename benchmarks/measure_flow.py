@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks._process import measure
-from flows._server import free_port, is_healthy
+from flows._prefect_api import is_healthy
+from flows._server import free_port
 
 SAMPLE_SECONDS = 0.1
 START_SECONDS = 180.0

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import urllib.error
-import urllib.request
-from typing import Any
 
 from flows._finding import Finding, Health
+from flows._prefect_api import ask, is_healthy, known_api
 from schemas.errors import SftFlowError
 from tasks._home import tracking_uri
 
@@ -17,54 +14,13 @@ POOL = "sft-local"
 FLOWS = ("train-sft", "retrain", "check-data", "promote-model")
 
 
-def find_api() -> str | None:
-    """Find out which Prefect server a run would use.
-
-    Returns:
-        Address of its API: the one configured, or that of `sft-flow up`; None when a run would
-        start one for itself.
-    """
-    from prefect.settings import get_current_settings
-
-    from flows._service_state import local_prefect_api
-
-    return get_current_settings().api.url or local_prefect_api()
-
-
-def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
-    """Put one question to a Prefect API.
-
-    Args:
-        api: Its address.
-        path: Below the address.
-        question: Filters, sent by POST; None asks by GET.
-
-    Returns:
-        The answer; None where there is no such thing.
-    """
-    request = urllib.request.Request(  # noqa: S310 - the user's server
-        f"{api}{path}",
-        data=None if question is None else json.dumps(question).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return None
-        raise
-
-
 def check_prefect() -> Finding:
     """Reach the Prefect server, and compare its version with the client's.
 
     Returns:
         ok, or the address that does not answer.
     """
-    from flows._server import is_healthy
-
-    api = find_api()
+    api = known_api()
     if not api:
         return Finding(
             topic="prefect",
@@ -96,9 +52,7 @@ def check_pool() -> Finding:
     Returns:
         ok, or a note: only scheduled runs need them.
     """
-    from flows._server import is_healthy
-
-    api = find_api()
+    api = known_api()
     if not api or not is_healthy(api):
         return _pool_note("no server that could have one", "`sft-flow up` starts them")
     pool = ask(api, f"/work_pools/{POOL}")
@@ -121,9 +75,7 @@ def check_deployments() -> Finding:
     Returns:
         ok, or a note: only scheduled runs need them.
     """
-    from flows._server import is_healthy
-
-    api = find_api()
+    api = known_api()
     topic = "deployments"
     if not api or not is_healthy(api):
         return Finding(topic=topic, health=Health.NOTE, detail="no server that could have them")

@@ -36,9 +36,10 @@ def history(
     from tasks._history_page import write_history
 
     with keep_stdout_clean():
-        path = write_history(registry)
+        found = read_history(registry)
+        path = write_history(found)
     if is_json:
-        print_json({"path": str(path), **read_history(registry).model_dump(mode="json")})
+        print_json({"path": str(path), **found.model_dump(mode="json")})
     else:
         click.echo(str(path))
     if is_opened:

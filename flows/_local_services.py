@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from flows._server import API_VARIABLE, LOOPBACK, START_SECONDS, is_healthy
+from flows._prefect_api import API_VARIABLE, ask, is_healthy
+from flows._server import LOOPBACK, START_SECONDS
 from flows._service_state import Service, ServiceName, read_services, write_services
 from schemas.errors import ServiceUnreachable
 from tasks._home import TRACKING_VARIABLE, tracking_uri, work_directory
@@ -250,15 +248,9 @@ def last_heartbeat(api: str, pool: str) -> str:
     Returns:
         The time as the server says it; empty when it never did or the server does not answer.
     """
-    request = urllib.request.Request(  # noqa: S310 - the user's server
-        f"{api}/work_pools/{pool}/workers/filter",
-        data=b"{}",
-        headers={"Content-Type": "application/json"},
-    )
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-            workers = json.load(answer)
-    except (urllib.error.URLError, OSError, ValueError):
+        workers = ask(api, f"/work_pools/{pool}/workers/filter", {}) or []
+    except (OSError, ValueError):
         return ""
     ours = [worker["last_heartbeat_time"] for worker in workers if worker["name"] == WORKER_NAME]
     return str(ours[0] or "") if ours else ""

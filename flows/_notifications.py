@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from flows._notices import NOTICES, Occasion, make_automation, payload_template
-from flows._server import API_VARIABLE, is_healthy
+from flows._prefect_api import API_VARIABLE, is_healthy, known_api
 from schemas._base import Record
 from schemas.errors import ConfigError, ServiceUnreachable
 
@@ -163,7 +163,7 @@ def check_address(address: str) -> None:
 
 @contextmanager
 def server() -> Iterator[SyncPrefectClient]:
-    """Open the configured Prefect server.
+    """Open the Prefect server that is configured, or that of `sft-flow up`.
 
     Yields:
         A client.
@@ -175,9 +175,9 @@ def server() -> Iterator[SyncPrefectClient]:
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
-    from prefect.settings import get_current_settings
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    address = get_current_settings().api.url
+    address = known_api()
     if not address:
         raise ConfigError(
             "no Prefect server is configured to keep the automations",
@@ -189,7 +189,10 @@ def server() -> Iterator[SyncPrefectClient]:
     if not is_healthy(address):
         raise _unreachable(address, "no answer")
     try:
-        with get_client(sync_client=True) as client:
+        with (
+            temporary_settings({PREFECT_API_URL: address}),
+            get_client(sync_client=True) as client,
+        ):
             yield client
     except (httpx.HTTPError, PrefectHTTPStatusError) as error:
         raise _unreachable(address, str(error).splitlines()[0]) from error

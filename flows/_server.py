@@ -6,7 +6,6 @@ tracebacks when the last events arrive late, and Ctrl-C stops it before the run 
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -14,8 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -23,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows._console import Terminated
-from flows._service_state import local_prefect_api
+from flows._prefect_api import API_VARIABLE, ask, is_healthy, known_api
 from schemas.errors import ServiceUnreachable
 from tasks._home import work_directory
 from tasks._journal import StageEntry, last_flow_run_id, read_entries
@@ -35,7 +32,6 @@ STOP_SECONDS = 20.0
 DRAIN_SECONDS = 10.0
 SETTLED_SECONDS = 0.5
 UNFINISHED = ("PENDING", "RUNNING")
-API_VARIABLE = "PREFECT_API_URL"
 LOG_NAME = "prefect-server.log"
 GUARD = Path(__file__).with_name("_server_guard.py")
 
@@ -93,7 +89,7 @@ def prefect_api() -> Iterator[str]:
         if configured:
             yield configured
             return
-        local = local_prefect_api()
+        local = known_api()
         if local and is_healthy(local):
             with temporary_settings({PREFECT_API_URL: local}):
                 yield local
@@ -178,22 +174,6 @@ def _await_health(process: subprocess.Popen[bytes], address: str, log: Path) -> 
     )
 
 
-def is_healthy(address: str) -> bool:
-    """Ask a Prefect API whether it is up.
-
-    Args:
-        address: Its URL, with /api.
-
-    Returns:
-        True when it answered.
-    """
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError, ValueError):
-        return False
-
-
 def _drain() -> None:
     """Send what is still queued, as Prefect's own test harness does, before the server stops."""
     import inspect
@@ -219,7 +199,7 @@ def _await_records(address: str, started: datetime) -> None:
     n_stages = len(_entries_since(started))
     deadline = time.monotonic() + DRAIN_SECONDS
     settled_since, n_before = time.monotonic(), -1
-    with suppress(urllib.error.URLError, OSError, ValueError):
+    with suppress(OSError, ValueError):
         while time.monotonic() < deadline:
             n_all = _count_task_runs(address, started)
             if n_all != n_before or _count_task_runs(address, started, *UNFINISHED):
@@ -240,13 +220,7 @@ def _count_task_runs(address: str, started: datetime, *states: str) -> int:
     which: dict[str, object] = {"expected_start_time": {"after_": started.isoformat()}}
     if states:
         which["state"] = {"type": {"any_": states}}
-    question = urllib.request.Request(  # noqa: S310 - loopback
-        f"{address}/task_runs/count",
-        data=json.dumps({"task_runs": which}).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(question, timeout=5) as answer:  # noqa: S310
-        return int(json.load(answer))
+    return int(ask(address, "/task_runs/count", {"task_runs": which}))
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -31,6 +31,7 @@ from schemas.stages import Stage
 from tasks._artifacts import page_address, show_rejection, show_report, slug
 from tasks._assets import emit_assets
 from tasks._cache import locate
+from tasks._history import read_history
 from tasks._history_page import write_history
 from tasks._journal import read_entries
 from tasks._named_sources import title
@@ -75,7 +76,7 @@ def announce_report(flow_run_id: UUID, config: RunConfig, reference: ReportRefer
         _send(happening, config.registry.name, payload, flow_run_id)
     show_report(slug(config.registry.name), report, path.parent)
     if report["registry"]["version"]:
-        write_history(config.registry)
+        write_history(read_history(config.registry))
     if was_computed(str(flow_run_id), Stage.REGISTER_MODEL):
         emit_assets(config, report)
 
@@ -97,6 +98,7 @@ def announce_rejection(flow_run_id: UUID, config: RunConfig, error: DataRejected
     }
     _send(Happening.DATA_REJECTED, config.registry.name, payload, flow_run_id)
     show_rejection(config.registry.name, payload)
+    write_history(read_history(config.registry))
 
 
 def rejected_state(error: DataRejected) -> State[Any]:

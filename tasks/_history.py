@@ -50,6 +50,8 @@ class History(Record):
     """Everything known of a name."""
 
     name: str
+    champion_version: int | None
+    """Who holds the champion's alias now."""
     retrains: tuple[Retrain, ...]
     """Oldest first."""
     rejections: tuple[Rejection, ...]
@@ -95,7 +97,12 @@ def read_history(registry: RegistryConfig) -> History:
             fix="correct the name, or MLFLOW_TRACKING_URI",
         )
     retrains = tuple(describe_version(version, holders) for version in reversed(found))
-    return History(name=name, retrains=retrains, rejections=rejections)
+    return History(
+        name=name,
+        champion_version=holders[registry.alias],
+        retrains=retrains,
+        rejections=rejections,
+    )
 
 
 def describe_version(version: ModelVersion, holders: dict[str, int | None]) -> Retrain:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.registry_config import RegistryConfig
-from tasks._history import History, Retrain, read_history
+from tasks._history import History, Retrain
 from tasks._home import work_directory
 from tasks._page_parts import visible
 
@@ -157,7 +156,9 @@ def render_history(history: History) -> str:
     environment.filters["visible"] = visible
     return environment.get_template(PAGE.name).render(
         history=history,
-        champion=next((one for one in history.retrains if "champion" in one.aliases), None),
+        champion=next(
+            (one for one in history.retrains if one.version == history.champion_version), None
+        ),
         newest=tuple(reversed(history.retrains)),
         chart=loss_chart(history.retrains),
         bars=row_bars(history.retrains),
@@ -180,17 +181,16 @@ def history_path(name: str) -> Path:
     return work_directory() / "history" / f"{name}.html"
 
 
-def write_history(registry: RegistryConfig) -> Path:
+def write_history(history: History) -> Path:
     """Write the page anew.
 
     Args:
-        registry: Name and aliases.
+        history: What is known of the name.
 
     Returns:
         Its path.
     """
-    path = history_path(registry.name)
-    text = render_history(read_history(registry))
+    path = history_path(history.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    path.write_text(render_history(history), encoding="utf-8")
     return path

@@ -75,24 +75,11 @@ def progress_bar(
     Returns:
         A `tqdm` bar: iterate over it, or call `update` and `close`.
     """
-    if SILENT_BARS is not None:
-        silent = tqdm(
-            iterable,
-            total=total,
-            initial=initial,
-            desc=label,
-            unit=unit,
-            unit_scale=unit == "B",
-            leave=False,
-            file=Nowhere(),
-            mininterval=0.2,
-        )
-        SILENT_BARS[:] = [bar for bar in SILENT_BARS if not bar.disable] + [silent]
-        return silent
+    is_silent = SILENT_BARS is not None
     is_terminal = sys.stderr.isatty()
     is_shown_at_once = is_terminal and total is not None  # a bare "0row" before an error misleads
-    interval_seconds = 0.2 if is_terminal else 15.0
-    return tqdm(
+    interval_seconds = 0.2 if is_terminal or is_silent else 15.0
+    bar = tqdm(
         iterable,
         total=total,
         initial=initial,
@@ -100,7 +87,11 @@ def progress_bar(
         unit=unit,
         unit_scale=unit == "B",
         leave=False,
-        dynamic_ncols=is_terminal,
+        file=Nowhere() if is_silent else None,
+        dynamic_ncols=is_terminal and not is_silent,
         mininterval=interval_seconds,
-        delay=0.0 if is_shown_at_once else interval_seconds,
+        delay=0.0 if is_shown_at_once or is_silent else interval_seconds,
     )
+    if SILENT_BARS is not None:
+        SILENT_BARS[:] = [open_bar for open_bar in SILENT_BARS if not open_bar.disable] + [bar]
+    return bar

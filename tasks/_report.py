@@ -108,14 +108,7 @@ def build_report(
         "data": _data_part(config, evidence),
         "training": {**training, "method": config.training.method.value},
         "registry": _registry_part(config, evidence, version, promotion),
-        "lineage": {
-            "dataset_sha256": evidence.checked.kept_sha256,
-            "eval_sha256": evidence.quality.eval_sha256,
-            "template_sha256": evidence.template.template_sha256,
-            "base_model": evidence.template.model_name,
-            "base_fingerprint": evidence.template.model_fingerprint,
-            "model_sha256": evidence.trained.sha256,
-        },
+        "lineage": _lineage_part(evidence),
         "config": public_settings(config.model_dump(mode="json")),
     }
 
@@ -146,6 +139,17 @@ def _data_part(config: RunConfig, evidence: Evidence) -> dict[str, Any]:
             rule.model_dump(mode="json")
             for rule in (*evidence.checked.rules, *evidence.quality.rules)
         ],
+    }
+
+
+def _lineage_part(evidence: Evidence) -> dict[str, str]:
+    return {
+        "dataset_sha256": evidence.checked.kept_sha256,
+        "eval_sha256": evidence.quality.eval_sha256,
+        "template_sha256": evidence.template.template_sha256,
+        "base_model": evidence.template.model_name,
+        "base_fingerprint": evidence.template.model_fingerprint,
+        "model_sha256": evidence.trained.sha256,
     }
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows._server import free_port, is_healthy
+from flows._prefect_api import is_healthy
+from flows._server import free_port
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 180

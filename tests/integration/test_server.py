@@ -94,7 +94,7 @@ def test_good_run_leaves_no_noise(counted: tuple[Path, subprocess.CompletedProce
 
 
 def test_server_is_gone_afterwards(counted: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    from flows._server import is_healthy
+    from flows._prefect_api import is_healthy
 
     assert not is_healthy(counted[1].stdout.split()[0])
 

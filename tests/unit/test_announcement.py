@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import tasks._announcement as announcement
 from schemas.happenings import Happening
 from schemas.stages import Stage
 from tasks._announcement import (
@@ -70,5 +71,12 @@ def test_rejected_state_is_failed_and_has_a_name_of_its_own() -> None:
     assert state.data is REJECTED
 
 
-def test_announcing_without_a_flow_run_does_nothing() -> None:
-    announce_rejection(CONFIG, REJECTED)  # sockets are blocked here
+def test_announcing_without_a_flow_run_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFT_HOME", str(tmp_path))
+    sent: list[str] = []
+    monkeypatch.setattr(announcement, "emit_event", lambda event, **_: sent.append(event))
+    announce_rejection(CONFIG, REJECTED)
+    assert sent == []
+    assert list(tmp_path.iterdir()) == []

@@ -37,6 +37,7 @@ def toy_history() -> History:
     )
     return History(
         name="toy",
+        champion_version=3,
         retrains=(
             retrain(1, 3.0),
             refused(2, 3.5),
@@ -70,7 +71,7 @@ def test_loss_chart_breaks_where_the_evaluation_rows_changed() -> None:
 def test_loss_chart_without_losses_is_left_out() -> None:
     assert loss_chart([retrain(1, None)]) is None
     assert "Score over time" not in render_history(
-        History(name="toy", retrains=(retrain(1, None),), rejections=())
+        History(name="toy", champion_version=None, retrains=(retrain(1, None),), rejections=())
     )
 
 
@@ -91,7 +92,9 @@ def test_page_says_who_is_champion_and_who_was_refused_and_why() -> None:
 
 
 def test_page_of_refused_data_alone_is_whole() -> None:
-    history = History(name="toy", retrains=(), rejections=toy_history().rejections)
+    history = History(
+        name="toy", champion_version=None, retrains=(), rejections=toy_history().rejections
+    )
     page = render_history(history)
     assert "There is no champion." in page
     assert "Every version" not in page
