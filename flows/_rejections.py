@@ -14,6 +14,7 @@ from schemas.run_config import RunConfig
 from tasks._announcement import announce_rejection, rejected_state
 from tasks._lineage import settings_sha256
 from tasks._rejected_rows import Rejection, note_rejection
+from tasks._stage_progress import forget_progress
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,6 +42,8 @@ def tells_rejections(run: Callable[P, R]) -> Callable[P, R]:
             config: RunConfig = bound.arguments["config"]
             announce_rejection(config, error)
             return cast(R, rejected_state(error))
+        finally:
+            forget_progress()
 
     # Prefect would look the names of annotations up in this module.
     told.__signature__ = inspect.signature(run, eval_str=True)  # type: ignore[attr-defined]

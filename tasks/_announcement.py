@@ -75,10 +75,10 @@ def announce_report(flow_run_id: UUID, config: RunConfig, reference: ReportRefer
         payload = report_payload(report, path.parent)
         _send(happening, config.registry.name, payload, flow_run_id)
     show_report(slug(config.registry.name), report, path.parent)
-    if report["registry"]["version"]:
-        write_history(read_history(config.registry))
     if was_computed(str(flow_run_id), Stage.REGISTER_MODEL):
         emit_assets(config, report)
+    if report["registry"]["version"]:
+        write_history(read_history(config.registry))
 
 
 @_never_fails

@@ -34,7 +34,7 @@ class Bar:
 
 
 BARS: dict[UUID, Bar] = {}
-"""By flow run; the bar of a run that has ended is forgotten."""
+"""By flow run, until the run ends."""
 
 
 @contextmanager
@@ -58,10 +58,10 @@ def show_stage(stage: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        move(0.0, f"stopped at {stage}, {number} of {n_stages}", is_last=True)
+        move(0.0, f"stopped at {stage}, {number} of {n_stages}")
         raise
     if number == n_stages:
-        move(WHOLE, "done", is_last=True)
+        move(WHOLE, "done")
 
 
 def finish_progress(description: str) -> None:
@@ -70,7 +70,14 @@ def finish_progress(description: str) -> None:
     Args:
         description: Why there is nothing more to do.
     """
-    move(WHOLE, description, is_last=True)
+    move(WHOLE, description)
+
+
+def forget_progress() -> None:
+    """Let go of the current run's bar as the run ends, however it does; Prefect keeps it."""
+    context = FlowRunContext.get()
+    if context and context.flow_run:
+        BARS.pop(context.flow_run.id, None)
 
 
 def place(stage: str) -> tuple[int, int]:
@@ -92,19 +99,18 @@ def place(stage: str) -> tuple[int, int]:
     return (number, n_stages) if number <= n_stages else (0, 0)
 
 
-def move(percent: float, description: str, *, is_last: bool = False) -> None:
+def move(percent: float, description: str) -> None:
     """Create or update the bar; a bar never goes back, and never fails a run.
 
     Args:
         percent: How far the run is.
         description: What it is doing.
-        is_last: Forget the bar afterwards.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
     run_id, client = context.flow_run.id, context.client
-    bar = BARS.pop(run_id, None) if is_last else BARS.get(run_id)
+    bar = BARS.get(run_id)
     percent = max(percent, bar.percent if bar else 0.0)
     try:
         if not isinstance(client, SyncPrefectClient):
@@ -120,7 +126,7 @@ def move(percent: float, description: str, *, is_last: bool = False) -> None:
                     flow_run_id=run_id,
                 )
             )
-            bar = Bar(made.id, percent)
+            BARS[run_id] = Bar(made.id, percent)
         else:
             client.update_artifact(
                 bar.artifact_id, ArtifactUpdate(data=percent, description=description)
@@ -128,6 +134,3 @@ def move(percent: float, description: str, *, is_last: bool = False) -> None:
             bar.percent = percent
     except Exception as error:
         LOGGER.debug("no progress bar: %s", error)
-        return
-    if not is_last:
-        BARS[run_id] = bar

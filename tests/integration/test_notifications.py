@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from tests.announcing import REASON, REJECTED, SKIPPED
 from tests.prefect_server import Server, running_server
 from tests.webhook import Receiver
 
+EVENT_SECONDS = 30
 ALL = {"promoted", "refused", "rejected", "skipped", "failed"}
 
 
@@ -111,9 +113,13 @@ def test_every_run_has_one_progress_bar(told: dict[str, dict[str, Any]], server:
 def test_assets_say_which_rows_a_version_was_made_of(
     told: dict[str, dict[str, Any]], server: Server
 ) -> None:
-    events = server.ask(
-        "/events/filter", {"filter": {"event": {"prefix": ["prefect.asset."]}}, "limit": 50}
-    )["events"]
+    question = {"filter": {"event": {"prefix": ["prefect.asset."]}}, "limit": 50}
+    deadline = time.monotonic() + EVENT_SECONDS
+    while time.monotonic() < deadline:  # the server writes events after it has taken them
+        events = server.ask("/events/filter", question)["events"]
+        if len(events) >= 4:
+            break
+        time.sleep(0.2)
     assert Counter(event["event"] for event in events) == {
         "prefect.asset.referenced": 2,
         "prefect.asset.materialization.succeeded": 2,

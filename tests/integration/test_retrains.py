@@ -17,6 +17,7 @@ from schemas.stages import Stage
 from tasks._cache import locate
 from tasks._journal import last_flow_run_id, read_entries
 from tasks._registry import alias_holder, connect
+from tasks._stage_progress import BARS
 from tasks.promote_model import promote_model
 from tests.integration.conftest import ToyRun
 
@@ -136,3 +137,4 @@ def test_run_gives_up_when_the_champion_changes_every_time(
     monkeypatch.setattr(flow_module, "promote_model", always_overtaken)
     with pytest.raises(ChampionChanged):
         retrain(toy_run)
+    assert BARS == {}

@@ -21,7 +21,8 @@ def test_notify_wants_one_thing_at_a_time(arguments: tuple[str, ...]) -> None:
 
 
 def test_notify_without_a_server_says_how_to_get_one() -> None:
-    done = CliRunner().invoke(main, ["notify", "--webhook", "https://host/hook"])
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        done = CliRunner().invoke(main, ["notify", "--webhook", "https://host/hook"])
     assert done.exit_code == 2
     assert "no Prefect server is configured" in done.output
     assert "Fix: sft-flow up" in done.output
