@@ -118,6 +118,8 @@ def temporary_server() -> Iterator[str]:
     try:
         with temporary_settings({PREFECT_API_URL: address}):
             # The flow's libraries take as long to import as the server to start.
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
             import flows.train_sft  # noqa: F401
 
             _await_health(process, address, log)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
+import importlib
 from functools import cache
 from pathlib import Path
 
@@ -57,19 +57,8 @@ def _closure(module: str) -> set[str]:
         if name in found or (name in CONTRACT_MODULES and name != module):
             continue
         found.add(name)
-        waiting.extend(_own_imports(name))
+        waiting.extend(_parse(name)[1])
     return found
-
-
-def _own_imports(module: str) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(_source(module))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {name for name in names if name.split(".")[0] in ("tasks", "schemas") and _path(name)}
 
 
 def read_code(module: str) -> str:
@@ -81,11 +70,25 @@ def read_code(module: str) -> str:
     Returns:
         The syntax tree as text.
     """
-    tree = ast.parse(_source(module))
+    return _parse(module)[0]
+
+
+@cache
+def _parse(module: str) -> tuple[str, frozenset[str]]:
+    """Read a module once: its tree as text, and the names it imports from us."""
+    path = _path(module)
+    tree = ast.parse(path.read_text(encoding="utf-8") if path else "")
+    names: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
-    return ast.dump(tree)
+    ours = {name for name in names if name.split(".")[0] in ("tasks", "schemas") and _path(name)}
+    return ast.dump(tree), frozenset(ours)
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -97,15 +100,11 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 @cache
-def _source(module: str) -> str:
-    path = _path(module)
-    return path.read_text(encoding="utf-8") if path else ""
-
-
-@cache
 def _path(module: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
+    """Find a module's file without importing it; the packages are flat."""
+    package, _, name = module.partition(".")
+    folders = importlib.import_module(package).__path__
+    finds = f"{name}.py" if name else "__init__.py"
+    return next(
+        (Path(folder) / finds for folder in folders if (Path(folder) / finds).is_file()), None
+    )

@@ -29,7 +29,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def forget() -> None:
     """Read files anew, as the next process would."""
     importlib.invalidate_caches()
-    _code._source.cache_clear()
+    _code._parse.cache_clear()
     _code._path.cache_clear()
     for name in ("tasks.toy_stage", "tasks.toy_helper"):
         sys.modules.pop(name, None)
