@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.documented import blocks
 from tests.prefect_server import ROOT, Server, running_server
 
 pytestmark = pytest.mark.integration
@@ -55,8 +56,7 @@ def test_deployment_of_the_tutorial_is_made_in_an_empty_folder(
     server: Server, tmp_path: Path
 ) -> None:
     page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    configuration, project = blocks
+    configuration, project = blocks(page, "yaml")
     (tmp_path / "prefect.yaml").write_text(project, encoding="utf-8")
     server.python("-m", "prefect", "deploy", "--all", folder=tmp_path)
     name = {"deployments": {"name": {"any_": ["building-faq-weekly"]}}}
@@ -65,3 +65,9 @@ def test_deployment_of_the_tutorial_is_made_in_an_empty_folder(
     assert deployment["pull_steps"] == [
         {"prefect.deployments.steps.set_working_directory": {"directory": str(tmp_path)}}
     ]
+    commands = "".join(blocks(page, "sh")).splitlines()
+    (run_it,) = [line for line in commands if line.startswith("prefect deployment run")]
+    server.prefect(*shlex.split(run_it, comments=True)[1:])
+    run = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "START_TIME_ASC"}
+    states = {found["state_name"] for found in server.ask("/flow_runs/filter", run)}
+    assert states == {"Scheduled"}

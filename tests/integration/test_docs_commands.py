@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import shutil
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -16,22 +16,17 @@ from flows.cli import main
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig
 from tasks import _promotion
+from tasks._cache import locate
 from tasks._registry import connect
+from tests.documented import documented
+from tests.integration.conftest import ToyRun
 from tests.judged import CONFIG, make_evidence, register
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/promoting.md", "docs/serving.md")
-HANDLED = ("status", "promote", "rollback", "export")
+PAGES = ("README.md", "docs/promoting.md", "docs/serving.md", "docs/tutorial.md")
+HANDLED = ("status", "promote", "rollback", "export", "history")
 NAME = RegistryConfig().name
-
-
-def documented(page: str) -> list[str]:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if line.startswith("sft-flow ") and line.split()[1] in HANDLED]
 
 
 @pytest.fixture
@@ -59,9 +54,24 @@ def store(
         monkeypatch.setattr(module, "quiet_libraries", lambda: None)
 
 
-def test_every_command_on_registered_models_runs(store: None) -> None:
-    commands = list(dict.fromkeys(command for page in PAGES for command in documented(page)))
+def test_every_command_on_registered_models_runs(
+    store: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(click, "launch", opened.append)
+    commands = dict.fromkeys(line for page in PAGES for line in documented(page, *HANDLED))
     assert {command.split()[1] for command in commands} == set(HANDLED)
     for command in commands:
-        result = CliRunner().invoke(main, shlex.split(command)[1:])
+        words = shlex.split(command.replace("building-faq", NAME))
+        result = CliRunner().invoke(main, words[1:])
         assert result.exit_code == 0, (command, result.output)
+    assert [Path(address).name for address in opened] == [f"{NAME}.html"] * 2
+
+
+def test_report_of_the_tutorial_opens(toy_run: ToyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(click, "launch", opened.append)
+    (command,) = documented("docs/tutorial.md", "report")
+    result = CliRunner().invoke(main, shlex.split(command)[1:])
+    assert result.exit_code == 0, result.output
+    assert opened == [locate(toy_run.report, "report.html").as_uri()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from flows._local_services import last_heartbeat
 from flows._server import free_port
+from tests.documented import documented
 
 pytestmark = pytest.mark.integration
 
@@ -71,6 +73,10 @@ def test_services_start_once_are_mended_and_stop_alone(sft_flow: Command) -> Non
     topics = {one["topic"]: one for one in sft_flow("doctor")}
     assert first["api"] in topics["prefect"]["detail"]
     assert topics["worker"]["health"] == "ok"
+
+    for line in documented("docs/operate.md", "notify"):
+        sft_flow(*shlex.split(line)[1:], PREFECT_API_URL=first["api"])
+    assert sft_flow("notify", "--list", PREFECT_API_URL=first["api"]) == []
 
     decoy = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     ours = [process for pid in renewed.values() for process in family(pid)]

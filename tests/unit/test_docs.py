@@ -24,23 +24,14 @@ from schemas.rules import RowRule, RuleResult, SetRule
 from schemas.run_config import RunConfig
 from schemas.sweep_config import SweepConfig
 from tasks._gate import CheckReport
+from tests.documented import ROOT, blocks, documented
 from tests.toy import write_jsonl
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).parents[2]
 GATE = (ROOT / "docs" / "data-gate.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TOPICS = ("roof", "wall", "door", "window", "floor", "stair", "lift", "ramp", "drain", "beam")
-
-
-def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-
-
-def commands(page: str) -> list[str]:
-    lines = "\n".join(blocks(page, "sh")).splitlines()
-    return [line.split("  #")[0] for line in lines if line.startswith("sft-flow check")]
 
 
 def configuration(name: str) -> str:
@@ -69,7 +60,8 @@ def producer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_command_of_the_data_gate_runs(producer: Path) -> None:
-    found = dict.fromkeys([*commands(README), *commands(GATE)])
+    pages = ("README.md", "docs/data-gate.md")
+    found = dict.fromkeys(line for page in pages for line in documented(page, "check"))
     assert len(found) >= 6
     for command in found:
         arguments = shlex.split(command.split(" > ")[0])[1:]
