@@ -12,10 +12,13 @@ from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
 from schemas.records import EvaluationReference
 from schemas.rules import Severity, Verdict
 from tasks._bootstrap import bootstrap_interval
-
-RowScores = dict[int, tuple[float, float]]
-"""Row to (sum of its values, weight); the figure of a set is the ratio of the totals."""
-MIN_INTERVAL_ROWS = 2
+from tasks._figures import (
+    MIN_INTERVAL_ROWS,
+    RowScores,
+    figure_interval,
+    figure_of,
+    score_columns,
+)
 
 
 def row_count_gate(evaluation: EvaluationReference, gates: GateConfig) -> GateResult:
@@ -132,13 +135,8 @@ def absolute_gate(
     problem = _find_problem(gate, {"challenger": challenger}, gates)
     if problem:
         return _refuse(gate, problem)
-    columns = _columns(challenger)
-
-    def figure_of(values: Any, weights: Any, axis: int) -> Any:
-        return _figure(gate.metric, values, weights, axis)
-
-    figure = float(figure_of(*columns, axis=-1))
-    low, high = bootstrap_interval(columns, figure_of, gates, seed)
+    figure = float(figure_of(gate.metric, *score_columns(challenger)))
+    low, high = figure_interval(gate.metric, challenger, gates, seed)
     is_lower_better = metric_direction(gate.metric) is Direction.LOWER
     is_met = figure <= gate.limit if is_lower_better else figure >= gate.limit
     return _result(
@@ -179,13 +177,13 @@ def comparison_gate(
     if problem:
         return _refuse(gate, problem)
     sign = -1.0 if metric_direction(gate.metric) is Direction.LOWER else 1.0
-    columns = (*_columns(opponent), *_columns(challenger))
+    columns = (*score_columns(opponent), *score_columns(challenger))
 
     def gain_of(values: Any, weights: Any, own_values: Any, own_weights: Any, axis: int) -> Any:
-        own = _figure(gate.metric, own_values, own_weights, axis)
-        return sign * (own - _figure(gate.metric, values, weights, axis))
+        own = figure_of(gate.metric, own_values, own_weights, axis)
+        return sign * (own - figure_of(gate.metric, values, weights, axis))
 
-    before, after = (float(_figure(gate.metric, *pair)) for pair in (columns[:2], columns[2:]))
+    before, after = (float(figure_of(gate.metric, *pair)) for pair in (columns[:2], columns[2:]))
     gain = sign * (after - before)
     low, high = bootstrap_interval(columns, gain_of, gates, seed)
     is_passed = low > gate.limit
@@ -235,7 +233,7 @@ def _find_problem(gate: GateDefinition, sides: Mapping[str, RowScores], gates: G
                 f"{gate.metric} of {side} is NaN or infinite on {len(bad)} of {len(rows)} rows, "
                 f"first on row {bad[0]}"
             )
-        if not math.isfinite(_figure(gate.metric, *_columns(found))):
+        if not math.isfinite(figure_of(gate.metric, *score_columns(found))):
             return f"{gate.metric} of {side} is infinite"
     if len(rows) < MIN_INTERVAL_ROWS:
         return f"one row with {gate.metric} gives no interval"
@@ -250,25 +248,6 @@ def _find_problem(gate: GateDefinition, sides: Mapping[str, RowScores], gates: G
 def _is_figure(value: float, weight: float) -> bool:
     """Tell whether value / weight is a number; a row without tokens has 0 / 0."""
     return math.isfinite(value) and weight > 0
-
-
-def _columns(scores: RowScores) -> tuple[Any, Any]:
-    """Give values and weights as arrays, in the order of the row numbers."""
-    import numpy
-
-    pairs = numpy.array([scores[row] for row in sorted(scores)], dtype=float)
-    return pairs[:, 0], pairs[:, 1]
-
-
-def _figure(metric: str, values: Any, weights: Any, axis: int = -1) -> Any:
-    """Compute the figure of each draw: the ratio of totals, for perplexity its exponential."""
-    import numpy
-
-    mean = values.sum(axis=axis) / weights.sum(axis=axis)
-    if metric != "perplexity":
-        return mean
-    with numpy.errstate(over="ignore"):  # infinity refuses with its own reason
-        return numpy.exp(mean)
 
 
 def _percent(gates: GateConfig) -> str:

@@ -15,6 +15,7 @@ from schemas.records import (
 )
 from schemas.run_config import RunConfig
 from tasks._cache import locate
+from tasks._figures import metric_intervals
 from tasks._lines import read_jsonl
 from tasks._named_sources import title
 from tasks._report_evidence import judge_part, run_timings, training_rows
@@ -101,6 +102,7 @@ def build_report(
         "training_rows": training_rows(evidence),
         "timings": run_timings(),
         "metrics": {side: scores.metrics for side, scores in sides.items()},
+        "intervals": _intervals(config, sides),
         "answers": pair_answers(answers, prompts),
         "slices": slices,
         "worst_slice": worst_slice(slices[Side.CHALLENGER.value], "loss"),
@@ -118,6 +120,15 @@ def _base_was_better(evidence: Evidence, prompts: list[dict[str, Any]]) -> list[
     folders = (locate(evidence.baseline, ""), locate(evidence.evaluation, ""))
     found = rows_where_base_was_better(*folders, "loss", MAX_WORSE_ROWS)
     return [{**row, "prompt": questions[row["row"]]} for row in found]
+
+
+def _intervals(
+    config: RunConfig, sides: dict[str, EvaluationReference]
+) -> dict[str, dict[str, tuple[float, float]]]:
+    return {
+        side: metric_intervals(locate(scores, ""), scores.metrics, config.gates, config.seed)
+        for side, scores in sides.items()
+    }
 
 
 def _slices(sides: dict[str, EvaluationReference]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from schemas.gate_report import Decision, GateReport, GateResult
 from schemas.records import ChampionReference, DecisionReference, EvaluationReference
 from schemas.rules import Severity, Verdict
 from tasks._cache import OutputFolder, locate
+from tasks._figures import RowScores
 from tasks._gates import (
-    RowScores,
     absolute_gate,
     comparison_gate,
     row_count_gate,

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from schemas.evaluation_config import EvaluationConfig
 from schemas.gate_config import Against, GateConfig, GateDefinition
 from schemas.gate_report import Decision
-from tasks._gates import RowScores, comparison_gate
+from tasks._figures import RowScores
+from tasks._gates import comparison_gate
 from tasks._losses import measure_losses
 from tasks._prepared import load_prepared_model, load_prepared_tokenizer
 from tasks.decide import conclude

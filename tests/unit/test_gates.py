@@ -10,8 +10,8 @@ import pytest
 from schemas.gate_config import Against, GateConfig, GateDefinition
 from schemas.records import EvaluationReference, Side
 from schemas.rules import Severity, Verdict
+from tasks._figures import RowScores
 from tasks._gates import (
-    RowScores,
     absolute_gate,
     comparison_gate,
     row_count_gate,

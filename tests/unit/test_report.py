@@ -46,6 +46,7 @@ def toy_report(**changes: Any) -> dict[str, Any]:
         "gates": [],
         "confidence": 0.95,
         "metrics": {"base": metrics, "challenger": metrics},
+        "intervals": {"base": {}, "champion": {}, "challenger": {"loss": (0.75, 1.25)}},
         "answers": [answer],
         "slices": {},
         "worst_slice": None,

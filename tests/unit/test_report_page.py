@@ -65,6 +65,12 @@ def test_render_page_escapes_what_comes_from_the_data() -> None:
     assert "http" not in page.split("</style>")[1]
 
 
+def test_render_page_gives_intervals_beside_the_metrics() -> None:
+    page = render_page(toy_report(), CURVE)
+    assert '<td class="number">1.0000 <small class="quiet">[0.7500, 1.2500]</small></td>' in page
+    assert page.count('<td class="number">1.0000</td>') == 1  # the base's, which has none
+
+
 def test_render_page_says_why_a_scheduled_run_trained() -> None:
     page = render_page(toy_report(retrain={"detail": "5 rows are <new>"}), CURVE)
     assert "Why this run trained:</strong> 5 rows are &lt;new&gt;" in page
