@@ -1,4 +1,4 @@
-"""Two retrains at once in one work directory, as a worker starts them: nothing is fought over."""
+"""Two retrains at once in one work directory, in processes of their own: nothing is fought over."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from prefect.settings import get_current_settings
 
+from flows.train_sft import train_sft
 from schemas.gate_report import Decision
 from schemas.records import ReportReference
 from schemas.run_config import RunConfig
@@ -84,13 +86,17 @@ def test_two_retrains_at_once_promote_each_its_model_and_share_what_is_equal(
         make_toy_model(tmp_path / "model"),
         write_jsonl(tmp_path / "rows.jsonl", toy_rows(N_ROWS)),
     )
-    runs = []
+    settings = []
     for name, steps in zip(NAMES, STEPS, strict=True):
         registry = config.registry.model_copy(update={"name": name})
         training = config.training.model_copy(update={"max_steps": steps})
-        own = config.model_copy(update={"registry": registry, "training": training})
-        runs.append(start(own, home))
-    reports = [finish(run) for run in runs]
+        settings.append(config.model_copy(update={"registry": registry, "training": training}))
+    other = start(settings[1], home)
+    # Ours has imported everything already: it waits for the other's first stage.
+    while not list(home.glob("runs/*.jsonl")):
+        assert other.poll() is None
+        time.sleep(0.1)
+    reports = [train_sft(settings[0]), finish(other)]
 
     assert [report.decision for report in reports] == [Decision.PROMOTE] * 2
     assert [alias_holder(connect(), name, "champion") for name in NAMES] == [1, 1]

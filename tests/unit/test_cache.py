@@ -245,8 +245,12 @@ def test_a_key_is_computed_by_one_run_at_a_time(work_folder: Path) -> None:
             second.acquire(timeout=0)
     second.acquire(timeout=0)
     assert told == []
-    # As a run that waits for another: the other ends as soon as it is told.
-    with stage_lock(key, lambda sentence: (told.append(sentence), second.release())):
+
+    def end_second(sentence: str) -> None:
+        told.append(sentence)
+        second.release()
+
+    with stage_lock(key, end_second):
         assert not second.is_locked
     assert told == ["another run computes the same decide: waiting for it"]
 
