@@ -32,18 +32,22 @@ def up(prefect_port: int, mlflow_port: int, pool: str, no_worker: bool, is_json:
     """Start a Prefect server, the MLflow page and a worker; what runs already is left alone."""
     quiet_libraries()
     from flows._local_services import Wanted, start_services
+    from flows._service_state import ServiceName, hold_services
 
     wanted = Wanted(prefect_port, mlflow_port, pool, has_worker=not no_worker)
-    with keep_stdout_clean():
+    with keep_stdout_clean(), hold_services(_tell):
         started = start_services(wanted)
     if is_json:
-        print_json({"api": started.api, "services": [one.model_dump() for one in started.services]})
+        services = [one.model_dump() for one in started.services]
+        print_json({"api": started.api, "mlflow": started.mlflow, "services": services})
         return
     rows = [
         [one.name, "started" if one.name in started.new else "runs already", *_place(one)]
         for one in started.services
     ]
     print_table(["service", "", "process", "at", "log"], rows)
+    if ServiceName.MLFLOW not in {one.name for one in started.services}:
+        click.echo(f"\nno MLflow page was started: the configured {started.mlflow} is used")
     click.echo(f"\nexport PREFECT_API_URL={started.api}")
     click.echo("prefect deploy --all        # in the folder with prefect.yaml")
     click.echo("sft-flow down               # stops just these")
@@ -56,8 +60,9 @@ def down(is_json: bool) -> None:
     """Stop what `sft-flow up` started here; runs at work save a checkpoint first."""
     quiet_libraries()
     from flows._local_services import stop_services
+    from flows._service_state import hold_services
 
-    with keep_stdout_clean():
+    with keep_stdout_clean(), hold_services(_tell):
         stopped = stop_services()
     if is_json:
         print_json([one.model_dump() for one in stopped])
@@ -71,3 +76,7 @@ def down(is_json: bool) -> None:
 
 def _place(service: Service) -> list[str]:
     return [str(service.pid), service.address, service.log]
+
+
+def _tell(sentence: str) -> None:
+    click.echo(sentence, err=True)

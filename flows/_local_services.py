@@ -13,18 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from prefect.settings import get_current_settings
 
 from flows._prefect_api import API_VARIABLE, ask, is_healthy
 from flows._server import LOOPBACK, START_SECONDS
 from flows._service_state import Service, ServiceName, read_services, write_services
 from schemas.errors import ServiceUnreachable
-from tasks._home import TRACKING_VARIABLE, tracking_uri, work_directory
+from tasks._home import TRACKING_VARIABLE, absolute_tracking_uri, work_directory
+from tasks._secrets import without_secrets
 
 POLL_SECONDS = 0.2
 RUN_STOP_SECONDS = 120.0
 """Time the runs of a worker get to save a checkpoint."""
 STOP_SECONDS = 20.0
 WORKER_NAME = "sft-flow-up"
+WITH_PAGES = ("http://", "https://", "databricks")
+"""Beginnings of the addresses of MLflow servers, which have pages of their own."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ class Started:
     """Those that this call started."""
     api: str
     """Prefect's, ours or the one that was configured."""
+    mlflow: str
+    """Address of MLflow's page, ours or that of the configured server; no password in it."""
 
 
 def start_services(wanted: Wanted) -> Started:
@@ -77,8 +83,7 @@ def start_services(wanted: Wanted) -> Started:
     before = frozenset(running)
     try:
         api = _start_prefect(wanted, running)
-        if not tracking_uri().startswith(("http://", "https://")):
-            _start_mlflow(wanted, running)
+        mlflow = _start_mlflow(wanted, running)
         if wanted.has_worker:
             _start_worker(wanted, running, api)
     except BaseException:
@@ -86,7 +91,7 @@ def start_services(wanted: Wanted) -> Started:
             stop_service(running.pop(name))
         write_services(running)
         raise
-    return Started(tuple(running.values()), frozenset(running) - before, api)
+    return Started(tuple(running.values()), frozenset(running) - before, api, mlflow)
 
 
 def stop_services() -> tuple[Service, ...]:
@@ -136,7 +141,7 @@ def _end(processes: list[psutil.Process], grace_seconds: float) -> None:
 def _start_prefect(wanted: Wanted, running: dict[ServiceName, Service]) -> str:
     if service := running.get(ServiceName.PREFECT):
         return f"{service.address}/api"
-    configured = os.environ.get(API_VARIABLE, "").rstrip("/")
+    configured = (get_current_settings().api.url or "").rstrip("/")  # also of a Prefect profile
     api = f"{wanted.prefect}/api"
     if configured and is_healthy(configured):
         return configured
@@ -144,9 +149,10 @@ def _start_prefect(wanted: Wanted, running: dict[ServiceName, Service]) -> str:
         raise ServiceUnreachable(
             "the configured Prefect server does not answer",
             where=configured,
-            expected="a server, since it is named in the environment",
+            expected=f"a server, since {API_VARIABLE} or the Prefect profile names it",
             got="no answer",
-            fix=f"start it, or unset {API_VARIABLE} to have one started here",
+            fix=f"start it, or have one started here: unset {API_VARIABLE}, or take it out of the "
+            f"profile with `prefect config unset {API_VARIABLE}`",
         )
     _require_port(wanted.prefect_port, "--prefect-port")
     command = ("prefect", "server", "start", "--host", LOOPBACK, "--port", str(wanted.prefect_port))
@@ -155,14 +161,18 @@ def _start_prefect(wanted: Wanted, running: dict[ServiceName, Service]) -> str:
     return api
 
 
-def _start_mlflow(wanted: Wanted, running: dict[ServiceName, Service]) -> None:
-    if ServiceName.MLFLOW in running:
-        return
+def _start_mlflow(wanted: Wanted, running: dict[ServiceName, Service]) -> str:
+    uri = absolute_tracking_uri()
+    if uri.startswith(WITH_PAGES):
+        return without_secrets(uri)
+    if service := running.get(ServiceName.MLFLOW):
+        return service.address
     _require_port(wanted.mlflow_port, "--mlflow-port")
     command = ("mlflow", "server", "--host", LOOPBACK, "--port", str(wanted.mlflow_port))
-    store = ("--backend-store-uri", tracking_uri(), "--workers", "1")
+    store = ("--backend-store-uri", uri, "--workers", "1")
     service = _launch(ServiceName.MLFLOW, (*command, *store), wanted.mlflow, "")
     _keep(service, running, lambda: is_healthy(wanted.mlflow))
+    return wanted.mlflow
 
 
 def _start_worker(wanted: Wanted, running: dict[ServiceName, Service], api: str) -> None:
@@ -187,9 +197,12 @@ def _launch(name: ServiceName, command: tuple[str, ...], address: str, api: str)
         environment[API_VARIABLE] = api
     if name is ServiceName.MLFLOW:
         environment.pop(TRACKING_VARIABLE, None)
+        environment["PYTHONSAFEPATH"] = "1"  # it starts another Python with -m
+    elif TRACKING_VARIABLE in environment:
+        environment[TRACKING_VARIABLE] = absolute_tracking_uri()  # runs start in other folders
     with log.open("ab") as stream:
         process = subprocess.Popen(  # noqa: S603 - existing commands, our arguments
-            [sys.executable, "-m", *command],
+            [sys.executable, "-P", "-m", *command],  # -P: nothing is imported from this folder
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

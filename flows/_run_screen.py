@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from schemas.stages import Stage
 from tasks._home import work_directory
-from tasks._journal import StageEntry, last_flow_run_id, read_entries
+from tasks._journal import StageEntry, entries_since, read_entries
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -164,7 +164,7 @@ class Screen:
         from rich.text import Text
 
         now = self.ended or datetime.now(UTC)
-        rows = compute_rows(self._entries(), now, self.ending)
+        rows = compute_rows(entries_since(self.started), now, self.ending)
         parts: list[RenderableType] = [draw_rows(rows)]
         bar = _bar_text() if self.ending is Ending.OPEN else ""
         if bar:
@@ -188,12 +188,6 @@ class Screen:
             for handler in logging.getLogger(name or None).handlers:
                 if isinstance(handler, PrefectConsoleHandler):
                     handler.console = self.console
-
-    def _entries(self) -> list[StageEntry]:
-        run_id = last_flow_run_id()
-        entries = read_entries(run_id) if run_id else []
-        # Until this run writes its first line, the newest journal is that of the one before.
-        return entries if entries and entries[0].at >= self.started else []
 
 
 def draw_rows(rows: Sequence[Row]) -> RenderableType:

@@ -23,7 +23,7 @@ from flows._console import Terminated
 from flows._prefect_api import API_VARIABLE, ask, is_healthy, known_api
 from schemas.errors import ServiceUnreachable
 from tasks._home import work_directory
-from tasks._journal import StageEntry, last_flow_run_id, read_entries
+from tasks._journal import entries_since
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0
@@ -198,7 +198,7 @@ def _await_records(address: str, started: datetime) -> None:
 
     Tasks report by events, which the server writes one by one and drops when it stops.
     """
-    n_stages = len(_entries_since(started))
+    n_stages = len(entries_since(started))
     deadline = time.monotonic() + DRAIN_SECONDS
     settled_since, n_before = time.monotonic(), -1
     with suppress(OSError, ValueError):
@@ -209,12 +209,6 @@ def _await_records(address: str, started: datetime) -> None:
             elif n_all >= n_stages and time.monotonic() - settled_since > SETTLED_SECONDS:
                 return
             time.sleep(0.1)
-
-
-def _entries_since(started: datetime) -> list[StageEntry]:
-    flow_run_id = last_flow_run_id()
-    entries = read_entries(flow_run_id) if flow_run_id else []
-    return [entry for entry in entries if entry.at >= started]
 
 
 def _count_task_runs(address: str, started: datetime, *states: str) -> int:

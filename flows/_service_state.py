@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 
 from schemas._base import Record
 from schemas.errors import WorkDirectoryError
@@ -45,6 +48,30 @@ class Service(Record):
         except psutil.Error:
             return None
         return process if is_ours and is_alive else None
+
+
+@contextmanager
+def hold_services(tell: Callable[[str], object]) -> Iterator[None]:
+    """Let one `up` or `down` at a time work on the services of this work directory.
+
+    Args:
+        tell: Gets a sentence when there is another to wait for.
+
+    Yields:
+        Nothing, while the lock is held; it is released when the process ends, however it ends.
+    """
+    path = state_path().with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell("waiting for another `sft-flow up` or `down` to end")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def state_path() -> Path:

@@ -12,13 +12,13 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from schemas.records import StageReference
@@ -106,19 +106,28 @@ def generation(key: StageKey, *, is_renewed: bool) -> int:
 
 
 @contextmanager
-def stage_lock(key: StageKey) -> Iterator[None]:
+def stage_lock(key: StageKey, tell: Callable[[str], object]) -> Iterator[None]:
     """Let one run at a time compute a key; another waits, and then finds the output.
 
     Args:
         key: The stage's key.
+        tell: Gets a sentence when there is another to wait for.
 
     Yields:
         Nothing, while the lock is held; it is released when the process ends, however it ends.
     """
     path = work_directory() / f"{key.folder}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tell(f"another run computes the same {key.stage}: waiting for it")
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -186,8 +195,8 @@ class OutputFolder:
         }
         write_whole(self.path / MANIFEST, json.dumps(manifest, indent=1))
         final = work_directory() / self.key.folder
-        discard(final)
-        self.path.rename(final)
+        with discarding(final):
+            self.path.rename(final)
         write_whole(last_key_path(self.key.stage), json.dumps(self.key.parts, indent=1))
         return reference
 
@@ -196,13 +205,21 @@ class OutputFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def discard(folder: Path) -> None:
-    """Take an output away in one step: renamed first, so that no half of it can be read.
+@contextmanager
+def discarding(folder: Path) -> Iterator[None]:
+    """Take an output away in one step, so that no half of it can be read, and delete it later.
+
+    Deleting a model takes a while; what another run reads there must be back before that.
 
     Args:
-        folder: The output folder; nothing happens when there is none.
+        folder: The output folder; there need be none.
+
+    Yields:
+        Nothing, when the place is free and the old output not yet deleted.
     """
+    # Named as what a killed run leaves, which goes when the key is computed the next time.
+    condemned = folder.with_name(f".tmp-{folder.name}-{uuid.uuid4().hex[:12]}")
     if folder.exists():
-        condemned = folder.with_name(f".old-{uuid.uuid4().hex[:12]}")
         folder.rename(condemned)
-        shutil.rmtree(condemned, ignore_errors=True)
+    yield
+    shutil.rmtree(condemned, ignore_errors=True)

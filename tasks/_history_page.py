@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks._cache import write_whole
 from tasks._history import History, Retrain
 from tasks._home import work_directory
 from tasks._page_parts import visible
@@ -192,5 +193,5 @@ def write_history(history: History) -> Path:
     """
     path = history_path(history.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_history(history), encoding="utf-8")
+    write_whole(path, render_history(history))
     return path

@@ -39,6 +39,19 @@ def tracking_uri() -> str:
     """Name the MLflow store: `MLFLOW_TRACKING_URI`, or SQLite in the work directory.
 
     Returns:
-        A URI that MLflow understands.
+        A URI that MLflow understands; a relative path in it starts from the current folder.
     """
     return os.environ.get(TRACKING_VARIABLE) or f"sqlite:///{work_directory()}/mlflow.db"
+
+
+def absolute_tracking_uri() -> str:
+    """Name the MLflow store so that a process in another folder finds the same.
+
+    Returns:
+        `tracking_uri`, with the path of a SQLite file or a folder made absolute.
+    """
+    uri = tracking_uri()
+    prefix = "sqlite:///" if uri.startswith("sqlite:///") else ""
+    path = uri.removeprefix(prefix)
+    is_local = bool(prefix) or ("://" not in uri and not uri.startswith(("file:", "databricks")))
+    return f"{prefix}{Path(path).absolute()}" if is_local else uri

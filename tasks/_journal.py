@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class StageEntry(Record):
     seconds: float | None = None
     """What computing it took; None for a hit, and until it is done."""
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    process: int = Field(default_factory=os.getpid)
+    """Id of the process that ran the flow: several may run in one work directory."""
 
 
 def journal_path(flow_run_id: str) -> Path:
@@ -96,3 +99,23 @@ def last_flow_run_id() -> str | None:
     """
     paths = list((work_directory() / "runs").glob("*.jsonl"))
     return max(paths, key=lambda path: path.stat().st_mtime).stem if paths else None
+
+
+def entries_since(started: datetime) -> list[StageEntry]:
+    """Read what this process has noted of the flow run it is at.
+
+    Args:
+        started: When the run was asked for; what was noted before is of an earlier one.
+
+    Returns:
+        As `read_entries`; empty until the first stage is looked up.
+    """
+    paths = (work_directory() / "runs").glob("*.jsonl")
+    changed = [(path.stat().st_mtime, path.stem) for path in paths]
+    # File systems keep times less exactly than clocks do.
+    recent = [one for one in changed if one[0] > started.timestamp() - 1]
+    for _, flow_run_id in sorted(recent, reverse=True):
+        entries = read_entries(flow_run_id)
+        if entries and entries[0].process == os.getpid():
+            return [entry for entry in entries if entry.at >= started]
+    return []

@@ -183,6 +183,7 @@ def process_environment(spec: TrainingSpec) -> dict[str, str]:
     environment["PYTHONPATH"] = os.pathsep.join(
         part for part in (root, environment.get("PYTHONPATH")) if part
     )
+    environment["PYTHONSAFEPATH"] = "1"  # a folder `datasets` beside the user's data is no package
     return environment
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from filelock import FileLock
+
 from schemas.errors import ServiceUnreachable
 from tasks._home import TRACKING_VARIABLE, tracking_uri, work_directory
 
@@ -86,7 +88,11 @@ def connect() -> MlflowClient:
     if configured is None:
         # MLflow exports the address; it would then pass for the user's own choice.
         os.environ.pop(TRACKING_VARIABLE, None)
-    return mlflow.MlflowClient()
+    if not uri.startswith("sqlite:///"):
+        return mlflow.MlflowClient()
+    # MLflow lets two runs that find a new file both make its tables, and one of them fails.
+    with FileLock(work_directory() / "mlflow.lock"):
+        return mlflow.MlflowClient()
 
 
 @contextmanager
@@ -141,12 +147,20 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     Returns:
         Its id. On the default store its artefacts lie in the work directory.
     """
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
     is_default = not os.environ.get(TRACKING_VARIABLE)
     location = (work_directory() / "artifacts").as_uri() if is_default else None
-    return str(client.create_experiment(name, artifact_location=location))
+    try:
+        return str(client.create_experiment(name, artifact_location=location))
+    except MlflowException as error:
+        found = client.get_experiment_by_name(name)
+        if error.error_code != "RESOURCE_ALREADY_EXISTS" or not found:
+            raise
+        return str(found.experiment_id)  # another run made it in the meantime
 
 
 def alias_holder(client: MlflowClient, name: str, alias: str) -> int | None:

@@ -172,7 +172,8 @@ def run_process(spec: ReloadSpec, timeout_seconds: float = RELOAD_SECONDS) -> Ob
     root = str(Path(__file__).resolve().parent.parent)
     known = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = os.pathsep.join(part for part in (root, known) if part)
-    command = [sys.executable, "-m", _reload_process.__name__, str(path)]
+    # -P: a folder `datasets` beside the user's data is no package.
+    command = [sys.executable, "-P", "-m", _reload_process.__name__, str(path)]
     try:
         done = subprocess.run(  # noqa: S603 - our own command
             command,

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prefect.logging import get_run_logger
+
 from schemas.records import StageReference
 from tasks._cache import MANIFEST, OutputFolder, look_up, stage_lock
 from tasks._home import work_directory
@@ -71,7 +73,7 @@ def keep_scores(
         The record, as it was returned when they were measured.
     """
     key = stage_key(definition, arguments)
-    with stage_lock(key):
+    with stage_lock(key, lambda sentence: get_run_logger().info(sentence)):
         present = look_up(definition, key).reference
         if isinstance(present, record) and not is_renewed:
             return present

@@ -218,7 +218,7 @@ def _attempt(
         bound = attempt.__signature__.bind(*args, **kwargs)  # type: ignore[attr-defined]
         bound.apply_defaults()
         key = stage_key(definition, bound.arguments)
-        with stage_lock(key):
+        with stage_lock(key, _logger().info):
             present = look_up(definition, key).reference
             if isinstance(present, definition.result_type) and not is_refreshed(key.stage):
                 _logger().info("HIT  %s: output is whole, its record was restored", key.stage)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tasks._cache import (
     MANIFEST,
     Lookup,
     OutputFolder,
-    discard,
+    discarding,
     generation,
     locate,
     look_up,
@@ -159,7 +160,9 @@ def test_damaged_file_is_a_miss() -> None:
 
 
 def test_deleted_folder_is_a_miss() -> None:
-    discard(locate(store(key_of()), ""))
+    folder = locate(store(key_of()), "")
+    with discarding(folder):
+        assert not folder.exists()
     assert look(key_of()).reason == "its output was deleted"
 
 
@@ -235,13 +238,37 @@ def test_write_whole_leaves_the_old_file_when_it_fails(
 
 def test_a_key_is_computed_by_one_run_at_a_time(work_folder: Path) -> None:
     key = StageKey("decide", {"stage": "decide"})
-    with stage_lock(key):
+    told: list[str] = []
+    with stage_lock(key, told.append):
         second = FileLock(work_folder / f"{key.folder}.lock")
         with pytest.raises(Timeout):
             second.acquire(timeout=0)
     second.acquire(timeout=0)
-    second.release()
-    assert not second.is_locked
+    assert told == []
+
+    def end_second(sentence: str) -> None:
+        told.append(sentence)
+        second.release()
+
+    with stage_lock(key, end_second):
+        assert not second.is_locked
+    assert told == ["another run computes the same decide: waiting for it"]
+
+
+def test_renewed_output_is_in_its_place_before_the_old_one_is_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = store(key_of(), "old\n")
+    present: list[str] = []
+
+    def delete(folder: Path, **_: object) -> None:
+        if folder.exists():
+            present.append((folder / "train.jsonl").read_text())
+            present.append(locate(old, "train.jsonl").read_text())
+
+    monkeypatch.setattr(shutil, "rmtree", delete)
+    store(key_of(), "new\n")
+    assert present == ["old\n", "new\n"]
 
 
 def test_what_a_killed_run_left_of_the_key_is_removed() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from tasks._journal import (
     StageEntry,
     append_duration,
     append_entry,
+    entries_since,
     last_flow_run_id,
     read_entries,
 )
@@ -41,3 +43,13 @@ def test_journal_gives_the_seconds_to_the_last_time_a_stage_was_looked_up() -> N
 def test_journal_of_no_run_is_empty() -> None:
     assert read_entries("none") == []
     assert last_flow_run_id() is None
+
+
+def test_entries_of_another_process_and_of_an_earlier_run_are_not_ours() -> None:
+    append_entry("earlier", StageEntry(stage="decide", event="HIT", detail=""))
+    started = datetime.now(UTC)
+    append_entry("other", StageEntry(stage="train_model", event="MISS", detail="", process=1))
+    assert entries_since(started) == []
+    append_entry("ours", StageEntry(stage="load_dataset", event="HIT", detail=""))
+    append_entry("other", StageEntry(stage="evaluate_model", event="MISS", detail="", process=1))
+    assert [entry.stage for entry in entries_since(started)] == ["load_dataset"]

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from click.testing import CliRunner
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows._local_services as services
 from flows._service_state import Service, ServiceName, read_services, write_services
@@ -68,11 +70,11 @@ def test_what_was_started_is_stopped_when_the_next_does_not_start(
     assert read_services() == {}
 
 
-def test_configured_server_that_does_not_answer_is_an_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    with pytest.raises(ServiceUnreachable, match="configured Prefect server"):
+def test_configured_server_that_does_not_answer_is_an_error() -> None:
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(ServiceUnreachable, match="configured Prefect server"),
+    ):
         services.start_services(services.Wanted(4200, 5000, "pool"))
 
 
@@ -87,18 +89,57 @@ class Healthy(BaseHTTPRequestHandler):
         pass
 
 
-def test_server_of_the_user_is_used_also_on_the_port_we_would_take(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def port_of_user() -> Iterator[int]:
+    """Port of a server that Prefect's settings name, as those of a profile do: no variable is set."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        api = f"http://127.0.0.1:{server.server_port}/api"
-        monkeypatch.setenv("PREFECT_API_URL", f"{api}/")
-        running: dict[ServiceName, Service] = {}
-        wanted = services.Wanted(server.server_port, 5000, "pool")
-        assert services._start_prefect(wanted, running) == api
-        assert running == {}
+        address = f"http://127.0.0.1:{server.server_port}/api/"
+        with temporary_settings({PREFECT_API_URL: address}):
+            yield server.server_port
         server.shutdown()
+
+
+def test_server_of_the_user_is_used_also_on_the_port_we_would_take(port_of_user: int) -> None:
+    running: dict[ServiceName, Service] = {}
+    wanted = services.Wanted(port_of_user, 5000, "pool")
+    assert services._start_prefect(wanted, running) == f"http://127.0.0.1:{port_of_user}/api"
+    assert running == {}
+
+
+def test_up_says_that_the_configured_mlflow_is_used(
+    port_of_user: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example.org")
+    done = CliRunner().invoke(main, ["up", "--no-worker"])
+    assert done.exit_code == 0, done.output
+    assert "the configured https://mlflow.example.org is used" in done.stdout
+    assert f"export PREFECT_API_URL=http://127.0.0.1:{port_of_user}/api" in done.stdout
+
+
+def test_service_gets_absolute_addresses_and_imports_nothing_from_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "modules").mkdir()
+    probe = "import os, json; print(os.environ['MLFLOW_TRACKING_URI'], json.__file__)"
+    (tmp_path / "modules" / "probe_of_services.py").write_text(probe)
+    (tmp_path / "json.py").write_text("raise ImportError('of the user, and no json')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    processes = []
+    start = subprocess.Popen
+
+    def keep(*arguments: Any, **named: Any) -> subprocess.Popen[bytes]:
+        processes.append(start(*arguments, **named))
+        return processes[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", keep)
+    service = services._launch(ServiceName.WORKER, ("probe_of_services",), "pool", "")
+    assert processes[0].wait(60) == 0
+    said = Path(service.log).read_text()
+    assert said.startswith(f"sqlite:///{tmp_path}/mlflow.db ")
+    assert str(tmp_path / "json.py") not in said
 
 
 def test_service_that_ends_at_once_is_answered_with_its_last_line(tmp_path: Path) -> None:

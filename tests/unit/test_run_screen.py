@@ -25,6 +25,12 @@ from schemas.stages import Stage
 from tasks._journal import StageEntry, append_duration, append_entry
 from tasks._progress import progress_bar
 
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFT_HOME", str(tmp_path))
+
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -92,14 +98,9 @@ def test_clock(seconds: float, text: str) -> None:
 
 def drawn(width: int, entries: Sequence[StageEntry], ending: Ending = Ending.OPEN) -> str:
     console = Console(file=io.StringIO(), record=True, force_terminal=True, width=width, height=30)
-
-    class Fixed(Screen):
-        """A screen of given entries."""
-
-        def _entries(self) -> list[StageEntry]:
-            return list(entries)
-
-    console.print(Fixed(console, {}, START, START + timedelta(seconds=65), ending))
+    for one in entries:
+        append_entry("run", one)
+    console.print(Screen(console, {}, START, START + timedelta(seconds=65), ending))
     return console.export_text()
 
 

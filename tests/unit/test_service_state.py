@@ -7,10 +7,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from filelock import FileLock, Timeout
 
 from flows._service_state import (
     Service,
     ServiceName,
+    hold_services,
     local_prefect_api,
     read_services,
     state_path,
@@ -80,3 +82,18 @@ def test_damaged_file_is_named_with_the_way_out(text: str) -> None:
         read_services()
     assert caught.value.where == str(state_path())
     assert "delete the file" in caught.value.fix
+
+
+def test_one_command_at_a_time_works_on_the_services() -> None:
+    other = FileLock(state_path().with_suffix(".lock"))
+    told: list[str] = []
+    with hold_services(told.append), pytest.raises(Timeout):
+        other.acquire(timeout=0)
+    other.acquire(timeout=0)
+
+    def end_other(sentence: str) -> None:
+        told.append(sentence)
+        other.release()
+
+    with hold_services(end_other):
+        assert told == ["waiting for another `sft-flow up` or `down` to end"]
