@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 SOURCES := flows schemas tasks tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install test test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs pictures clean
+.PHONY: help .venv install test test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs pictures clean
 
 help: ## Print this list.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,7 +31,12 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.txt) | $(VENV
 install: $(STAMP) ## Install the product, the model and data of demo and benchmarks, and the tools.
 
 test: install ## Run the unit and integration tests.
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not services"
+
+test-services: install ## Run the flow against PostgreSQL, an S3 store, Prefect and MLflow servers.
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[services]'
+	@$(BIN)/python -c 'import sys; from tests.services.start import missing_parts; sys.exit(missing_parts() or 0)'
+	$(BIN)/python -m pytest -m services tests/integration
 
 test-slow: install ## Run the tests that need the real model or minutes.
 	$(BIN)/python -m pytest -m slow
@@ -72,7 +77,7 @@ check-samples: install ## Check real data; DATA=folder adds GSM8K and Alpaca fil
 constraints: ## Resolve the ranges anew in a clean environment and write constraints.txt.
 	rm -rf build/constraints
 	"$(PYTHON)" -m venv build/constraints
-	build/constraints/bin/python -m pip install --quiet -e '.[bench,demo,dev,sweep]'
+	build/constraints/bin/python -m pip install --quiet -e '.[bench,demo,dev,services,sweep]'
 	{ echo "# The tested set. Made by: make constraints"; \
 	  build/constraints/bin/python -m pip freeze --exclude-editable --exclude sft-flow \
 	  | sed -E 's/^([^=]+==[^+]+)\+.*/\1/'; } > constraints.txt

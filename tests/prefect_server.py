@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from flows._prefect_api import is_healthy
-from flows._server import free_port
+from flows._server import LOOPBACK, free_port
+from tests.background import clean_environment, running
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 180
-STOP_SECONDS = 30
+DATABASE_VARIABLE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 
 @dataclass
@@ -90,38 +88,28 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[Server]:
+def running_server(folder: Path, database: str = "") -> Iterator[Server]:
     """Run `prefect server start` until the block ends.
 
     Args:
         folder: Gets the server's home, its log and a work directory.
+        database: SQLAlchemy's address of the server's database; by default SQLite in its home.
 
     Yields:
         The server, once it answers.
     """
     port = free_port()
-    address = f"http://127.0.0.1:{port}/api"
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment = kept | {
+    address = f"http://{LOOPBACK}:{port}/api"
+    environment = clean_environment() | {
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_API_URL": address,
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "SFT_HOME": str(folder / "home"),
     }
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
-            stdout=log,
-            stderr=log,
-            env=environment,
-        )
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not is_healthy(address):
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise TimeoutError((folder / "server.log").read_text(encoding="utf-8"))
-            time.sleep(0.2)
+    settings = environment | ({DATABASE_VARIABLE: database} if database else {})
+    with running(
+        [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
+        folder / "server.log",
+        settings,
+        lambda: is_healthy(address),
+    ):
         yield Server(address, environment)
-    finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)
