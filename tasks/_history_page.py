@@ -41,7 +41,7 @@ class LossChart:
 
 @dataclass(frozen=True)
 class Bar:
-    """Training rows of a version."""
+    """One figure of a version."""
 
     retrain: Retrain
     x: float
@@ -49,6 +49,17 @@ class Bar:
     width: float
     height: float
     text: str
+
+
+@dataclass(frozen=True)
+class BarChart:
+    """One figure of every version that has it."""
+
+    id: str
+    title: str
+    bars: tuple[Bar, ...]
+    most: str
+    """The highest figure, as text."""
 
 
 def outcome_of(retrain: Retrain) -> str:
@@ -110,23 +121,33 @@ def _lines(points: Sequence[Point]) -> tuple[str, ...]:
     )
 
 
-def row_bars(retrains: Sequence[Retrain]) -> tuple[Bar, ...]:
-    """Lay out the number of training rows over time.
+def bar_charts(retrains: Sequence[Retrain]) -> tuple[BarChart, ...]:
+    """Lay out what is known of the data over time.
 
     Args:
         retrains: Oldest first.
 
     Returns:
-        A bar for each version whose rows are known.
+        Training rows, and drift against the champion's rows; without those no version has.
     """
-    known = [(one, one.n_train_rows) for one in retrains if one.n_train_rows is not None]
-    most = max((count for _, count in known), default=0) or 1
+    rows = [(one, float(one.n_train_rows)) for one in retrains if one.n_train_rows is not None]
+    drifts = [(one, one.drift) for one in retrains if one.drift is not None]
+    charts = (
+        _bar_chart("rows", "Training rows over time", rows, "{:,.0f} training rows"),
+        _bar_chart("drift", "Drift over time", drifts, "population stability index {:.3f}"),
+    )
+    return tuple(chart for chart in charts if chart.bars)
+
+
+def _bar_chart(
+    name: str, title: str, known: Sequence[tuple[Retrain, float]], wording: str
+) -> BarChart:
+    most = max((figure for _, figure in known), default=0.0)
     slot = (WIDTH - 2 * MARGIN) / max(len(known), 1)
     width = min(slot * 0.7, 48.0)
     bars = []
-    for place, (one, count) in enumerate(known):
-        height = round((HEIGHT - 2 * MARGIN) * count / most, 1)
-        drift = "" if one.drift is None else f", drift {one.drift:.3f}"
+    for place, (one, figure) in enumerate(known):
+        height = round((HEIGHT - 2 * MARGIN) * figure / (most or 1.0), 1)
         bars.append(
             Bar(
                 one,
@@ -134,10 +155,10 @@ def row_bars(retrains: Sequence[Retrain]) -> tuple[Bar, ...]:
                 round(HEIGHT - MARGIN - height, 1),
                 round(width, 1),
                 height,
-                f"version {one.version}: {count:,} training rows{drift}",
+                f"version {one.version}: {wording.format(figure)}",
             )
         )
-    return tuple(bars)
+    return BarChart(name, title, tuple(bars), wording.format(most))
 
 
 def render_history(history: History) -> str:
@@ -162,7 +183,7 @@ def render_history(history: History) -> str:
         ),
         newest=tuple(reversed(history.retrains)),
         chart=loss_chart(history.retrains),
-        bars=row_bars(history.retrains),
+        bar_charts=bar_charts(history.retrains),
         outcome_of=outcome_of,
         width=WIDTH,
         height=HEIGHT,

@@ -70,8 +70,8 @@ def test_page_loads_draws_and_sorts(tmp_path: Path) -> None:
     path.write_text(render_history(toy_history()), encoding="utf-8")
     with open_page(path) as page:
         charts = page.locator("svg.chart")
-        assert charts.count() == 2
-        for number in range(2):
+        assert charts.count() == 3
+        for number in range(3):
             box = charts.nth(number).bounding_box()
             assert box is not None
             assert min(box["width"], box["height"]) > 100

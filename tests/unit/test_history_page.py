@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks._history import History, Retrain
-from tasks._history_page import HEIGHT, MARGIN, WIDTH, loss_chart, render_history, row_bars
+from tasks._history_page import HEIGHT, MARGIN, WIDTH, bar_charts, loss_chart, render_history
 from tasks._rejected_rows import Rejection
 
 
@@ -75,11 +75,19 @@ def test_loss_chart_without_losses_is_left_out() -> None:
     )
 
 
-def test_row_bars_are_as_high_as_their_share_of_the_most_rows() -> None:
-    bars = row_bars(toy_history().retrains)
+def test_bars_are_as_high_as_their_share_of_the_highest() -> None:
+    rows, drift = bar_charts(toy_history().retrains)
     full = HEIGHT - 2 * MARGIN
-    assert [bar.height for bar in bars] == [round(full / 3, 1), round(full * 2 / 3, 1), full]
-    assert bars[2].text == "version 3: 300 training rows, drift 0.125"
+    assert [bar.height for bar in rows.bars] == [round(full / 3, 1), round(full * 2 / 3, 1), full]
+    assert rows.bars[2].text == "version 3: 300 training rows"
+    assert rows.most == "300 training rows"
+    assert [bar.text for bar in drift.bars] == ["version 3: population stability index 0.125"]
+    assert [bar.height for bar in drift.bars] == [full]
+
+
+def test_charts_of_what_no_version_knows_are_left_out() -> None:
+    assert [chart.id for chart in bar_charts([retrain(1, 2.0, drift=0.0)])] == ["rows", "drift"]
+    assert [chart.id for chart in bar_charts([retrain(1, 2.0)])] == ["rows"]
 
 
 def test_page_says_who_is_champion_and_who_was_refused_and_why() -> None:
