@@ -130,8 +130,8 @@ def bar_charts(retrains: Sequence[Retrain]) -> tuple[BarChart, ...]:
     Returns:
         Training rows, and drift against the champion's rows; without those no version has.
     """
-    rows = [(one, float(one.n_train_rows)) for one in retrains if one.n_train_rows is not None]
-    drifts = [(one, one.drift) for one in retrains if one.drift is not None]
+    rows = [(one, one.n_train_rows) for one in retrains]
+    drifts = [(one, one.drift) for one in retrains]
     charts = (
         _bar_chart("rows", "Training rows over time", rows, "{:,.0f} training rows"),
         _bar_chart("drift", "Drift over time", drifts, "population stability index {:.3f}"),
@@ -140,13 +140,15 @@ def bar_charts(retrains: Sequence[Retrain]) -> tuple[BarChart, ...]:
 
 
 def _bar_chart(
-    name: str, title: str, known: Sequence[tuple[Retrain, float]], wording: str
+    name: str, title: str, figures: Sequence[tuple[Retrain, float | None]], wording: str
 ) -> BarChart:
-    most = max((figure for _, figure in known), default=0.0)
-    slot = (WIDTH - 2 * MARGIN) / max(len(known), 1)
+    most = max((figure for _, figure in figures if figure is not None), default=0.0)
+    slot = (WIDTH - 2 * MARGIN) / max(len(figures), 1)
     width = min(slot * 0.7, 48.0)
     bars = []
-    for place, (one, figure) in enumerate(known):
+    for place, (one, figure) in enumerate(figures):
+        if figure is None:
+            continue
         height = round((HEIGHT - 2 * MARGIN) * figure / (most or 1.0), 1)
         bars.append(
             Bar(

@@ -83,6 +83,7 @@ def test_bars_are_as_high_as_their_share_of_the_highest() -> None:
     assert rows.most == "300 training rows"
     assert [bar.text for bar in drift.bars] == ["version 3: population stability index 0.125"]
     assert [bar.height for bar in drift.bars] == [full]
+    assert drift.bars[0].x == rows.bars[2].x  # the same version stands at the same place
 
 
 def test_charts_of_what_no_version_knows_are_left_out() -> None:
