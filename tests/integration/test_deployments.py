@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,14 @@ def test_deploying_again_makes_no_twins(server: Server) -> None:
     (automation,) = server.ask("/automations/filter", {})
     assert automation["name"] == "retrain-on-data"
     assert automation["trigger"]["expect"] == ["sft-flow.data.arrived"]
+
+
+def test_kubernetes_pool_takes_its_job_template(server: Server) -> None:
+    template = ROOT / "deploy" / "kubernetes" / "base-job-template.json"
+    options = ("--type", "kubernetes", "--overwrite", "--base-job-template", str(template))
+    server.prefect("work-pool", "create", *options, "sft-kubernetes")
+    (pool,) = server.ask("/work_pools/filter", {"work_pools": {"type": {"any_": ["kubernetes"]}}})
+    assert pool["base_job_template"] == json.loads(template.read_text(encoding="utf-8"))
 
 
 def test_deployment_of_the_tutorial_is_made_in_an_empty_folder(
