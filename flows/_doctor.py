@@ -7,21 +7,30 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from typing import ParamSpec
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from flows._doctor_servers import check_deployments, check_pool, check_prefect, check_store
+from flows._doctor_run import check_aliases, check_artifacts, check_disk
+from flows._doctor_servers import check_deployments, check_pools, check_prefect, check_store
 from flows._finding import Finding, Health
 from schemas.errors import SftFlowError
+from schemas.registry_config import RegistryConfig
+from schemas.run_config import RunConfig
 from tasks._home import work_directory
+
+P = ParamSpec("P")
 
 DISTRIBUTION = "sft-flow"
 HUB_SECONDS = 5.0
 MEND_INSTALL = "run `make install`, or pip install -c constraints.txt -e '.[demo,dev]'"
 
 
-def examine() -> list[Finding]:
+def examine(config: RunConfig) -> list[Finding]:
     """Look at everything a run needs.
+
+    Args:
+        config: What would be run.
 
     Returns:
         One finding per topic, the cheap ones first.
@@ -33,19 +42,27 @@ def examine() -> list[Finding]:
         check_bundled_model,
         check_bundled_data,
         check_prefect,
-        check_pool,
+        check_pools,
         check_deployments,
         check_store,
         check_hub,
         check_device,
     )
-    return [_guarded(examination) for examination in examinations]
+    of_name: tuple[Callable[[RegistryConfig], Finding], ...] = (check_artifacts, check_aliases)
+    return [
+        *(_guarded(examination) for examination in examinations),
+        *(_guarded(examination, config.registry) for examination in of_name),
+        _guarded(check_disk, config),
+    ]
 
 
-def _guarded(examination: Callable[[], Finding]) -> Finding:
+def _guarded(examination: Callable[P, Finding], *args: P.args, **kwargs: P.kwargs) -> Finding:
     """Let one broken part not hide the others."""
     try:
-        return examination()
+        return examination(*args, **kwargs)
+    except SftFlowError as error:
+        topic = examination.__name__.removeprefix("check_").replace("_", " ")
+        return Finding(topic=topic, health=Health.PROBLEM, detail=error.what, mend=error.fix)
     except Exception as error:
         topic = examination.__name__.removeprefix("check_").replace("_", " ")
         detail = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import urllib.parse
+from pathlib import Path
+
+import yaml
 
 from flows._finding import Finding, Health
 from flows._prefect_api import ask, is_healthy, known_api
@@ -10,7 +14,7 @@ from schemas.errors import SftFlowError
 from tasks._home import tracking_uri
 
 POOL = "sft-local"
-"""As in prefect.yaml."""
+"""Where no prefect.yaml names one: that of `sft-flow up`."""
 FLOWS = ("train-sft", "retrain", "check-data", "promote-model")
 
 
@@ -46,27 +50,69 @@ def check_prefect() -> Finding:
     return Finding(topic="prefect", health=Health.OK, detail=f"{api}, version {theirs}")
 
 
-def check_pool() -> Finding:
-    """Look at the work pool and its workers.
+def pool_names() -> list[str]:
+    """Name the work pools that the deployments of this folder go to.
+
+    Returns:
+        Those in prefect.yaml, each once; sft-local where there is no such file or none in it.
+    """
+    path = Path("prefect.yaml")
+    document = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    deployments = (document or {}).get("deployments") or ()
+    named = [(deployment.get("work_pool") or {}).get("name") for deployment in deployments]
+    return list(dict.fromkeys(name for name in named if name)) or [POOL]
+
+
+def check_pools() -> Finding:
+    """Look at the work pools and their workers.
 
     Returns:
         ok, or a note: only scheduled runs need them.
     """
-    api = known_api()
+    topic, api = "worker", known_api()
     if not api or not is_healthy(api):
-        return _pool_note("no server that could have one", "`sft-flow up` starts them")
-    pool = ask(api, f"/work_pools/{POOL}")
+        detail, mend = "no server that could have one", "`sft-flow up` starts them"
+        return Finding(topic=topic, health=Health.NOTE, detail=detail, mend=mend)
+    try:
+        names = pool_names()
+    except (OSError, AttributeError, yaml.YAMLError) as error:
+        return Finding(
+            topic=topic,
+            health=Health.NOTE,
+            detail=f"prefect.yaml cannot be read: {str(error).splitlines()[0]}",
+            mend="correct it: `prefect deploy --all` reads it too",
+        )
+    found = [describe_pool(api, name) for name in names]
+    mends = [mend for _, mend in found if mend]
+    return Finding(
+        topic=topic,
+        health=Health.NOTE if mends else Health.OK,
+        detail="; ".join(detail for detail, _ in found),
+        mend="; ".join(mends),
+    )
+
+
+def describe_pool(api: str, name: str) -> tuple[str, str]:
+    """Say what a work pool is like.
+
+    Args:
+        api: Address of Prefect's API.
+        name: Of the pool.
+
+    Returns:
+        What was found, and what mends it; empty when nothing is amiss.
+    """
+    place = f"/work_pools/{urllib.parse.quote(name, safe='')}"
+    pool = ask(api, place)
     if pool is None:
-        return _pool_note(f"no work pool {POOL}", f"prefect work-pool create --type process {POOL}")
+        return f"no work pool {name}", f"prefect work-pool create --type process {name}"
     if pool["is_paused"]:
-        return _pool_note(f"{POOL} is paused", f"prefect work-pool resume {POOL}")
-    workers = ask(api, f"/work_pools/{POOL}/workers/filter", {})
+        return f"{name} is paused", f"prefect work-pool resume {name}"
+    workers = ask(api, f"{place}/workers/filter", {})
     online = [worker["name"] for worker in workers if worker["status"] == "ONLINE"]
     if not online:
-        return _pool_note(f"{POOL} has no worker", f"prefect worker start --pool {POOL}")
-    return Finding(
-        topic="worker", health=Health.OK, detail=f"{POOL} ({pool['type']}): {', '.join(online)}"
-    )
+        return f"{name} has no worker", f"prefect worker start --pool {name}"
+    return f"{name} ({pool['type']}): {', '.join(online)}", ""
 
 
 def check_deployments() -> Finding:
@@ -107,7 +153,3 @@ def check_store() -> Finding:
         detail = f"{error.where} does not answer"
         return Finding(topic="mlflow", health=Health.PROBLEM, detail=detail, mend=error.fix)
     return Finding(topic="mlflow", health=Health.OK, detail=uri)
-
-
-def _pool_note(detail: str, mend: str) -> Finding:
-    return Finding(topic="worker", health=Health.NOTE, detail=detail, mend=mend)

@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+from filelock import FileLock
+
 from flows._console import Terminated
 from flows._prefect_api import API_VARIABLE, ask, is_healthy, known_api
 from schemas.errors import ServiceUnreachable
@@ -114,6 +116,8 @@ def temporary_server() -> Iterator[str]:
     address = f"http://{LOOPBACK}:{port}/api"
     log = work_directory() / LOG_NAME
     started = datetime.now(UTC)
+    turn = _start_lock()
+    turn.acquire()
     process = _start(port, log)
     try:
         with temporary_settings({PREFECT_API_URL: address}):
@@ -123,6 +127,7 @@ def temporary_server() -> Iterator[str]:
             import flows.train_sft  # noqa: F401
 
             _await_health(process, address, log)
+            turn.release()
             try:
                 yield address
             finally:
@@ -130,6 +135,16 @@ def temporary_server() -> Iterator[str]:
                 _await_records(address, started)
     finally:
         _stop(process)
+        turn.release()  # of a server that did not start; otherwise it is free already
+
+
+def _start_lock() -> FileLock:
+    """Make the lock of a starting server: two that find a new or older database both change it."""
+    from prefect.settings import get_current_settings
+
+    home = get_current_settings().home
+    home.mkdir(parents=True, exist_ok=True)
+    return FileLock(home / "sft-flow-server.lock")
 
 
 def free_port() -> int:
@@ -150,6 +165,7 @@ def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
     environment.pop("PREFECT_LOGGING_SERVER_LEVEL", None)
     # -P: the folder of flows is no place to import from.
     command = [sys.executable, "-P", str(GUARD), str(os.getpid()), "server", "start"]
+    log.unlink(missing_ok=True)  # the server of another run goes on with the file it has
     with log.open("wb") as stream:
         return subprocess.Popen(  # noqa: S603 - our own command
             [*command, "--host", LOOPBACK, "--port", str(port)],

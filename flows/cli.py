@@ -237,16 +237,19 @@ def report(is_opened: bool, is_json: bool) -> None:
 
 
 @main.command()
+@config_options
 @json_option
-@debug_option
-def doctor(is_json: bool) -> None:
+def doctor(config_path: Path | None, overrides: tuple[str, ...], is_json: bool) -> None:
     """Examine this machine: is everything here that a run needs?"""
+    from schemas.config_file import load_config
+
+    config = load_config(config_path, overrides)
     quiet_libraries()
     from flows._doctor import examine
     from flows._finding import Health
 
     with keep_stdout_clean():
-        findings = examine()
+        findings = examine(config)
     if is_json:
         print_json([finding.model_dump(mode="json") for finding in findings])
     else:

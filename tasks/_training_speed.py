@@ -43,7 +43,9 @@ def expected_speed(
     Returns:
         Tokens per second and where the figure comes from.
     """
-    records = (work_directory() / "stages" / Stage.TRAIN_MODEL).glob("*/training.json")
+    records = (work_directory() / "stages" / Stage.TRAIN_MODEL).glob(
+        "[!.]*/training.json"
+    )  # no half-written one
     for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))

@@ -68,6 +68,17 @@ def test_deleted_model_files_are_noticed(toy_run: ToyRun) -> None:
     assert look_up(definition, key).reference is not None
 
 
+def test_experiment_that_another_run_makes_at_the_same_time_is_taken(
+    toy_run: ToyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = connect()
+    made = experiment_id(client, "made-by-two")
+    answers = [None, client.get_experiment_by_name("made-by-two")]
+    monkeypatch.setattr(client, "get_experiment_by_name", lambda _: answers.pop(0))
+    assert experiment_id(client, "made-by-two") == made
+    assert answers == []
+
+
 def test_connecting_leaves_the_environment_alone(toy_run: ToyRun) -> None:
     connect()
     assert "MLFLOW_TRACKING_URI" not in os.environ

@@ -154,3 +154,24 @@ def test_server_ends_with_a_run_that_was_killed(
         while is_running(server_id) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not is_running(server_id)
+
+
+def test_one_server_starts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from filelock import FileLock, Timeout
+    from prefect.settings import PREFECT_HOME, temporary_settings
+
+    import flows._server as server
+
+    lock = FileLock(tmp_path / "prefect" / "sft-flow-server.lock")
+
+    def await_health(*_: object) -> None:
+        with pytest.raises(Timeout):  # another one would change the database at the same time
+            lock.acquire(timeout=0)
+
+    idle = [sys.executable, "-c", "import time; time.sleep(600)"]
+    monkeypatch.setattr(server, "_start", lambda *_: subprocess.Popen(idle))
+    monkeypatch.setattr(server, "_await_health", await_health)
+    monkeypatch.setattr(server, "_await_records", lambda *_: None)
+    with temporary_settings({PREFECT_HOME: tmp_path / "prefect"}), server.temporary_server():
+        lock.acquire(timeout=0)  # both may run at once
+        lock.release()

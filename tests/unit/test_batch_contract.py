@@ -25,13 +25,18 @@ def collator(pad: int, *, is_flat: bool = False) -> Any:
 @pytest.mark.parametrize("pad", [PAD, STOP])
 @pytest.mark.parametrize("is_flat", [False, True])
 def test_check_padding_accepts_the_collator_of_trl(pad: int, is_flat: bool) -> None:
-    check_padding(collator(pad, is_flat=is_flat), ROWS)
+    collate = collator(pad, is_flat=is_flat)
+    assert collate(ROWS)["input_ids"].shape == ((1, 10) if is_flat else (3, 5))
+    check_padding(collate, ROWS)
 
 
 def test_check_padding_accepts_packed_rows_whose_first_tokens_have_labels() -> None:
     packed = {"input_ids": [5, 6, 5, 7], "labels": [5, 6, 5, 7], "seq_lengths": [2, 2]}
-    check_padding(collator(PAD, is_flat=True), [packed])
-    check_padding(collator(PAD), [packed])
+    for collate in (collator(PAD, is_flat=True), collator(PAD)):
+        check_padding(collate, [packed])
+    # The flat collator takes the label of each packed row's first token; the other one does not.
+    taken = [collator(PAD, is_flat=flat)([packed])["labels"].tolist() for flat in (True, False)]
+    assert taken == [[[-100, 6, -100, 7]], [[5, 6, 5, 7]]]
 
 
 def test_check_padding_refuses_trained_padding() -> None:

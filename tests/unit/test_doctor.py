@@ -6,6 +6,7 @@ import pytest
 
 import flows._doctor as doctor
 from flows._finding import Finding, Health
+from schemas.errors import ModelSourceError
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,12 @@ def test_doctor_names_the_device_with_its_memory() -> None:
     assert finding.health is Health.OK
     assert "physical cores" in finding.detail
     assert "GiB free" in finding.detail
+
+
+def test_doctor_gives_the_fix_of_an_error_of_ours() -> None:
+    def check_disk() -> Finding:
+        raise ModelSourceError("the model is unknown", fix="correct model.source")
+
+    finding = doctor._guarded(check_disk)
+    assert (finding.topic, finding.health) == ("disk", Health.PROBLEM)
+    assert (finding.detail, finding.mend) == ("the model is unknown", "correct model.source")

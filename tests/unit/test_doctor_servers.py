@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,13 @@ class Api(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder without prefect.yaml."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture
 def answers() -> Iterator[dict[str, Any]]:
     """Answers of the server that is configured while the test runs."""
@@ -57,7 +65,7 @@ def test_doctor_finds_a_dead_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_doctor_finds_a_dead_prefect_server() -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-        found = [doctor.check_prefect(), doctor.check_pool(), doctor.check_deployments()]
+        found = [doctor.check_prefect(), doctor.check_pools(), doctor.check_deployments()]
     assert [one.health for one in found] == [Health.PROBLEM, Health.NOTE, Health.NOTE]
     assert "sft-flow up" in found[0].mend
 
@@ -89,9 +97,40 @@ def test_doctor_says_what_a_pool_lacks(
     if pool:
         answers["/work_pools/sft-local"] = pool
     answers[WORKERS] = workers
-    finding = doctor.check_pool()
+    finding = doctor.check_pools()
     assert finding.health is health
     assert words in finding.mend
+
+
+PROJECT = """
+definitions: {pool: &pool {name: gpu}}
+deployments:
+- {name: a, work_pool: *pool}
+- {name: b, work_pool: {name: nightly}}
+- {name: c, work_pool: *pool}
+- {name: d}
+"""
+
+
+def test_doctor_looks_at_the_pools_that_prefect_yaml_names(
+    answers: dict[str, Any], folder: Path
+) -> None:
+    (folder / "prefect.yaml").write_text(PROJECT)
+    answers["/work_pools/gpu"] = POOL
+    answers["/work_pools/gpu/workers/filter"] = [{"name": "w", "status": "ONLINE"}]
+    finding = doctor.check_pools()
+    assert finding.health is Health.NOTE
+    assert finding.detail == "gpu (process): w; no work pool nightly"
+    assert finding.mend == "prefect work-pool create --type process nightly"
+
+
+@pytest.mark.parametrize("text", ["deployments: [", "- a", "deployments: [a]"])
+def test_doctor_names_a_prefect_yaml_that_cannot_be_read(
+    answers: dict[str, Any], folder: Path, text: str
+) -> None:
+    (folder / "prefect.yaml").write_text(text)
+    finding = doctor.check_pools()
+    assert (finding.health, "cannot be read" in finding.detail) == (Health.NOTE, True)
 
 
 def test_doctor_names_the_deployments(answers: dict[str, Any]) -> None:

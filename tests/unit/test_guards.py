@@ -68,6 +68,8 @@ def test_check_step_names_what_is_wrong(figures: StepFigures, error: type[Traini
 )
 def test_check_step_lets_unusual_steps_pass(figures: StepFigures) -> None:
     check_step(figures)
+    with pytest.raises(LossNotFinite):  # the same step is refused for what is wrong
+        check_step(replace(figures, loss=math.nan))
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +256,9 @@ def test_one_trained_parameter_is_enough(model_folder: Path) -> None:
     model.requires_grad_(requires_grad=False)
     model.model.norm.weight.requires_grad_(requires_grad=True)
     check_trainable(model)
+    model.model.norm.weight.requires_grad_(requires_grad=False)
+    with pytest.raises(NothingTrainable):
+        check_trainable(model)
 
 
 def test_enormous_learning_rate_leaves_no_broken_checkpoint(

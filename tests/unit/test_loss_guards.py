@@ -67,6 +67,8 @@ def test_check_spike_stops_after_as_many_losses_as_are_waited_for() -> None:
 )
 def test_check_spike_lets_what_is_no_spike_pass(losses: list[float]) -> None:
     check_spike(losses, SETTINGS, len(losses))
+    with pytest.raises(LossSpike):  # two more that are far above
+        check_spike([*losses, 90.0, 90.0], SETTINGS, len(losses) + 2)
 
 
 @pytest.mark.parametrize(

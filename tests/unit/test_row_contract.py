@@ -119,6 +119,11 @@ def test_check_contract_accepts_what_the_gate_rendered(renderer: Renderer, tmp_p
     check(tmp_path, renderer, make_rows(renderer))
     spec = write_spec(tmp_path, renderer, make_rows(renderer), None)
     check_contract(spec, renderer.tokenizer)
+    damaged = make_rows(renderer)
+    damaged[-1]["labels"][-1] = -100 if damaged[-1]["labels"][-1] != -100 else 0
+    spec = write_spec(tmp_path, renderer, damaged, None)
+    with pytest.raises(TrainingContractBroken):
+        check_contract(spec, renderer.tokenizer)
 
 
 def drop_labels(row: Row) -> None:

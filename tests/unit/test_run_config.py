@@ -49,7 +49,8 @@ def test_name_of_a_source_must_be_plain(name: str) -> None:
 
 @pytest.mark.parametrize("weight", [0, -1, "nan", 1001])
 def test_weight_must_be_sensible(weight: object) -> None:
-    refusal(data={"sources": {"a": {"source": "a.jsonl", "weight": weight}}})
+    text = refusal(data={"sources": {"a": {"source": "a.jsonl", "weight": weight}}})
+    assert "data.sources.a.weight" in text
 
 
 def test_rows_must_be_left_to_train() -> None:

@@ -156,8 +156,12 @@ def check(config: RunConfig, *searches: str) -> None:
     check_space(config, sweep, places)
 
 
-def test_space_within_the_limits_of_the_training_is_accepted() -> None:
-    check(config_with(), "learning_rate=1e-5..1e-3:log", "lr_scheduler_type=[cosine, linear]")
+def test_space_is_accepted_up_to_the_limits_of_the_training() -> None:
+    scheduler = "lr_scheduler_type=[cosine, linear]"
+    check(config_with(), "learning_rate=1e-5..0.999:log", scheduler)
+    with pytest.raises(ConfigError) as caught:
+        check(config_with(), "learning_rate=1e-5..1:log", scheduler)
+    assert caught.value.where == "--search learning_rate=1e-5..1:log"
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,11 @@ def test_qlora_quantises_to_nf4_on_a_gpu_alone() -> None:
 
 @pytest.mark.parametrize("target", [["down"], ["0.down", "up"], r".*\.up", "all-linear"])
 def test_check_targets_finds_layers_as_peft_does(target: Any) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
     check_targets(TrainingConfig.model_validate({"lora": {"target_modules": target}}), layers())
+    adapted = inject_adapter_in_model(LoraConfig(target_modules=target), layers())
+    assert any("lora_A" in name for name, _ in adapted.named_parameters())
 
 
 @pytest.mark.parametrize("target", [["nope"], ["down", "nope"], ["own"], "up", "("])

@@ -46,6 +46,9 @@ def test_tokens_per_second_of_an_earlier_training_here_goes_first(work_folder: P
     folder = work_folder / "stages" / "train_model" / "abc"
     folder.mkdir(parents=True)
     (folder / "training.json").write_text('{"tokens_per_second": 42.5}', encoding="utf-8")
+    unfinished = folder.with_name(".tmp-def-1")
+    unfinished.mkdir()
+    (unfinished / "training.json").write_text('{"tokens_per_second": 1.0}', encoding="utf-8")
     assert tokens_per_second(RunConfig(), None)[0] == 42.5
 
 

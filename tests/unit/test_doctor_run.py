@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+import flows._doctor_run as doctor
+from flows._finding import Health
+from schemas.registry_config import RegistryConfig
+from schemas.run_config import ModelConfig, RunConfig
+from schemas.training_config import TrainingConfig
+from tests.toy import make_toy_model
+
+Usage = namedtuple("Usage", ["total", "used", "free"])
+N_PARAMETERS = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_bytes"),
+    [
+        # Base and tuned 8 MB; 4 checkpoints of weights and two averages 48 MB; a tenth more.
+        ({"method": "full", "save_total_limit": 2}, 61_600_000),
+        ({"method": "full", "save_total_limit": 1}, 48_400_000),
+        # An adapter's checkpoints, 4 x 12 x 0.04 MB, are less than the registered copy.
+        ({"method": "lora", "lora": {"r": 16}}, 13_200_000),
+    ],
+)
+def test_needed_bytes_holds_models_and_checkpoints(
+    settings: dict[str, object], n_bytes: int
+) -> None:
+    training = TrainingConfig.model_validate(settings)
+    assert doctor.needed_bytes(N_PARAMETERS, training) == n_bytes
+
+
+def test_parameters_of_a_folder_are_counted(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    folder = make_toy_model(tmp_path / "model")
+    counted = doctor.count_source_parameters(ModelConfig(source=str(folder)))
+    assert counted == AutoModelForCausalLM.from_pretrained(folder).num_parameters()
+
+
+def test_hub_that_does_not_answer_leaves_the_size_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    config = RunConfig.model_validate({"model": {"source": "nobody/nothing"}})
+    finding = doctor.check_disk(config)
+    assert finding.health is Health.NOTE
+    assert "how large nobody/nothing is, is not known" in finding.detail
+
+
+@pytest.mark.parametrize(
+    ("free", "health", "words"),
+    [(2 * 2**30, Health.OK, "1.00 GiB, 2.00 GiB free"), (2**29, Health.PROBLEM, "0.50 GiB free")],
+)
+def test_disk_is_held_against_what_a_run_takes(
+    free: int, health: Health, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, free))
+    monkeypatch.setattr(doctor, "count_source_parameters", lambda _: N_PARAMETERS)
+    monkeypatch.setattr(doctor, "needed_bytes", lambda *_: 2**30)
+    finding = doctor.check_disk(RunConfig())
+    assert finding.health is health
+    assert words in finding.detail
+    assert ("SFT_HOME" in finding.mend) is (health is Health.PROBLEM)
+
+
+def test_store_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
+    registry = RegistryConfig(name="toy")
+    found = [doctor.check_aliases(registry), doctor.check_artifacts(registry)]
+    assert [one.health for one in found] == [Health.OK, Health.OK]
+    assert all(doctor.NO_STORE in one.detail for one in found)
+    assert not (tmp_path / "home").exists()
+
+
+def test_folder_that_cannot_be_made_is_not_writable(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(PermissionError, match="no right to write"):
+        doctor._require_writable(tmp_path / "file" / "artifacts")
+    doctor._require_writable(tmp_path / "not" / "there" / "yet")
