@@ -221,6 +221,8 @@ class VersionReference(StageReference):
     name: str
     version: int
     run_id: str
+    experiment_id: str
+    """Of the run; MLflow's pages of the run's files have it in their addresses."""
     model_uri: str
     tracking_uri: str
 

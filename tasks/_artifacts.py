@@ -132,15 +132,12 @@ def mlflow_links(report: Mapping[str, Any]) -> dict[str, str]:
     if not registry["version"] or not server.startswith(("http://", "https://")):
         return {}
     run_id = registry["run_id"]
-
-    def artifact(name: str) -> str:
-        return f"{server}/get-artifact?{urlencode({'path': name, 'run_uuid': run_id})}"
-
+    run = f"{server}/#/experiments/{registry['experiment_id']}/runs/{run_id}"
     return {
         "version": f"{server}/#/models/{quote(registry['name'])}/versions/{registry['version']}",
-        "run": f"{server}/#/runs/{run_id}",
-        "page": artifact(PAGE),
-        "picture": artifact(PICTURE),
+        "run": run,
+        "page": f"{run}/artifacts/{PAGE}",  # it shows the file; get-artifact sends a download
+        "picture": f"{server}/get-artifact?{urlencode({'path': PICTURE, 'run_uuid': run_id})}",
     }
 
 

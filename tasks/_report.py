@@ -180,6 +180,7 @@ def _registry_part(
         "n_freed_bytes": promotion.n_freed_bytes if promotion else 0,
         "model_uri": version.model_uri if version else None,
         "run_id": version.run_id if version else None,
+        "experiment_id": version.experiment_id if version else None,
         "tracking_uri": version.tracking_uri if version else None,
     }
 

@@ -203,10 +203,12 @@ def register_model(output: OutputFolder, config: RunConfig, evidence: Evidence) 
                 version.version,
                 name,
             )
+        run = client.get_run(version.run_id)
     facts: dict[str, Any] = {
         "name": name,
         "version": version.version,
         "run_id": version.run_id,
+        "experiment_id": str(run.info.experiment_id),
         "model_uri": version.model_uri,
         "tracking_uri": without_secrets(tracking_uri()),
     }

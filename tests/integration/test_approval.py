@@ -24,7 +24,13 @@ from schemas.registry_config import RegistryConfig
 PLACE: dict[str, Any] = {"stage": "x", "folder": "stages/x/y", "sha256": "0" * 64}
 DEADLINE_SECONDS = 60.0
 VERSION = VersionReference(
-    **PLACE, name="toy", version=2, run_id="r", model_uri="models:/toy/2", tracking_uri="sqlite://"
+    **PLACE,
+    name="toy",
+    version=2,
+    run_id="r",
+    experiment_id="1",
+    model_uri="models:/toy/2",
+    tracking_uri="sqlite://",
 )
 
 

@@ -61,7 +61,8 @@ def test_webhook_gets_the_new_champion_once(told: dict[str, dict[str, Any]]) -> 
     message = told["promoted"]
     assert (message["event"], message["name"]) == ("sft-flow.model.promoted", "toy")
     assert (message["version"], message["reason"]) == (1, REASON)
-    assert message["report"].startswith("http://mlflow:5000/get-artifact?path=report.html")
+    page = "http://mlflow:5000/#/experiments/1/runs/r/artifacts/report.html"
+    assert message["report"] == page
     assert message["link"].endswith(f"/runs/flow-run/{message['flow_run_id']}")
     assert message["text"].startswith("toy: version 1 is champion\n")
 

@@ -23,7 +23,8 @@ pytestmark = pytest.mark.unit
 
 
 def registered(tracking_uri: str | None, version: int | None = 3) -> dict[str, Any]:
-    registry = {"name": "faq 1", "version": version, "run_id": "ab12", "tracking_uri": tracking_uri}
+    registry = {"name": "faq 1", "version": version, "run_id": "ab12"}
+    registry |= {"experiment_id": "7", "tracking_uri": tracking_uri}
     return toy_report(registry=registry)
 
 
@@ -83,8 +84,8 @@ def test_metric_table_has_a_column_for_every_side() -> None:
 def test_mlflow_links_lead_to_the_server_without_passwords() -> None:
     assert mlflow_links(registered("https://me:secret@host/mlflow/")) == {
         "version": "https://host/mlflow/#/models/faq%201/versions/3",
-        "run": "https://host/mlflow/#/runs/ab12",
-        "page": "https://host/mlflow/get-artifact?path=report.html&run_uuid=ab12",
+        "run": "https://host/mlflow/#/experiments/7/runs/ab12",
+        "page": "https://host/mlflow/#/experiments/7/runs/ab12/artifacts/report.html",
         "picture": "https://host/mlflow/get-artifact?path=loss_curve.svg&run_uuid=ab12",
     }
 
@@ -99,7 +100,7 @@ def test_mlflow_links_are_none_without_a_server_or_a_version(report: dict[str, A
 
 def test_page_is_a_link_where_a_browser_can_follow_it(tmp_path: Path) -> None:
     served, local = registered("http://host"), registered("sqlite:///mlflow.db")
-    assert page_address(served, tmp_path).startswith("http://host/get-artifact")
+    assert page_address(served, tmp_path).startswith("http://host/#/experiments/7/runs/")
     assert page_address(local, tmp_path) == f"file://{tmp_path}/report.html"
     assert page_text(served, tmp_path).startswith("[The report as one page](http://host/")
     assert page_text(local, tmp_path).startswith(f"`{tmp_path}/report.html` on ")

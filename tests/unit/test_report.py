@@ -58,7 +58,7 @@ def toy_report(**changes: Any) -> dict[str, Any]:
         },
         "training": toy_training(),
         "registry": {
-            "name": "n", "version": 1, "alias": "champion", "is_promoted": False, "run_id": "r",
+            "name": "n", "version": 1, "alias": "champion", "is_promoted": False, "run_id": "r", "experiment_id": "1",
             "previous_version": None, "compared_with_version": None, "n_freed_bytes": 0,
         },
         "lineage": {"dataset_sha256": "d"},
