@@ -64,6 +64,53 @@ def forget_earlier_runs(checkpoints: Path) -> None:
         write_whole(marker, run_id)
 
 
+def describe_training(
+    output: OutputFolder,
+    template: TemplateReference,
+    quality: QualityReference,
+    training: TrainingConfig,
+    seed: int,
+) -> TrainingSpec:
+    """Write down for the training process what it does on this machine, and where.
+
+    Args:
+        output: Of the stage.
+        template: Holds the prepared base model.
+        quality: Holds the tokenised rows.
+        training: Parameters of the training.
+        seed: Seed of data order, dropout and adapter weights.
+
+    Returns:
+        What `run_training` takes; the checkpoints' folder is that of all that shapes the weights.
+    """
+    model = locate(template, "model")
+    train_tokens = locate(quality, "train_tokens.parquet")
+    training = with_accelerate_file(training)
+    setup = prepare_training(
+        training,
+        examine_machine(training.device),
+        read_model_shape(model),
+        read_workload(train_tokens),
+    )
+    key = StageKey(output.key.stage, weight_parts(output.key.parts))
+    return TrainingSpec(
+        model=model,
+        train_tokens=train_tokens,
+        validation_tokens=(
+            locate(quality, "validation_tokens.parquet") if quality.n_validation_rows else None
+        ),
+        inference_prompts=locate(quality, "train_prompts.jsonl"),
+        output=output.path,
+        checkpoints=work_directory() / "checkpoints" / key.digest,
+        fingerprint=key.parts,
+        training=training,
+        choices=setup.choices,
+        batching=setup.batching,
+        notes=setup.notes,
+        seed=seed,
+    )
+
+
 @stage_task(
     timeout_seconds=7 * 24 * 3600,
     libraries=("accelerate", "peft", "torch", "transformers", "trl"),
@@ -89,41 +136,15 @@ def train_model(
     Returns:
         Figures of the training and where the model lies.
     """
-    model = locate(template, "model")
-    train_tokens = locate(quality, "train_tokens.parquet")
-    training = with_accelerate_file(training)
-    setup = prepare_training(
-        training,
-        examine_machine(training.device),
-        read_model_shape(model),
-        read_workload(train_tokens),
-    )
-    key = StageKey(output.key.stage, weight_parts(output.key.parts))
-    checkpoints = work_directory() / "checkpoints" / key.digest
+    spec = describe_training(output, template, quality, training, seed)
     if is_refreshed(Stage.TRAIN_MODEL):
-        forget_earlier_runs(checkpoints)
-    spec = TrainingSpec(
-        model=model,
-        train_tokens=train_tokens,
-        validation_tokens=(
-            locate(quality, "validation_tokens.parquet") if quality.n_validation_rows else None
-        ),
-        inference_prompts=locate(quality, "train_prompts.jsonl"),
-        output=output.path,
-        checkpoints=checkpoints,
-        fingerprint=key.parts,
-        training=training,
-        choices=setup.choices,
-        batching=setup.batching,
-        notes=setup.notes,
-        seed=seed,
-    )
+        forget_earlier_runs(spec.checkpoints)
     with TrainingMonitor(spec) as monitor:
         facts = run_training(spec, monitor)
     history = json.loads((output.path / "history.json").read_text(encoding="utf-8"))
     draw_loss_curve(history, output.path / "loss_curve.svg")
     with suppress(FileNotFoundError):  # the store was unreachable
-        shutil.copy(checkpoints / RUN_FILE, output.path / RUN_FILE)
+        shutil.copy(spec.checkpoints / RUN_FILE, output.path / RUN_FILE)
     reference = output.commit(
         TrainedReference,
         content=("model", "history.json"),
@@ -134,5 +155,5 @@ def train_model(
         last_loss=facts.last_loss,
         n_trainable_parameters=facts.n_trainable_parameters,
     )
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(spec.checkpoints, ignore_errors=True)
     return reference
