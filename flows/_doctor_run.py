@@ -28,7 +28,7 @@ OPTIMISER_BYTES = 8
 ADAPTER_FRACTION_PER_RANK = 0.0025
 """Parameters of a LoRA adapter on all linear maps: 3.6 % of SmolLM2-135M at r=16, less of others."""
 OTHER_FRACTION = 0.1
-"""Adapter, tokenizers, reports and MLflow's records, of everything; the demo takes 1.58 GiB in all,
+"""Adapter, tokenizers, reports and MLflow's records, of everything; the demo takes 1.54 GiB in all,
 its estimate is 1.65 GiB."""
 NO_STORE = "no store yet: the first run makes it"
 
