@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
+import signal
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from flows.retrain_model import retrain_model
@@ -20,6 +25,7 @@ from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks._cache import locate
 from tasks._journal import last_flow_run_id, read_entries
+from tests.documented import ROOT, blocks
 from tests.integration.conftest import N_ROWS, toy_config
 from tests.services.start import BUCKET, Services, connect_s3, missing_parts, running_services
 from tests.toy import make_toy_model, toy_rows, write_jsonl
@@ -29,6 +35,8 @@ pytestmark = [
     pytest.mark.services,
     pytest.mark.skipif(bool(missing_parts()), reason=missing_parts()),
 ]
+
+STOP_SECONDS = 60
 
 
 @dataclass
@@ -128,3 +136,26 @@ def test_retrain_skips_what_the_registry_knows(team_run: TeamRun) -> None:
     assert isinstance(decision, RetrainDecision)
     assert decision.reason is RetrainReason.NOTHING
     assert decision.detail == "the rows are those of version 1"
+
+
+def test_services_start_for_a_person_and_stop_with_ctrl_c() -> None:
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    ((program, *arguments),) = [
+        shlex.split(line)
+        for line in "".join(blocks(page, "sh")).splitlines()
+        if line.endswith("tests.services.start")
+    ]
+    assert program == ".venv/bin/python"
+    process = subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    with process.stdout as output:
+        lines = [output.readline() for _ in range(3)]
+        assert lines[0].startswith("export PREFECT_API_URL=http://127.0.0.1:")
+        assert lines[1].startswith("export MLFLOW_TRACKING_URI=http://127.0.0.1:")
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        assert output.read() == "stopped\n"
+    assert process.wait(STOP_SECONDS) == 0
+    assert [child for child in children if child.is_running()] == []
