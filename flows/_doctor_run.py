@@ -14,7 +14,7 @@ from schemas.errors import ServiceUnreachable, SftFlowError
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import ModelConfig, RunConfig
 from schemas.training_config import TrainingConfig
-from tasks._home import tracking_uri, work_directory
+from tasks._home import artifact_location, tracking_uri, work_directory
 from tasks._training_memory import gibibytes
 
 if TYPE_CHECKING:
@@ -119,8 +119,12 @@ def check_artifacts(registry: RegistryConfig) -> Finding:
         client = connect()
     except SftFlowError as error:
         return Finding(topic=topic, health=Health.NOTE, detail=error.what, mend=error.fix)
-    experiment = client.get_experiment_by_name(registry.experiment) or client.get_experiment("0")
-    place = str(experiment.artifact_location)
+    found = client.get_experiment_by_name(registry.experiment)
+    place = str(found.artifact_location) if found else artifact_location()
+    if place is None and tracking_uri().startswith(("http://", "https://")):
+        place = str(client.get_experiment("0").artifact_location)  # of the same server
+    if place is None:
+        return Finding(topic=topic, health=Health.OK, detail="the first run makes a folder for it")
     shown = without_secrets(place)
     try:
         if is_local_uri(place):

@@ -55,3 +55,13 @@ def absolute_tracking_uri() -> str:
     path = uri.removeprefix(prefix)
     is_local = bool(prefix) or ("://" not in uri and not uri.startswith(("file:", "databricks")))
     return f"{prefix}{Path(path).absolute()}" if is_local else uri
+
+
+def artifact_location() -> str | None:
+    """Say where a new experiment keeps its artefacts.
+
+    Returns:
+        A folder of the work directory for the default store; None where the store decides.
+    """
+    is_default = not os.environ.get(TRACKING_VARIABLE)
+    return (work_directory() / "artifacts").as_uri() if is_default else None

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from schemas.errors import ServiceUnreachable
-from tasks._home import TRACKING_VARIABLE, tracking_uri, work_directory
+from tasks._home import TRACKING_VARIABLE, artifact_location, tracking_uri, work_directory
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -152,10 +152,8 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
-    is_default = not os.environ.get(TRACKING_VARIABLE)
-    location = (work_directory() / "artifacts").as_uri() if is_default else None
     try:
-        return str(client.create_experiment(name, artifact_location=location))
+        return str(client.create_experiment(name, artifact_location=artifact_location()))
     except MlflowException as error:
         found = client.get_experiment_by_name(name)
         if error.error_code != "RESOURCE_ALREADY_EXISTS" or not found:

@@ -200,6 +200,7 @@ def test_interrupted_trial_goes_on_at_its_checkpoint(
     whole: FinishedSweep, work_folder: Path
 ) -> None:
     config = whole.config
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # under nohup it is ignored
     interrupt_at_checkpoint(work_folder)
     with pytest.raises(KeyboardInterrupt):
         sweep_training(config, sweep_of(GOOD, IDLE, trials=1))
