@@ -14,7 +14,7 @@ from schemas.errors import ServiceUnreachable, SftFlowError
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import ModelConfig, RunConfig
 from schemas.training_config import TrainingConfig
-from tasks._home import artifact_location, tracking_uri, work_directory
+from tasks._home import artifact_location, has_store, tracking_uri, work_directory
 from tasks._training_memory import gibibytes
 
 if TYPE_CHECKING:
@@ -77,17 +77,6 @@ def check_aliases(registry: RegistryConfig) -> Finding:
             mend=f"`sft-flow run`, or `sft-flow promote {name}` with a version",
         )
     return Finding(topic=topic, health=Health.OK, detail=f"{name}: {standing}")
-
-
-def has_store() -> bool:
-    """Tell whether there is a store to ask; looking never makes one.
-
-    Returns:
-        False where a SQLite file is named and not there.
-    """
-    uri = tracking_uri()
-    is_file = uri.startswith("sqlite:///")
-    return not is_file or Path(uri.removeprefix("sqlite:///")).is_file()
 
 
 def _has_files(client: MlflowClient, name: str, number: int) -> bool:

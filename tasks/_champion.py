@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from schemas.profile import DataProfile, parse_profile
 from schemas.registry_config import RegistryConfig
-from tasks._home import tracking_uri
+from tasks._home import has_store, tracking_uri
 from tasks._registry import alias_holder, connect, store_errors
 from tasks._secrets import without_secrets
 
@@ -32,6 +32,8 @@ def find_champion_data(registry: RegistryConfig, kept_sha256: str) -> ChampionDa
     Returns:
         Its version and run; None when there is no champion or nothing could have drifted.
     """
+    if not has_store():
+        return None  # nothing is registered: no need to import MLflow, which takes seconds
     client = connect()
     with store_errors():
         version = alias_holder(client, registry.name, registry.alias)

@@ -65,3 +65,14 @@ def artifact_location() -> str | None:
     """
     is_default = not os.environ.get(TRACKING_VARIABLE)
     return (work_directory() / "artifacts").as_uri() if is_default else None
+
+
+def has_store() -> bool:
+    """Tell whether there is a store to ask; looking never makes one.
+
+    Returns:
+        False where a SQLite file is named and not there.
+    """
+    uri = tracking_uri()
+    is_file = uri.startswith("sqlite:///")
+    return not is_file or Path(uri.removeprefix("sqlite:///")).is_file()

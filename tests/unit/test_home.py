@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks._home import absolute_tracking_uri
+from schemas.registry_config import RegistryConfig
+from tasks._champion import find_champion_data
+from tasks._home import absolute_tracking_uri, has_store
 
 
 @pytest.mark.parametrize(
@@ -25,3 +27,23 @@ def test_absolute_tracking_uri_names_the_same_store_from_every_folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert absolute_tracking_uri() == absolute.format(here=tmp_path)
+
+
+def test_store_is_there_unless_its_file_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    assert not has_store()
+    (tmp_path / "mlflow.db").touch()
+    assert has_store()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert has_store()
+
+
+def test_asking_for_a_champion_makes_no_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert find_champion_data(RegistryConfig(name="toy"), "sha256") is None
+    assert not (tmp_path / "home").exists()
