@@ -61,12 +61,11 @@ def _guarded(examination: Callable[P, Finding], *args: P.args, **kwargs: P.kwarg
     try:
         return examination(*args, **kwargs)
     except SftFlowError as error:
-        topic = examination.__name__.removeprefix("check_").replace("_", " ")
-        return Finding(topic=topic, health=Health.PROBLEM, detail=error.what, mend=error.fix)
+        detail, mend = error.what, error.fix
     except Exception as error:
-        topic = examination.__name__.removeprefix("check_").replace("_", " ")
-        detail = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Finding(topic=topic, health=Health.PROBLEM, detail=detail, mend=MEND_INSTALL)
+        detail, mend = f"{type(error).__name__}: {error}".splitlines()[0], MEND_INSTALL
+    topic = examination.__name__.removeprefix("check_").replace("_", " ")
+    return Finding(topic=topic, health=Health.PROBLEM, detail=detail, mend=mend)
 
 
 def check_python() -> Finding:

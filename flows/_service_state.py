@@ -9,11 +9,11 @@ from enum import StrEnum
 from pathlib import Path
 
 import psutil
-from filelock import FileLock, Timeout
 
 from schemas._base import Record
 from schemas.errors import WorkDirectoryError
 from tasks._home import work_directory
+from tasks._locks import take_turns
 
 
 class ServiceName(StrEnum):
@@ -61,17 +61,8 @@ def hold_services(tell: Callable[[str], object]) -> Iterator[None]:
         Nothing, while the lock is held; it is released when the process ends, however it ends.
     """
     path = state_path().with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        tell("waiting for another `sft-flow up` or `down` to end")
-        lock.acquire()
-    try:
+    with take_turns(path, tell, "waiting for another `sft-flow up` or `down` to end"):
         yield
-    finally:
-        lock.release()
 
 
 def state_path() -> Path:

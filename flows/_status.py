@@ -11,7 +11,7 @@ from schemas.errors import SftFlowError, WorkDirectoryError
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks._cache import MANIFEST
-from tasks._home import tracking_uri, work_directory
+from tasks._home import has_store, work_directory
 from tasks._journal import StageEntry, last_flow_run_id, read_entries
 
 
@@ -69,8 +69,7 @@ def find_champion(config: RunConfig) -> tuple[int | None, str]:
     Returns:
         The version, or None with the reason; looking never makes a store.
     """
-    uri = tracking_uri()
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    if not has_store():
         return None, ""
     from tasks._registry import alias_holder, connect, store_errors
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from schemas.records import StageReference
 from tasks._home import work_directory
 from tasks._keys import StageDefinition, StageKey, explain_absence, file_sha256, last_key_path
+from tasks._locks import take_turns
 
 MANIFEST = "manifest.json"
 Reference = TypeVar("Reference", bound=StageReference)
@@ -117,17 +117,8 @@ def stage_lock(key: StageKey, tell: Callable[[str], object]) -> Iterator[None]:
         Nothing, while the lock is held; it is released when the process ends, however it ends.
     """
     path = work_directory() / f"{key.folder}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        tell(f"another run computes the same {key.stage}: waiting for it")
-        lock.acquire()
-    try:
+    with take_turns(path, tell, f"another run computes the same {key.stage}: waiting for it"):
         yield
-    finally:
-        lock.release()
 
 
 def write_whole(path: Path, text: str) -> None:

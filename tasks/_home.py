@@ -18,6 +18,7 @@ QUIET_ENVIRONMENT = {
 
 
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
+SQLITE = "sqlite:///"
 
 
 def quiet_environment() -> None:
@@ -41,7 +42,19 @@ def tracking_uri() -> str:
     Returns:
         A URI that MLflow understands; a relative path in it starts from the current folder.
     """
-    return os.environ.get(TRACKING_VARIABLE) or f"sqlite:///{work_directory()}/mlflow.db"
+    return os.environ.get(TRACKING_VARIABLE) or f"{SQLITE}{work_directory()}/mlflow.db"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Name the file of a SQLite store.
+
+    Args:
+        uri: Of an MLflow store.
+
+    Returns:
+        Its path, as the address has it; None for any other store.
+    """
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
 
 
 def absolute_tracking_uri() -> str:
@@ -51,10 +64,10 @@ def absolute_tracking_uri() -> str:
         `tracking_uri`, with the path of a SQLite file or a folder made absolute.
     """
     uri = tracking_uri()
-    prefix = "sqlite:///" if uri.startswith("sqlite:///") else ""
-    path = uri.removeprefix(prefix)
-    is_local = bool(prefix) or ("://" not in uri and not uri.startswith(("file:", "databricks")))
-    return f"{prefix}{Path(path).absolute()}" if is_local else uri
+    if file := sqlite_file(uri):
+        return f"{SQLITE}{file.absolute()}"
+    is_folder = "://" not in uri and not uri.startswith(("file:", "databricks"))
+    return str(Path(uri).absolute()) if is_folder else uri
 
 
 def artifact_location() -> str | None:
@@ -73,6 +86,5 @@ def has_store() -> bool:
     Returns:
         False where a SQLite file is named and not there.
     """
-    uri = tracking_uri()
-    is_file = uri.startswith("sqlite:///")
-    return not is_file or Path(uri.removeprefix("sqlite:///")).is_file()
+    file = sqlite_file(tracking_uri())
+    return file is None or file.is_file()

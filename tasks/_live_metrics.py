@@ -17,8 +17,9 @@ from schemas._base import Record
 from schemas.errors import TrainingInterrupted
 from tasks._cache import write_whole
 from tasks._home import tracking_uri
+from tasks._parameters import flatten
 from tasks._pusher import Pusher
-from tasks._registry import connect, experiment_id, flatten
+from tasks._registry import connect, experiment_id
 from tasks._secrets import without_secrets
 from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
 

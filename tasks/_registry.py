@@ -5,15 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from filelock import FileLock
 
 from schemas.errors import ServiceUnreachable
-from tasks._home import TRACKING_VARIABLE, artifact_location, tracking_uri, work_directory
+from tasks._home import (
+    TRACKING_VARIABLE,
+    artifact_location,
+    sqlite_file,
+    tracking_uri,
+    work_directory,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,15 +87,14 @@ def connect() -> MlflowClient:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if uri.startswith("sqlite:///"):
-        work_directory().mkdir(parents=True, exist_ok=True)
     configured = os.environ.get(TRACKING_VARIABLE)
     mlflow.set_tracking_uri(uri)
     if configured is None:
         # MLflow exports the address; it would then pass for the user's own choice.
         os.environ.pop(TRACKING_VARIABLE, None)
-    if not uri.startswith("sqlite:///"):
+    if not sqlite_file(uri):
         return mlflow.MlflowClient()
+    work_directory().mkdir(parents=True, exist_ok=True)
     # MLflow lets two runs that find a new file both make its tables, and one of them fails.
     with FileLock(work_directory() / "mlflow.lock"):
         return mlflow.MlflowClient()
@@ -116,25 +121,6 @@ def store_errors() -> Iterator[None]:
         if error.error_code in ("TEMPORARILY_UNAVAILABLE",) or "API request to" in str(error):
             raise unreachable(tracking_uri(), error) from error
         raise
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turn nested settings into dotted parameters.
-
-    Args:
-        values: Nested mapping.
-        prefix: Put before each name.
-
-    Returns:
-        Dotted name to text.
-    """
-    flat: dict[str, str] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = str(value)
-    return flat
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:

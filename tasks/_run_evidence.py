@@ -18,7 +18,7 @@ from tasks._live_metrics import Point, log_points, read_training_run
 from tasks._machine_paths import remove_paths
 from tasks._model_card import CardFacts, readme
 from tasks._named_sources import public_title
-from tasks._registry import flatten
+from tasks._parameters import flatten
 from tasks._reload_spec import EVALUATION_FOLDER, write_judged
 from tasks._row_digests import ROW_DIGESTS
 from tasks._secrets import public_settings

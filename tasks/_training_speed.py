@@ -43,9 +43,8 @@ def expected_speed(
     Returns:
         Tokens per second and where the figure comes from.
     """
-    records = (work_directory() / "stages" / Stage.TRAIN_MODEL).glob(
-        "[!.]*/training.json"
-    )  # no half-written one
+    # A name that begins with a dot is of an output that is not whole.
+    records = (work_directory() / "stages" / Stage.TRAIN_MODEL).glob("[!.]*/training.json")
     for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             facts = json.loads(path.read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.run_config import DataSource, RunConfig
 from tasks._keys import StageDefinition, stage_key
-from tasks._registry import flatten
+from tasks._parameters import flatten
 from tasks._secrets import public_settings, without_secrets
 
 ADDRESS = "https://user:pw@host.example/rows.jsonl?X-Amz-Signature=abc"
