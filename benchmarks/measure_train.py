@@ -27,6 +27,7 @@ from typing import Any
 from benchmarks._training_figures import Work, gemm_share, summary, table
 from benchmarks.tutorial_sft import speed_after_first
 from schemas.training_config import Method, TrainingConfig
+from tasks._home import source_folder
 from tasks._launch import run_training
 from tasks._machine import examine_machine
 from tasks._model_shape import read_model_shape
@@ -64,7 +65,7 @@ def run_part(module: str, *words: str | Path) -> dict[str, Any]:
 
 def environment() -> dict[str, str]:
     """Make the environment of others: the user's own, without network."""
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(source_folder())
     return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -41,6 +42,9 @@ def code_sha256(module: str) -> str:
 
     Returns:
         A sha256 over the syntax trees of the module and of all it imports from us.
+
+    Raises:
+        ModuleNotFoundError: There is no file of the module, or of one it imports from us.
     """
     digest = hashlib.sha256()
     for name in sorted(_closure(module)):
@@ -69,6 +73,9 @@ def read_code(module: str) -> str:
 
     Returns:
         The syntax tree as text.
+
+    Raises:
+        ModuleNotFoundError: There is no file of the module.
     """
     return _parse(module)[0]
 
@@ -77,18 +84,35 @@ def read_code(module: str) -> str:
 def _parse(module: str) -> tuple[str, frozenset[str]]:
     """Read a module once: its tree as text, and the names it imports from us."""
     path = _path(module)
-    tree = ast.parse(path.read_text(encoding="utf-8") if path else "")
+    if path is None:
+        raise ModuleNotFoundError(f"there is no file of module {module}", name=module)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    modules: set[str] = set()
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
+            modules.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
+            modules.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
-    ours = {name for name in names if name.split(".")[0] in ("tasks", "schemas") and _path(name)}
-    return ast.dump(tree), frozenset(ours)
+    # `from tasks.engine import cache` imports a module, `from tasks.engine.cache import look_up` a name.
+    ours = {name for name in modules if _is_ours(name)}
+    ours |= {name for name in names if _is_ours(name) and _path(name)}
+    return ast.dump(tree), frozenset(
+        ours | {package for name in ours for package in _parents(name)}
+    )
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in ("tasks", "schemas")
+
+
+def _parents(module: str) -> Iterator[str]:
+    """Name the packages around a module, whose `__init__` Python runs first."""
+    while module := module.rpartition(".")[0]:
+        yield module
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -101,10 +125,11 @@ def _is_text(node: ast.stmt) -> bool:
 
 @cache
 def _path(module: str) -> Path | None:
-    """Find a module's file without importing it; the packages are flat."""
-    package, _, name = module.partition(".")
-    folders = importlib.import_module(package).__path__
-    finds = f"{name}.py" if name else "__init__.py"
-    return next(
-        (Path(folder) / finds for folder in folders if (Path(folder) / finds).is_file()), None
-    )
+    """Find a module's file without importing it."""
+    package, *names = module.split(".")
+    for folder in importlib.import_module(package).__path__:
+        place = Path(folder, *names)
+        for path in (place / "__init__.py", place.with_name(f"{place.name}.py")):
+            if path.is_file():
+                return path
+    return None

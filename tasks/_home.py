@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+import tasks
 
 QUIET_ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -34,6 +37,28 @@ def work_directory() -> Path:
         An absolute path; the folder need not exist yet.
     """
     return Path(os.environ.get("SFT_HOME", ".sft")).expanduser().absolute()
+
+
+def source_folder() -> Path:
+    """Name the folder of this product's packages.
+
+    Returns:
+        The root of the clone, or the environment's site-packages.
+    """
+    return Path(tasks.__file__).resolve().parent.parent
+
+
+def python_path(environment: Mapping[str, str]) -> str:
+    """Give the `PYTHONPATH` of a process of ours: this product's folder first.
+
+    Args:
+        environment: Of the process that starts it.
+
+    Returns:
+        Folders, parted as the system does it.
+    """
+    known = environment.get("PYTHONPATH")
+    return os.pathsep.join(part for part in (str(source_folder()), known) if part)
 
 
 def tracking_uri() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from schemas.evaluation_config import EvaluationConfig, LmEvalConfig
 from schemas.records import QualityReference, StageReference
+from tasks import _held_out, _lm_eval
 from tasks._answers import RowAnswer
 from tasks._cache import OutputFolder, locate
 from tasks._custom_metrics import custom_metrics_sha256
@@ -42,10 +43,10 @@ class LmEvalScores(StageReference):
 
 
 HELD_OUT = StageDefinition(
-    "held_out_scores", "tasks._held_out", HeldOutScores, ("torch", "transformers")
+    "held_out_scores", _held_out.__name__, HeldOutScores, ("torch", "transformers")
 )
 LM_EVAL = StageDefinition(
-    "lm_eval_scores", "tasks._lm_eval", LmEvalScores, ("lm_eval", "torch", "transformers")
+    "lm_eval_scores", _lm_eval.__name__, LmEvalScores, ("lm_eval", "torch", "transformers")
 )
 
 
@@ -93,10 +94,10 @@ def judge_model(
     is_renewed = is_refreshed(output.key.stage)
     prompts = locate(quality, "eval_prompts.jsonl")
     check_columns(read_jsonl(prompts), evaluation.slices)
-    held_out = _held_out(model, quality, evaluation, seed, is_renewed=is_renewed)
+    held_out = _held_out_scores(model, quality, evaluation, seed, is_renewed=is_renewed)
     copy_scores(held_out, output.path)
     if evaluation.lm_eval:
-        kept = _lm_eval(model, evaluation.lm_eval, seed, is_renewed=is_renewed)
+        kept = _lm_eval_scores(model, evaluation.lm_eval, seed, is_renewed=is_renewed)
         copy_scores(kept, output.path)
     return {
         "model_sha256": model.sha256,
@@ -108,7 +109,7 @@ def judge_model(
     }
 
 
-def _held_out(
+def _held_out_scores(
     model: JudgedModel,
     quality: QualityReference,
     evaluation: EvaluationConfig,
@@ -131,7 +132,7 @@ def _held_out(
     return keep_scores(HELD_OUT, arguments, measure, HeldOutScores, is_renewed=is_renewed)
 
 
-def _lm_eval(
+def _lm_eval_scores(
     model: JudgedModel, config: LmEvalConfig, seed: int, *, is_renewed: bool
 ) -> LmEvalScores:
     """Give the scores of lm-evaluation-harness, which do not depend on the pinned rows."""

@@ -17,6 +17,7 @@ from tasks import _training_process
 from tasks._batching import halve
 from tasks._cache import write_whole
 from tasks._checkpoints import hold_lock, last_whole_checkpoint
+from tasks._home import python_path
 from tasks._training_events import PARENT_VARIABLE, name_process
 from tasks._training_failures import log_path, memory_error, training_error
 from tasks._training_spec import (
@@ -179,10 +180,7 @@ def process_environment(spec: TrainingSpec) -> dict[str, str]:
     for name, value in spec.choices.environment.items():
         environment.setdefault(name, value)
     environment[PARENT_VARIABLE] = name_process(os.getpid())
-    root = str(Path(__file__).resolve().parent.parent)
-    environment["PYTHONPATH"] = os.pathsep.join(
-        part for part in (root, environment.get("PYTHONPATH")) if part
-    )
+    environment["PYTHONPATH"] = python_path(environment)
     environment["PYTHONSAFEPATH"] = "1"  # a folder `datasets` beside the user's data is no package
     return environment
 

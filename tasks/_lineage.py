@@ -17,6 +17,7 @@ from schemas.records import Evidence, Side
 from schemas.rules import SetRule
 from schemas.run_config import RunConfig
 from tasks._champion import DATASET_TAG
+from tasks._home import source_folder
 from tasks._machine_paths import without_folders
 from tasks._named_sources import public_title
 from tasks._registry import FINGERPRINT_TAG
@@ -197,15 +198,6 @@ def code_tags(source: Path) -> dict[str, str]:
         changes = _ask_git(source, "status", "--porcelain", "--untracked-files=no")
         tags["sft.code_commit"] = f"{commit}-dirty" if changes else commit
     return tags
-
-
-def source_folder() -> Path:
-    """Name the folder of this product's packages.
-
-    Returns:
-        The root of the clone, or the environment's site-packages.
-    """
-    return Path(__file__).resolve().parent.parent
 
 
 def _ask_git(folder: Path, *words: str) -> str:

@@ -18,6 +18,7 @@ from schemas._base import Record
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
 from schemas.evaluation_config import Backend
 from tasks import _reload_process
+from tasks._home import python_path
 from tasks._lines import read_jsonl
 from tasks._registry import WEIGHTS_TAG, connect, store_errors
 from tasks._reload_process import OUTCOME_FILE
@@ -169,9 +170,7 @@ def run_process(spec: ReloadSpec, timeout_seconds: float = RELOAD_SECONDS) -> Ob
     path = Path(spec.folder) / "spec.json"
     path.write_text(spec.model_dump_json(), encoding="utf-8")
     environment = dict(os.environ)
-    root = str(Path(__file__).resolve().parent.parent)
-    known = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = os.pathsep.join(part for part in (root, known) if part)
+    environment["PYTHONPATH"] = python_path(environment)
     # -P: a folder `datasets` beside the user's data is no package.
     command = [sys.executable, "-P", "-m", _reload_process.__name__, str(path)]
     try:

@@ -22,6 +22,7 @@ from schemas.recognition import recognise
 from schemas.repairs import repair_row
 from schemas.rows import RowFormat
 from schemas.rules import RowRule, RuleExample, Severity
+from tasks import _similarity
 from tasks._lines import json_line
 from tasks._parsing import Block, parse_block
 from tasks._quarantine import quarantined, reason, safe_detail
@@ -32,7 +33,7 @@ MAX_PROCESSES = 8
 WORTH_BYTES = 10 << 20
 """Starting processes takes a second or more, in which one checks more than a block."""
 USUAL_ROW_BYTES = 400
-PRELOADED = ("pandera.polars", "tasks._row_check", "tasks._similarity")
+PRELOADED = ("pandera.polars", __name__, _similarity.__name__)
 PEEK_BYTES = 1 << 16
 
 
