@@ -33,11 +33,11 @@ def prepare(folder: Path, seed: str) -> dict[str, Any]:
     from schemas.recognition import recognise
     from schemas.rules import GateMode
     from schemas.run_config import DataSource, ModelConfig, QualityConfig, TemplateConfig
-    from tasks._lines import json_line
     from tasks._model_shape import read_model_shape
     from tasks._rendering import load_renderer
     from tasks._sources import read_rows
     from tasks._tokens import TokenOutput, write_tokens
+    from tasks.engine.jsonl import json_line
     from tasks.prepare_template import prepare_model
 
     prepare_model(folder, ModelConfig(), TemplateConfig(), int(seed))

@@ -105,7 +105,7 @@ def newest(home: Path, pattern: str) -> Path:
 
 def main() -> None:
     """Draw all three."""
-    from tasks._home import work_directory
+    from tasks.engine.home import work_directory
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)

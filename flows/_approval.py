@@ -15,7 +15,7 @@ from prefect.states import Running
 from schemas.records import Approval, DecisionReference, VersionReference
 from schemas.registry_config import RegistryConfig
 from tasks._registry import alias_holder, connect, store_errors
-from tasks._stage import PLAN
+from tasks.engine.stage import PLAN
 
 POLL_SECONDS = 10
 

@@ -109,8 +109,8 @@ def default_folder(source: str) -> Path:
     Returns:
         `checks/<name>` in the work directory.
     """
-    from tasks._home import work_directory
-    from tasks._secrets import without_secrets
+    from tasks.engine.home import work_directory
+    from tasks.engine.redaction import without_secrets
 
     stem = Path(without_secrets(source)).name
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")[:MAX_NAME]

@@ -17,7 +17,7 @@ from flows._finding import Finding, Health
 from schemas.errors import SftFlowError
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig
-from tasks._home import work_directory
+from tasks.engine.home import work_directory
 
 P = ParamSpec("P")
 

@@ -14,8 +14,8 @@ from schemas.errors import ServiceUnreachable, SftFlowError
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import ModelConfig, RunConfig
 from schemas.training_config import TrainingConfig
-from tasks._home import artifact_location, has_store, tracking_uri, work_directory
-from tasks._training_memory import gibibytes
+from tasks.engine.home import artifact_location, has_store, tracking_uri, work_directory
+from tasks.engine.wording import gibibytes
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,7 +102,7 @@ def check_artifacts(registry: RegistryConfig) -> Finding:
     from mlflow.utils.uri import is_local_uri
 
     from tasks._registry import connect
-    from tasks._secrets import without_secrets
+    from tasks.engine.redaction import without_secrets
 
     try:
         client = connect()

@@ -11,7 +11,7 @@ import yaml
 from flows._finding import Finding, Health
 from flows._prefect_api import ask, is_healthy, known_api
 from schemas.errors import SftFlowError
-from tasks._home import tracking_uri
+from tasks.engine.home import tracking_uri
 
 POOL = "sft-local"
 """Where no prefect.yaml names one: that of `sft-flow up`."""

@@ -19,8 +19,8 @@ from flows._prefect_api import API_VARIABLE, ask, is_healthy
 from flows._server import LOOPBACK, START_SECONDS
 from flows._service_state import Service, ServiceName, read_services, write_services
 from schemas.errors import ServiceUnreachable
-from tasks._home import TRACKING_VARIABLE, absolute_tracking_uri, work_directory
-from tasks._secrets import without_secrets
+from tasks.engine.home import TRACKING_VARIABLE, absolute_tracking_uri, work_directory
+from tasks.engine.redaction import without_secrets
 
 POLL_SECONDS = 0.2
 RUN_STOP_SECONDS = 120.0

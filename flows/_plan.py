@@ -10,11 +10,11 @@ from schemas._base import Record
 from schemas.records import DatasetReference, QualityReference, StageReference, TemplateReference
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._cache import Lookup, locate
 from tasks._machine import Machine, examine_machine
 from tasks._model_shape import read_model_shape
 from tasks._training_setup import TrainingSetup, Workload, prepare_training, read_workload
 from tasks._training_speed import estimate_steps, expected_speed
+from tasks.engine.cache import Lookup, locate
 
 CHARACTERS_PER_TOKEN = 4.0
 """Rough figure for English text, used until the rows were tokenised once."""
@@ -100,7 +100,7 @@ def _verified(found: Lookup) -> str:
 
 def _walk(config: RunConfig, refresh: Sequence[Stage]) -> list[Lookup]:
     from flows.train_sft import train_sft
-    from tasks._stage import PLAN, Plan, PlanReached
+    from tasks.engine.stage import PLAN, Plan, PlanReached
 
     plan = Plan(refresh=frozenset(refresh))
     token = PLAN.set(plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +17,7 @@ from tasks._champion import DATASET_TAG
 from tasks._lineage import DECISION_TAG, METRIC_PREFIX
 from tasks._promotion import PROMOTED_AT_TAG, PROMOTED_BY_TAG, PROMOTION_REASON_TAG
 from tasks._registry import WEIGHTS_TAG, connect, store_errors
+from tasks.engine.wording import age
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -154,18 +155,3 @@ def _row(alias: str, version: VersionStatus | None) -> list[str]:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def age(span: timedelta) -> str:
-    """Write how long ago something was.
-
-    Args:
-        span: Its length.
-
-    Returns:
-        Minutes, hours or days, rounded down.
-    """
-    minutes = int(span.total_seconds() // 60)
-    if minutes < 120:
-        return f"{minutes} min"
-    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"

@@ -14,7 +14,7 @@ from schemas.run_config import RunConfig
 from tasks._announcement import announce_rejection, rejected_state
 from tasks._lineage import settings_sha256
 from tasks._rejected_rows import Rejection, note_rejection
-from tasks._stage_progress import forget_progress
+from tasks.engine.run_bar import forget_progress
 
 P = ParamSpec("P")
 R = TypeVar("R")

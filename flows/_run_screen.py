@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from schemas.stages import Stage
-from tasks._home import work_directory
-from tasks._journal import StageEntry, entries_since, read_entries
+from tasks.engine.home import work_directory
+from tasks.engine.journal import StageEntry, entries_since, read_entries
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -227,7 +227,7 @@ def draw_rows(rows: Sequence[Row]) -> RenderableType:
 
 
 def _bar_text() -> str:
-    from tasks._progress import open_bar_text
+    from tasks.engine.progress import open_bar_text
 
     return open_bar_text()
 
@@ -252,7 +252,7 @@ def run_screen(*, is_wanted: bool = True) -> Iterator[Screen | None]:
         return
     from rich.live import Live
 
-    from tasks._progress import bars_without_output
+    from tasks.engine.progress import bars_without_output
 
     screen = Screen(console, read_former_seconds())
     live = Live(screen, console=console, refresh_per_second=REFRESHES_PER_SECOND)

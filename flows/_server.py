@@ -24,8 +24,8 @@ from filelock import FileLock
 from flows._console import Terminated
 from flows._prefect_api import API_VARIABLE, ask, is_healthy, known_api
 from schemas.errors import ServiceUnreachable
-from tasks._home import work_directory
-from tasks._journal import entries_since
+from tasks.engine.home import work_directory
+from tasks.engine.journal import entries_since
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0

@@ -12,8 +12,8 @@ import psutil
 
 from schemas._base import Record
 from schemas.errors import WorkDirectoryError
-from tasks._home import work_directory
-from tasks._locks import take_turns
+from tasks.engine.home import work_directory
+from tasks.engine.locks import take_turns
 
 
 class ServiceName(StrEnum):

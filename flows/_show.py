@@ -12,26 +12,13 @@ from flows._console import plain_table, print_table, terminal_width
 from flows._plan import PlanReport
 from flows._status import StatusReport
 from schemas.rules import RuleResult
-from tasks._home import tracking_uri
-from tasks._training_memory import describe, gibibytes
+from tasks._training_memory import describe
 from tasks._training_setup import TrainingSetup
+from tasks.engine.home import tracking_uri
+from tasks.engine.wording import duration, figure, gibibytes
 
 N_ANSWERS = 3
 MAX_ANSWER_CHARACTERS = 400
-
-
-def figure(value: object) -> str:
-    """Format one figure of a report.
-
-    Args:
-        value: A number, or None for one that is missing.
-
-    Returns:
-        Four significant decimals at most; a dash for a missing figure.
-    """
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def show_report(report: Mapping[str, Any], page: Path) -> None:
@@ -206,22 +193,6 @@ def show_setup(setup: TrainingSetup) -> None:
     print_table(["training", "", "why"], rows)
     for note in setup.notes:
         click.echo(f"Note: {note}")
-
-
-def duration(seconds: float) -> str:
-    """Write a time span as people say it.
-
-    Args:
-        seconds: Its length.
-
-    Returns:
-        Seconds, minutes or hours.
-    """
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    if seconds < 5400:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"
 
 
 def show_check(report: Any, page: Path, repaired: Path | None = None) -> None:

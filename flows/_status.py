@@ -10,9 +10,9 @@ from schemas._base import Record
 from schemas.errors import SftFlowError, WorkDirectoryError
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._cache import MANIFEST
-from tasks._home import has_store, work_directory
-from tasks._journal import StageEntry, last_flow_run_id, read_entries
+from tasks.engine.cache import MANIFEST
+from tasks.engine.home import has_store, work_directory
+from tasks.engine.journal import StageEntry, last_flow_run_id, read_entries
 
 
 class LastOutput(Record):

@@ -26,7 +26,7 @@ from flows._notification_commands import add_commands as add_notification_comman
 from flows._options import config_options, debug_option, json_option, refresh_option
 from flows._registry_commands import add_commands as add_registry_commands
 from schemas.stages import Stage
-from tasks._home import quiet_environment
+from tasks.engine.home import quiet_environment
 
 EXIT_REFUSED = 1
 COLLECT_AFTER_OBJECTS = 50_000
@@ -82,7 +82,7 @@ def run(
         reference = train_sft(config, tuple(Stage(name) for name in refresh))
     from flows._show import show_report
     from flows._status import open_report
-    from tasks._cache import locate
+    from tasks.engine.cache import locate
 
     report = open_report(locate(reference, "report.json").parent)
     if is_json:

@@ -14,10 +14,10 @@ from schemas.records import DatasetReference, ReportReference, RetrainDecision, 
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks._announcement import announce_skip
-from tasks._cache import locate
 from tasks._rejected_rows import find_rejection, still_refused
 from tasks._retrain import find_judged, wants_drift, weigh_drift, weigh_reasons
 from tasks.check_environment import check_environment
+from tasks.engine.cache import locate
 from tasks.load_dataset import load_dataset
 
 

@@ -80,7 +80,7 @@ def accelerate_file_sha256(arguments: Mapping[str, Any]) -> str:
     Returns:
         sha256 of the file; empty when there is none.
     """
-    from tasks._keys import file_sha256
+    from tasks.engine.keys import file_sha256
 
     given = arguments["training"].accelerate_config
     path = Path(given).expanduser() if given else None

@@ -28,15 +28,15 @@ from schemas.records import ReportReference, RetrainDecision
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._artifacts import page_address, show_rejection, show_report, slug
+from tasks._artifacts import page_address, show_rejection, show_report
 from tasks._assets import emit_assets
-from tasks._cache import locate
 from tasks._history import read_history
 from tasks._history_page import write_history
-from tasks._journal import read_entries
 from tasks._named_sources import title
 from tasks._report import outcome
-from tasks._stage_progress import finish_progress
+from tasks.engine.cache import locate
+from tasks.engine.journal import read_entries
+from tasks.engine.run_bar import finish_progress, slug
 
 P = ParamSpec("P")
 

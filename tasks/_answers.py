@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.evaluation_config import EvaluationConfig
 from tasks._batches import batches
-from tasks._progress import progress_bar
+from tasks.engine.progress import progress_bar
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import platform
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.context import FlowRunContext
 
-from tasks._secrets import without_secrets
+from tasks.engine.redaction import without_secrets
+from tasks.engine.run_bar import slug
 
 TABLES = {
     "gates": "The comparisons the decision rests on",
@@ -28,23 +27,6 @@ PICTURE = "loss_curve.svg"
 PAGE = "report.html"
 MAX_EXAMPLES = 3
 """Places shown with a broken rule; the report has up to five."""
-DIGEST_DIGITS = 6
-
-
-def slug(name: str) -> str:
-    """Make of a registered name what Prefect accepts as the beginning of an artefact's key.
-
-    Args:
-        name: Registered model name.
-
-    Returns:
-        Lowercase letters, digits and dashes. A name that is not of these alone gets some digits
-        of its sha256, so that "FAQ 1" and "faq-1" do not share a history.
-    """
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    if plain == name:
-        return plain
-    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:DIGEST_DIGITS]}"
 
 
 def gate_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:

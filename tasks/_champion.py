@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from schemas.profile import DataProfile, parse_profile
 from schemas.registry_config import RegistryConfig
-from tasks._home import has_store, tracking_uri
 from tasks._registry import alias_holder, connect, store_errors
-from tasks._secrets import without_secrets
+from tasks.engine.home import has_store, tracking_uri
+from tasks.engine.redaction import without_secrets
 
 PROFILE_ARTIFACT = "data/profile.json"
 DATASET_TAG = "sft.dataset_sha256"

@@ -14,7 +14,7 @@ from pathlib import Path
 from schemas.errors import MetricError
 from schemas.evaluation_config import EvaluationConfig
 from schemas.metrics import AnswerFacts
-from tasks._keys import file_sha256
+from tasks.engine.keys import file_sha256
 
 Function = Callable[[str, str, str], float]
 

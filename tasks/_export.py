@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import RegistryError
-from tasks._machine_paths import remove_paths, without_folders
+from tasks._machine_paths import remove_paths
 from tasks._registered_models import (
     REGISTRY_SCHEME,
     RegisteredModel,
@@ -20,6 +20,7 @@ from tasks._registered_models import (
 )
 from tasks._registry import connect, store_errors
 from tasks._run_evidence import ADAPTER_TAG, CARD_FOLDER, PEFT_CARD
+from tasks.engine.redaction import without_folders
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

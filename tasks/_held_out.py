@@ -28,10 +28,10 @@ from tasks._generation_backend import (
     generate_with_vllm,
     sampling_arguments,
 )
-from tasks._lines import read_jsonl, write_jsonl
 from tasks._losses import RowLoss, measure_losses
 from tasks._model_files import unloadable
 from tasks._prepared import load_prepared_model, load_prepared_tokenizer
+from tasks.engine.jsonl import read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -16,9 +16,9 @@ from typing import Any
 
 from schemas.errors import ConfigError, ServiceUnreachable
 from schemas.evaluation_config import JudgeConfig
-from tasks._home import work_directory
-from tasks._lines import read_jsonl, write_jsonl
-from tasks._progress import progress_bar
+from tasks.engine.home import work_directory
+from tasks.engine.jsonl import read_jsonl, write_jsonl
+from tasks.engine.progress import progress_bar
 
 ATTEMPTS = 4
 BACKOFF_SECONDS = 0.5

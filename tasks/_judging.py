@@ -11,7 +11,6 @@ from schemas.evaluation_config import EvaluationConfig, LmEvalConfig
 from schemas.records import QualityReference, StageReference
 from tasks import _held_out, _lm_eval
 from tasks._answers import RowAnswer
-from tasks._cache import OutputFolder, locate
 from tasks._custom_metrics import custom_metrics_sha256
 from tasks._generation_backend import choose_backend
 from tasks._held_out import (
@@ -20,14 +19,15 @@ from tasks._held_out import (
     generation_settings,
     measure_held_out,
 )
-from tasks._keys import StageDefinition, file_sha256
-from tasks._lines import read_jsonl, write_jsonl
 from tasks._lm_eval import require_lm_eval, run_lm_eval
 from tasks._losses import RowLoss
 from tasks._row_scores import LM_EVAL_PREFIX, read_scores, score_answers, summarise
 from tasks._scores_cache import JudgedModel, copy_scores, keep_scores
 from tasks._slices import check_columns, write_slices
-from tasks._stage import is_refreshed
+from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.jsonl import read_jsonl, write_jsonl
+from tasks.engine.keys import StageDefinition, file_sha256
+from tasks.engine.stage import is_refreshed
 
 
 class HeldOutScores(StageReference):

@@ -15,9 +15,7 @@ from schemas.errors import MemoryExhausted, TrainingKilled
 from schemas.training_config import TrainingConfig
 from tasks import _training_process
 from tasks._batching import halve
-from tasks._cache import write_whole
 from tasks._checkpoints import hold_lock, last_whole_checkpoint
-from tasks._home import python_path
 from tasks._training_events import PARENT_VARIABLE, name_process
 from tasks._training_failures import log_path, memory_error, training_error
 from tasks._training_spec import (
@@ -27,6 +25,8 @@ from tasks._training_spec import (
     TrainingFacts,
     TrainingSpec,
 )
+from tasks.engine.cache import write_whole
+from tasks.engine.home import python_path
 
 ALLOCATOR = ":".join(
     (

@@ -17,11 +17,10 @@ from schemas.records import Evidence, Side
 from schemas.rules import SetRule
 from schemas.run_config import RunConfig
 from tasks._champion import DATASET_TAG
-from tasks._home import source_folder
-from tasks._machine_paths import without_folders
 from tasks._named_sources import public_title
 from tasks._registry import FINGERPRINT_TAG
-from tasks._secrets import public_settings
+from tasks.engine.home import source_folder
+from tasks.engine.redaction import public_settings, without_folders
 
 DECISION_TAG = "sft.decision"
 DECISION_SHA256_TAG = "sft.decision_sha256"

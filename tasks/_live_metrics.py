@@ -15,13 +15,13 @@ from pydantic import ValidationError
 
 from schemas._base import Record
 from schemas.errors import TrainingInterrupted
-from tasks._cache import write_whole
-from tasks._home import tracking_uri
 from tasks._parameters import flatten
 from tasks._pusher import Pusher
 from tasks._registry import connect, experiment_id
-from tasks._secrets import without_secrets
 from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
+from tasks.engine.cache import write_whole
+from tasks.engine.home import tracking_uri
+from tasks.engine.redaction import without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

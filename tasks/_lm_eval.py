@@ -12,7 +12,7 @@ from schemas.errors import ConfigError
 from schemas.evaluation_config import LmEvalConfig
 from schemas.training_config import Device
 from tasks._device import choose_device
-from tasks._lines import write_jsonl
+from tasks.engine.jsonl import write_jsonl
 
 SCORES_FILE = "lm_eval_scores.jsonl"
 PREFERRED = ("acc_norm", "acc", "exact_match", "f1")

@@ -22,19 +22,6 @@ PATH_KEYS = frozenset(
 """Settings in which the libraries leave the place a model was read from."""
 
 
-def without_folders(text: str) -> str:
-    """Keep only the last part of an absolute path; other text stays as it is.
-
-    Args:
-        text: A path, or anything else.
-
-    Returns:
-        What may leave the machine.
-    """
-    path = Path(text.removeprefix("file://"))
-    return path.name if path.is_absolute() else text
-
-
 def remove_paths(folder: Path) -> None:
     """Take this machine's paths out of the settings of a model.
 

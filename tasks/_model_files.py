@@ -9,7 +9,7 @@ from pathlib import Path
 
 from schemas.errors import ModelSourceError
 from schemas.run_config import ModelConfig
-from tasks._keys import file_sha256
+from tasks.engine.keys import file_sha256
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")
 """One of these makes a tokenizer."""

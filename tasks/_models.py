@@ -13,7 +13,6 @@ from schemas.run_config import ModelConfig
 from tasks._bundled_model import BUNDLED_NAME, bundled_file
 from tasks._gguf import load_gguf
 from tasks._hub import HUB_ID, HubModel, find_hub_model, hub_commit, hub_errors, hub_file
-from tasks._keys import file_sha256
 from tasks._model_files import (
     check_files,
     file_names,
@@ -27,6 +26,7 @@ from tasks._registered_models import (
     find_champion,
     find_registered,
 )
+from tasks.engine.keys import file_sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

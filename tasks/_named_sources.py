@@ -11,10 +11,9 @@ from schemas.errors import SftFlowError
 from schemas.recognition import CANONICAL
 from schemas.rows import SourceRow, is_stored
 from schemas.run_config import DataSource
-from tasks._machine_paths import without_folders
 from tasks._parsing import Block
-from tasks._secrets import without_secrets
 from tasks._sources import read_blocks, read_rows, source_fingerprint
+from tasks.engine.redaction import without_folders, without_secrets
 
 Origin = DataSource | Mapping[str, DataSource]
 """One source, or several by name."""

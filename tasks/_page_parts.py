@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.engine.wording import share
+
 MOST_CHARACTERS = 500
 """Of a text of the data on the page: a role's name may be megabytes long."""
 MOST_TOKENS = 1500
@@ -24,21 +26,6 @@ class Bar:
     count: int
     percent: float
     """Of the longest bar."""
-
-
-def share(fraction: float) -> str:
-    """Write a share as people read it.
-
-    Args:
-        fraction: 0 to 1.
-
-    Returns:
-        Per cent, three digits; a share above 0 never reads as 0, one below 1 never as 100 %.
-    """
-    percent = 100 * fraction
-    if 0 < percent < 0.001:
-        return "< 0.001 %"
-    return f"{percent:.3g} %" if percent < 99.95 or percent >= 100 else f"{percent:.5g} %"
 
 
 def visible(text: Any, most: int | None = MOST_CHARACTERS) -> str:

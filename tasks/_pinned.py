@@ -11,9 +11,9 @@ from schemas.run_config import DataSource, SplitConfig
 from tasks._rejection import rejection
 from tasks._row_check import CheckRequest
 from tasks._row_tally import RowTally
-from tasks._secrets import without_secrets
 from tasks._set_check import SetPass, watch_source
 from tasks._sources import source_fingerprint
+from tasks.engine.redaction import without_secrets
 
 
 def pinned_fingerprint(arguments: Mapping[str, Any]) -> str:

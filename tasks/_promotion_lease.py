@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from schemas.errors import RegistryBusy
-from tasks._home import TRACKING_VARIABLE, tracking_uri, work_directory
+from tasks.engine.home import TRACKING_VARIABLE, tracking_uri, work_directory
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

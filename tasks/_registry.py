@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from schemas.errors import ServiceUnreachable
-from tasks._home import (
+from tasks.engine.home import (
     TRACKING_VARIABLE,
     artifact_location,
     sqlite_file,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from schemas.errors import DataRejected
 from schemas.rules import RuleResult
-from tasks._cache import OutputFolder
-from tasks._home import work_directory
+from tasks.engine.cache import OutputFolder
+from tasks.engine.home import work_directory
 
 
 def describe(result: RuleResult, n_rows: int, where: str) -> str:

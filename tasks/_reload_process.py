@@ -17,8 +17,6 @@ from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, Sft
 from schemas.training_config import Device
 from tasks._answers import stop_token_ids
 from tasks._device import choose_device
-from tasks._home import quiet_environment
-from tasks._lines import read_jsonl
 from tasks._losses import measure_losses
 from tasks._memory_errors import is_out_of_memory
 from tasks._quiet import quiet_transformers
@@ -33,6 +31,8 @@ from tasks._reload_spec import (
     stop_ids,
 )
 from tasks._template_variants import template_sha256
+from tasks.engine.home import quiet_environment
+from tasks.engine.jsonl import read_jsonl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -16,10 +16,10 @@ from schemas.rows import SourceRow
 from schemas.run_config import DataSource
 from tasks._line_blocks import pack_rows
 from tasks._parsing import Block
-from tasks._progress import progress_bar
 from tasks._readers import KINDS, data_ending, read_file
-from tasks._secrets import without_secrets
 from tasks._tables import prune_nulls
+from tasks.engine.progress import progress_bar
+from tasks.engine.redaction import without_secrets
 
 HUB_TIMEOUT_SECONDS = 10.0
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -8,14 +8,14 @@ from typing import Any
 
 from schemas.records import Evidence
 from schemas.secret_patterns import secret_kinds
-from tasks._cache import locate
-from tasks._journal import read_entries
 from tasks._lineage import flow_run_tags
-from tasks._lines import read_jsonl
 from tasks._rendering import NOT_TRAINED, RenderedRow, Renderer, load_renderer
 from tasks._report_answers import judge_figures
 from tasks._token_report import token_view
 from tasks._token_rows import read_token_rows
+from tasks.engine.cache import locate
+from tasks.engine.journal import read_entries
+from tasks.engine.jsonl import read_jsonl
 
 SHOWN_ROWS = 2
 MOST_LOOKED_AT = 50

@@ -9,10 +9,11 @@ from typing import Any
 
 from tasks._artifacts import mlflow_links
 from tasks._loss_curve import describe_curve
-from tasks._page_parts import cut_row, share, visible
+from tasks._page_parts import cut_row, visible
 from tasks._report import outcome
 from tasks._report_answers import compare_answers
 from tasks._report_charts import gate_charts, key_gate
+from tasks.engine.wording import seconds_text, share
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = TEMPLATES / "report.html.jinja"
@@ -97,23 +98,6 @@ def sort_rules(
     order = {verdict: place for place, verdict in enumerate(VERDICTS_FIRST)}
     found.sort(key=lambda rule: (order.get(rule["verdict"], len(order)), -rule["n_rows"]))
     return found, [rule for rule in rules if rule not in found]
-
-
-def seconds_text(seconds: float) -> str:
-    """Write a duration as people read it.
-
-    Args:
-        seconds: The duration.
-
-    Returns:
-        Seconds, or minutes and seconds, or hours and minutes.
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def training_figures(training: dict[str, Any]) -> dict[str, str]:

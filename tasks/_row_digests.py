@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.rows import SourceRow
-from tasks._lines import json_line
+from tasks.engine.jsonl import json_line
 
 if TYPE_CHECKING:
     import numpy

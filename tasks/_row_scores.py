@@ -18,8 +18,8 @@ from schemas.metrics import (
 )
 from tasks._answers import RowAnswer
 from tasks._custom_metrics import load_metric, score_with
-from tasks._lines import read_jsonl
 from tasks._losses import RowLoss
+from tasks.engine.jsonl import read_jsonl
 
 LM_EVAL_PREFIX = "lm_eval/"
 MAX_LOSS = 700.0

@@ -9,7 +9,7 @@ from schemas.rule_table import AT_LEAST
 from schemas.rules import RowRule, RuleResult, SetRule, Severity, Verdict
 from schemas.set_rules import SET_RULES, Comparison
 from tasks._gate import CheckReport
-from tasks._page_parts import share
+from tasks.engine.wording import share
 
 SHARE = "share of "
 SKIPPED = {

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from schemas.records import Evidence, TrainedReference
 from schemas.run_config import RunConfig
 from tasks._base_licence import LICENCE_TAG
-from tasks._cache import locate
 from tasks._lineage import config_text, lineage_tags, metrics_by_side
 from tasks._live_metrics import Point, log_points, read_training_run
 from tasks._machine_paths import remove_paths
@@ -21,7 +20,8 @@ from tasks._named_sources import public_title
 from tasks._parameters import flatten
 from tasks._reload_spec import EVALUATION_FOLDER, write_judged
 from tasks._row_digests import ROW_DIGESTS
-from tasks._secrets import public_settings
+from tasks.engine.cache import locate
+from tasks.engine.redaction import public_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

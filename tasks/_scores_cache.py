@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 from prefect.logging import get_run_logger
 
 from schemas.records import StageReference
-from tasks._cache import MANIFEST, OutputFolder, look_up, stage_lock
-from tasks._home import work_directory
-from tasks._keys import StageDefinition, stage_key
+from tasks.engine.cache import MANIFEST, OutputFolder, look_up, stage_lock
+from tasks.engine.home import work_directory
+from tasks.engine.keys import StageDefinition, stage_key
 
 Reference = TypeVar("Reference", bound=StageReference)
 

@@ -11,7 +11,6 @@ from schemas.quality import SET_RULES
 from schemas.records import CheckedReference, SplitReference
 from schemas.rules import RowRule, RuleSetting, SetRule, Severity
 from schemas.run_config import QualityConfig
-from tasks._cache import locate
 from tasks._comparisons import SetColumns, compare_rows, example, first_true
 from tasks._features import DTYPES, FeatureTable
 from tasks._row_check import CheckRequest
@@ -21,6 +20,7 @@ from tasks._set_check import SetPass, plan_features
 from tasks._set_profile import add_languages
 from tasks._stored_rows import kept_blocks
 from tasks._tokens import SideTokens
+from tasks.engine.cache import locate
 
 Sides = Sequence[SideTokens]
 """Tokens of the training and the evaluation rows, and of the validation rows where there are any."""

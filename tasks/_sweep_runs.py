@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tasks._registry import connect, experiment_id, store_errors
-from tasks._secrets import public_settings
+from tasks.engine.redaction import public_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,6 +7,7 @@ from schemas.errors import MemoryExhausted
 from schemas.training_config import Distribution, Method, TrainingConfig
 from tasks._model_shape import ModelShape
 from tasks._training_choices import Choices, Head, Packing, Precision
+from tasks.engine.wording import gibibytes
 
 FP32_BYTES = 4
 OPTIMISER_BYTES = 8
@@ -229,15 +230,3 @@ def describe(estimate: MemoryEstimate) -> str:
         "process": estimate.process_bytes,
     }
     return ", ".join(f"{name} {gibibytes(value)}" for name, value in parts.items())
-
-
-def gibibytes(n_bytes: int) -> str:
-    """Write bytes as people read them.
-
-    Args:
-        n_bytes: How many.
-
-    Returns:
-        GiB with two decimals.
-    """
-    return f"{n_bytes / 2**30:.2f} GiB"

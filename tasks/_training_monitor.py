@@ -19,11 +19,12 @@ from pydantic import ValidationError
 
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig
-from tasks._artifacts import slug
 from tasks._live_metrics import LiveMetrics
-from tasks._progress import progress_bar
 from tasks._pusher import Pusher
 from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
+from tasks.engine.progress import progress_bar
+from tasks.engine.run_bar import slug
+from tasks.engine.wording import span
 
 LINE_SECONDS = 30.0
 """Least time between two lines where nobody watches a terminal."""
@@ -90,20 +91,6 @@ class Pace:
         if self.seconds_left is not None and self.step < self.n_steps:
             parts.append(f"{span(self.seconds_left)} left")
         return ", ".join(parts)
-
-
-def span(seconds: float) -> str:
-    """Write a time span, coarser the longer it is.
-
-    Args:
-        seconds: Its length.
-
-    Returns:
-        Seconds below 90 s, minutes below 90 min, else hours.
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class TerminalProgress:

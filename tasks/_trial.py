@@ -24,7 +24,6 @@ from schemas.records import QualityReference, TemplateReference
 from schemas.run_config import RunConfig
 from schemas.sweep_config import Range, Scalar, SweepConfig, with_settings
 from schemas.training_config import TrainingConfig
-from tasks._cache import locate
 from tasks._launch import run_training
 from tasks._machine import Machine
 from tasks._model_shape import read_model_shape
@@ -33,6 +32,7 @@ from tasks._training_setup import prepare_training, read_workload
 from tasks._training_spec import TrainingSpec
 from tasks._training_speed import estimate_steps
 from tasks._trial_listener import N_POINTS, TrialListener
+from tasks.engine.cache import locate
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import TrainingError
-from tasks._progress import progress_bar
 from tasks._sweep_runs import SweepRuns
 from tasks._training_spec import EventKind, TrainingEvent
+from tasks.engine.progress import progress_bar
 
 if TYPE_CHECKING:
     from optuna import Trial

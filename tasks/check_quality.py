@@ -21,17 +21,17 @@ from schemas.records import (
 from schemas.registry_config import RegistryConfig
 from schemas.rules import RuleExample, RuleResult, SetRule, Verdict
 from schemas.run_config import DataSource, QualityConfig
-from tasks._cache import OutputFolder, locate
 from tasks._champion import find_champion_data, read_champion_profile
 from tasks._comparisons import MOST_EXAMPLES
-from tasks._lines import read_lines
 from tasks._rejection import keep_evidence, rejection
 from tasks._rendering import load_renderer
 from tasks._set_profile import CHAMPION, NO_REFERENCE, make_profile, read_reference
 from tasks._side_tokens import tokenise_sides
 from tasks._sides import Sides, add_token_columns, compare_sides, join_columns, write_features
 from tasks._sources import source_fingerprint
-from tasks._stage import stage_task
+from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.jsonl import read_lines
+from tasks.engine.stage import stage_task
 
 CONTENT = (
     "train_tokens.parquet",

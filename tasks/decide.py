@@ -11,7 +11,6 @@ from schemas.gate_config import JUDGE_METRIC, Against, DecisionMode, GateConfig,
 from schemas.gate_report import Decision, GateReport, GateResult
 from schemas.records import ChampionReference, DecisionReference, EvaluationReference
 from schemas.rules import Severity, Verdict
-from tasks._cache import OutputFolder, locate
 from tasks._figures import RowScores
 from tasks._gates import (
     absolute_gate,
@@ -23,7 +22,8 @@ from tasks._gates import (
 )
 from tasks._judge import judge_pair
 from tasks._row_scores import read_scores
-from tasks._stage import stage_task
+from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.stage import stage_task
 
 GATES_FILE = "gates.json"
 NO_CHAMPION = "no champion yet: compared with the base alone"

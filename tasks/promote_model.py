@@ -15,11 +15,11 @@ from schemas.records import (
     VersionReference,
 )
 from schemas.registry_config import RegistryConfig
-from tasks._cache import OutputFolder
 from tasks._promotion import Promoted, Request, expect_champion, make_champion
 from tasks._registry import alias_holder, connect, store_errors
 from tasks._retention import sweep_rejected
-from tasks._stage import stage_task
+from tasks.engine.cache import OutputFolder
+from tasks.engine.stage import stage_task
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

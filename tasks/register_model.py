@@ -14,9 +14,7 @@ from schemas.records import Evidence, VersionReference
 from schemas.run_config import ModelConfig, RunConfig
 from schemas.stages import Stage
 from tasks._base_licence import find_licence
-from tasks._cache import OutputFolder, locate, write_whole
 from tasks._chat_model import log_chat_model, put_back_files
-from tasks._home import tracking_uri
 from tasks._lineage import (
     DECISION_SHA256_TAG,
     DECISION_TAG,
@@ -37,8 +35,10 @@ from tasks._registry import (
     store_errors,
 )
 from tasks._run_evidence import TRAINING_RUN_TAG, log_decision, log_training, version_tags
-from tasks._secrets import without_secrets
-from tasks._stage import is_refreshed, stage_task
+from tasks.engine.cache import OutputFolder, locate, write_whole
+from tasks.engine.home import tracking_uri
+from tasks.engine.redaction import without_secrets
+from tasks.engine.stage import is_refreshed, stage_task
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

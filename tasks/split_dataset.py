@@ -19,9 +19,7 @@ from typing import Any
 from schemas.records import CheckedReference, SplitReference
 from schemas.rules import RowRule, Severity
 from schemas.run_config import SplitConfig
-from tasks._cache import OutputFolder, locate
 from tasks._features import FeatureTable
-from tasks._keys import file_sha256
 from tasks._pinned import pinned_fingerprint, write_pinned
 from tasks._row_check import CheckRequest
 from tasks._row_features import FeatureRequest
@@ -35,8 +33,10 @@ from tasks._row_sides import (
 )
 from tasks._set_check import SetPass
 from tasks._similarity import NearDuplicateIndex
-from tasks._stage import stage_task
 from tasks._stored_rows import kept_blocks
+from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.keys import file_sha256
+from tasks.engine.stage import stage_task
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from tasks._announcement import (
     announce_skip,
     rejected_state,
 )
-from tasks._home import work_directory
-from tasks._journal import StageEntry, append_entry
-from tasks._stage_progress import show_stage
+from tasks.engine.home import work_directory
+from tasks.engine.journal import StageEntry, append_entry
+from tasks.engine.run_bar import show_stage
 from tests.unit.test_report import toy_report
 
 REASON = 'better on "loss" <b>\nby 0.5 & more'

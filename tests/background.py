@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tasks._home import QUIET_ENVIRONMENT
+from tasks.engine.home import QUIET_ENVIRONMENT
 
 START_SECONDS = 180
 STOP_SECONDS = 30

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 
-from tasks._home import quiet_environment
+from tasks.engine.home import quiet_environment
 
 # Before Prefect is imported anywhere: no test touches the user's own Prefect, hub or Git files.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="sft-flow-prefect-")

@@ -10,9 +10,9 @@ from schemas.evaluation_config import EvaluationConfig
 from schemas.gate_config import GateConfig
 from schemas.records import ChampionReference, DecisionReference, EvaluationReference, Side
 from schemas.rules import Verdict
-from tasks._cache import OutputFolder
-from tasks._keys import stage_key
 from tasks.decide import decide
+from tasks.engine.cache import OutputFolder
+from tasks.engine.keys import stage_key
 from tests.toy import write_jsonl
 
 N_ROWS = 24

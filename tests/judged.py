@@ -207,8 +207,8 @@ def register(evidence: Evidence, config: RunConfig = CONFIG) -> VersionReference
     """
     from prefect.logging import disable_run_logger
 
-    from tasks._cache import OutputFolder
-    from tasks._keys import stage_key
+    from tasks.engine.cache import OutputFolder
+    from tasks.engine.keys import stage_key
     from tasks.register_model import register_model
 
     arguments = {"config": config, "evidence": evidence}

@@ -31,8 +31,8 @@ def promote(
     """
     from prefect.logging import disable_run_logger
 
-    from tasks._cache import OutputFolder
-    from tasks._keys import stage_key
+    from tasks.engine.cache import OutputFolder
+    from tasks.engine.keys import stage_key
     from tasks.promote_model import promote_model
 
     arguments: dict[str, Any] = {

@@ -12,8 +12,8 @@ import pytest
 
 from schemas.records import ReportReference, StageReference
 from schemas.run_config import RunConfig
-from tasks._keys import StageDefinition
-from tasks._stage import PLAN, Plan
+from tasks.engine.keys import StageDefinition
+from tasks.engine.stage import PLAN, Plan
 from tests.toy import make_toy_model, toy_rows, write_jsonl
 
 N_ROWS = 160

@@ -24,10 +24,10 @@ from schemas.errors import ConfigError, RegistryError
 from tasks._bundled_model import bundled_distribution, bundled_file
 from tasks._export import check_target, export_version, read_address
 from tasks._gguf import load_gguf_tokenizer
-from tasks._lines import read_jsonl
 from tasks._prepared import PreparedFacts, write_facts
 from tasks._publishing import find_converter, push_to_hub, write_gguf
 from tasks._registry import connect
+from tasks.engine.jsonl import read_jsonl
 from tests.judged import make_evidence, register
 
 pytestmark = pytest.mark.integration

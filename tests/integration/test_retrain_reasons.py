@@ -13,10 +13,10 @@ from flows.retrain_model import decide_retrain, retrain_model
 from schemas.errors import DataRejected
 from schemas.records import ReportReference, RetrainDecision, RetrainReason
 from schemas.run_config import RunConfig
-from tasks._cache import locate
-from tasks._journal import last_flow_run_id, read_entries
 from tasks._rejected_rows import read_rejections
 from tasks._retrain import find_judged
+from tasks.engine.cache import locate
+from tasks.engine.journal import last_flow_run_id, read_entries
 from tasks.load_dataset import load_dataset
 from tests.integration.conftest import N_ROWS, ToyRun
 from tests.toy import toy_rows, write_jsonl

@@ -23,8 +23,8 @@ from schemas.gate_report import Decision
 from schemas.records import ReportReference, RetrainDecision, RetrainReason
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._cache import locate
-from tasks._journal import last_flow_run_id, read_entries
+from tasks.engine.cache import locate
+from tasks.engine.journal import last_flow_run_id, read_entries
 from tests.documented import ROOT, blocks
 from tests.integration.conftest import N_ROWS, toy_config
 from tests.services.start import BUCKET, Services, connect_s3, missing_parts, running_services

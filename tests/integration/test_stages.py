@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from prefect import flow
 
-import tasks._code
-import tasks._stage
+import tasks.engine._code_hash
+import tasks.engine.stage
 from flows.train_sft import train_sft
 from schemas.errors import DataRejected
 from schemas.gate_report import Decision
 from schemas.records import StageReference
 from schemas.rules import RowRule, RuleSetting, Severity
 from schemas.stages import Stage
-from tasks._cache import OutputFolder, look_up
-from tasks._keys import last_key_path, stage_key
+from tasks.engine.cache import OutputFolder, look_up
+from tasks.engine.keys import last_key_path, stage_key
 from tests.integration.conftest import ToyRun, record_calls
 from tests.toy import make_toy_model, toy_rows, write_jsonl
 
@@ -124,12 +124,12 @@ def test_stage_misses_when_its_code_changed(
     stage: Stage, toy_run: ToyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     definition, arguments = record_calls(toy_run.config)[stage.value]
-    present = tasks._code.read_code
+    present = tasks.engine._code_hash.read_code
 
     def edited(module: str) -> str:
         return present(module) + ("edited" if module == definition.module else "")
 
-    monkeypatch.setattr(tasks._code, "read_code", edited)
+    monkeypatch.setattr(tasks.engine._code_hash, "read_code", edited)
     found = look_up(definition, stage_key(definition, arguments))
     assert found.reference is None
     assert "code" in found.reason
@@ -176,7 +176,7 @@ def inject(
                     raise error
             super().__post_init__()
 
-    monkeypatch.setattr(tasks._stage, "OutputFolder", Faulty)
+    monkeypatch.setattr(tasks.engine.stage, "OutputFolder", Faulty)
     return attempts
 
 

@@ -22,7 +22,7 @@ from prefect.settings import get_current_settings
 from flows._console import EXIT_INTERRUPTED
 from flows._run_screen import clock
 from schemas.stages import Stage
-from tasks._journal import StageEntry, append_duration, append_entry, journal_path
+from tasks.engine.journal import StageEntry, append_duration, append_entry, journal_path
 from tests.integration.conftest import ToyRun
 
 pytestmark = pytest.mark.integration

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-import tasks._stage
+import tasks.engine.stage
 from flows.train_sft import train_sft
 from schemas.errors import DataRejected
 from schemas.gate_report import Decision
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._cache import OutputFolder, locate
-from tasks._journal import last_flow_run_id, read_entries
-from tasks._keys import StageKey
 from tasks._registry import alias_holder, connect
+from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.journal import last_flow_run_id, read_entries
+from tasks.engine.keys import StageKey
 from tests.integration.conftest import N_ROWS, ToyRun, record_calls, toy_config
 from tests.toy import as_messages, make_toy_model, toy_rows, write_jsonl
 
@@ -71,7 +71,7 @@ def test_failed_refresh_keeps_the_former_output(
         def refuse(_key: StageKey) -> OutputFolder:
             raise DataRejected("no")
 
-        patch.setattr(tasks._stage, "OutputFolder", refuse)
+        patch.setattr(tasks.engine.stage, "OutputFolder", refuse)
         with pytest.raises(DataRejected):
             train_sft(toy_run.config, refresh=(Stage.SPLIT_DATASET,))
     train_sft(toy_run.config)

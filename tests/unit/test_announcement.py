@@ -16,7 +16,7 @@ from tasks._announcement import (
     verdict_of,
     was_computed,
 )
-from tasks._journal import StageEntry, append_entry
+from tasks.engine.journal import StageEntry, append_entry
 from tests.announcing import CONFIG, REJECTED
 from tests.unit.test_report import toy_report
 

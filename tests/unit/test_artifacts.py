@@ -15,8 +15,8 @@ from tasks._artifacts import (
     page_text,
     picture_address,
     rule_table,
-    slug,
 )
+from tasks.engine.run_bar import slug
 from tests.unit.test_report import toy_report
 
 pytestmark = pytest.mark.unit

@@ -11,11 +11,11 @@ from schemas.errors import DataRejected
 from schemas.records import CheckedReference, DatasetReference, SourceRows
 from schemas.rows import SourceRow
 from schemas.rules import RowRule, RuleSetting, Severity, Verdict
-from tasks._cache import OutputFolder, locate
-from tasks._home import work_directory
-from tasks._keys import StageKey, file_sha256
-from tasks._lines import json_line
 from tasks.check_schema import check_schema
+from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.home import work_directory
+from tasks.engine.jsonl import json_line
+from tasks.engine.keys import StageKey, file_sha256
 from tests.toy import as_messages, toy_rows
 
 BAD = {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}

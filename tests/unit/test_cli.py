@@ -16,7 +16,7 @@ from flows._console import GuardedGroup, Terminated, describe, plain_table
 from flows.cli import main
 from schemas.errors import DataRejected, SftFlowError, TrainingError, TrainingInterrupted
 from schemas.stages import Stage
-from tasks._journal import StageEntry, append_entry
+from tasks.engine.journal import StageEntry, append_entry
 from tests.toy import ordinary_rows, write_jsonl
 
 COMMANDS = ("run", "plan", "check", "status", "report", "doctor")

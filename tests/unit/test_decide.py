@@ -13,7 +13,7 @@ from schemas.evaluation_config import EvaluationConfig
 from schemas.gate_report import Decision, GateReport
 from schemas.records import Side
 from schemas.rules import Verdict
-from tasks._cache import locate
+from tasks.engine.cache import locate
 from tests.deciding import N_ROWS, NO_CHAMPION, crown, judge, run, verdicts
 
 pytestmark = pytest.mark.unit

@@ -15,7 +15,7 @@ import tasks._judge as judge_module
 from schemas.errors import ConfigError, ServiceUnreachable
 from schemas.evaluation_config import JudgeConfig
 from tasks._judge import judge_messages, judge_pair, read_verdict
-from tasks._lines import read_jsonl, write_jsonl
+from tasks.engine.jsonl import read_jsonl, write_jsonl
 
 pytestmark = [pytest.mark.unit, pytest.mark.loopback]
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-import tasks._code
+import tasks.engine._code_hash
 from schemas.errors import ConfigError
 from schemas.evaluation_config import EvaluationConfig
 from schemas.records import EvaluationReference, QualityReference, Side
 from schemas.rules import Verdict
-from tasks._cache import OutputFolder
-from tasks._code import code_sha256
 from tasks._judging import HELD_OUT, evaluation_fingerprint, judge_model
-from tasks._keys import StageKey
-from tasks._lines import read_jsonl
 from tasks._scores_cache import JudgedModel
+from tasks.engine._code_hash import code_sha256
+from tasks.engine.cache import OutputFolder
+from tasks.engine.jsonl import read_jsonl
+from tasks.engine.keys import StageKey
 from tests.toy import make_toy_model, toy_rows, write_jsonl
 
 pytestmark = pytest.mark.unit
@@ -148,12 +148,12 @@ def test_edited_metric_is_seen_by_the_stage_and_does_not_ask_the_model_again(
 ) -> None:
     quality, model = write_quality(home, toy), Fetched(toy)
     judge(Side.BASE, model.model, quality)
-    before, present = code_sha256("tasks.evaluate_model"), tasks._code.read_code
+    before, present = code_sha256("tasks.evaluate_model"), tasks.engine._code_hash.read_code
 
     def edited(module: str) -> str:
         return present(module) + ("edited" if module == "schemas.metrics" else "")
 
-    monkeypatch.setattr(tasks._code, "read_code", edited)
+    monkeypatch.setattr(tasks.engine._code_hash, "read_code", edited)
     assert code_sha256("tasks.evaluate_model") != before
     judge(Side.BASE, model.model, quality)
     assert model.n_times == 1

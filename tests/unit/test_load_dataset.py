@@ -9,10 +9,10 @@ import fsspec
 import numpy
 
 from schemas.run_config import DataSource
-from tasks._cache import OutputFolder, locate
-from tasks._home import work_directory
-from tasks._keys import StageKey, stage_key
-from tasks._lines import read_lines
+from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.home import work_directory
+from tasks.engine.jsonl import read_lines
+from tasks.engine.keys import StageKey, stage_key
 from tasks.load_dataset import load_dataset, write_rows
 from tests.toy import toy_rows, write_jsonl
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks._machine_paths import remove_paths, without_folders
+from tasks._machine_paths import remove_paths
+from tasks.engine.redaction import without_folders
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.measure_flow import SETTINGS, stage_seconds
 from schemas.config_file import load_config
-from tasks._journal import StageEntry, append_duration, append_entry, journal_path
+from tasks.engine.journal import StageEntry, append_duration, append_entry, journal_path
 
 
 def test_stage_seconds_adds_up_the_newest_run(

@@ -10,10 +10,10 @@ from tasks._page_parts import (
     cut_row,
     histogram_bars,
     named_bars,
-    share,
     token_parts,
     visible,
 )
+from tasks.engine.wording import share
 
 pytestmark = pytest.mark.unit
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from schemas.rules import RuleExample, RuleResult, Severity, Verdict
-from tasks._cache import OutputFolder
-from tasks._home import work_directory
-from tasks._keys import StageKey
 from tasks._rejection import describe, keep_evidence, places, rejection
+from tasks.engine.cache import OutputFolder
+from tasks.engine.home import work_directory
+from tasks.engine.keys import StageKey
 
 
 def result(*files: str) -> RuleResult:

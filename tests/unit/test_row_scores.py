@@ -10,9 +10,9 @@ import pytest
 from schemas.errors import MetricError
 from schemas.evaluation_config import EvaluationConfig
 from tasks._answers import RowAnswer
-from tasks._lines import write_jsonl
 from tasks._losses import RowLoss
 from tasks._row_scores import perplexity, read_scores, score_answers, summarise
+from tasks.engine.jsonl import write_jsonl
 
 pytestmark = pytest.mark.unit
 

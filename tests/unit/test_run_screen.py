@@ -22,8 +22,8 @@ from flows._run_screen import (
     seconds_left,
 )
 from schemas.stages import Stage
-from tasks._journal import StageEntry, append_duration, append_entry
-from tasks._progress import progress_bar
+from tasks.engine.journal import StageEntry, append_duration, append_entry
+from tasks.engine.progress import progress_bar
 
 
 @pytest.fixture(autouse=True)

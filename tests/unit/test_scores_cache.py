@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from schemas.records import StageReference
-from tasks._keys import StageDefinition
 from tasks._scores_cache import copy_scores, keep_scores, model_in
+from tasks.engine.keys import StageDefinition
 
 pytestmark = pytest.mark.unit
 

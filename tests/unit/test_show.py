@@ -83,13 +83,6 @@ def test_shorten_cuts_at_400_characters() -> None:
     assert show.shorten(" x\n") == "x"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(5, "about 5 s"), (300, "about 5 min"), (9000, "about 2.5 h")]
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert show.duration(seconds) == text
-
-
 def test_show_check_prints_rules_places_and_fixes(capsys: pytest.CaptureFixture[str]) -> None:
     from types import SimpleNamespace
 

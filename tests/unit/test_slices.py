@@ -10,7 +10,6 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.evaluation_config import EvaluationConfig
-from tasks._lines import write_jsonl
 from tasks._losses import RowLoss
 from tasks._slices import (
     check_columns,
@@ -18,6 +17,7 @@ from tasks._slices import (
     worst_slice,
     write_slices,
 )
+from tasks.engine.jsonl import write_jsonl
 
 pytestmark = pytest.mark.unit
 

@@ -8,9 +8,9 @@ import tasks._line_blocks
 import tasks._stored_rows
 from schemas.recognition import recognise
 from schemas.rows import Conversation, RowFormat, SourceRow
-from tasks._lines import json_line, write_jsonl
 from tasks._parsing import parse_block
 from tasks._stored_rows import kept_blocks, stored_parts
+from tasks.engine.jsonl import json_line, write_jsonl
 
 
 def test_rows_come_back_with_the_place_they_came_from(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +15,6 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import FlowRunContext
 
 from schemas.stages import Stage
-from tasks._artifacts import slug
 
 LAST_STAGES = {
     "train-sft": Stage.PUBLISH_REPORT,
@@ -23,6 +24,8 @@ LAST_STAGES = {
 """Flow to the stage it ends with; other flows get no bar."""
 WHOLE = 100.0
 LOGGER = logging.getLogger(__name__)
+
+DIGEST_DIGITS = 6
 
 
 @dataclass
@@ -134,3 +137,19 @@ def move(percent: float, description: str) -> None:
             bar.percent = percent
     except Exception as error:
         LOGGER.debug("no progress bar: %s", error)
+
+
+def slug(name: str) -> str:
+    """Make of a registered name what Prefect accepts as the beginning of an artefact's key.
+
+    Args:
+        name: Registered model name.
+
+    Returns:
+        Lowercase letters, digits and dashes. A name that is not of these alone gets some digits
+        of its sha256, so that "FAQ 1" and "faq-1" do not share a history.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if plain == name:
+        return plain
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:DIGEST_DIGITS]}"

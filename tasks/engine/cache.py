@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from schemas.records import StageReference
-from tasks._home import work_directory
-from tasks._keys import StageDefinition, StageKey, explain_absence, file_sha256, last_key_path
-from tasks._locks import take_turns
+from tasks.engine.home import work_directory
+from tasks.engine.keys import StageDefinition, StageKey, explain_absence, file_sha256, last_key_path
+from tasks.engine.locks import take_turns
 
 MANIFEST = "manifest.json"
 Reference = TypeVar("Reference", bound=StageReference)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks._journal import (
+from tasks.engine.journal import (
     StageEntry,
     append_duration,
     append_entry,

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from schemas._base import Record
-from tasks._home import work_directory
+from tasks.engine.home import work_directory
 
 DONE = "DONE"
 """Event of the line that adds the seconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.stages import Stage
-from tasks._stage_progress import BARS, finish_progress, place, show_stage
+from tasks.engine.run_bar import BARS, finish_progress, place, show_stage
 
 pytestmark = pytest.mark.unit
 

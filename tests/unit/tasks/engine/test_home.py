@@ -6,7 +6,7 @@ import pytest
 
 from schemas.registry_config import RegistryConfig
 from tasks._champion import find_champion_data
-from tasks._home import absolute_tracking_uri, has_store
+from tasks.engine.home import absolute_tracking_uri, has_store
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks._progress import progress_bar
+from tasks.engine.progress import progress_bar
 
 
 def test_progress_bar_passes_everything_through(capsys: pytest.CaptureFixture[str]) -> None:

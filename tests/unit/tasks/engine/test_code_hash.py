@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from schemas.stages import Stage
-from tasks import _code
-from tasks._code import CONTRACT_MODULES, code_sha256, read_code
+from tasks.engine import _code_hash
+from tasks.engine._code_hash import CONTRACT_MODULES, code_sha256, read_code
 
 STAGE = "from tasks.toy_helper import double\n\n\ndef run(x):\n    return double(x)\n"
 
@@ -31,8 +31,8 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def forget() -> None:
     """Read files anew, as the next process would."""
     importlib.invalidate_caches()
-    _code._parse.cache_clear()
-    _code._path.cache_clear()
+    _code_hash._parse.cache_clear()
+    _code_hash._path.cache_clear()
     for name in ("tasks.toy_stage", "tasks.toy_helper"):
         sys.modules.pop(name, None)
 
@@ -82,7 +82,7 @@ def test_contract_modules_exist() -> None:
 
 
 def test_a_module_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(ModuleNotFoundError, match="tasks.no_such_stage"):
+    with pytest.raises(ModuleNotFoundError, match=r"tasks\.no_such_stage"):
         code_sha256("tasks.no_such_stage")
 
 
@@ -135,12 +135,12 @@ def test_every_module_a_stage_reaches_counts(stage: Stage, import_graph: Any) ->
         if name not in reached and name not in CONTRACT_MODULES:
             reached.add(name)
             waiting.extend(import_graph.find_modules_directly_imported_by(name))
-    packages = {name for name in _code._closure(f"tasks.{stage}") if _is_package(name)}
-    assert _code._closure(f"tasks.{stage}") - packages == reached - packages
+    packages = {name for name in _code_hash._closure(f"tasks.{stage}") if _is_package(name)}
+    assert _code_hash._closure(f"tasks.{stage}") - packages == reached - packages
 
 
 def _is_package(module: str) -> bool:
-    path = _code._path(module)
+    path = _code_hash._path(module)
     return path is not None and path.name == "__init__.py"
 
 
@@ -159,8 +159,10 @@ def test_an_edit_of_the_deepest_helper_changes_the_key_of_its_stage(
     forget()
     name = f"tasks.{stage}"
     before = code_sha256(name)
-    deepest = max(_code._closure(name) - {name}, key=lambda module: (module.count("."), module))
-    path = _code._path(deepest)
+    deepest = max(
+        _code_hash._closure(name) - {name}, key=lambda module: (module.count("."), module)
+    )
+    path = _code_hash._path(deepest)
     assert path is not None
     assert path.is_relative_to(tmp_path)
     path.write_text(f"{path.read_text(encoding='utf-8')}\nEDITED = True\n", encoding="utf-8")

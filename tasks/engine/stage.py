@@ -22,10 +22,10 @@ from prefect.tasks import exponential_backoff
 
 from schemas.errors import SftFlowError, is_retryable
 from schemas.records import StageReference
-from tasks._cache import Lookup, OutputFolder, generation, look_up, stage_lock
-from tasks._journal import StageEntry, append_duration, append_entry
-from tasks._keys import StageDefinition, stage_key
-from tasks._stage_progress import show_stage
+from tasks.engine.cache import Lookup, OutputFolder, generation, look_up, stage_lock
+from tasks.engine.journal import StageEntry, append_duration, append_entry
+from tasks.engine.keys import StageDefinition, stage_key
+from tasks.engine.run_bar import show_stage
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=StageReference)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 
@@ -36,3 +37,16 @@ def public_settings(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [public_settings(item) for item in value]
     return value
+
+
+def without_folders(text: str) -> str:
+    """Keep only the last part of an absolute path; other text stays as it is.
+
+    Args:
+        text: A path, or anything else.
+
+    Returns:
+        What may leave the machine.
+    """
+    path = Path(text.removeprefix("file://"))
+    return path.name if path.is_absolute() else text

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from schemas.records import StageReference
-from tasks._code import code_sha256
-from tasks._home import work_directory
-from tasks._secrets import public_settings
+from tasks.engine._code_hash import code_sha256
+from tasks.engine.home import work_directory
+from tasks.engine.redaction import public_settings
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from schemas.records import StageReference
 from schemas.run_config import SplitConfig
-from tasks._cache import (
+from tasks.engine.cache import (
     MANIFEST,
     Lookup,
     OutputFolder,
@@ -21,7 +21,7 @@ from tasks._cache import (
     stage_lock,
     write_whole,
 )
-from tasks._keys import StageDefinition, StageKey, file_sha256, stage_key
+from tasks.engine.keys import StageDefinition, StageKey, file_sha256, stage_key
 
 DEFINITION = StageDefinition("split_dataset", "schemas.stages", StageReference)
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
