@@ -35,10 +35,10 @@ def prepare(folder: Path, seed: str) -> dict[str, Any]:
     from schemas.run_config import DataSource, ModelConfig, QualityConfig, TemplateConfig
     from tasks._model_shape import read_model_shape
     from tasks._rendering import load_renderer
-    from tasks._sources import read_rows
     from tasks._tokens import TokenOutput, write_tokens
     from tasks.engine.jsonl import json_line
     from tasks.prepare_template import prepare_model
+    from tasks.sources.source import read_rows
 
     prepare_model(folder, ModelConfig(), TemplateConfig(), int(seed))
     renderer = load_renderer(folder / "model", folder / "training_template.jinja")

@@ -54,8 +54,8 @@ def prepare(folder: Path, n_prompts: int) -> list[list[int]]:
     from schemas.run_config import DataSource, ModelConfig, TemplateConfig
     from tasks._answers import encode_prompts
     from tasks._rendering import load_renderer, render_prompt
-    from tasks._sources import read_rows
     from tasks.prepare_template import prepare_model
+    from tasks.sources.source import read_rows
 
     prepare_model(folder, ModelConfig(), TemplateConfig(), 0)
     renderer = load_renderer(folder / "model", folder / "training_template.jinja")

@@ -65,7 +65,7 @@ def run_check(
     from flows._show import show_check
     from tasks._gate import CheckOptions, CheckVerdict, Scope, check_file
     from tasks._gate_report import write_gate_report
-    from tasks._named_sources import errors_of
+    from tasks.sources.mixture import errors_of
 
     several = {"": rows} if isinstance(rows, DataSource) else rows
     folder = output or default_folder(
@@ -120,7 +120,7 @@ def default_folder(source: str) -> Path:
 def _refuse_overwriting(source: DataSource, repaired: Path | None, folder: Path) -> None:
     """Refuse to write over the rows that are read, or to where they would be read next time."""
     from schemas.errors import ConfigError
-    from tasks._sources import resolve_source
+    from tasks.sources.source import resolve_source
 
     files = [path.resolve() for path in resolve_source(source).files]
     has_pattern = not Path(source.source.removeprefix("file://")).expanduser().is_file()

@@ -19,8 +19,8 @@ from prefect.states import Completed
 from schemas.run_config import DataSource, RunConfig
 from tasks._artifacts import mlflow_links
 from tasks._report import outcome
-from tasks._sources import BUNDLED, SourceKind, resolve_source
 from tasks.engine.redaction import without_secrets
+from tasks.sources.source import BUNDLED, SourceKind, resolve_source
 
 FORBIDDEN = re.compile(r"""[\s\0#?&%"'<>\[\]{}|\\^`]""")
 """Characters that Prefect refuses in the key of an asset; it takes no percent-encoding either."""

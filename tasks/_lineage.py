@@ -17,10 +17,10 @@ from schemas.records import Evidence, Side
 from schemas.rules import SetRule
 from schemas.run_config import RunConfig
 from tasks._champion import DATASET_TAG
-from tasks._named_sources import public_title
 from tasks._registry import FINGERPRINT_TAG
 from tasks.engine.home import source_folder
 from tasks.engine.redaction import public_settings, without_folders
+from tasks.sources.mixture import public_title
 
 DECISION_TAG = "sft.decision"
 DECISION_SHA256_TAG = "sft.decision_sha256"

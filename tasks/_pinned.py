@@ -12,8 +12,8 @@ from tasks._rejection import rejection
 from tasks._row_check import CheckRequest
 from tasks._row_tally import RowTally
 from tasks._set_check import SetPass, watch_source
-from tasks._sources import source_fingerprint
 from tasks.engine.redaction import without_secrets
+from tasks.sources.source import source_fingerprint
 
 
 def pinned_fingerprint(arguments: Mapping[str, Any]) -> str:

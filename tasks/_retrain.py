@@ -16,8 +16,8 @@ from schemas.run_config import RunConfig
 from tasks._champion import ChampionData, read_champion_profile
 from tasks._lineage import JUDGED_AT_TAG, SETTINGS_TAG, settings_sha256
 from tasks._registry import alias_holder, connect, store_errors
-from tasks._row_digests import ROW_DIGESTS, count_changes
 from tasks.engine.cache import locate
+from tasks.sources.row_digests import ROW_DIGESTS, count_changes
 
 if TYPE_CHECKING:
     import numpy

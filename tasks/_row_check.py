@@ -23,10 +23,10 @@ from schemas.repairs import repair_row
 from schemas.rows import RowFormat
 from schemas.rules import RowRule, RuleExample, Severity
 from tasks import _similarity
-from tasks._parsing import Block, parse_block
 from tasks._quarantine import quarantined, reason, safe_detail
 from tasks._row_features import FeatureRequest, RowFeatures, row_features
 from tasks.engine.jsonl import json_line
+from tasks.sources.parsing import Block, parse_block
 
 MOST_EXAMPLES = 5
 MAX_PROCESSES = 8

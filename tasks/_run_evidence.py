@@ -16,12 +16,12 @@ from tasks._lineage import config_text, lineage_tags, metrics_by_side
 from tasks._live_metrics import Point, log_points, read_training_run
 from tasks._machine_paths import remove_paths
 from tasks._model_card import CardFacts, readme
-from tasks._named_sources import public_title
 from tasks._parameters import flatten
 from tasks._reload_spec import EVALUATION_FOLDER, write_judged
-from tasks._row_digests import ROW_DIGESTS
 from tasks.engine.cache import locate
 from tasks.engine.redaction import public_settings
+from tasks.sources.mixture import public_title
+from tasks.sources.row_digests import ROW_DIGESTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,13 +11,13 @@ from schemas.errors import DataSourceError
 from schemas.rules import SetRule, Severity
 from schemas.run_config import DataSource, QualityConfig
 from tasks._features import FeatureTable
-from tasks._named_sources import Origin, errors_of, read_named_blocks
-from tasks._parsing import Block
 from tasks._row_check import BlockOutcome, CheckRequest, check_blocks
 from tasks._row_features import FeatureRequest
 from tasks._row_tally import RowTally
-from tasks._sources import SourceWatch, read_rows
 from tasks.engine.progress import progress_bar
+from tasks.sources.mixture import Origin, errors_of, read_named_blocks
+from tasks.sources.parsing import Block
+from tasks.sources.source import SourceWatch, read_rows
 
 Writer = Callable[[BlockOutcome], None]
 

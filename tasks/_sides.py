@@ -18,9 +18,9 @@ from tasks._row_features import FeatureRequest
 from tasks._row_sides import Side
 from tasks._set_check import SetPass, plan_features
 from tasks._set_profile import add_languages
-from tasks._stored_rows import kept_blocks
 from tasks._tokens import SideTokens
 from tasks.engine.cache import locate
+from tasks.sources.stored_rows import kept_blocks
 
 Sides = Sequence[SideTokens]
 """Tokens of the training and the evaluation rows, and of the validation rows where there are any."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 from schemas.quality import SET_RULES
 from schemas.rows import Conversation
 from schemas.rules import RuleSetting, SetRule, Severity
-from tasks._named_sources import source_name
 from tasks._rendering import NOT_TRAINED, RenderedRow, Renderer, render_prompt, render_rows
 from tasks.engine.jsonl import json_line
+from tasks.sources.mixture import source_name
 
 if TYPE_CHECKING:
     import numpy

@@ -28,10 +28,10 @@ from tasks._rendering import load_renderer
 from tasks._set_profile import CHAMPION, NO_REFERENCE, make_profile, read_reference
 from tasks._side_tokens import tokenise_sides
 from tasks._sides import Sides, add_token_columns, compare_sides, join_columns, write_features
-from tasks._sources import source_fingerprint
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_lines
 from tasks.engine.stage import stage_task
+from tasks.sources.source import source_fingerprint
 
 CONTENT = (
     "train_tokens.parquet",

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from schemas.records import DatasetReference, SourceRows
 from schemas.run_config import DataSource
-from tasks._named_sources import Origin, origin_fingerprint, read_named_rows, title
-from tasks._row_digests import ROW_DIGESTS, row_digest
 from tasks.engine.cache import OutputFolder
 from tasks.engine.jsonl import json_line
 from tasks.engine.progress import progress_bar
 from tasks.engine.redaction import without_secrets
 from tasks.engine.stage import stage_task
+from tasks.sources.mixture import Origin, origin_fingerprint, read_named_rows, title
+from tasks.sources.row_digests import ROW_DIGESTS, row_digest
 
 
 def write_rows(origin: Origin, path: Path) -> dict[str, int]:

@@ -33,10 +33,10 @@ from tasks._row_sides import (
 )
 from tasks._set_check import SetPass
 from tasks._similarity import NearDuplicateIndex
-from tasks._stored_rows import kept_blocks
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import file_sha256
 from tasks.engine.stage import stage_task
+from tasks.sources.stored_rows import kept_blocks
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from schemas.records import (
 )
 from schemas.rules import Verdict
 from schemas.run_config import RunConfig
-from tasks._row_digests import ROW_DIGESTS
+from tasks.sources.row_digests import ROW_DIGESTS
 from tests.toy import TOY_TEMPLATE, make_toy_model, strengthen_layers, toy_rows, write_jsonl
 
 N_ROWS = 6

@@ -19,10 +19,10 @@ from tasks._comparisons import (
     repeats,
 )
 from tasks._features import FeatureTable
-from tasks._parsing import Block
 from tasks._row_check import CheckRequest
 from tasks._row_features import FeatureRequest
 from tasks._set_check import start_pass
+from tasks.sources.parsing import Block
 
 LONG = "The wall of the house was measured on the first day and found to be {} metres tall"
 

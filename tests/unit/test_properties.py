@@ -14,12 +14,12 @@ from schemas.conversation import check_rows
 from schemas.row_rules import ROLES, row_severities
 from schemas.rows import RowFormat, SourceRow
 from schemas.rules import RowRule, Severity
-from tasks._compression import DataFile
-from tasks._line_blocks import read_line_blocks
-from tasks._parsing import Block
 from tasks._row_check import BlockOutcome, CheckRequest, check_block
 from tasks._row_features import FeatureRequest
 from tasks._row_tally import RowTally
+from tasks.sources._compression import DataFile
+from tasks.sources._line_blocks import read_line_blocks
+from tasks.sources.parsing import Block
 
 # A thread that an earlier test of the same process left draws random numbers of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")

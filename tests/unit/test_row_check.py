@@ -11,16 +11,13 @@ from typing import Any
 import orjson
 import pytest
 
-import tasks._line_blocks
 import tasks._row_check
+import tasks.sources._line_blocks
 from schemas.conversation import CheckedRow
 from schemas.errors import ConfigError, SftFlowError
 from schemas.row_rules import row_severities
 from schemas.rows import RowFormat, SourceRow
 from schemas.rules import RowRule, RuleExample, Severity, Violation
-from tasks._compression import DataFile
-from tasks._line_blocks import read_line_blocks
-from tasks._parsing import Block
 from tasks._quarantine import quarantined, reason
 from tasks._row_check import (
     MAX_PROCESSES,
@@ -31,6 +28,9 @@ from tasks._row_check import (
     n_processes,
 )
 from tasks._row_features import FeatureRequest
+from tasks.sources._compression import DataFile
+from tasks.sources._line_blocks import read_line_blocks
+from tasks.sources.parsing import Block
 from tests.toy import as_messages, toy_rows, write_jsonl
 
 REQUEST = CheckRequest(row_severities({}))
@@ -275,7 +275,7 @@ def test_two_processes_find_what_one_finds_in_the_same_order(
         pair("{{a_b}}"),
     ]
     path = write_jsonl(tmp_path / "a.jsonl", rows)
-    monkeypatch.setattr(tasks._line_blocks, "BLOCK_BYTES", path.stat().st_size // 3)
+    monkeypatch.setattr(tasks.sources._line_blocks, "BLOCK_BYTES", path.stat().st_size // 3)
     blocks = list(read_line_blocks(DataFile(path, "a.jsonl")))
     assert len(blocks) > 2
     request = CheckRequest(

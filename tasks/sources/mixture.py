@@ -11,9 +11,9 @@ from schemas.errors import SftFlowError
 from schemas.recognition import CANONICAL
 from schemas.rows import SourceRow, is_stored
 from schemas.run_config import DataSource
-from tasks._parsing import Block
-from tasks._sources import read_blocks, read_rows, source_fingerprint
 from tasks.engine.redaction import without_folders, without_secrets
+from tasks.sources.parsing import Block
+from tasks.sources.source import read_blocks, read_rows, source_fingerprint
 
 Origin = DataSource | Mapping[str, DataSource]
 """One source, or several by name."""

@@ -15,9 +15,9 @@ import orjson
 
 from schemas.errors import DataSourceError
 from schemas.rows import SourceRow
-from tasks._compression import DataFile, open_data
-from tasks._line_blocks import LONGEST_LINE_BYTES, TOO_LONG, pack_lines, read_line_blocks
-from tasks._parsing import TOO_DEEP, Block
+from tasks.sources._compression import DataFile, open_data
+from tasks.sources._line_blocks import LONGEST_LINE_BYTES, TOO_LONG, pack_lines, read_line_blocks
+from tasks.sources.parsing import TOO_DEEP, Block
 
 JSON_FIX = "write the file as valid JSON, or as .jsonl with one object a line"
 CUT_OFF = "it ends in the middle"

@@ -15,12 +15,12 @@ from typing import Any
 from schemas.errors import DataSourceError
 from schemas.rows import SourceRow
 from schemas.run_config import DataSource
-from tasks._data_files import file_labels, local_files
-from tasks._parsing import Block, parse_block, remember_names
-from tasks._readers import KINDS, data_ending, read_file
-from tasks._remote import address_version, hub_commit, read_address, read_hub
 from tasks.engine.keys import file_sha256
 from tasks.engine.redaction import without_secrets
+from tasks.sources._files import file_labels, local_files
+from tasks.sources._readers import KINDS, data_ending, read_file
+from tasks.sources._remote import address_version, hub_commit, read_address, read_hub
+from tasks.sources.parsing import Block, parse_block, remember_names
 
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 EMPTY_FILE = "the file holds no row"

@@ -13,8 +13,8 @@ import pytest
 
 from schemas.errors import DataSourceError
 from schemas.rows import SourceRow
-from tasks._parsing import parse_block
-from tasks._readers import data_ending, read_file
+from tasks.sources._readers import data_ending, read_file
+from tasks.sources.parsing import parse_block
 
 
 def read(path: Path) -> list[SourceRow]:
@@ -69,7 +69,7 @@ def test_jsonl_keeps_line_numbers_and_says_why_a_line_cannot_be_read(tmp_path: P
 def test_blocks_of_any_size_hold_whole_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ) -> None:
-    monkeypatch.setattr("tasks._line_blocks.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("tasks.sources._line_blocks.BLOCK_BYTES", block_bytes)
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'\n[1]\r\n\n{"b": 2}\n3')
     assert [(row.line, row.row) for row in read(path)] == [(2, [1]), (4, {"b": 2}), (5, 3)]
@@ -80,8 +80,8 @@ def test_blocks_of_any_size_hold_whole_lines(
 def test_line_that_is_too_long_is_one_unreadable_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_bytes: int, ending: bytes
 ) -> None:
-    monkeypatch.setattr("tasks._line_blocks.BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr("tasks._line_blocks.LONGEST_LINE_BYTES", 10)
+    monkeypatch.setattr("tasks.sources._line_blocks.BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("tasks.sources._line_blocks.LONGEST_LINE_BYTES", 10)
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"1234567890\n12345678901\n3\n" + b"4" * 50 + ending)
     long = "longer than 64 MiB"
@@ -169,7 +169,7 @@ def test_json_list_is_numbered_by_row(tmp_path: Path) -> None:
 def test_json_list_cut_anywhere_gives_the_same_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
 ) -> None:
-    monkeypatch.setattr("tasks._json_values.CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr("tasks.sources._json_values.CHUNK_BYTES", chunk_bytes)
     values: list[Any] = [
         {"ä": '\U0001f600 "x"\\'},
         -12.5e3,
@@ -251,7 +251,7 @@ def test_json_file_that_holds_no_rows_is_refused(tmp_path: Path, text: str, what
 
 
 def test_json_fault_names_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks._json_values.CHUNK_BYTES", 8)
+    monkeypatch.setattr("tasks.sources._json_values.CHUNK_BYTES", 8)
     path = tmp_path / "a.json"
     path.write_text('[{"a": 1},\n{"a": 2},\n{"a": oops}, {"b": "a long end of the file"}]')
     with pytest.raises(DataSourceError) as caught:
@@ -262,8 +262,8 @@ def test_json_fault_names_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_json_value_that_never_ends_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks._json_values.LONGEST_LINE_BYTES", 100)
-    monkeypatch.setattr("tasks._json_values.CHUNK_BYTES", 10)
+    monkeypatch.setattr("tasks.sources._json_values.LONGEST_LINE_BYTES", 100)
+    monkeypatch.setattr("tasks.sources._json_values.CHUNK_BYTES", 10)
     path = tmp_path / "a.json"
     path.write_text('["' + "x" * 1000 + '"]')
     with pytest.raises(DataSourceError, match="a value longer than 64 MiB"):

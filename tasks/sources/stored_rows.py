@@ -7,9 +7,9 @@ from itertools import islice
 from pathlib import Path
 
 from schemas.rows import SourceRow
-from tasks._parsing import Block
-from tasks._readers import read_file
 from tasks.engine.jsonl import read_lines
+from tasks.sources._readers import read_file
+from tasks.sources.parsing import Block
 
 BLOCK_ROWS = 20_000
 

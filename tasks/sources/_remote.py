@@ -14,12 +14,12 @@ from typing import Any
 from schemas.errors import DataSourceError, ServiceUnreachable, SftFlowError
 from schemas.rows import SourceRow
 from schemas.run_config import DataSource
-from tasks._line_blocks import pack_rows
-from tasks._parsing import Block
-from tasks._readers import KINDS, data_ending, read_file
-from tasks._tables import prune_nulls
 from tasks.engine.progress import progress_bar
 from tasks.engine.redaction import without_secrets
+from tasks.sources._line_blocks import pack_rows
+from tasks.sources._readers import KINDS, data_ending, read_file
+from tasks.sources._tables import prune_nulls
+from tasks.sources.parsing import Block
 
 HUB_TIMEOUT_SECONDS = 10.0
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-import tasks._line_blocks
-import tasks._stored_rows
+import tasks.sources._line_blocks
+import tasks.sources.stored_rows
 from schemas.recognition import recognise
 from schemas.rows import Conversation, RowFormat, SourceRow
-from tasks._parsing import parse_block
-from tasks._stored_rows import kept_blocks, stored_parts
 from tasks.engine.jsonl import json_line, write_jsonl
+from tasks.sources.parsing import parse_block
+from tasks.sources.stored_rows import kept_blocks, stored_parts
 
 
 def test_rows_come_back_with_the_place_they_came_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks._stored_rows, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(tasks.sources.stored_rows, "BLOCK_ROWS", 2)
     rows = [
         SourceRow("a.csv", 3, {"prompt": "a", "completion": "å\u2028"}),
         SourceRow("a.csv", 7, [1, None]),
@@ -38,7 +38,7 @@ def test_rows_come_back_with_the_place_they_came_from(
 def test_rows_of_each_source_are_a_part_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks._stored_rows, "BLOCK_ROWS", 2)
+    monkeypatch.setattr(tasks.sources.stored_rows, "BLOCK_ROWS", 2)
     rows = [SourceRow("a/x.csv", 1), *(SourceRow("b/x.csv", line) for line in (1, 2, 3))]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json_line(row.to_json()) for row in rows), encoding="utf-8")
@@ -57,7 +57,7 @@ def test_no_rows_make_no_block(tmp_path: Path) -> None:
 def test_conversations_come_back_block_by_block_as_they_were_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks._line_blocks, "BLOCK_BYTES", 600)
+    monkeypatch.setattr(tasks.sources._line_blocks, "BLOCK_BYTES", 600)
     tool = {"type": "function", "function": {"name": "measure"}}
     conversations = [
         Conversation(

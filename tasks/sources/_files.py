@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from schemas.errors import DataSourceError
-from tasks._readers import KINDS, data_ending
+from tasks.sources._readers import KINDS, data_ending
 
 FILE_KINDS = (
     (stat.S_ISDIR, "a folder"),

@@ -12,9 +12,9 @@ from pyarrow import parquet
 
 from schemas.errors import DataSourceError
 from schemas.rows import SourceRow
-from tasks._parsing import parse_block
-from tasks._readers import read_file
-from tasks._tables import prune_nulls
+from tasks.sources._readers import read_file
+from tasks.sources._tables import prune_nulls
+from tasks.sources.parsing import parse_block
 
 
 def read(path: Path) -> list[SourceRow]:
@@ -61,7 +61,7 @@ def test_csv_bytes_that_are_not_utf8_become_replacement_characters(tmp_path: Pat
 def test_csv_line_that_is_too_long_is_one_unreadable_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks._tables.LONGEST_CELL", 10)
+    monkeypatch.setattr("tasks.sources._tables.LONGEST_CELL", 10)
     path = tmp_path / "a.csv"
     path.write_text("q,a\n123456,8\n" + "x" * 95 + ",b\n3,4\n" + "y" * 30)
     assert [(row.line, row.unparseable or row.row) for row in read(path)] == [
@@ -78,7 +78,7 @@ def test_csv_line_numbers_survive_wide_cells_and_small_blocks(
     path = tmp_path / "a.csv"
     path.write_text("q\n1\n" + "\n" * 3000 + '2\n"a\nb"\n3\n')
     for block_bytes in (1, 20, 8 << 20):
-        monkeypatch.setattr("tasks._line_blocks.BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr("tasks.sources._line_blocks.BLOCK_BYTES", block_bytes)
         lines = [row.line for row in read(path)]
         assert lines == [2, 3003, 3004, 3006]
 

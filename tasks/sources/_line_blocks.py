@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from schemas.rows import SourceRow
-from tasks._compression import DataFile, open_data
-from tasks._parsing import HALF_PAIR, TOO_DEEP, TOO_LARGE, Block
+from tasks.sources._compression import DataFile, open_data
+from tasks.sources.parsing import HALF_PAIR, TOO_DEEP, TOO_LARGE, Block
 
 BLOCK_BYTES = 16 << 20
 """Of lines in a block: large against the cost of handing it to another process."""

@@ -9,8 +9,8 @@ from schemas.errors import DataSourceError
 from schemas.recognition import recognise
 from schemas.rows import Conversation, RowFormat
 from schemas.run_config import DataSource
-from tasks._named_sources import origin_fingerprint, read_named_rows, source_name, title
-from tasks._sources import source_fingerprint
+from tasks.sources.mixture import origin_fingerprint, read_named_rows, source_name, title
+from tasks.sources.source import source_fingerprint
 from tests.toy import toy_rows, write_jsonl
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from schemas.errors import DataSourceError, ServiceUnreachable
 from schemas.run_config import DataSource
-from tasks._remote import address_version, read_address
-from tasks._sources import read_rows, source_fingerprint
+from tasks.sources._remote import address_version, read_address
+from tasks.sources.source import read_rows, source_fingerprint
 from tests.toy import toy_rows, write_jsonl
 
 COMMIT = "a" * 40
@@ -23,7 +23,7 @@ READ = """
 import json, sys
 from schemas.errors import SftFlowError
 from schemas.run_config import DataSource
-from tasks._sources import read_rows, source_fingerprint
+from tasks.sources.source import read_rows, source_fingerprint
 for text in sys.argv[1:]:
     source = DataSource.model_validate_json(text)
     try:
@@ -39,7 +39,7 @@ def read_in_process(environment: dict[str, str], *sources: DataSource) -> list[l
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     result = subprocess.run(
         [sys.executable, "-c", READ, *(source.model_dump_json() for source in sources)],
-        env={**inherited, **environment, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**inherited, **environment, "PYTHONPATH": str(Path(__file__).parents[4])},
         capture_output=True,
         text=True,
         timeout=120,

@@ -12,9 +12,9 @@ from typing import Any
 
 from schemas.errors import DataSourceError
 from schemas.rows import SourceRow
-from tasks._compression import DataFile, open_data
-from tasks._line_blocks import LONGEST_LINE_BYTES, TOO_LONG, pack_rows
-from tasks._parsing import Block
+from tasks.sources._compression import DataFile, open_data
+from tasks.sources._line_blocks import LONGEST_LINE_BYTES, TOO_LONG, pack_rows
+from tasks.sources.parsing import Block
 
 BATCH_ROWS = 1000
 """Rows of a Parquet file held in memory at a time."""

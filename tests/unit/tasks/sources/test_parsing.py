@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.rows import SourceRow
-from tasks._parsing import (
+from tasks.sources.parsing import (
     BLANKS,
     MOST_NAMES,
     Block,

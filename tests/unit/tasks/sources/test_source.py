@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import DataSourceError, ServiceUnreachable
 from schemas.run_config import DataSource
-from tasks._sources import (
+from tasks.sources.source import (
     SourceKind,
     SourceWatch,
     read_blocks,
@@ -21,7 +21,7 @@ from tasks._sources import (
 )
 from tests.toy import toy_rows, write_jsonl
 
-GSM8K = Path(__file__).parents[2].parent / "shared" / "data" / "gsm8k_train.jsonl"
+GSM8K = Path(__file__).parents[4].parent / "shared" / "data" / "gsm8k_train.jsonl"
 
 
 def test_bundled_rows_are_mapped_without_importing_the_package() -> None:
@@ -257,7 +257,7 @@ def test_fingerprint_lets_an_unreachable_hub_through(monkeypatch: pytest.MonkeyP
     def refuse(_: DataSource) -> None:
         raise ServiceUnreachable("the hub is away")
 
-    monkeypatch.setattr("tasks._sources.hub_commit", refuse)
+    monkeypatch.setattr("tasks.sources.source.hub_commit", refuse)
     with pytest.raises(ServiceUnreachable):
         source_fingerprint({"source": DataSource(source="owner/name")})
 

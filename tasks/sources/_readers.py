@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from schemas.errors import DataSourceError
-from tasks._compression import COMPRESSIONS, DataFile, open_data
-from tasks._json_values import read_json_file
-from tasks._line_blocks import read_line_blocks
-from tasks._parsing import Block
-from tasks._tables import read_csv, read_parquet, read_tsv
+from tasks.sources._compression import COMPRESSIONS, DataFile, open_data
+from tasks.sources._json_values import read_json_file
+from tasks.sources._line_blocks import read_line_blocks
+from tasks.sources._tables import read_csv, read_parquet, read_tsv
+from tasks.sources.parsing import Block
 
 READERS: dict[str, Callable[[DataFile], Iterator[Block]]] = {
     ".jsonl": read_line_blocks,

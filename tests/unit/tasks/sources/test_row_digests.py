@@ -4,7 +4,7 @@ import numpy
 import pytest
 
 from schemas.rows import SourceRow
-from tasks._row_digests import count_changes, row_digest
+from tasks.sources.row_digests import count_changes, row_digest
 
 
 def digests(*numbers: int) -> numpy.ndarray:
