@@ -14,8 +14,8 @@ from prefect.states import Running
 
 from schemas.records import Approval, DecisionReference, VersionReference
 from schemas.registry_config import RegistryConfig
-from tasks._registry import alias_holder, connect, store_errors
 from tasks.engine.stage import PLAN
+from tasks.registry.store import alias_holder, connect, store_errors
 
 POLL_SECONDS = 10
 

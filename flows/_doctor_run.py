@@ -45,7 +45,7 @@ def check_aliases(registry: RegistryConfig) -> Finding:
     topic, name = "aliases", registry.name
     if not has_store():
         return Finding(topic=topic, health=Health.OK, detail=f"{name}: {NO_STORE}")
-    from tasks._registry import alias_holder, connect, store_errors
+    from tasks.registry.store import alias_holder, connect, store_errors
 
     try:
         client = connect()
@@ -80,7 +80,7 @@ def check_aliases(registry: RegistryConfig) -> Finding:
 
 
 def _has_files(client: MlflowClient, name: str, number: int) -> bool:
-    from tasks._registry import has_model_files
+    from tasks.registry.store import has_model_files
 
     return has_model_files(client, str(client.get_model_version(name, str(number)).source))
 
@@ -101,8 +101,8 @@ def check_artifacts(registry: RegistryConfig) -> Finding:
     from mlflow.utils.file_utils import local_file_uri_to_path
     from mlflow.utils.uri import is_local_uri
 
-    from tasks._registry import connect
     from tasks.engine.redaction import without_secrets
+    from tasks.registry.store import connect
 
     try:
         client = connect()

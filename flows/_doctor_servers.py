@@ -144,7 +144,7 @@ def check_store() -> Finding:
     Returns:
         ok, or the address that does not answer.
     """
-    from tasks._registry import ping
+    from tasks.registry.store import ping
 
     uri = tracking_uri()
     try:

@@ -12,12 +12,19 @@ from flows._promotion import what_there_is
 from schemas._base import Record
 from schemas.errors import RegistryError
 from schemas.registry_config import RegistryConfig
-from tasks._aliases import JOURNAL_TAG, read_holders
-from tasks._champion import DATASET_TAG
-from tasks._lineage import DECISION_TAG, METRIC_PREFIX
-from tasks._promotion import PROMOTED_AT_TAG, PROMOTED_BY_TAG, PROMOTION_REASON_TAG
-from tasks._registry import WEIGHTS_TAG, connect, store_errors
 from tasks.engine.wording import age
+from tasks.registry.aliases import read_holders
+from tasks.registry.store import connect, store_errors
+from tasks.registry.tags import (
+    DATASET_TAG,
+    DECISION_TAG,
+    JOURNAL_TAG,
+    METRIC_PREFIX,
+    PROMOTED_AT_TAG,
+    PROMOTED_BY_TAG,
+    PROMOTION_REASON_TAG,
+    WEIGHTS_TAG,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,9 +12,9 @@ from schemas.errors import DataRejected
 from schemas.records import DatasetReference
 from schemas.run_config import RunConfig
 from tasks._announcement import announce_rejection, rejected_state
-from tasks._lineage import settings_sha256
-from tasks._rejected_rows import Rejection, note_rejection
 from tasks.engine.run_bar import forget_progress
+from tasks.registry.lineage import settings_sha256
+from tasks.registry.rejections import Rejection, note_rejection
 
 P = ParamSpec("P")
 R = TypeVar("R")

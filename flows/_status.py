@@ -71,7 +71,7 @@ def find_champion(config: RunConfig) -> tuple[int | None, str]:
     """
     if not has_store():
         return None, ""
-    from tasks._registry import alias_holder, connect, store_errors
+    from tasks.registry.store import alias_holder, connect, store_errors
 
     try:
         client = connect()

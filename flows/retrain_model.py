@@ -14,11 +14,11 @@ from schemas.records import DatasetReference, ReportReference, RetrainDecision, 
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks._announcement import announce_skip
-from tasks._rejected_rows import find_rejection, still_refused
-from tasks._retrain import find_judged, wants_drift, weigh_drift, weigh_reasons
 from tasks.check_environment import check_environment
 from tasks.engine.cache import locate
 from tasks.load_dataset import load_dataset
+from tasks.registry.rejections import find_rejection, still_refused
+from tasks.registry.retrain_reasons import find_judged, wants_drift, weigh_drift, weigh_reasons
 
 
 @flow(name="retrain", flow_run_name="{config.registry.name}", log_prints=False)

@@ -12,10 +12,10 @@ from schemas.errors import ModelSourceError, ServiceUnreachable
 from schemas.run_config import ModelConfig
 from tasks._hub import find_hub_model, hub_file
 from tasks._models import SourceKind, resolve_source
-from tasks._registered_models import find_registered
-from tasks._registry import connect
+from tasks.registry.store import connect
+from tasks.registry.tags import LICENCE_TAG
+from tasks.registry.versions import find_registered
 
-LICENCE_TAG = "sft.base_licence"
 GGUF_FIELD = "general.license"
 CARD = "README.md"
 UNREADABLE = (ModelSourceError, ServiceUnreachable, OSError, ValueError, yaml.YAMLError)

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks._registry import FoundVersion, model_id_of
+from tasks.registry.store import FoundVersion, model_id_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

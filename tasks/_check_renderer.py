@@ -13,9 +13,9 @@ from tasks._model_files import check_files, file_names, refuse_custom_code, unlo
 from tasks._models import SourceKind, choose_start, find_safe_hub_model, resolve_source
 from tasks._prepared import PreparedFacts, write_facts
 from tasks._quiet import quiet_transformers
-from tasks._registered_models import fetch_registered, find_registered
 from tasks._rendering import Renderer, load_renderer
 from tasks._template_setup import set_up_template
+from tasks.registry.versions import fetch_registered, find_registered
 
 if TYPE_CHECKING:
     from transformers import (

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.errors import RegistryError
 from tasks._machine_paths import remove_paths
-from tasks._registered_models import (
+from tasks._run_evidence import CARD_FOLDER, PEFT_CARD
+from tasks.engine.redaction import without_folders
+from tasks.registry.store import connect, store_errors
+from tasks.registry.tags import ADAPTER_TAG
+from tasks.registry.versions import (
     REGISTRY_SCHEME,
     RegisteredModel,
     fetch_registered,
     find_registered,
 )
-from tasks._registry import connect, store_errors
-from tasks._run_evidence import ADAPTER_TAG, CARD_FOLDER, PEFT_CARD
-from tasks.engine.redaction import without_folders
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

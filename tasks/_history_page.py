@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks._history import History, Retrain
 from tasks._page_parts import visible
 from tasks.engine.cache import write_whole
 from tasks.engine.home import work_directory
+from tasks.registry.history import History, Retrain
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = TEMPLATES / "history.html.jinja"

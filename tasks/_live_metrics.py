@@ -15,13 +15,12 @@ from pydantic import ValidationError
 
 from schemas._base import Record
 from schemas.errors import TrainingInterrupted
-from tasks._parameters import flatten
 from tasks._pusher import Pusher
-from tasks._registry import connect, experiment_id
 from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
 from tasks.engine.cache import write_whole
 from tasks.engine.home import tracking_uri
 from tasks.engine.redaction import without_secrets
+from tasks.registry.store import connect, experiment_id, flatten
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

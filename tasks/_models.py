@@ -20,13 +20,13 @@ from tasks._model_files import (
     refuse_custom_code,
     unloadable,
 )
-from tasks._registered_models import (
+from tasks.engine.keys import file_sha256
+from tasks.registry.versions import (
     REGISTRY_SCHEME,
     fetch_registered,
     find_champion,
     find_registered,
 )
-from tasks.engine.keys import file_sha256
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING
 
 from schemas.errors import ChampionChanged
 from schemas.registry_config import RegistryConfig
-from tasks._aliases import move_aliases, restore_interrupted
-from tasks._lineage import shorten
 from tasks._promotion_lease import promotion_lease
-from tasks._registry import alias_holder
 from tasks._reload_check import check_reload
+from tasks.registry.aliases import move_aliases, restore_interrupted
+from tasks.registry.lineage import shorten
+from tasks.registry.store import alias_holder
+from tasks.registry.tags import PROMOTED_AT_TAG, PROMOTED_BY_TAG, PROMOTION_REASON_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PROMOTED_BY_TAG = "sft.promoted_by"
-PROMOTED_AT_TAG = "sft.promoted_at"
-PROMOTION_REASON_TAG = "sft.promotion_reason"
 Guard = Callable[[int | None], None]
 """Called with the present champion before anything moves; raises when it must not."""
 

@@ -16,12 +16,11 @@ from filelock import FileLock, Timeout
 
 from schemas.errors import RegistryBusy
 from tasks.engine.home import TRACKING_VARIABLE, tracking_uri, work_directory
+from tasks.registry.tags import LEASE_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-LEASE_TAG = "sft.promotion_lease"
-"""Tag of the registered model: who moves its aliases, from where, and until when."""
 LEASE_SECONDS = 2 * 3600.0
 """A holder that died is waited for no longer; a promotion takes less."""
 SETTLE_SECONDS = 2.0

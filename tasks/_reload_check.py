@@ -18,7 +18,6 @@ from schemas._base import Record
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
 from schemas.evaluation_config import Backend
 from tasks import _reload_process
-from tasks._registry import WEIGHTS_TAG, connect, store_errors
 from tasks._reload_process import OUTCOME_FILE
 from tasks._reload_spec import (
     EVALUATION_FOLDER,
@@ -29,6 +28,8 @@ from tasks._reload_spec import (
 )
 from tasks.engine.home import python_path
 from tasks.engine.jsonl import read_jsonl
+from tasks.registry.store import connect, store_errors
+from tasks.registry.tags import WEIGHTS_TAG
 
 RELOAD_SECONDS = 3600
 """Longest time for loading a version and answering some prompts."""

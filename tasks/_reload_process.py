@@ -20,8 +20,6 @@ from tasks._device import choose_device
 from tasks._losses import measure_losses
 from tasks._memory_errors import is_out_of_memory
 from tasks._quiet import quiet_transformers
-from tasks._registered_models import find_registered
-from tasks._registry import store_errors
 from tasks._reload_spec import (
     PROMPTS_FILE,
     TOKENS_FILE,
@@ -33,6 +31,8 @@ from tasks._reload_spec import (
 from tasks._template_variants import template_sha256
 from tasks.engine.home import quiet_environment
 from tasks.engine.jsonl import read_jsonl
+from tasks.registry.store import store_errors
+from tasks.registry.versions import find_registered
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

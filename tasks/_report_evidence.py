@@ -8,7 +8,6 @@ from typing import Any
 
 from schemas.records import Evidence
 from schemas.secret_patterns import secret_kinds
-from tasks._lineage import flow_run_tags
 from tasks._rendering import NOT_TRAINED, RenderedRow, Renderer, load_renderer
 from tasks._report_answers import judge_figures
 from tasks._token_report import token_view
@@ -16,6 +15,7 @@ from tasks._token_rows import read_token_rows
 from tasks.engine.cache import locate
 from tasks.engine.journal import read_entries
 from tasks.engine.jsonl import read_jsonl
+from tasks.registry.lineage import flow_run_tags
 
 SHOWN_ROWS = 2
 MOST_LOOKED_AT = 50

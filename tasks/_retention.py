@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.gate_report import Decision
 from schemas.registry_config import RegistryConfig
-from tasks._lineage import DECISION_TAG
-from tasks._registry import FINGERPRINT_TAG, WEIGHTS_TAG, model_id_of, store_errors
+from tasks.registry.store import model_id_of, store_errors
+from tasks.registry.tags import DECISION_TAG, FINGERPRINT_TAG, WEIGHTS_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,24 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.records import Evidence, TrainedReference
 from schemas.run_config import RunConfig
-from tasks._base_licence import LICENCE_TAG
-from tasks._lineage import config_text, lineage_tags, metrics_by_side
 from tasks._live_metrics import Point, log_points, read_training_run
 from tasks._machine_paths import remove_paths
 from tasks._model_card import CardFacts, readme
-from tasks._parameters import flatten
 from tasks._reload_spec import EVALUATION_FOLDER, write_judged
 from tasks.engine.cache import locate
 from tasks.engine.redaction import public_settings
+from tasks.registry.lineage import config_text, lineage_tags, metrics_by_side
+from tasks.registry.store import flatten
+from tasks.registry.tags import ADAPTER_TAG, LICENCE_TAG, TRAINING_RUN_TAG
 from tasks.sources.mixture import public_title
 from tasks.sources.row_digests import ROW_DIGESTS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-TRAINING_RUN_TAG = "sft.training_run_id"
-"""The training's own run. It is another one: several versions may come of one training."""
-ADAPTER_TAG = "sft.adapter"
 CARD_FOLDER = "model_card"
 """Artefact folder of the run: README.md and the facts it was written from."""
 PEFT_CARD = "README.md"

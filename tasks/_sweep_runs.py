@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tasks._registry import connect, experiment_id, store_errors
 from tasks.engine.redaction import public_settings
+from tasks.registry.store import connect, experiment_id, store_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

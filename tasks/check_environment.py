@@ -12,9 +12,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
 from schemas.errors import WorkDirectoryError
-from tasks._registry import ping
 from tasks.engine.home import tracking_uri, work_directory
 from tasks.engine.stage import BACKOFF_SECONDS, PLAN, RETRIES, should_retry
+from tasks.registry.store import ping
 
 MIN_FREE_BYTES = 2 * 2**30
 """The demo's outputs take about 1.8 GB: base, tuned, registered copy and checkpoints."""

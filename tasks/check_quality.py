@@ -21,7 +21,6 @@ from schemas.records import (
 from schemas.registry_config import RegistryConfig
 from schemas.rules import RuleExample, RuleResult, SetRule, Verdict
 from schemas.run_config import DataSource, QualityConfig
-from tasks._champion import find_champion_data, read_champion_profile
 from tasks._comparisons import MOST_EXAMPLES
 from tasks._rejection import keep_evidence, rejection
 from tasks._rendering import load_renderer
@@ -31,6 +30,7 @@ from tasks._sides import Sides, add_token_columns, compare_sides, join_columns, 
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_lines
 from tasks.engine.stage import stage_task
+from tasks.registry.champion import find_champion_data, read_champion_profile
 from tasks.sources.source import source_fingerprint
 
 CONTENT = (

@@ -16,11 +16,11 @@ from schemas.records import (
     TrainedReference,
 )
 from schemas.registry_config import RegistryConfig
-from tasks._champion_model import Opponent, find_opponent, opponent_model
 from tasks._judging import evaluation_fingerprint, judge_model
 from tasks._model_files import folder_sha256
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
+from tasks.registry.champion import Opponent, find_opponent, opponent_model
 
 NO_OPPONENT = "none"
 

@@ -15,17 +15,15 @@ from schemas.run_config import ModelConfig, RunConfig
 from schemas.stages import Stage
 from tasks._base_licence import find_licence
 from tasks._chat_model import log_chat_model, put_back_files
-from tasks._lineage import (
-    DECISION_SHA256_TAG,
-    DECISION_TAG,
-    METRIC_PREFIX,
-    version_fingerprint,
-)
 from tasks._model_card import CardFacts, card_facts, description
 from tasks._registering import discard_run, registering
-from tasks._registry import (
-    FINGERPRINT_TAG,
-    WEIGHTS_TAG,
+from tasks._run_evidence import log_decision, log_training, version_tags
+from tasks.engine.cache import OutputFolder, locate, write_whole
+from tasks.engine.home import tracking_uri
+from tasks.engine.redaction import without_secrets
+from tasks.engine.stage import is_refreshed, stage_task
+from tasks.registry.lineage import version_fingerprint
+from tasks.registry.store import (
     FoundVersion,
     connect,
     create_version,
@@ -34,11 +32,14 @@ from tasks._registry import (
     has_model_files,
     store_errors,
 )
-from tasks._run_evidence import TRAINING_RUN_TAG, log_decision, log_training, version_tags
-from tasks.engine.cache import OutputFolder, locate, write_whole
-from tasks.engine.home import tracking_uri
-from tasks.engine.redaction import without_secrets
-from tasks.engine.stage import is_refreshed, stage_task
+from tasks.registry.tags import (
+    DECISION_SHA256_TAG,
+    DECISION_TAG,
+    FINGERPRINT_TAG,
+    METRIC_PREFIX,
+    TRAINING_RUN_TAG,
+    WEIGHTS_TAG,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -114,7 +114,7 @@ def toy_run(finished_run: ToyRun, monkeypatch: pytest.MonkeyPatch) -> ToyRun:
 @pytest.fixture(scope="session")
 def empty_mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make an empty MLflow store once; a copy of it is there at once, a new one takes seconds."""
-    from tasks._registry import connect
+    from tasks.registry.store import connect
 
     home = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:

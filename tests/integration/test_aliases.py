@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from schemas.errors import AliasesUnsettled
-from tasks._aliases import JOURNAL_TAG, move_aliases, read_holders, restore_interrupted
-from tasks._registry import connect
+from tasks.registry.aliases import move_aliases, read_holders, restore_interrupted
+from tasks.registry.store import connect
+from tasks.registry.tags import JOURNAL_TAG
 
 pytestmark = pytest.mark.integration
 

@@ -13,12 +13,13 @@ from schemas.errors import ModelSourceError, RegistryBusy
 from schemas.evaluation_config import EvaluationConfig
 from schemas.records import ChampionReference, Side, TrainedReference
 from schemas.registry_config import RegistryConfig
-from tasks._champion_model import MODEL_TAG, fetch_opponent, find_opponent, opponent_model
-from tasks._registry import connect
 from tasks.engine.cache import OutputFolder, locate, look_up
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.keys import stage_key
 from tasks.evaluate_champion import champion_fingerprint, evaluate_champion
+from tasks.registry.champion import fetch_opponent, find_opponent, opponent_model
+from tasks.registry.store import connect
+from tasks.registry.tags import MODEL_TAG
 from tests.toy import make_toy_model
 from tests.unit.test_judging import write_quality
 

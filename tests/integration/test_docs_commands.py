@@ -16,8 +16,8 @@ from flows.cli import main
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig
 from tasks import _promotion
-from tasks._registry import connect
 from tasks.engine.cache import locate
+from tasks.registry.store import connect
 from tests.documented import documented
 from tests.integration.conftest import ToyRun
 from tests.judged import CONFIG, make_evidence, register

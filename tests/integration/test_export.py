@@ -26,8 +26,8 @@ from tasks._export import check_target, export_version, read_address
 from tasks._gguf import load_gguf_tokenizer
 from tasks._prepared import PreparedFacts, write_facts
 from tasks._publishing import find_converter, push_to_hub, write_gguf
-from tasks._registry import connect
 from tasks.engine.jsonl import read_jsonl
+from tasks.registry.store import connect
 from tests.judged import make_evidence, register
 
 pytestmark = pytest.mark.integration

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 import flows._history_command as history_command
 from flows.cli import main
 from schemas.gate_report import Decision
-from tasks._history import read_history
 from tasks._history_page import render_history
-from tasks._promotion import PROMOTED_AT_TAG
-from tasks._registry import connect
-from tasks._rejected_rows import Rejection, note_rejection
+from tasks.registry.history import read_history
+from tasks.registry.rejections import Rejection, note_rejection
+from tasks.registry.store import connect
+from tasks.registry.tags import PROMOTED_AT_TAG
 from tests.browser import keep_screenshots, open_page
 from tests.judged import CONFIG, decide_again, make_evidence, register
 from tests.unit.test_history_page import toy_history

@@ -17,10 +17,10 @@ from schemas.gate_report import Decision
 from schemas.records import ReportReference
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._registry import alias_holder, connect
 from tasks.engine.cache import MANIFEST, locate
 from tasks.engine.journal import read_entries
 from tasks.engine.keys import file_sha256
+from tasks.registry.store import alias_holder, connect
 from tests.integration.conftest import N_ROWS, toy_config
 from tests.toy import make_toy_model, toy_rows, write_jsonl
 

@@ -29,10 +29,11 @@ from schemas.gate_report import Decision
 from schemas.records import Approval, Evidence, VersionReference
 from schemas.registry_config import RegistryConfig
 from tasks import _promotion
-from tasks._aliases import read_holders
-from tasks._promotion_lease import LEASE_TAG, promotion_lease
-from tasks._registry import connect
+from tasks._promotion_lease import promotion_lease
 from tasks.promote_model import verify_alias
+from tasks.registry.aliases import read_holders
+from tasks.registry.store import connect
+from tasks.registry.tags import LEASE_TAG
 from tests.judged import CONFIG, decide_again, make_evidence, register
 from tests.promoting import promote
 

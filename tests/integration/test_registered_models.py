@@ -13,11 +13,11 @@ from schemas.records import TemplateReference
 from schemas.run_config import ModelConfig, RunConfig, TemplateConfig
 from tasks._chat_model import log_chat_model
 from tasks._models import choose_start, load_model, model_fingerprint
-from tasks._registered_models import find_registered
-from tasks._registry import connect, experiment_id
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import stage_key
 from tasks.prepare_template import prepare_template
+from tasks.registry.store import connect, experiment_id
+from tasks.registry.versions import find_registered
 from tests.judged import CONFIG
 from tests.toy import make_toy_model
 

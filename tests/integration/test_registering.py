@@ -16,17 +16,17 @@ from schemas.errors import RegistryError
 from schemas.gate_report import Decision
 from schemas.records import Evidence
 from tasks import register_model as stage
-from tasks._lineage import version_fingerprint
-from tasks._registry import (
-    WEIGHTS_TAG,
+from tasks._retention import delete_model_files
+from tasks.register_model import verify_version
+from tasks.registry.lineage import version_fingerprint
+from tasks.registry.store import (
     connect,
     create_version,
     experiment_id,
     find_version,
     has_model_files,
 )
-from tasks._retention import delete_model_files
-from tasks.register_model import verify_version
+from tasks.registry.tags import WEIGHTS_TAG
 from tests.judged import CONFIG, decide_again, make_evidence, register
 
 ROOT = Path(__file__).parents[2]

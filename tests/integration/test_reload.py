@@ -12,8 +12,9 @@ import pytest
 from schemas.errors import RegistryError, ReloadMismatch
 from schemas.records import VersionReference
 from tasks import _reload_check, _reload_process
-from tasks._registry import WEIGHTS_TAG, connect
 from tasks._reload_check import check_reload
+from tasks.registry.store import connect
+from tasks.registry.tags import WEIGHTS_TAG
 from tests.judged import make_evidence, register
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from schemas.registry_config import RegistryConfig
 from tasks import _retention
-from tasks._registry import WEIGHTS_TAG, connect, has_model_files
 from tasks._retention import Swept, sweep_rejected
+from tasks.registry.store import connect, has_model_files
+from tasks.registry.tags import WEIGHTS_TAG
 
 N_BYTES = 1000
 KEEP_ONE = RegistryConfig(name="toy", keep_rejected=1)

@@ -13,11 +13,11 @@ from flows.retrain_model import decide_retrain, retrain_model
 from schemas.errors import DataRejected
 from schemas.records import ReportReference, RetrainDecision, RetrainReason
 from schemas.run_config import RunConfig
-from tasks._rejected_rows import read_rejections
-from tasks._retrain import find_judged
 from tasks.engine.cache import locate
 from tasks.engine.journal import last_flow_run_id, read_entries
 from tasks.load_dataset import load_dataset
+from tasks.registry.rejections import read_rejections
+from tasks.registry.retrain_reasons import find_judged
 from tests.integration.conftest import N_ROWS, ToyRun
 from tests.toy import toy_rows, write_jsonl
 

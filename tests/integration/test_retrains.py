@@ -14,11 +14,11 @@ from schemas.gate_report import Decision
 from schemas.records import PromotionReference, ReportReference
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._registry import alias_holder, connect
 from tasks.engine.cache import locate
 from tasks.engine.journal import last_flow_run_id, read_entries
 from tasks.engine.run_bar import BARS
 from tasks.promote_model import promote_model
+from tasks.registry.store import alias_holder, connect
 from tests.integration.conftest import ToyRun
 
 pytestmark = pytest.mark.integration

@@ -14,10 +14,10 @@ from schemas.errors import DataRejected
 from schemas.gate_report import Decision
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._registry import alias_holder, connect
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.journal import last_flow_run_id, read_entries
 from tasks.engine.keys import StageKey
+from tasks.registry.store import alias_holder, connect
 from tests.integration.conftest import N_ROWS, ToyRun, record_calls, toy_config
 from tests.toy import as_messages, make_toy_model, toy_rows, write_jsonl
 

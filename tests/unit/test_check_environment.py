@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ServiceUnreachable, WorkDirectoryError
-from tasks._registry import ping
 from tasks.check_environment import MIN_FREE_VARIABLE, check_work_directory
+from tasks.registry.store import ping
 
 pytestmark = pytest.mark.unit
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks._history import History, Retrain
 from tasks._history_page import HEIGHT, MARGIN, WIDTH, bar_charts, loss_chart, render_history
-from tasks._rejected_rows import Rejection
+from tasks.registry.history import History, Retrain
+from tasks.registry.rejections import Rejection
 
 
 def retrain(version: int, loss: float | None, **facts: Any) -> Retrain:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from schemas.run_config import RunConfig
-from tasks._lineage import settings_sha256
+from tasks.registry.lineage import settings_sha256
 
 ROOT = Path(__file__).parents[2]
 PROJECT = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))

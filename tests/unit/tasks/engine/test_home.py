@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from schemas.registry_config import RegistryConfig
-from tasks._champion import find_champion_data
 from tasks.engine.home import absolute_tracking_uri, has_store
+from tasks.registry.champion import find_champion_data
 
 
 @pytest.mark.parametrize(

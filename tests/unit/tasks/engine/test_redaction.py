@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from schemas.run_config import DataSource, RunConfig
-from tasks._parameters import flatten
 from tasks.engine.keys import StageDefinition, stage_key
 from tasks.engine.redaction import public_settings, without_secrets
+from tasks.registry.store import flatten
 
 ADDRESS = "https://user:pw@host.example/rows.jsonl?X-Amz-Signature=abc"
 

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 from schemas._base import Record
 from schemas.errors import RegistryError
 from schemas.registry_config import RegistryConfig
-from tasks._lineage import CHAMPION_TAG, DECISION_TAG, DRIFT_TAG, JUDGED_AT_TAG, METRIC_PREFIX
-from tasks._promotion import PROMOTED_AT_TAG
-from tasks._registry import alias_holder, connect, store_errors
-from tasks._rejected_rows import Rejection, read_rejections
+from tasks.registry.rejections import Rejection, read_rejections
+from tasks.registry.store import alias_holder, connect, store_errors
+from tasks.registry.tags import (
+    CHAMPION_TAG,
+    DECISION_TAG,
+    DRIFT_TAG,
+    JUDGED_AT_TAG,
+    METRIC_PREFIX,
+    PROMOTED_AT_TAG,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from schemas.errors import AliasesUnsettled
-from tasks._registry import alias_holder
+from tasks.registry.store import alias_holder
+from tasks.registry.tags import JOURNAL_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-JOURNAL_TAG = "sft.alias_transaction"
-"""Tag of the registered model while aliases move: who held each of them before, as JSON."""
 Holders = dict[str, int | None]
 
 

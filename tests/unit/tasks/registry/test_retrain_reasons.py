@@ -9,8 +9,8 @@ import pytest
 
 from schemas.records import DatasetReference, RetrainDecision, RetrainReason
 from schemas.run_config import RunConfig
-from tasks._lineage import settings_sha256
-from tasks._retrain import JudgedVersion, wants_drift, weigh_reasons
+from tasks.registry.lineage import settings_sha256
+from tasks.registry.retrain_reasons import JudgedVersion, wants_drift, weigh_reasons
 from tasks.sources.row_digests import ROW_DIGESTS
 
 FOLDER = "stages/load_dataset/k"

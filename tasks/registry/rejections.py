@@ -10,8 +10,8 @@ from pydantic import Field
 from schemas._base import Record
 from schemas.records import DatasetReference
 from schemas.run_config import RunConfig
-from tasks._lineage import settings_sha256
 from tasks.engine.home import work_directory
+from tasks.registry.lineage import settings_sha256
 
 
 class Rejection(Record):

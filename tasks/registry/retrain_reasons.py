@@ -13,10 +13,11 @@ from schemas.records import DatasetReference, RetrainDecision, RetrainReason
 from schemas.registry_config import RegistryConfig
 from schemas.retrain_config import RetrainConfig
 from schemas.run_config import RunConfig
-from tasks._champion import ChampionData, read_champion_profile
-from tasks._lineage import JUDGED_AT_TAG, SETTINGS_TAG, settings_sha256
-from tasks._registry import alias_holder, connect, store_errors
 from tasks.engine.cache import locate
+from tasks.registry.champion import ChampionData, read_champion_profile
+from tasks.registry.lineage import settings_sha256
+from tasks.registry.store import alias_holder, connect, store_errors
+from tasks.registry.tags import JUDGED_AT_TAG, SETTINGS_TAG
 from tasks.sources.row_digests import ROW_DIGESTS, count_changes
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from filelock import FileLock
@@ -20,15 +20,12 @@ from tasks.engine.home import (
     tracking_uri,
     work_directory,
 )
+from tasks.registry.tags import FINGERPRINT_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PING_SECONDS = 5.0
-FINGERPRINT_TAG = "sft.fingerprint"
-"""Tag of a model version: what result it holds; one version for each."""
-WEIGHTS_TAG = "sft.weights"
-"""Tag of a model version whose weights were given up: deleting, then deleted."""
 
 
 def ping(uri: str) -> None:
@@ -281,3 +278,22 @@ def create_version(
         description=description,
     )
     return int(version.version)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Turn nested settings into dotted parameters.
+
+    Args:
+        values: Nested mapping.
+        prefix: Put before each name.
+
+    Returns:
+        Dotted name to text.
+    """
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = str(value)
+    return flat

@@ -16,29 +16,24 @@ import yaml
 from schemas.records import Evidence, Side
 from schemas.rules import SetRule
 from schemas.run_config import RunConfig
-from tasks._champion import DATASET_TAG
-from tasks._registry import FINGERPRINT_TAG
 from tasks.engine.home import source_folder
 from tasks.engine.redaction import public_settings, without_folders
+from tasks.registry.tags import (
+    CHAMPION_TAG,
+    DATASET_TAG,
+    DECISION_SHA256_TAG,
+    DECISION_TAG,
+    DRIFT_TAG,
+    FINGERPRINT_TAG,
+    GATES_TAG,
+    JUDGED_AT_TAG,
+    MAX_TAG_CHARACTERS,
+    METRIC_PREFIX,
+    MODE_TAG,
+    SETTINGS_TAG,
+)
 from tasks.sources.mixture import public_title
 
-DECISION_TAG = "sft.decision"
-DECISION_SHA256_TAG = "sft.decision_sha256"
-"""Of the gate report; tells which of several decisions on one model the version carries."""
-MODE_TAG = "sft.decision_mode"
-CHAMPION_TAG = "sft.champion_version"
-"""Version the challenger was compared with; none where there was no champion."""
-GATES_TAG = "sft.gates"
-SETTINGS_TAG = "sft.settings_sha256"
-"""Of everything that shapes a model but the rows: they are compared by content."""
-JUDGED_AT_TAG = "sft.judged_at"
-DRIFT_TAG = "sft.drift"
-"""Population stability index against the champion's rows, as rule drift found it."""
-
-METRIC_PREFIX = "sft.metric."
-"""Followed by side and metric, e.g. sft.metric.challenger.loss."""
-MAX_TAG_CHARACTERS = 5000
-"""Width of the column in MLflow's SQL stores; MLflow itself lets more through and then fails."""
 GIT_SECONDS = 10.0
 NOT_SETTINGS = {"registry": True, "retrain": True}
 PLACES = ("source", "config_name", "split", "revision")

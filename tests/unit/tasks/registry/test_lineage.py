@@ -9,8 +9,7 @@ import pytest
 from schemas.gate_report import Decision
 from schemas.records import Evidence, Side
 from schemas.run_config import RunConfig
-from tasks._lineage import (
-    MAX_TAG_CHARACTERS,
+from tasks.registry.lineage import (
     code_tags,
     config_text,
     flow_run_tags,
@@ -19,6 +18,7 @@ from tasks._lineage import (
     shorten,
     version_fingerprint,
 )
+from tasks.registry.tags import MAX_TAG_CHARACTERS
 from tests.judged import CONFIG, decide_again, make_records
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from schemas.errors import ModelSourceError
-from tasks._registry import alias_holder, connect, store_errors
+from tasks.registry.store import alias_holder, connect, store_errors
 
 REGISTRY_SCHEME = "models:/"
 _ADDRESS = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")

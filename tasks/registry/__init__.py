@@ -1,0 +1,1 @@
+"""The MLflow store: versions, aliases, tags, the champion, and reasons to retrain."""
