@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.rules import RuleExample, SetRule
-from tasks._features import FeatureTable
+from tasks.rows.feature_table import FeatureTable
 
 MOST_EXAMPLES = 5
 MIN_BOILERPLATE_PROMPTS = 3

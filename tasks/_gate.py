@@ -19,11 +19,11 @@ from schemas.quality import SET_RULES, SetContext, check_set, preload, set_rule_
 from schemas.rules import RuleResult, RuleSetting, SetRule, Severity, Verdict
 from schemas.run_config import RunConfig
 from tasks._comparisons import SetColumns, compare_rows
-from tasks._features import FeatureTable
-from tasks._row_check import CheckRequest
-from tasks._row_tally import RowTally
 from tasks._set_check import SetPass, plan_features, start_pass, watch_source
 from tasks._set_profile import add_languages, make_profile, read_reference
+from tasks.rows.check import CheckRequest
+from tasks.rows.feature_table import FeatureTable
+from tasks.rows.tally import RowTally
 from tasks.sources.mixture import Origin, title
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from schemas.rules import Severity
 from schemas.run_config import DataSource, SplitConfig
 from tasks._rejection import rejection
-from tasks._row_check import CheckRequest
-from tasks._row_tally import RowTally
 from tasks._set_check import SetPass, watch_source
 from tasks.engine.redaction import without_secrets
+from tasks.rows.check import CheckRequest
+from tasks.rows.tally import RowTally
 from tasks.sources.source import source_fingerprint
 
 

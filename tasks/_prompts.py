@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 Message = dict[str, Any]
@@ -40,39 +39,3 @@ def answer_text(messages: list[Message]) -> str:
     text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
     calls = messages[index].get("tool_calls")
     return text + json.dumps(calls, sort_keys=True) if calls else text
-
-
-def normalised(texts: Any) -> Any:
-    """Make texts equal that differ only in case, white space or the coding of characters.
-
-    Args:
-        texts: polars series of texts.
-
-    Returns:
-        Series of the same length: NFKC form (looked at only where a text is not plain ASCII),
-        lower case, each run of white space as one blank, none at the ends.
-    """
-    is_plain = texts.str.len_bytes() == texts.str.len_chars()
-    if not is_plain.all():
-        places = (~is_plain).arg_true()
-        texts = texts.scatter(places, texts.gather(places).str.normalize("NFKC"))
-    # Single blanks, the common case, are left alone: four times as fast as replacing each run.
-    spaced = texts.str.to_lowercase().str.replace_all(r"\s{2,}|[^\S ]", " ")
-    return spaced.str.strip_chars(" ")
-
-
-def text_hashes(texts: Iterable[str]) -> Any:
-    """Shorten texts to 64 bits each, the same in every process, version and year.
-
-    Args:
-        texts: Any texts.
-
-    Returns:
-        numpy array of XXH3 of their UTF-8 forms; two of four million different texts share one
-        with a probability of about 4e-7.
-    """
-    import numpy
-    import xxhash
-
-    digest = xxhash.xxh3_64_intdigest
-    return numpy.array([digest(text.encode()) for text in texts], dtype=numpy.uint64)

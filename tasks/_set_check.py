@@ -10,11 +10,11 @@ from typing import Any
 from schemas.errors import DataSourceError
 from schemas.rules import SetRule, Severity
 from schemas.run_config import DataSource, QualityConfig
-from tasks._features import FeatureTable
-from tasks._row_check import BlockOutcome, CheckRequest, check_blocks
-from tasks._row_features import FeatureRequest
-from tasks._row_tally import RowTally
 from tasks.engine.progress import progress_bar
+from tasks.rows.check import BlockOutcome, CheckRequest, check_blocks
+from tasks.rows.feature_table import FeatureTable
+from tasks.rows.features import FeatureRequest
+from tasks.rows.tally import RowTally
 from tasks.sources.mixture import Origin, errors_of, read_named_blocks
 from tasks.sources.parsing import Block
 from tasks.sources.source import SourceWatch, read_rows
@@ -132,7 +132,7 @@ def read_benchmarks(sources: Iterable[str]) -> Any:
     Raises:
         DataSourceError: A file is missing or unreadable.
     """
-    from tasks._ngrams import NgramIndex, benchmark_texts
+    from tasks.rows.benchmark_overlap import NgramIndex, benchmark_texts
 
     def texts() -> Iterator[str]:
         for name in sources:
@@ -159,7 +159,7 @@ def start_pass(request: CheckRequest, features: FeatureRequest, folder: Path) ->
     """
     duplicates = None
     if features.similarity is not None:
-        from tasks._similarity import NearDuplicateIndex
+        from tasks.rows.near_duplicates import NearDuplicateIndex
 
         near = folder / "near"
         near.mkdir(parents=True)

@@ -10,7 +10,7 @@ from schemas.errors import DataSourceError
 from schemas.profile import DataProfile, build_profile, parse_profile
 from schemas.rules import RuleExample, SetRule
 from tasks._comparisons import MOST_EXAMPLES, SetColumns
-from tasks._features import FeatureTable
+from tasks.rows.feature_table import FeatureTable
 
 CHAMPION = "champion"
 NO_REFERENCE = "none"

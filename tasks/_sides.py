@@ -12,14 +12,14 @@ from schemas.records import CheckedReference, SplitReference
 from schemas.rules import RowRule, RuleSetting, SetRule, Severity
 from schemas.run_config import QualityConfig
 from tasks._comparisons import SetColumns, compare_rows, example, first_true
-from tasks._features import DTYPES, FeatureTable
-from tasks._row_check import CheckRequest
-from tasks._row_features import FeatureRequest
 from tasks._row_sides import Side
 from tasks._set_check import SetPass, plan_features
 from tasks._set_profile import add_languages
 from tasks._tokens import SideTokens
 from tasks.engine.cache import locate
+from tasks.rows.check import CheckRequest
+from tasks.rows.feature_table import DTYPES, FeatureTable
+from tasks.rows.features import FeatureRequest
 from tasks.sources.stored_rows import kept_blocks
 
 Sides = Sequence[SideTokens]

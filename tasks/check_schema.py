@@ -9,12 +9,12 @@ from schemas.errors import DataRejected
 from schemas.records import CheckedReference, DatasetReference
 from schemas.rules import RowRule, RuleSetting
 from tasks._rejection import keep_evidence, rejection
-from tasks._row_check import CheckRequest
-from tasks._row_tally import RowTally
 from tasks._set_check import SetPass
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import file_sha256
 from tasks.engine.stage import stage_task
+from tasks.rows.check import CheckRequest
+from tasks.rows.tally import RowTally
 from tasks.sources.stored_rows import stored_parts
 
 FILES = ("kept.jsonl", "quarantine.jsonl", "rules.json")

@@ -19,10 +19,7 @@ from typing import Any
 from schemas.records import CheckedReference, SplitReference
 from schemas.rules import RowRule, Severity
 from schemas.run_config import SplitConfig
-from tasks._features import FeatureTable
 from tasks._pinned import pinned_fingerprint, write_pinned
-from tasks._row_check import CheckRequest
-from tasks._row_features import FeatureRequest
 from tasks._row_sides import (
     Side,
     choose_sides,
@@ -32,10 +29,13 @@ from tasks._row_sides import (
     sides_beside_pinned,
 )
 from tasks._set_check import SetPass
-from tasks._similarity import NearDuplicateIndex
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import file_sha256
 from tasks.engine.stage import stage_task
+from tasks.rows.check import CheckRequest
+from tasks.rows.feature_table import FeatureTable
+from tasks.rows.features import FeatureRequest
+from tasks.rows.near_duplicates import NearDuplicateIndex
 from tasks.sources.stored_rows import kept_blocks
 
 

@@ -18,10 +18,10 @@ from tasks._comparisons import (
     first_true,
     repeats,
 )
-from tasks._features import FeatureTable
-from tasks._row_check import CheckRequest
-from tasks._row_features import FeatureRequest
 from tasks._set_check import start_pass
+from tasks.rows.check import CheckRequest
+from tasks.rows.feature_table import FeatureTable
+from tasks.rows.features import FeatureRequest
 from tasks.sources.parsing import Block
 
 LONG = "The wall of the house was measured on the first day and found to be {} metres tall"

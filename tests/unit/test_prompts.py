@@ -6,7 +6,8 @@ import polars
 import pytest
 import xxhash
 
-from tasks._prompts import answer_text, last_answer_index, normalised, text_hashes
+from tasks._prompts import answer_text, last_answer_index
+from tasks.rows.features import normalised, text_hashes
 
 CHAT: list[dict[str, Any]] = [
     {"role": "user", "content": "How  tall?"},

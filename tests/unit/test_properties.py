@@ -14,9 +14,9 @@ from schemas.conversation import check_rows
 from schemas.row_rules import ROLES, row_severities
 from schemas.rows import RowFormat, SourceRow
 from schemas.rules import RowRule, Severity
-from tasks._row_check import BlockOutcome, CheckRequest, check_block
-from tasks._row_features import FeatureRequest
-from tasks._row_tally import RowTally
+from tasks.rows.check import BlockOutcome, CheckRequest, check_block
+from tasks.rows.features import FeatureRequest
+from tasks.rows.tally import RowTally
 from tasks.sources._compression import DataFile
 from tasks.sources._line_blocks import read_line_blocks
 from tasks.sources.parsing import Block

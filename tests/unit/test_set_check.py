@@ -11,10 +11,10 @@ from schemas.row_rules import row_severities
 from schemas.rules import GateMode, RuleSetting, SetRule, Severity
 from schemas.run_config import DataSource, QualityConfig
 from schemas.set_rules import set_rule_settings
-from tasks._row_check import CheckRequest
-from tasks._row_features import FeatureRequest
-from tasks._row_tally import RowTally
 from tasks._set_check import SetPass, plan_features, read_benchmarks, start_pass, watch_source
+from tasks.rows.check import CheckRequest
+from tasks.rows.features import FeatureRequest
+from tasks.rows.tally import RowTally
 from tests.toy import ordinary_rows, write_jsonl
 
 REQUEST = CheckRequest(row_severities({}))

@@ -9,14 +9,14 @@ from schemas.errors import DataSourceError
 from schemas.profile import DataProfile, build_profile
 from schemas.rules import SetRule
 from tasks._comparisons import SetColumns
-from tasks._features import FeatureTable
-from tasks._row_features import RowFeatures
 from tasks._set_profile import (
     add_languages,
     make_profile,
     read_reference,
     sample_languages,
 )
+from tasks.rows.feature_table import FeatureTable
+from tasks.rows.features import RowFeatures
 
 ENGLISH = "The wall of the old house is two metres tall, and the roof was built by a mason from the north."
 GERMAN = (

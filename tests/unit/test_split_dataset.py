@@ -12,11 +12,11 @@ import pytest
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference
 from schemas.run_config import DataSource, SplitConfig
-from tasks._features import FeatureTable
 from tasks._row_sides import Side
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_lines
 from tasks.engine.keys import StageKey, file_sha256
+from tasks.rows.feature_table import FeatureTable
 from tasks.split_dataset import SplitCounts, split_dataset, split_rows
 
 COLOURS = ["red", "green", "blue", "grey", "black", "white", "brown", "yellow"]

@@ -8,8 +8,15 @@ import random
 import polars
 import pytest
 
-from tasks import _shingles
-from tasks._shingles import BASE, CHUNK_BYTES, MIXER, MOST_TOKEN_BYTES, hash_runs, hash_tokens
+from tasks.rows import _word_hashes
+from tasks.rows._word_hashes import (
+    BASE,
+    CHUNK_BYTES,
+    MIXER,
+    MOST_TOKEN_BYTES,
+    hash_runs,
+    hash_tokens,
+)
 
 MODULUS = 1 << 64
 MIXED = [
@@ -110,7 +117,7 @@ def test_hash_tokens_does_not_depend_on_where_its_chunks_end(
     rows = MIXED + [" ".join(random.Random(7).choices(words, k=n)) for n in range(60)]
     whole = token_rows(*rows)
     for n_bytes in (16, 61, 64, 1000):
-        monkeypatch.setattr(_shingles, "CHUNK_BYTES", n_bytes)
+        monkeypatch.setattr(_word_hashes, "CHUNK_BYTES", n_bytes)
         assert token_rows(*rows) == whole
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy
 import pytest
 
-import tasks._features
-from tasks._features import DTYPES, FeatureTable
-from tasks._row_features import RowFeatures
+import tasks.rows.feature_table
+from tasks.rows.feature_table import DTYPES, FeatureTable
+from tasks.rows.features import RowFeatures
 
 
 def block(lines: list[int], codes: list[int], files: list[str], **fields: Any) -> RowFeatures:
@@ -54,7 +54,7 @@ def test_place_of_a_late_line_is_exact(tmp_path: Path) -> None:
 def test_sample_keeps_the_smallest_hashes_of_all_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks._features, "MAX_SAMPLE_ROWS", 2)
+    monkeypatch.setattr(tasks.rows.feature_table, "MAX_SAMPLE_ROWS", 2)
     table = FeatureTable(tmp_path)
     for keys in ([5, 9], [1, 7], [6, 8]):
         table.add(block([], [], [], sample=[(key, str(key)) for key in keys]))

@@ -8,7 +8,7 @@ from typing import Any
 import polars
 import pytest
 
-from tasks._ngrams import NgramIndex, benchmark_texts
+from tasks.rows.benchmark_overlap import NgramIndex, benchmark_texts
 
 QUESTION = (
     "Natalia sold clips to forty of her friends in April, and then she sold half as many in May."

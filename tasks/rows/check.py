@@ -21,11 +21,11 @@ from schemas.errors import SftFlowError
 from schemas.recognition import recognise
 from schemas.repairs import repair_row
 from schemas.rows import RowFormat
-from schemas.rules import RowRule, RuleExample, Severity
-from tasks import _similarity
-from tasks._quarantine import quarantined, reason, safe_detail
-from tasks._row_features import FeatureRequest, RowFeatures, row_features
+from schemas.rules import RowRule, RuleExample, Severity, Violation
+from schemas.secret_patterns import secret_kinds
 from tasks.engine.jsonl import json_line
+from tasks.rows import near_duplicates
+from tasks.rows.features import FeatureRequest, RowFeatures, row_features
 from tasks.sources.parsing import Block, parse_block
 
 MOST_EXAMPLES = 5
@@ -33,8 +33,26 @@ MAX_PROCESSES = 8
 WORTH_BYTES = 10 << 20
 """Starting processes takes a second or more, in which one checks more than a block."""
 USUAL_ROW_BYTES = 400
-PRELOADED = ("pandera.polars", __name__, _similarity.__name__)
+PRELOADED = ("pandera.polars", __name__, near_duplicates.__name__)
 PEEK_BYTES = 1 << 16
+
+MAX_DETAIL = 200
+"""Characters of what was seen; a role or a column name may be megabytes long."""
+QUOTING_RULES = frozenset(
+    (
+        RowRule.UNKNOWN_FORMAT,
+        RowRule.UNKNOWN_ROLE,
+        RowRule.LAST_TURN_NOT_ASSISTANT,
+        RowRule.ROLES_NOT_ALTERNATING,
+        RowRule.TOOL_CALL_INVALID,
+        RowRule.TOOL_RESULT_UNMATCHED,
+        RowRule.WEIGHT_INVALID,
+        RowRule.SPECIAL_TOKEN_INJECTION,
+        RowRule.UNRENDERED_PLACEHOLDER,
+        RowRule.ENCODING_DAMAGE,
+    )
+)
+"""Rules that quote the data in what they say was seen."""
 
 
 @dataclass(frozen=True)
@@ -243,3 +261,49 @@ def _check_in_worker(block: Block) -> BlockOutcome:
     if outcome.n_broken:
         gc.collect()  # pandera's errors hold whole frames in cycles
     return outcome
+
+
+def reason(row: CheckedRow) -> str:
+    """Say why a row was set aside.
+
+    Args:
+        row: A row that breaks a rule.
+
+    Returns:
+        Every rule with what was seen.
+    """
+    return "; ".join(f"{v.rule}: {safe_detail(v)}" for v in row.violations)
+
+
+def safe_detail(violation: Violation) -> str:
+    """Cut what was seen, and hide it where it quotes a secret of the data.
+
+    Args:
+        violation: A rule and what was seen.
+
+    Returns:
+        Text that may stand in a report.
+    """
+    if violation.rule in QUOTING_RULES:
+        kinds = secret_kinds(violation.detail)
+        if kinds:
+            return f"(hidden: {', '.join(kinds)})"
+    return violation.detail[:MAX_DETAIL]
+
+
+def quarantined(row: CheckedRow) -> dict[str, Any]:
+    """Lay a rejected row out as a line of `quarantine.jsonl`.
+
+    Args:
+        row: A row that breaks a blocking rule.
+
+    Returns:
+        Its place, the rules it breaks, the reason, and the row as it was.
+    """
+    return {
+        "file": row.source.file,
+        "line": row.source.line,
+        "rules": [str(violation.rule) for violation in row.violations],
+        "reason": reason(row),
+        "row": row.source.row,
+    }

@@ -12,12 +12,15 @@ import polars
 import pytest
 
 from schemas.errors import WorkDirectoryError
-from tasks._similarity import (
+from tasks.rows.near_duplicates import (
     DEFAULT_THRESHOLD,
     N_PERMUTATIONS,
     Banding,
     NearDuplicateIndex,
+    estimated_similarities,
+    join_labels,
     plan_bands,
+    shared_buckets,
     signatures,
 )
 
@@ -205,3 +208,57 @@ def test_index_says_when_the_disk_is_full(tmp_path: Path, n_rows: int) -> None:
     with pytest.raises(WorkDirectoryError) as caught:
         clusters_of(tmp_path, ["some text"] * n_rows, block_rows=n_rows)
     assert "No space left" in caught.value.got
+
+
+def joined(n_rows: int, pairs: list[tuple[int, int]]) -> list[int]:
+    labels = numpy.arange(n_rows, dtype=numpy.uint32)
+    left, right = (numpy.array(side, dtype=numpy.uint32) for side in zip(*pairs, strict=True))
+    join_labels(labels, left, right)
+    return labels.tolist()
+
+
+def test_shared_buckets_leaves_single_rows_out() -> None:
+    keys = numpy.array([7, 2**32 - 1, 7, 3, 2**32 - 1, 7], dtype=numpy.uint32)
+    shared, rows = shared_buckets(keys, numpy.arange(6, dtype=numpy.uint32))
+    assert shared.tolist() == [7, 7, 7, 2**32 - 1, 2**32 - 1]
+    assert rows.tolist() == [0, 2, 5, 1, 4]
+
+
+def test_shared_buckets_looks_at_the_given_rows_only() -> None:
+    keys = numpy.array([7, 7, 7, 3, 3], dtype=numpy.uint32)
+    _, rows = shared_buckets(keys, numpy.array([1, 2, 3], dtype=numpy.uint32))
+    assert rows.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "labels"),
+    [
+        ([(4, 2)], [0, 1, 2, 3, 2]),
+        ([(3, 4), (2, 3), (1, 2), (0, 1)], [0, 0, 0, 0, 0]),
+        ([(0, 4), (1, 3), (3, 4)], [0, 0, 2, 0, 0]),
+        ([(2, 2)], [0, 1, 2, 3, 4]),
+    ],
+)
+def test_join_labels_gives_the_smallest(pairs: list[tuple[int, int]], labels: list[int]) -> None:
+    assert joined(5, pairs) == labels
+
+
+def test_join_labels_agrees_with_a_search_row_by_row() -> None:
+    draw = random.Random(5)
+    pairs = [(draw.randrange(500), draw.randrange(500)) for _ in range(300)]
+    expected = list(range(500))
+    for _ in range(500):
+        for left, right in pairs:
+            expected[left] = expected[right] = min(expected[left], expected[right])
+    assert joined(500, pairs) == expected
+
+
+@pytest.mark.parametrize(("n_equal", "similarity"), [(128, 1.0), (64, 127 / 255), (0, -1 / 255)])
+def test_estimated_similarities_allows_for_equality_by_chance(
+    n_equal: int, similarity: float
+) -> None:
+    """(64/128 - 1/256) / (255/256) = 127/255."""
+    left = numpy.arange(128, dtype=numpy.uint8)[None, :]
+    right = left.copy()
+    right[:, n_equal:] += 1
+    assert estimated_similarities(left, right).tolist() == [pytest.approx(similarity)]

@@ -7,8 +7,8 @@ import pytest
 from schemas.errors import ConfigError
 from schemas.row_rules import ROW_RULES
 from schemas.rules import RowRule, RuleExample, RuleSetting, Severity, Verdict
-from tasks._row_check import BlockOutcome
-from tasks._row_tally import RowTally
+from tasks.rows.check import BlockOutcome
+from tasks.rows.tally import RowTally
 
 EMPTY = RowRule.CONTENT_EMPTY
 PLACEHOLDER = RowRule.UNRENDERED_PLACEHOLDER

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from tasks._shingles import Tokens, hash_runs, hash_tokens
+from tasks.rows._word_hashes import Tokens, hash_runs, hash_tokens
 
 if TYPE_CHECKING:
     from numpy import ndarray

@@ -11,23 +11,26 @@ from typing import Any
 import orjson
 import pytest
 
-import tasks._row_check
+import tasks.rows.check
 import tasks.sources._line_blocks
 from schemas.conversation import CheckedRow
 from schemas.errors import ConfigError, SftFlowError
 from schemas.row_rules import row_severities
 from schemas.rows import RowFormat, SourceRow
 from schemas.rules import RowRule, RuleExample, Severity, Violation
-from tasks._quarantine import quarantined, reason
-from tasks._row_check import (
+from tasks.rows.check import (
+    MAX_DETAIL,
     MAX_PROCESSES,
     BlockOutcome,
     CheckRequest,
     check_block,
     check_blocks,
     n_processes,
+    quarantined,
+    reason,
+    safe_detail,
 )
-from tasks._row_features import FeatureRequest
+from tasks.rows.features import FeatureRequest
 from tasks.sources._compression import DataFile
 from tasks.sources._line_blocks import read_line_blocks
 from tasks.sources.parsing import Block
@@ -36,6 +39,8 @@ from tests.toy import as_messages, toy_rows, write_jsonl
 REQUEST = CheckRequest(row_severities({}))
 BAD = {"messages": [{"role": "user", "content": "a"}]}
 NUL = "a\x00"
+
+KEY = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" * 2
 
 
 def block_of(*rows: Any, first_line: int = 1) -> Block:
@@ -243,7 +248,7 @@ def test_no_blocks_have_no_outcome() -> None:
 @pytest.fixture
 def is_eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Start processes however little there is to do."""
-    monkeypatch.setattr(tasks._row_check, "WORTH_BYTES", 1)
+    monkeypatch.setattr(tasks.rows.check, "WORTH_BYTES", 1)
 
 
 @pytest.mark.usefixtures("is_eager")
@@ -327,7 +332,7 @@ def test_switched_off_pandera_refuses_to_check_before_a_row_is_read() -> None:
 
 
 def test_little_is_checked_without_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks._row_check, "_in_processes", None)
+    monkeypatch.setattr(tasks.rows.check, "_in_processes", None)
     # A file of many lines whose last one lacks its line feed comes in two blocks.
     blocks = [block_of(*toy_rows(50)), block_of(*toy_rows(1), first_line=51)]
     outcomes = list(check_blocks(blocks, REQUEST, processes=8))
@@ -347,3 +352,30 @@ def test_processes_are_as_many_as_processors_but_no_more_than_eight(
     assert n_processes() == 3
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
     assert n_processes() == MAX_PROCESSES == 8
+
+
+def test_secret_in_a_quoted_detail_is_hidden() -> None:
+    assert safe_detail(Violation(RowRule.UNKNOWN_FORMAT, f"columns: {KEY}")) == (
+        "(hidden: GitHub token)"
+    )
+    assert safe_detail(Violation(RowRule.UNKNOWN_ROLE, "critic in message 1")) == (
+        "critic in message 1"
+    )
+
+
+def test_detail_is_cut() -> None:
+    found = safe_detail(Violation(RowRule.UNKNOWN_ROLE, "x" * 1000))
+    assert found == "x" * MAX_DETAIL
+
+
+def test_quarantined_row_says_where_and_why() -> None:
+    row = CheckedRow(
+        SourceRow("a.jsonl", 7, {"x": 1}), None, None, (Violation(RowRule.UNKNOWN_FORMAT, KEY),)
+    )
+    assert quarantined(row) == {
+        "file": "a.jsonl",
+        "line": 7,
+        "rules": ["unknown_format"],
+        "reason": "unknown_format: (hidden: GitHub token)",
+        "row": {"x": 1},
+    }

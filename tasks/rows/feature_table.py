@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tasks._row_features import MAX_SAMPLE_ROWS, RowFeatures
+from tasks.rows.features import MAX_SAMPLE_ROWS, RowFeatures
 
 DTYPES = {
     "file": "uint32",

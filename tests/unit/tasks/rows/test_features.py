@@ -9,15 +9,21 @@ import numpy
 import polars
 import pytest
 
-import tasks._row_features
+import tasks.rows.features
 from schemas.conversation import check_rows
 from schemas.row_rules import row_severities
 from schemas.rows import SourceRow
 from schemas.rules import RowRule, Severity
-from tasks._ngrams import NgramIndex
-from tasks._prompts import normalised, text_hashes
-from tasks._row_features import FeatureRequest, RowFeatures, combined_hashes, row_features
-from tasks._similarity import signatures
+from tasks.rows.benchmark_overlap import NgramIndex
+from tasks.rows.features import (
+    FeatureRequest,
+    RowFeatures,
+    combined_hashes,
+    normalised,
+    row_features,
+    text_hashes,
+)
+from tasks.rows.near_duplicates import signatures
 
 
 def chat(*said: str | tuple[str, str]) -> dict[str, Any]:
@@ -175,14 +181,14 @@ def test_hashes_are_the_same_in_another_process() -> None:
         "from schemas.conversation import check_rows\n"
         "from schemas.row_rules import row_severities\n"
         "from schemas.rows import SourceRow\n"
-        "from tasks._row_features import FeatureRequest, row_features\n"
+        "from tasks.rows.features import FeatureRequest, row_features\n"
         f"block = check_rows([SourceRow('a', 1, {BASE!r})], row_severities({{}}))\n"
         "columns = row_features(block, FeatureRequest()).columns\n"
         "print(*[int(columns[name][0]) for name in ('whole', 'prompt', 'answer')])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[4],
         capture_output=True,
         text=True,
         check=True,
@@ -247,7 +253,7 @@ def test_benchmark_passages_are_marked() -> None:
 
 
 def test_sample_holds_the_rows_with_the_smallest_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks._row_features, "MAX_SAMPLE_ROWS", 2)
+    monkeypatch.setattr(tasks.rows.features, "MAX_SAMPLE_ROWS", 2)
     rows = [chat("a", f"answer {number} " + "x" * 700) for number in range(5)]
     found = features(*rows, request=FeatureRequest(has_sample=True))
     smallest = sorted(found.columns["whole"].tolist())[:2]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from schemas.row_rules import ROW_RULES, row_severities
 from schemas.rules import RowRule, RuleExample, RuleResult, RuleSetting, Severity, Verdict
-from tasks._row_check import MOST_EXAMPLES, BlockOutcome
+from tasks.rows.check import MOST_EXAMPLES, BlockOutcome
 
 
 @dataclass

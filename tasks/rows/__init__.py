@@ -1,0 +1,1 @@
+"""One row at a time: checked, measured, signed."""
