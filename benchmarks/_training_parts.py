@@ -33,10 +33,10 @@ def prepare(folder: Path, seed: str) -> dict[str, Any]:
     from schemas.recognition import recognise
     from schemas.rules import GateMode
     from schemas.run_config import DataSource, ModelConfig, QualityConfig, TemplateConfig
-    from tasks._model_shape import read_model_shape
     from tasks._rendering import load_renderer
     from tasks._tokens import TokenOutput, write_tokens
     from tasks.engine.jsonl import json_line
+    from tasks.models.shape import read_model_shape
     from tasks.prepare_template import prepare_model
     from tasks.sources.source import read_rows
 
@@ -124,7 +124,7 @@ def losses(folder: Path, tokens: str) -> dict[str, Any]:
     """
     from schemas.evaluation_config import EvaluationConfig
     from tasks._losses import measure_losses
-    from tasks._prepared import load_prepared_model
+    from tasks.models.prepared import load_prepared_model
 
     model = load_prepared_model(folder, "cpu").eval()
     found = measure_losses(model, Path(tokens), EvaluationConfig())

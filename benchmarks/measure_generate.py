@@ -212,7 +212,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=defaults.generation_batch_size)
     arguments = parser.parse_args()
 
-    from tasks._prepared import load_prepared_model
+    from tasks.models.prepared import load_prepared_model
 
     settings = defaults.model_copy(update={"generation_batch_size": arguments.batch_size})
     with tempfile.TemporaryDirectory(prefix="sft-flow-generate-") as folder:

@@ -205,7 +205,7 @@ def check_bundled_model() -> Finding:
     Returns:
         ok, or a note: other models do not need it.
     """
-    from tasks._bundled_model import BUNDLED_COMMAND, BUNDLED_NAME, bundled_file
+    from tasks.models.bundled import BUNDLED_COMMAND, BUNDLED_NAME, bundled_file
 
     try:
         path = bundled_file()

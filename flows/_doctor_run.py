@@ -219,8 +219,8 @@ def count_source_parameters(model: ModelConfig) -> int | None:
     Raises:
         ModelSourceError: There is no such source.
     """
-    from tasks._model_shape import count_parameters
-    from tasks._models import SourceKind, resolve_source
+    from tasks.models.shape import count_parameters
+    from tasks.models.source import SourceKind, resolve_source
 
     source = resolve_source(model.source)
     if source.kind is SourceKind.FOLDER:
@@ -235,8 +235,8 @@ def count_source_parameters(model: ModelConfig) -> int | None:
 def _ask_hub(name: str, revision: str | None) -> int | None:
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
-    from tasks._hub import hub_errors
-    from tasks._model_shape import count_parameters
+    from tasks.models.hub import hub_errors
+    from tasks.models.shape import count_parameters
 
     if constants.HF_HUB_OFFLINE:
         config = try_to_load_from_cache(name, "config.json", revision=revision)

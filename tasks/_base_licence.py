@@ -10,8 +10,8 @@ import yaml
 
 from schemas.errors import ModelSourceError, ServiceUnreachable
 from schemas.run_config import ModelConfig
-from tasks._hub import find_hub_model, hub_file
-from tasks._models import SourceKind, resolve_source
+from tasks.models.hub import find_hub_model, hub_file
+from tasks.models.source import SourceKind, resolve_source
 from tasks.registry.store import connect
 from tasks.registry.tags import LICENCE_TAG
 from tasks.registry.versions import find_registered

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.run_config import ModelConfig, RunConfig
-from tasks._gguf import load_gguf_tokenizer
-from tasks._hub import hub_errors
-from tasks._model_files import check_files, file_names, refuse_custom_code, unloadable
-from tasks._models import SourceKind, choose_start, find_safe_hub_model, resolve_source
-from tasks._prepared import PreparedFacts, write_facts
-from tasks._quiet import quiet_transformers
 from tasks._rendering import Renderer, load_renderer
 from tasks._template_setup import set_up_template
+from tasks.models.files import check_files, file_names, refuse_custom_code, unloadable
+from tasks.models.gguf import load_gguf_tokenizer
+from tasks.models.hub import hub_errors
+from tasks.models.prepared import PreparedFacts, write_facts
+from tasks.models.quiet import quiet_transformers
+from tasks.models.source import SourceKind, choose_start, find_safe_hub_model, resolve_source
 from tasks.registry.versions import fetch_registered, find_registered
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import RegistryError
-from tasks._machine_paths import remove_paths
 from tasks._run_evidence import CARD_FOLDER, PEFT_CARD
 from tasks.engine.redaction import without_folders
+from tasks.models.files import remove_paths
 from tasks.registry.store import connect, store_errors
 from tasks.registry.tags import ADAPTER_TAG
 from tasks.registry.versions import (

@@ -21,7 +21,6 @@ from tasks._answers import (
     read_answers,
     stop_token_ids,
 )
-from tasks._device import choose_device
 from tasks._generation_backend import (
     choose_backend,
     engine_arguments,
@@ -29,9 +28,10 @@ from tasks._generation_backend import (
     sampling_arguments,
 )
 from tasks._losses import RowLoss, measure_losses
-from tasks._model_files import unloadable
-from tasks._prepared import load_prepared_model, load_prepared_tokenizer
 from tasks.engine.jsonl import read_jsonl, write_jsonl
+from tasks.models.device import choose_device
+from tasks.models.files import unloadable
+from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -11,8 +11,8 @@ from typing import Any
 from schemas.errors import ConfigError
 from schemas.evaluation_config import LmEvalConfig
 from schemas.training_config import Device
-from tasks._device import choose_device
 from tasks.engine.jsonl import write_jsonl
+from tasks.models.device import choose_device
 
 SCORES_FILE = "lm_eval_scores.jsonl"
 PREFERRED = ("acc_norm", "acc", "exact_match", "f1")

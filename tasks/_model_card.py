@@ -11,9 +11,9 @@ import yaml
 
 from schemas.records import Evidence
 from schemas.run_config import RunConfig
-from tasks._hub import HUB_ID
 from tasks.engine.cache import locate
 from tasks.engine.redaction import without_folders
+from tasks.models.hub import HUB_ID
 from tasks.registry.lineage import metrics_by_side, shorten
 from tasks.sources.mixture import public_title
 

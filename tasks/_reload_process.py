@@ -16,10 +16,7 @@ from urllib.parse import urlsplit
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
 from schemas.training_config import Device
 from tasks._answers import stop_token_ids
-from tasks._device import choose_device
 from tasks._losses import measure_losses
-from tasks._memory_errors import is_out_of_memory
-from tasks._quiet import quiet_transformers
 from tasks._reload_spec import (
     PROMPTS_FILE,
     TOKENS_FILE,
@@ -31,6 +28,8 @@ from tasks._reload_spec import (
 from tasks._template_variants import template_sha256
 from tasks.engine.home import quiet_environment
 from tasks.engine.jsonl import read_jsonl
+from tasks.models.device import choose_device, is_out_of_memory
+from tasks.models.quiet import quiet_transformers
 from tasks.registry.store import store_errors
 from tasks.registry.versions import find_registered
 

@@ -11,10 +11,10 @@ from schemas.evaluation_config import Backend, EvaluationConfig
 from schemas.records import Evidence
 from schemas.run_config import RunConfig
 from schemas.training_config import Device
-from tasks._device import choose_device
 from tasks._generation_backend import choose_backend
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import read_jsonl, write_jsonl
+from tasks.models.device import choose_device
 
 EVALUATION_FOLDER = "evaluation"
 """Artefact folder of the run: the files below, and `losses.jsonl`, `answers.jsonl`."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.rows import Conversation
 from tasks._encoding import EncodedRow, Encoder
-from tasks._prepared import load_prepared_tokenizer
 from tasks._prompts import answer_text, last_answer_index
 from tasks._row_texts import RowText, TextRenderer, without_weights
+from tasks.models.prepared import load_prepared_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -5,9 +5,9 @@ from __future__ import annotations
 from schemas._base import Record
 from schemas.errors import MemoryExhausted
 from schemas.training_config import Distribution, Method, TrainingConfig
-from tasks._model_shape import ModelShape
 from tasks._training_choices import Choices, Head, Packing, Precision
 from tasks.engine.wording import gibibytes
+from tasks.models.shape import ModelShape
 
 FP32_BYTES = 4
 OPTIMISER_BYTES = 8

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from schemas.errors import MemoryExhausted, SftFlowError, TrainingInterrupted
 from tasks._checkpoints import hold_lock
-from tasks._memory_errors import is_out_of_memory
 from tasks._training_events import StopFlag, open_events, say
 from tasks._training_spec import (
     EXIT_GUARD,
@@ -25,6 +24,7 @@ from tasks._training_spec import (
     TrainingEvent,
     TrainingSpec,
 )
+from tasks.models.device import is_out_of_memory
 
 
 def train(spec: TrainingSpec) -> int:

@@ -11,10 +11,10 @@ from schemas.errors import TrainingError, WeightsNotFinite
 from schemas.training_config import Method
 from tasks._checkpoints import checkpoint_step
 from tasks._guards import check_weights
-from tasks._prepared import load_prepared_model, read_facts, write_facts
 from tasks._training_callbacks import keep_checkpoint
 from tasks._training_history import best_measurement, loss_curve
 from tasks._training_spec import TrainingFacts, TrainingSpec
+from tasks.models.prepared import load_prepared_model, read_facts, write_facts
 
 
 def write_results(trainer: Any, spec: TrainingSpec) -> None:

@@ -10,13 +10,13 @@ from schemas.training_config import Distribution, TrainingConfig
 from tasks._accelerate_file import with_accelerate_file
 from tasks._batching import CPU_PASS_TOKENS, fit_batching, wished_batching
 from tasks._machine import Machine
-from tasks._model_shape import ModelShape
 from tasks._packing import shared_prefix
 from tasks._training_choices import Choices, choose
 from tasks._training_memory import MemoryEstimate, PassSize, estimate_memory, too_large
 from tasks._training_spec import Batching
 from tasks._training_speed import estimate_steps, expected_speed
 from tasks.engine.wording import gibibytes
+from tasks.models.shape import ModelShape
 
 USED_FRACTION = 0.9
 """Share of the free memory a training may be planned to take: the estimate is one."""

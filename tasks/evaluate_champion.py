@@ -17,9 +17,9 @@ from schemas.records import (
 )
 from schemas.registry_config import RegistryConfig
 from tasks._judging import evaluation_fingerprint, judge_model
-from tasks._model_files import folder_sha256
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
+from tasks.models.files import folder_sha256
 from tasks.registry.champion import Opponent, find_opponent, opponent_model
 
 NO_OPPONENT = "none"

@@ -11,23 +11,22 @@ from prefect.logging import get_run_logger
 from schemas.errors import TemplateError
 from schemas.records import TemplateReference
 from schemas.run_config import ModelConfig, TemplateConfig
-from tasks._hub import hub_commit
-from tasks._model_files import folder_sha256
-from tasks._models import (
+from tasks._template_setup import set_up_template
+from tasks._template_sources import read_user_template
+from tasks._template_variants import ASSETS, template_sha256
+from tasks.engine.cache import OutputFolder
+from tasks.engine.stage import stage_task
+from tasks.models.files import folder_sha256
+from tasks.models.hub import hub_commit
+from tasks.models.prepared import PreparedFacts, special_tokens, write_facts
+from tasks.models.quiet import quiet_transformers
+from tasks.models.source import (
     SourceKind,
     choose_start,
     load_model,
     model_fingerprint,
     resolve_source,
 )
-from tasks._prepared import PreparedFacts, write_facts
-from tasks._quiet import quiet_transformers
-from tasks._special_tokens import special_tokens
-from tasks._template_setup import set_up_template
-from tasks._template_sources import read_user_template
-from tasks._template_variants import ASSETS, template_sha256
-from tasks.engine.cache import OutputFolder
-from tasks.engine.stage import stage_task
 
 
 def source_fingerprint(arguments: Mapping[str, Any]) -> str:

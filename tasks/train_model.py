@@ -18,7 +18,6 @@ from tasks._launch import run_training
 from tasks._live_metrics import RUN_FILE
 from tasks._loss_curve import draw_loss_curve
 from tasks._machine import examine_machine
-from tasks._model_shape import read_model_shape
 from tasks._training_monitor import TrainingMonitor
 from tasks._training_setup import prepare_training, read_workload
 from tasks._training_spec import TrainingSpec
@@ -26,6 +25,7 @@ from tasks.engine.cache import OutputFolder, locate, write_whole
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageKey
 from tasks.engine.stage import is_refreshed, stage_task
+from tasks.models.shape import read_model_shape
 
 
 def weight_parts(parts: dict[str, str]) -> dict[str, str]:

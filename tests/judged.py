@@ -265,7 +265,7 @@ def _judge(model_folder: Path, quality: Path, output: Path) -> None:
 
     from tasks._answers import answer_prompts
     from tasks._losses import measure_losses
-    from tasks._prepared import load_prepared_model, load_prepared_tokenizer
+    from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
     from tests.toy import tokenise_toy_row
 
     tokens = [tokenise_toy_row(model_folder, row) for row in range(N_ROWS)]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from schemas.errors import ModelSourceError
 from schemas.profile import DataProfile, parse_profile
 from schemas.registry_config import RegistryConfig
-from tasks._model_files import folder_sha256
 from tasks._scores_cache import JudgedModel
 from tasks.engine.home import has_store, tracking_uri
 from tasks.engine.redaction import without_secrets
+from tasks.models.files import folder_sha256
 from tasks.registry.store import alias_holder, connect, store_errors
 from tasks.registry.tags import DATASET_TAG, MODEL_TAG
 from tasks.registry.versions import fetch_registered, find_registered

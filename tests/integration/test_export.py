@@ -21,12 +21,12 @@ import flows._export_command as command
 from flows._server import free_port
 from flows.cli import main
 from schemas.errors import ConfigError, RegistryError
-from tasks._bundled_model import bundled_distribution, bundled_file
 from tasks._export import check_target, export_version, read_address
-from tasks._gguf import load_gguf_tokenizer
-from tasks._prepared import PreparedFacts, write_facts
 from tasks._publishing import find_converter, push_to_hub, write_gguf
 from tasks.engine.jsonl import read_jsonl
+from tasks.models.bundled import bundled_distribution, bundled_file
+from tasks.models.gguf import load_gguf_tokenizer
+from tasks.models.prepared import PreparedFacts, write_facts
 from tasks.registry.store import connect
 from tests.judged import make_evidence, register
 

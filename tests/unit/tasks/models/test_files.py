@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks._machine_paths import remove_paths
 from tasks.engine.redaction import without_folders
+from tasks.models.files import remove_paths
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,7 @@ from huggingface_hub.utils import (
 )
 from transformers.utils import logging
 
-from tasks._quiet import quiet_transformers
+from tasks.models.quiet import quiet_transformers
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ import pytest
 
 from schemas.errors import ModelSourceError
 from schemas.run_config import ModelConfig
-from tasks._bundled_model import bundled_distribution, bundled_file
-from tasks._gguf import load_gguf, load_gguf_tokenizer, read_tokenizer_facts
-from tasks._models import load_model
+from tasks.models.bundled import bundled_distribution, bundled_file
+from tasks.models.gguf import load_gguf, load_gguf_tokenizer, read_tokenizer_facts
+from tasks.models.source import load_model
 from tests.toy import TOY_TEMPLATE
 
 pytestmark = pytest.mark.unit

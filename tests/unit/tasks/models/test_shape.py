@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tasks._model_shape import read_model_shape
+from tasks.models.shape import read_model_shape
 from tests.toy import make_toy_model
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas._base import Record
-from tasks._quiet import quiet_transformers
+from tasks.models.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -84,3 +84,17 @@ def load_prepared_model(folder: Path, device: str, **options: Any) -> PreTrained
     }
     with quiet_transformers():
         return AutoModelForCausalLM.from_pretrained(folder, **(usual | options))
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """List the tokens that would be read as markers if they stood in a text.
+
+    Args:
+        tokenizer: Of the prepared model.
+
+    Returns:
+        Special tokens and added ones, in order; added runs of blanks and plain words are texts.
+    """
+    added = {token.content for token in tokenizer.added_tokens_decoder.values()}
+    marked = {token for token in added if token.strip() and not token.isalnum()}
+    return tuple(sorted(marked | set(tokenizer.all_special_tokens)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks._memory_errors import is_out_of_memory
+from tasks.models.device import is_out_of_memory
 
 pytestmark = pytest.mark.unit
 
