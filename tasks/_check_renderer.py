@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from schemas.run_config import ModelConfig, RunConfig
 from tasks._rendering import Renderer, load_renderer
-from tasks._template_setup import set_up_template
+from tasks.chat_template.setup import set_up_template
 from tasks.models.files import check_files, file_names, refuse_custom_code, unloadable
 from tasks.models.gguf import load_gguf_tokenizer
 from tasks.models.hub import hub_errors

@@ -25,7 +25,7 @@ from tasks._reload_spec import (
     ReloadSpec,
     stop_ids,
 )
-from tasks._template_variants import template_sha256
+from tasks.chat_template.variants import template_sha256
 from tasks.engine.home import quiet_environment
 from tasks.engine.jsonl import read_jsonl
 from tasks.models.device import choose_device, is_out_of_memory

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from schemas.errors import NoLabels, TrainingContractBroken
 from tasks._rendering import NOT_TRAINED, stop_ids
-from tasks._template_contract import make_probes, render
 from tasks._token_rows import TokenRows, count_rows, read_token_rows
 from tasks._training_spec import TrainingSpec
+from tasks.chat_template.contract import make_probes, render
 from tasks.engine.jsonl import read_lines
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from prefect.logging import get_run_logger
 from schemas.errors import TemplateError
 from schemas.records import TemplateReference
 from schemas.run_config import ModelConfig, TemplateConfig
-from tasks._template_setup import set_up_template
-from tasks._template_sources import read_user_template
-from tasks._template_variants import ASSETS, template_sha256
+from tasks.chat_template.setup import set_up_template
+from tasks.chat_template.sources import read_user_template
+from tasks.chat_template.variants import ASSETS, template_sha256
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
 from tasks.models.files import folder_sha256

@@ -11,8 +11,8 @@ import pytest
 
 from schemas.errors import TemplateError
 from schemas.run_config import ModelConfig, TemplateConfig
-from tasks._template_contract import check_contract
-from tasks._template_variants import read_template
+from tasks.chat_template.contract import check_contract
+from tasks.chat_template.variants import read_template
 from tasks.models.bundled import bundled_distribution
 from tasks.prepare_template import prepare_model, source_fingerprint
 from tests.toy import TOY_TEMPLATE, make_toy_model

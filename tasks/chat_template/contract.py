@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import TemplateError
-from tasks._template_variants import has_markers
+from tasks.chat_template.variants import has_markers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks._template_contract import make_probes, supervised_tokens
-from tasks._template_variants import (
+from tasks.chat_template.contract import make_probes, supervised_tokens
+from tasks.chat_template.variants import (
     KNOWN_VARIANTS,
     candidate_variants,
     derive_variant,

@@ -9,14 +9,14 @@ import pytest
 
 from schemas.errors import ModelSourceError, ServiceUnreachable, TemplateError
 from schemas.run_config import ModelConfig, TemplateConfig
-from tasks._template_setup import (
+from tasks.chat_template.setup import (
     PreparedTemplate,
     TemplateOrigin,
     resize_embeddings,
     set_pad_token,
     set_up_template,
 )
-from tasks._template_variants import read_template
+from tasks.chat_template.variants import read_template
 from tasks.models.source import load_model
 from tests.toy import TOY_TEMPLATE, make_toy_model
 

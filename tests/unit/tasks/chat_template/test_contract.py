@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from schemas.errors import TemplateError
-from tasks._template_contract import TemplateRule, check_contract, check_pad, make_probes
-from tasks._template_variants import read_template, without_markers
+from tasks.chat_template.contract import TemplateRule, check_contract, check_pad, make_probes
+from tasks.chat_template.variants import read_template, without_markers
 from tests.toy import make_toy_model
 
 pytestmark = pytest.mark.unit

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from schemas.errors import TemplateError
 from schemas.run_config import TemplateConfig, TemplateKind
-from tasks._template_contract import FIX, check_contract, check_pad
-from tasks._template_sources import (
+from tasks.chat_template.contract import FIX, check_contract, check_pad
+from tasks.chat_template.sources import (
     VOCABULARY_MULTIPLE,
     clone_template,
     own_template,
     read_user_template,
 )
-from tasks._template_variants import (
+from tasks.chat_template.variants import (
     candidate_variants,
     has_markers,
     read_template,

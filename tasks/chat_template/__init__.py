@@ -1,0 +1,1 @@
+"""Set-up of a chat template, its variants and its contract."""
