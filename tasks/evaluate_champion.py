@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +18,11 @@ from schemas.records import (
 )
 from schemas.registry_config import RegistryConfig
 from tasks._judging import evaluation_fingerprint, judge_model
+from tasks._scores_cache import JudgedModel
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
 from tasks.models.files import folder_sha256
-from tasks.registry.champion import Opponent, find_opponent, opponent_model
+from tasks.registry.champion import Opponent, fetch_opponent, find_opponent
 
 NO_OPPONENT = "none"
 
@@ -93,3 +95,20 @@ def evaluate_champion(
         **facts,
     )
     return output.commit(ChampionReference, version=version, evaluation=scores)
+
+
+def opponent_model(opponent: Opponent) -> JudgedModel:
+    """Describe the opponent as a model to judge.
+
+    Args:
+        opponent: The version.
+
+    Returns:
+        The model; one registered without the tag is downloaded to hash its files.
+    """
+    sha256 = opponent.model_sha256
+    if not sha256:
+        with fetch_opponent(opponent) as folders:
+            parts = " ".join(folder_sha256(folder) for folder in folders)
+        sha256 = hashlib.sha256(parts.encode()).hexdigest()
+    return JudgedModel(sha256, lambda: fetch_opponent(opponent))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +12,8 @@ from typing import TYPE_CHECKING
 from schemas.errors import ModelSourceError
 from schemas.profile import DataProfile, parse_profile
 from schemas.registry_config import RegistryConfig
-from tasks._scores_cache import JudgedModel
 from tasks.engine.home import has_store, tracking_uri
 from tasks.engine.redaction import without_secrets
-from tasks.models.files import folder_sha256
 from tasks.registry.store import alias_holder, connect, store_errors
 from tasks.registry.tags import DATASET_TAG, MODEL_TAG
 from tasks.registry.versions import fetch_registered, find_registered
@@ -80,23 +77,6 @@ def _holder(client: MlflowClient, name: str, alias: str) -> Opponent | None:
     found = client.get_model_version(name, str(version))
     tag = str(found.tags.get(MODEL_TAG, ""))
     return Opponent(name, version, str(found.run_id), alias, tag)
-
-
-def opponent_model(opponent: Opponent) -> JudgedModel:
-    """Describe the opponent as a model to judge.
-
-    Args:
-        opponent: The version.
-
-    Returns:
-        The model; one registered without the tag is downloaded to hash its files.
-    """
-    sha256 = opponent.model_sha256
-    if not sha256:
-        with fetch_opponent(opponent) as folders:
-            parts = " ".join(folder_sha256(folder) for folder in folders)
-        sha256 = hashlib.sha256(parts.encode()).hexdigest()
-    return JudgedModel(sha256, lambda: fetch_opponent(opponent))
 
 
 @contextmanager

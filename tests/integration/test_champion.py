@@ -16,8 +16,8 @@ from schemas.registry_config import RegistryConfig
 from tasks.engine.cache import OutputFolder, locate, look_up
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.keys import stage_key
-from tasks.evaluate_champion import champion_fingerprint, evaluate_champion
-from tasks.registry.champion import fetch_opponent, find_opponent, opponent_model
+from tasks.evaluate_champion import champion_fingerprint, evaluate_champion, opponent_model
+from tasks.registry.champion import fetch_opponent, find_opponent
 from tasks.registry.store import connect
 from tasks.registry.tags import MODEL_TAG
 from tests.toy import make_toy_model
