@@ -97,9 +97,9 @@ def tokens(path: Path, prepared: str) -> dict[str, Any]:
     from schemas.recognition import recognise
     from schemas.rows import SourceRow
     from schemas.rules import GateMode
-    from tasks._rendering import load_renderer
-    from tasks._row_texts import TextRenderer
-    from tasks._tokens import TokenOutput, write_tokens
+    from tasks.tokens._texts import TextRenderer
+    from tasks.tokens.rendering import load_renderer
+    from tasks.tokens.writing import TokenOutput, write_tokens
 
     model = Path(prepared)
     renderer = load_renderer(model / "model", model / "training_template.jinja")

@@ -33,12 +33,12 @@ def prepare(folder: Path, seed: str) -> dict[str, Any]:
     from schemas.recognition import recognise
     from schemas.rules import GateMode
     from schemas.run_config import DataSource, ModelConfig, QualityConfig, TemplateConfig
-    from tasks._rendering import load_renderer
-    from tasks._tokens import TokenOutput, write_tokens
     from tasks.engine.jsonl import json_line
     from tasks.models.shape import read_model_shape
     from tasks.prepare_template import prepare_model
     from tasks.sources.source import read_rows
+    from tasks.tokens.rendering import load_renderer
+    from tasks.tokens.writing import TokenOutput, write_tokens
 
     prepare_model(folder, ModelConfig(), TemplateConfig(), int(seed))
     renderer = load_renderer(folder / "model", folder / "training_template.jinja")

@@ -53,9 +53,9 @@ def prepare(folder: Path, n_prompts: int) -> list[list[int]]:
     from schemas.recognition import recognise
     from schemas.run_config import DataSource, ModelConfig, TemplateConfig
     from tasks._answers import encode_prompts
-    from tasks._rendering import load_renderer, render_prompt
     from tasks.prepare_template import prepare_model
     from tasks.sources.source import read_rows
+    from tasks.tokens.rendering import load_renderer, render_prompt
 
     prepare_model(folder, ModelConfig(), TemplateConfig(), 0)
     renderer = load_renderer(folder / "model", folder / "training_template.jinja")

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 
 from schemas.errors import TrainingContractBroken
-from tasks._rendering import NOT_TRAINED
+from tasks.tokens.token_file import NOT_TRAINED
 
 SAMPLE_ROWS = 64
 

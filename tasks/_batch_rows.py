@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks._token_rows import read_token_rows
+from tasks.tokens.token_file import read_token_rows
 
 SHOWN_ROWS = 5
 

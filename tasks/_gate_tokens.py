@@ -14,16 +14,17 @@ from schemas.rows import Conversation
 from schemas.rules import RuleSetting, SetRule
 from schemas.run_config import RunConfig
 from schemas.secret_patterns import secret_kinds
-from tasks._check_renderer import load_check_renderer
 from tasks._comparisons import SetColumns, example, first_true
-from tasks._rendering import Renderer
-from tasks._token_report import make_token_report, sample_rendered
-from tasks._tokens import SideTokens, TokenOutput, write_tokens
+from tasks._token_report import make_token_report
 from tasks._training_speed import tokens_per_second
 from tasks.engine.jsonl import read_lines
 from tasks.engine.progress import progress_bar
 from tasks.models.prepared import special_tokens
 from tasks.rows.feature_table import FeatureTable
+from tasks.tokens.light_renderer import load_check_renderer
+from tasks.tokens.rendering import Renderer
+from tasks.tokens.view import sample_rendered
+from tasks.tokens.writing import SideTokens, TokenOutput, write_tokens
 
 SHOWN_ROWS = 3
 

@@ -23,7 +23,7 @@ from schemas.errors import (
     WeightsNotFinite,
 )
 from tasks._batch_rows import name_rows
-from tasks._rendering import NOT_TRAINED
+from tasks.tokens.token_file import NOT_TRAINED
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
-from tasks._losses import IGNORED_LABEL
+from tasks.tokens.token_file import IGNORED_LABEL
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

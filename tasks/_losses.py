@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from schemas.evaluation_config import EvaluationConfig
 from tasks._batches import batches
 from tasks.engine.progress import progress_bar
+from tasks.tokens.token_file import IGNORED_LABEL
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
-
-IGNORED_LABEL = -100
 
 
 @dataclass(frozen=True)

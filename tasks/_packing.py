@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks._losses import IGNORED_LABEL
 from tasks._row_attention import attend_by_rows, keeps_rows_apart, suits_rows
+from tasks.tokens.token_file import IGNORED_LABEL
 
 if TYPE_CHECKING:
     import pyarrow

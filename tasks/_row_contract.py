@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from schemas.errors import NoLabels, TrainingContractBroken
-from tasks._rendering import NOT_TRAINED, stop_ids
-from tasks._token_rows import TokenRows, count_rows, read_token_rows
 from tasks._training_spec import TrainingSpec
 from tasks.chat_template.contract import make_probes, render
 from tasks.engine.jsonl import read_lines
+from tasks.tokens.rendering import stop_ids
+from tasks.tokens.token_file import NOT_TRAINED, TokenRows, count_rows, read_token_rows
 
 if TYPE_CHECKING:
     import numpy

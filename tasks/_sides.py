@@ -15,12 +15,12 @@ from tasks._comparisons import SetColumns, compare_rows, example, first_true
 from tasks._row_sides import Side
 from tasks._set_check import SetPass, plan_features
 from tasks._set_profile import add_languages
-from tasks._tokens import SideTokens
 from tasks.engine.cache import locate
 from tasks.rows.check import CheckRequest
 from tasks.rows.feature_table import DTYPES, FeatureTable
 from tasks.rows.features import FeatureRequest
 from tasks.sources.stored_rows import kept_blocks
+from tasks.tokens.writing import SideTokens
 
 Sides = Sequence[SideTokens]
 """Tokens of the training and the evaluation rows, and of the validation rows where there are any."""

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from schemas._base import Record
-from schemas.rows import Conversation
 from schemas.run_config import RunConfig
 from schemas.training_config import TrainingConfig
 from tasks._batch_costs import count_packed, padding_fractions, unused_fraction
 from tasks._batching import effective_batch, wished_batching
-from tasks._rendering import RenderedRow, Renderer, render_rows
 
 if TYPE_CHECKING:
     import numpy
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
     Lengths: TypeAlias = numpy.ndarray[Any, numpy.dtype[Any]]
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
-MAX_VIEW_TOKENS = 1500
-"""Tokens of a row that a page shows."""
 
 
 class TokenReport(Record):
@@ -161,74 +157,3 @@ def count_steps(n_sequences: int, training: TrainingConfig) -> tuple[int, int]:
     return n_steps_per_epoch, training.max_steps or math.ceil(
         n_steps_per_epoch * training.num_train_epochs
     )
-
-
-def sample_rendered(
-    renderer: Renderer, conversations: Iterable[Conversation]
-) -> list[list[tuple[str, bool]]]:
-    """Write a few rows out with what is trained of them, see `token_view`.
-
-    Args:
-        renderer: The prepared model's tokenizer and templates.
-        conversations: Rows to show.
-
-    Returns:
-        One view a row, empty where the template refuses it.
-    """
-    return [token_view(renderer, row) for _, row in render_rows(renderer, conversations)]
-
-
-def token_view(renderer: Renderer, row: RenderedRow) -> list[tuple[str, bool]]:
-    """Write a row out with what is trained of it, for a page that colours it.
-
-    Args:
-        renderer: The prepared model's tokenizer.
-        row: The row.
-
-    Returns:
-        Texts in order, each with whether it is trained, neighbours never alike; a character whose
-        tokens lie in two of them stands in the second. The text is cut after 1,500 tokens.
-    """
-    ids = row.input_ids[:MAX_VIEW_TOKENS]
-    whole = _decode(renderer, ids)
-    view: list[tuple[str, bool]] = []
-    start = 0
-    for n_tokens, is_trained in _states(row, len(ids)):
-        # Decoded from the start: tokens in the middle of a character or a word read otherwise.
-        read = _decode(renderer, ids[:n_tokens])
-        end = len(whole) if n_tokens == len(ids) else _common_length(whole, read)
-        if end > start:
-            view.append((whole[start:end], is_trained))
-            start = end
-    if len(row.input_ids) > len(ids):
-        view.append((" …", False))
-    return view
-
-
-def _states(row: RenderedRow, n_tokens: int) -> Iterator[tuple[int, bool]]:
-    """Name the end of each stretch of the first tokens that are all trained or all not."""
-    done = 0
-    for start, end in row.spans:
-        if start >= n_tokens:
-            break
-        if start > done:
-            yield start, False
-        done = min(end, n_tokens)
-        yield done, True
-    if done < n_tokens:
-        yield n_tokens, False
-
-
-def _decode(renderer: Renderer, ids: list[int]) -> str:
-    return str(
-        renderer.tokenizer.decode(
-            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-    )
-
-
-def _common_length(first: str, second: str) -> int:
-    for number, (left, right) in enumerate(zip(first, second, strict=False)):
-        if left != right:
-            return number
-    return min(len(first), len(second))

@@ -23,15 +23,15 @@ from schemas.rules import RuleExample, RuleResult, SetRule, Verdict
 from schemas.run_config import DataSource, QualityConfig
 from tasks._comparisons import MOST_EXAMPLES
 from tasks._rejection import keep_evidence, rejection
-from tasks._rendering import load_renderer
 from tasks._set_profile import CHAMPION, NO_REFERENCE, make_profile, read_reference
-from tasks._side_tokens import tokenise_sides
 from tasks._sides import Sides, add_token_columns, compare_sides, join_columns, write_features
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_lines
 from tasks.engine.stage import stage_task
 from tasks.registry.champion import find_champion_data, read_champion_profile
 from tasks.sources.source import source_fingerprint
+from tasks.tokens.rendering import load_renderer
+from tasks.tokens.split_tokens import tokenise_sides
 
 CONTENT = (
     "train_tokens.parquet",

@@ -14,13 +14,13 @@ from schemas.registry_config import RegistryConfig
 from schemas.rules import GateMode, RuleSetting, SetRule, Severity, Verdict
 from schemas.run_config import QualityConfig
 from tasks._row_sides import Side
-from tasks._side_tokens import MAX_TRAIN_PROMPTS
 from tasks.check_quality import check_quality, judge
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import json_line, read_lines
 from tasks.engine.keys import StageKey
 from tasks.rows.feature_table import FeatureTable
 from tasks.split_dataset import compare_all
+from tasks.tokens.split_tokens import MAX_TRAIN_PROMPTS
 from tests.toy import make_toy_model, toy_rows
 
 TEMPLATE = (

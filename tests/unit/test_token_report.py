@@ -8,15 +8,9 @@ import pytest
 from schemas.rows import Conversation, RowFormat
 from schemas.run_config import QualityConfig, RunConfig
 from schemas.training_config import TrainingConfig
-from tasks._rendering import RenderedRow, Renderer, load_renderer, render_row
-from tasks._token_report import (
-    MAX_VIEW_TOKENS,
-    count_steps,
-    length_quantiles,
-    make_token_report,
-    sample_rendered,
-    token_view,
-)
+from tasks._token_report import count_steps, length_quantiles, make_token_report
+from tasks.tokens.rendering import RenderedRow, Renderer, load_renderer, render_row
+from tasks.tokens.view import MAX_VIEW_TOKENS, sample_rendered, token_view
 from tests.toy import make_toy_model
 
 TEMPLATE = (

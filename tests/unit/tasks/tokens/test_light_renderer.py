@@ -8,9 +8,9 @@ import pytest
 from schemas.errors import ModelSourceError
 from schemas.rows import Conversation, RowFormat
 from schemas.run_config import ModelConfig, RunConfig, TemplateConfig, TemplateKind
-from tasks._check_renderer import load_check_renderer
-from tasks._rendering import load_renderer, render_row
 from tasks.prepare_template import prepare_model
+from tasks.tokens.light_renderer import load_check_renderer
+from tasks.tokens.rendering import load_renderer, render_row
 from tests.toy import make_toy_model
 
 TURNS = [{"role": "user", "content": "How tall?"}, {"role": "assistant", "content": "Two metres."}]

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 from schemas.quality import SET_RULES
 from schemas.rows import Conversation
 from schemas.rules import RuleSetting, SetRule, Severity
-from tasks._rendering import NOT_TRAINED, RenderedRow, Renderer, render_prompt, render_rows
 from tasks.engine.jsonl import json_line
 from tasks.sources.mixture import source_name
+from tasks.tokens.rendering import RenderedRow, Renderer, render_prompt, render_rows
+from tasks.tokens.token_file import NOT_TRAINED
 
 if TYPE_CHECKING:
     import numpy

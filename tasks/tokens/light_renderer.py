@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.run_config import ModelConfig, RunConfig
-from tasks._rendering import Renderer, load_renderer
 from tasks.chat_template.setup import set_up_template
 from tasks.models.files import check_files, file_names, refuse_custom_code, unloadable
 from tasks.models.gguf import load_gguf_tokenizer
@@ -16,6 +15,7 @@ from tasks.models.prepared import PreparedFacts, write_facts
 from tasks.models.quiet import quiet_transformers
 from tasks.models.source import SourceKind, choose_start, find_safe_hub_model, resolve_source
 from tasks.registry.versions import fetch_registered, find_registered
+from tasks.tokens.rendering import Renderer, load_renderer
 
 if TYPE_CHECKING:
     from transformers import (

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.rows import Conversation
-from tasks._encoding import EncodedRow, Encoder
-from tasks._prompts import answer_text, last_answer_index
-from tasks._row_texts import RowText, TextRenderer, without_weights
 from tasks.models.prepared import load_prepared_tokenizer
+from tasks.tokens._encoding import EncodedRow, Encoder
+from tasks.tokens._texts import (
+    RowText,
+    TextRenderer,
+    answer_text,
+    last_answer_index,
+    without_weights,
+)
+from tasks.tokens.token_file import NOT_TRAINED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-NOT_TRAINED = -100
-"""Label of a token that the loss leaves out."""
 NO_LIMIT_TOKENS = 10**30
 CHUNK_ROWS = 200
 """Rows encoded in one call: fewer cost calls, more do not fit into the processor's cache."""

@@ -11,7 +11,7 @@ from itertools import accumulate, chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from tasks._row_texts import RowText
+from tasks.tokens._texts import RowText
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

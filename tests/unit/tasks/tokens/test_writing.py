@@ -10,8 +10,9 @@ import pytest
 from schemas.quality import SET_RULES, set_rule_settings
 from schemas.rows import Conversation, RowFormat
 from schemas.rules import GateMode, RuleSetting, SetRule, Severity
-from tasks._rendering import RenderedRow, Renderer, load_renderer, render_prompt, render_row
-from tasks._tokens import (
+from tasks.engine.jsonl import json_line
+from tasks.tokens.rendering import RenderedRow, Renderer, load_renderer, render_prompt, render_row
+from tasks.tokens.writing import (
     BATCH_ROWS,
     SideTokens,
     TokenOutput,
@@ -19,7 +20,6 @@ from tasks._tokens import (
     token_columns,
     write_tokens,
 )
-from tasks.engine.jsonl import json_line
 from tests.toy import make_toy_model
 
 TEMPLATE = (

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks._token_rows import count_rows, read_token_rows
+from tasks.tokens.token_file import count_rows, read_token_rows
 
 
 def test_read_token_rows_finds_rows_and_their_tokens(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from schemas.quality import set_rule_settings
 from schemas.records import SplitReference
 from schemas.rows import Conversation
 from schemas.run_config import QualityConfig
-from tasks._rendering import Renderer, render_prompt
-from tasks._tokens import SideTokens, TokenOutput, write_tokens
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import json_line, read_lines
 from tasks.engine.progress import progress_bar
+from tasks.tokens.rendering import Renderer, render_prompt
+from tasks.tokens.writing import SideTokens, TokenOutput, write_tokens
 
 MAX_TRAIN_PROMPTS = 64
 """Training rows whose prompts are kept, to compare what is trained with what will be asked."""

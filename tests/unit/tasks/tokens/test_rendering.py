@@ -9,8 +9,8 @@ import pytest
 from schemas.recognition import recognise
 from schemas.rows import Conversation, RowFormat, SourceRow
 from schemas.run_config import ModelConfig, TemplateConfig
-from tasks._rendering import (
-    NOT_TRAINED,
+from tasks.prepare_template import prepare_model
+from tasks.tokens.rendering import (
     RenderedRow,
     Renderer,
     join_spans,
@@ -20,7 +20,7 @@ from tasks._rendering import (
     render_rows,
     trim_spans,
 )
-from tasks.prepare_template import prepare_model
+from tasks.tokens.token_file import NOT_TRAINED
 from tests.toy import make_toy_model
 
 # The toy template with markers; the line feed after the stop token lies inside them here.

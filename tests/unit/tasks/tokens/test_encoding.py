@@ -15,9 +15,10 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from schemas.rows import Conversation, RowFormat
-from tasks._encoding import MAX_LOOKUPS, Encoder, common_prefix
-from tasks._rendering import NOT_TRAINED, Renderer, render_rows
-from tasks._row_texts import RowText
+from tasks.tokens._encoding import MAX_LOOKUPS, Encoder, common_prefix
+from tasks.tokens._texts import RowText
+from tasks.tokens.rendering import Renderer, render_rows
+from tasks.tokens.token_file import NOT_TRAINED
 
 SPECIAL = ("<|im_start|>", "<|im_end|>")
 TEXTS = [

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from schemas.rows import Conversation
-from tasks._prompts import last_answer_index
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+Message = dict[str, Any]
 
 Message = dict[str, Any]
 
@@ -151,3 +153,36 @@ def weighted_spans(messages: list[Message], spans: list[tuple[int, int]]) -> lis
             f"{len(is_trained)} assistant turns, so it is not known which one to leave out"
         )
     return [span for span, is_kept in zip(spans, is_trained, strict=True) if is_kept]
+
+
+def last_answer_index(messages: list[Message]) -> int:
+    """Find the last assistant turn.
+
+    Args:
+        messages: A conversation.
+
+    Returns:
+        Its index; the number of messages when there is none.
+    """
+    for index in range(len(messages) - 1, -1, -1):
+        if messages[index].get("role") == "assistant":
+            return index
+    return len(messages)
+
+
+def answer_text(messages: list[Message]) -> str:
+    """Take the text of the last assistant turn, tool calls included.
+
+    Args:
+        messages: A conversation.
+
+    Returns:
+        The text; empty when there is no such turn.
+    """
+    index = last_answer_index(messages)
+    if index == len(messages):
+        return ""
+    content = messages[index].get("content")
+    text = content if isinstance(content, str) else json.dumps(content, sort_keys=True)
+    calls = messages[index].get("tool_calls")
+    return text + json.dumps(calls, sort_keys=True) if calls else text
