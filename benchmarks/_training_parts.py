@@ -123,7 +123,7 @@ def losses(folder: Path, tokens: str) -> dict[str, Any]:
         `loss`, nats per supervised token.
     """
     from schemas.evaluation_config import EvaluationConfig
-    from tasks._losses import measure_losses
+    from tasks.evaluation.losses import measure_losses
     from tasks.models.prepared import load_prepared_model
 
     model = load_prepared_model(folder, "cpu").eval()

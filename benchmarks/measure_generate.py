@@ -52,7 +52,7 @@ def prepare(folder: Path, n_prompts: int) -> list[list[int]]:
     """
     from schemas.recognition import recognise
     from schemas.run_config import DataSource, ModelConfig, TemplateConfig
-    from tasks._answers import encode_prompts
+    from tasks.evaluation.answers import encode_prompts
     from tasks.prepare_template import prepare_model
     from tasks.sources.source import read_rows
     from tasks.tokens.rendering import load_renderer, render_prompt
@@ -78,7 +78,7 @@ def generate(
     Returns:
         The answers without padding, and the seconds.
     """
-    from tasks._answers import generate_tokens, stop_token_ids
+    from tasks.evaluation.answers import generate_tokens, stop_token_ids
 
     stops = stop_token_ids(model)
     pad_token_id = int(model.generation_config.pad_token_id or min(stops))
@@ -105,7 +105,7 @@ def measure(
     Returns:
         Answers one at a time, and in batches; both in the order given.
     """
-    from tasks._batches import batches
+    from tasks.evaluation.losses import batches
 
     alone = batched.model_copy(update={"generation_batch_size": 1})
     order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))

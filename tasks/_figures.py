@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.gate_config import GateConfig
 from tasks._bootstrap import bootstrap_interval
-from tasks._row_scores import read_scores
+from tasks.evaluation.row_scores import read_scores
 
 RowScores = dict[int, tuple[float, float]]
 """Row to (sum of its values, weight); the figure of a set is the ratio of the totals."""

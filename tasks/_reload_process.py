@@ -15,8 +15,6 @@ from urllib.parse import urlsplit
 
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
 from schemas.training_config import Device
-from tasks._answers import stop_token_ids
-from tasks._losses import measure_losses
 from tasks._reload_spec import (
     PROMPTS_FILE,
     TOKENS_FILE,
@@ -28,6 +26,8 @@ from tasks._reload_spec import (
 from tasks.chat_template.variants import template_sha256
 from tasks.engine.home import quiet_environment
 from tasks.engine.jsonl import read_jsonl
+from tasks.evaluation.answers import stop_token_ids
+from tasks.evaluation.losses import measure_losses
 from tasks.models.device import choose_device, is_out_of_memory
 from tasks.models.quiet import quiet_transformers
 from tasks.registry.store import store_errors

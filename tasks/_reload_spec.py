@@ -11,9 +11,9 @@ from schemas.evaluation_config import Backend, EvaluationConfig
 from schemas.records import Evidence
 from schemas.run_config import RunConfig
 from schemas.training_config import Device
-from tasks._generation_backend import choose_backend
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import read_jsonl, write_jsonl
+from tasks.evaluation.backend import choose_backend
 from tasks.models.device import choose_device
 
 EVALUATION_FOLDER = "evaluation"

@@ -16,10 +16,10 @@ from schemas.records import (
 from schemas.run_config import RunConfig
 from tasks._figures import metric_intervals
 from tasks._report_evidence import judge_part, run_timings, training_rows
-from tasks._slices import rows_where_base_was_better, worst_slice
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.redaction import public_settings
+from tasks.evaluation.slices import rows_where_base_was_better, worst_slice
 from tasks.sources.mixture import title
 
 MAX_WORSE_ROWS = 10

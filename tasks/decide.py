@@ -21,9 +21,9 @@ from tasks._gates import (
     tokenizer_gate,
 )
 from tasks._judge import judge_pair
-from tasks._row_scores import read_scores
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.stage import stage_task
+from tasks.evaluation.row_scores import read_scores
 
 GATES_FILE = "gates.json"
 NO_CHAMPION = "no champion yet: compared with the base alone"

@@ -17,10 +17,10 @@ from schemas.records import (
     TrainedReference,
 )
 from schemas.registry_config import RegistryConfig
-from tasks._judging import evaluation_fingerprint, judge_model
-from tasks._scores_cache import JudgedModel
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
+from tasks.evaluation.evaluate import evaluation_fingerprint, judge_model
+from tasks.evaluation.scores_cache import JudgedModel
 from tasks.models.files import folder_sha256
 from tasks.registry.champion import Opponent, fetch_opponent, find_opponent
 

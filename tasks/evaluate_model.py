@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from schemas.evaluation_config import EvaluationConfig
 from schemas.records import EvaluationReference, QualityReference, Side, TrainedReference
-from tasks._judging import evaluation_fingerprint, judge_model
-from tasks._scores_cache import model_in
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.stage import stage_task
+from tasks.evaluation.evaluate import evaluation_fingerprint, judge_model
+from tasks.evaluation.scores_cache import model_in
 
 
 @stage_task(

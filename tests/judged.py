@@ -263,8 +263,8 @@ def _judge(model_folder: Path, quality: Path, output: Path) -> None:
     import pyarrow
     import pyarrow.parquet as parquet
 
-    from tasks._answers import answer_prompts
-    from tasks._losses import measure_losses
+    from tasks.evaluation.answers import answer_prompts
+    from tasks.evaluation.losses import measure_losses
     from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
     from tests.toy import tokenise_toy_row
 

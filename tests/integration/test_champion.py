@@ -21,7 +21,7 @@ from tasks.registry.champion import fetch_opponent, find_opponent
 from tasks.registry.store import connect
 from tasks.registry.tags import MODEL_TAG
 from tests.toy import make_toy_model
-from tests.unit.test_judging import write_quality
+from tests.unit.tasks.evaluation.test_evaluate import write_quality
 
 pytestmark = pytest.mark.integration
 

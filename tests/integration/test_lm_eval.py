@@ -9,9 +9,9 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.evaluation_config import LmEvalConfig
-from tasks._lm_eval import _scores, _task, require_lm_eval, run_lm_eval
-from tasks._row_scores import read_scores
 from tasks.engine.jsonl import read_jsonl
+from tasks.evaluation._lm_eval import _scores, _task, require_lm_eval, run_lm_eval
+from tasks.evaluation.row_scores import read_scores
 from tests.toy import make_toy_model, write_jsonl
 
 pytestmark = [

@@ -12,8 +12,8 @@ from typing import Any
 from schemas.errors import ConfigError
 from schemas.evaluation_config import EvaluationConfig
 from schemas.metrics import Direction, metric_direction
-from tasks._losses import RowLoss
-from tasks._row_scores import read_scores, summarise
+from tasks.evaluation.losses import RowLoss
+from tasks.evaluation.row_scores import read_scores, summarise
 
 FEW_ROWS = 5
 """Figures of a smaller slice say little; it is marked, and never the worst."""

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.evaluation_config import Backend
-from tasks._generation_backend import (
+from tasks.evaluation.backend import (
     choose_backend,
     engine_arguments,
     generate_with_vllm,

@@ -9,8 +9,8 @@ import pytest
 
 from schemas.errors import ModelSourceError
 from schemas.evaluation_config import EvaluationConfig
-from tasks._held_out import generation_settings, measure_held_out, tokenizer_sha256
 from tasks.engine.jsonl import read_jsonl
+from tasks.evaluation._held_out import generation_settings, measure_held_out, tokenizer_sha256
 from tasks.models.prepared import load_prepared_tokenizer
 from tests.toy import make_toy_model, write_jsonl
 

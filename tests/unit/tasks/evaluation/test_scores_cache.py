@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from schemas.records import StageReference
-from tasks._scores_cache import copy_scores, keep_scores, model_in
 from tasks.engine.keys import StageDefinition
+from tasks.evaluation.scores_cache import copy_scores, keep_scores, model_in
 
 pytestmark = pytest.mark.unit
 
@@ -20,7 +20,7 @@ class Kept(StageReference):
     n_rows: int
 
 
-DEFINITION = StageDefinition("kept_for_tests", "tasks._losses", Kept)
+DEFINITION = StageDefinition("kept_for_tests", "tasks.evaluation.losses", Kept)
 
 
 @pytest.fixture(autouse=True)

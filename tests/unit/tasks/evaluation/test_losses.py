@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.evaluation_config import EvaluationConfig
-from tasks._losses import measure_losses
+from tasks.evaluation.losses import measure_losses
 from tests.toy import make_toy_model
 
 pytestmark = pytest.mark.unit

@@ -6,16 +6,17 @@ import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from schemas.evaluation_config import EvaluationConfig
-from tasks._batches import batches
 from tasks.engine.progress import progress_bar
 from tasks.tokens.token_file import IGNORED_LABEL
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -114,3 +115,17 @@ def _score_row(logits: Tensor, targets: Tensor) -> tuple[float, int, int]:
     loss_sum = torch.nn.functional.cross_entropy(chosen, targets, reduction="sum")
     n_correct = (chosen.argmax(dim=-1) == targets).sum()
     return float(loss_sum), int(is_scored.sum()), int(n_correct)
+
+
+def batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
+    """Cut a sequence into pieces.
+
+    Args:
+        rows: The sequence.
+        size: Longest piece.
+
+    Yields:
+        Consecutive pieces.
+    """
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

@@ -9,7 +9,7 @@ import pytest
 from schemas.errors import MetricError
 from schemas.evaluation_config import EvaluationConfig
 from schemas.metrics import AnswerFacts
-from tasks._custom_metrics import custom_metrics_sha256, load_metric, score_with
+from tasks.evaluation._custom_metrics import custom_metrics_sha256, load_metric, score_with
 
 pytestmark = pytest.mark.unit
 

@@ -16,12 +16,12 @@ from schemas.errors import ConfigError
 from schemas.evaluation_config import EvaluationConfig
 from schemas.records import EvaluationReference, QualityReference, Side
 from schemas.rules import Verdict
-from tasks._judging import HELD_OUT, evaluation_fingerprint, judge_model
-from tasks._scores_cache import JudgedModel
 from tasks.engine._code_hash import code_sha256
 from tasks.engine.cache import OutputFolder
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.keys import StageKey
+from tasks.evaluation.evaluate import HELD_OUT, evaluation_fingerprint, judge_model
+from tasks.evaluation.scores_cache import JudgedModel
 from tests.toy import make_toy_model, toy_rows, write_jsonl
 
 pytestmark = pytest.mark.unit

@@ -9,10 +9,10 @@ import pytest
 
 from schemas.errors import MetricError
 from schemas.evaluation_config import EvaluationConfig
-from tasks._answers import RowAnswer
-from tasks._losses import RowLoss
-from tasks._row_scores import perplexity, read_scores, score_answers, summarise
 from tasks.engine.jsonl import write_jsonl
+from tasks.evaluation.answers import RowAnswer
+from tasks.evaluation.losses import RowLoss
+from tasks.evaluation.row_scores import perplexity, read_scores, score_answers, summarise
 
 pytestmark = pytest.mark.unit
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.evaluation_config import EvaluationConfig
-from tasks._batches import batches
 from tasks.engine.progress import progress_bar
+from tasks.evaluation.losses import batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

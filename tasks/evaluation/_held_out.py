@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.evaluation_config import Backend, EvaluationConfig
 from schemas.training_config import Device
-from tasks._answers import (
+from tasks.engine.jsonl import read_jsonl, write_jsonl
+from tasks.evaluation.answers import (
     RowAnswer,
     answer_prompts,
     encode_prompts,
     read_answers,
     stop_token_ids,
 )
-from tasks._generation_backend import (
+from tasks.evaluation.backend import (
     choose_backend,
     engine_arguments,
     generate_with_vllm,
     sampling_arguments,
 )
-from tasks._losses import RowLoss, measure_losses
-from tasks.engine.jsonl import read_jsonl, write_jsonl
+from tasks.evaluation.losses import RowLoss, measure_losses
 from tasks.models.device import choose_device
 from tasks.models.files import unloadable
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer

@@ -10,14 +10,14 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.evaluation_config import EvaluationConfig
-from tasks._losses import RowLoss
-from tasks._slices import (
+from tasks.engine.jsonl import write_jsonl
+from tasks.evaluation.losses import RowLoss
+from tasks.evaluation.slices import (
     check_columns,
     rows_where_base_was_better,
     worst_slice,
     write_slices,
 )
-from tasks.engine.jsonl import write_jsonl
 
 pytestmark = pytest.mark.unit
 

@@ -16,10 +16,10 @@ from schemas.metrics import (
     AnswerFacts,
     MetricOptions,
 )
-from tasks._answers import RowAnswer
-from tasks._custom_metrics import load_metric, score_with
-from tasks._losses import RowLoss
 from tasks.engine.jsonl import read_jsonl
+from tasks.evaluation._custom_metrics import load_metric, score_with
+from tasks.evaluation.answers import RowAnswer
+from tasks.evaluation.losses import RowLoss
 
 LM_EVAL_PREFIX = "lm_eval/"
 MAX_LOSS = 700.0

@@ -9,25 +9,25 @@ from typing import Any
 
 from schemas.evaluation_config import EvaluationConfig, LmEvalConfig
 from schemas.records import QualityReference, StageReference
-from tasks import _held_out, _lm_eval
-from tasks._answers import RowAnswer
-from tasks._custom_metrics import custom_metrics_sha256
-from tasks._generation_backend import choose_backend
-from tasks._held_out import (
+from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.jsonl import read_jsonl, write_jsonl
+from tasks.engine.keys import StageDefinition, file_sha256
+from tasks.engine.stage import is_refreshed
+from tasks.evaluation import _held_out, _lm_eval
+from tasks.evaluation._custom_metrics import custom_metrics_sha256
+from tasks.evaluation._held_out import (
     ANSWERS_FILE,
     LOSSES_FILE,
     generation_settings,
     measure_held_out,
 )
-from tasks._lm_eval import require_lm_eval, run_lm_eval
-from tasks._losses import RowLoss
-from tasks._row_scores import LM_EVAL_PREFIX, read_scores, score_answers, summarise
-from tasks._scores_cache import JudgedModel, copy_scores, keep_scores
-from tasks._slices import check_columns, write_slices
-from tasks.engine.cache import OutputFolder, locate
-from tasks.engine.jsonl import read_jsonl, write_jsonl
-from tasks.engine.keys import StageDefinition, file_sha256
-from tasks.engine.stage import is_refreshed
+from tasks.evaluation._lm_eval import require_lm_eval, run_lm_eval
+from tasks.evaluation.answers import RowAnswer
+from tasks.evaluation.backend import choose_backend
+from tasks.evaluation.losses import RowLoss
+from tasks.evaluation.row_scores import LM_EVAL_PREFIX, read_scores, score_answers, summarise
+from tasks.evaluation.scores_cache import JudgedModel, copy_scores, keep_scores
+from tasks.evaluation.slices import check_columns, write_slices
 
 
 class HeldOutScores(StageReference):

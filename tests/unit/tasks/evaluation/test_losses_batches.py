@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks._batches import batches
+from tasks.evaluation.losses import batches
 
 pytestmark = pytest.mark.unit
 

@@ -1,0 +1,1 @@
+"""One code that evaluates base, champion and challenger."""
