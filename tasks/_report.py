@@ -14,8 +14,8 @@ from schemas.records import (
     VersionReference,
 )
 from schemas.run_config import RunConfig
-from tasks._figures import metric_intervals
 from tasks._report_evidence import judge_part, run_timings, training_rows
+from tasks.decision.intervals import metric_intervals
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.redaction import public_settings

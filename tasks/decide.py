@@ -11,8 +11,7 @@ from schemas.gate_config import JUDGE_METRIC, Against, DecisionMode, GateConfig,
 from schemas.gate_report import Decision, GateReport, GateResult
 from schemas.records import ChampionReference, DecisionReference, EvaluationReference
 from schemas.rules import Severity, Verdict
-from tasks._figures import RowScores
-from tasks._gates import (
+from tasks.decision.gates import (
     absolute_gate,
     comparison_gate,
     row_count_gate,
@@ -20,7 +19,8 @@ from tasks._gates import (
     skip_gate,
     tokenizer_gate,
 )
-from tasks._judge import judge_pair
+from tasks.decision.intervals import RowScores
+from tasks.decision.llm_judge import judge_pair
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.stage import stage_task
 from tasks.evaluation.row_scores import read_scores

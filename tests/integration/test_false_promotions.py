@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from schemas.evaluation_config import EvaluationConfig
 from schemas.gate_config import Against, GateConfig, GateDefinition
 from schemas.gate_report import Decision
-from tasks._figures import RowScores
-from tasks._gates import comparison_gate
 from tasks.decide import conclude
+from tasks.decision.gates import comparison_gate
+from tasks.decision.intervals import RowScores
 from tasks.evaluation.losses import measure_losses
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
 from tests.toy import make_toy_model, toy_rows

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.gate_config import GateConfig
-from tasks._bootstrap import bootstrap_interval, tail_fraction
+from tasks.decision.intervals import bootstrap_interval, tail_fraction
 
 pytestmark = pytest.mark.unit
 GATES = GateConfig(n_resamples=500)
@@ -51,7 +51,7 @@ def test_bootstrap_interval_repeats_with_the_same_seed_only() -> None:
 def test_bootstrap_interval_draws_large_sets_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     column = [[float(value) for value in range(12)]]
     whole = interval(column, mean)
-    monkeypatch.setattr("tasks._bootstrap.MAX_BATCH_DRAWS", 100)
+    monkeypatch.setattr("tasks.decision.intervals.MAX_BATCH_DRAWS", 100)
     low, high = interval(column, mean)
     assert low == pytest.approx(whole[0], abs=0.5)
     assert high == pytest.approx(whole[1], abs=0.5)

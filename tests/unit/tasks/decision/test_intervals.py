@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.gate_config import GateConfig
-from tasks._figures import metric_intervals
+from tasks.decision.intervals import metric_intervals
 from tests.toy import write_jsonl
 
 pytestmark = pytest.mark.unit

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-import tasks._judge as judge_module
+import tasks.decision.llm_judge as judge_module
 from schemas.errors import ConfigError, ServiceUnreachable
 from schemas.evaluation_config import JudgeConfig
-from tasks._judge import judge_messages, judge_pair, read_verdict
+from tasks.decision.llm_judge import judge_messages, judge_pair, read_verdict
 from tasks.engine.jsonl import read_jsonl, write_jsonl
 
 pytestmark = [pytest.mark.unit, pytest.mark.loopback]

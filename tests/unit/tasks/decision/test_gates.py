@@ -10,8 +10,7 @@ import pytest
 from schemas.gate_config import Against, GateConfig, GateDefinition
 from schemas.records import EvaluationReference, Side
 from schemas.rules import Severity, Verdict
-from tasks._figures import RowScores
-from tasks._gates import (
+from tasks.decision.gates import (
     absolute_gate,
     comparison_gate,
     row_count_gate,
@@ -19,6 +18,7 @@ from tasks._gates import (
     skip_gate,
     tokenizer_gate,
 )
+from tasks.decision.intervals import RowScores
 
 pytestmark = pytest.mark.unit
 GATES = GateConfig(n_resamples=500, min_eval_rows=2)

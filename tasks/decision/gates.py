@@ -11,10 +11,10 @@ from schemas.gate_report import GateResult
 from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
 from schemas.records import EvaluationReference
 from schemas.rules import Severity, Verdict
-from tasks._bootstrap import bootstrap_interval
-from tasks._figures import (
+from tasks.decision.intervals import (
     MIN_INTERVAL_ROWS,
     RowScores,
+    bootstrap_interval,
     figure_interval,
     figure_of,
     score_columns,

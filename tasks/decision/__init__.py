@@ -1,0 +1,1 @@
+"""Promotion gates, intervals, and the language model as a judge."""
