@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
 Message = dict[str, Any]
 
-Message = dict[str, Any]
-
 
 @dataclass(slots=True)
 class RowText:

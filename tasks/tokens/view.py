@@ -1,4 +1,4 @@
-"""TODO"""
+"""Rows as the training sees them: text, and which tokens are trained."""
 
 from __future__ import annotations
 
