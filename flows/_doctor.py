@@ -186,7 +186,7 @@ def check_device() -> Finding:
         The device, with its memory, cores and units.
     """
     from schemas.training_config import Device
-    from tasks._machine import examine_machine
+    from tasks.training.plan.machine import examine_machine
 
     machine = examine_machine(Device.AUTO)
     count = f"{machine.n_devices} x {machine.name}" if machine.name else "no GPU"

@@ -10,11 +10,11 @@ from schemas._base import Record
 from schemas.records import DatasetReference, QualityReference, StageReference, TemplateReference
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._machine import Machine, examine_machine
-from tasks._training_setup import TrainingSetup, Workload, prepare_training, read_workload
-from tasks._training_speed import estimate_steps, expected_speed
 from tasks.engine.cache import Lookup, locate
 from tasks.models.shape import read_model_shape
+from tasks.training.plan.machine import Machine, examine_machine
+from tasks.training.plan.setup import TrainingSetup, Workload, prepare_training, read_workload
+from tasks.training.plan.speed import estimate_steps, expected_speed
 
 CHARACTERS_PER_TOKEN = 4.0
 """Rough figure for English text, used until the rows were tokenised once."""

@@ -12,10 +12,10 @@ from flows._console import plain_table, print_table, terminal_width
 from flows._plan import PlanReport
 from flows._status import StatusReport
 from schemas.rules import RuleResult
-from tasks._training_memory import describe
-from tasks._training_setup import TrainingSetup
 from tasks.engine.home import tracking_uri
 from tasks.engine.wording import duration, figure, gibibytes
+from tasks.training.plan.memory import describe
+from tasks.training.plan.setup import TrainingSetup
 
 N_ANSWERS = 3
 MAX_ANSWER_CHARACTERS = 400

@@ -16,7 +16,6 @@ from schemas.run_config import RunConfig
 from schemas.secret_patterns import secret_kinds
 from tasks._comparisons import SetColumns, example, first_true
 from tasks._token_report import make_token_report
-from tasks._training_speed import tokens_per_second
 from tasks.engine.jsonl import read_lines
 from tasks.engine.progress import progress_bar
 from tasks.models.prepared import special_tokens
@@ -25,6 +24,7 @@ from tasks.tokens.light_renderer import load_check_renderer
 from tasks.tokens.rendering import Renderer
 from tasks.tokens.view import sample_rendered
 from tasks.tokens.writing import SideTokens, TokenOutput, write_tokens
+from tasks.training.plan.speed import tokens_per_second
 
 SHOWN_ROWS = 3
 

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from schemas.errors import MemoryExhausted, TrainingKilled
 from schemas.training_config import TrainingConfig
 from tasks import _training_process
-from tasks._batching import halve
 from tasks._checkpoints import hold_lock, last_whole_checkpoint
 from tasks._training_events import PARENT_VARIABLE, name_process
 from tasks._training_failures import log_path, memory_error, training_error
@@ -27,6 +26,7 @@ from tasks._training_spec import (
 )
 from tasks.engine.cache import write_whole
 from tasks.engine.home import python_path
+from tasks.training.plan.batching import halve
 
 ALLOCATOR = ":".join(
     (

@@ -10,7 +10,7 @@ from schemas._base import Record
 from schemas.run_config import RunConfig
 from schemas.training_config import TrainingConfig
 from tasks._batch_costs import count_packed, padding_fractions, unused_fraction
-from tasks._batching import effective_batch, wished_batching
+from tasks.training.plan.batching import effective_batch, wished_batching
 
 if TYPE_CHECKING:
     import numpy

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from schemas._base import Record
 from schemas.training_config import TrainingConfig
-from tasks._training_choices import Choices
+from tasks.training.plan.batching import Batching
+from tasks.training.plan.choices import Choices
 
 EXIT_GUARD = 65
 """A guard stopped the training; its last event names the error (EX_DATAERR)."""
@@ -17,21 +18,6 @@ EXIT_INTERRUPTED = 75
 """The process saved a checkpoint and stopped because it was told to (EX_TEMPFAIL)."""
 STOP_FILE = "stop"
 """Left in the checkpoint folder by the parent when the training should save and stop."""
-
-
-class Batching(Record):
-    """How the sequences of one optimiser step reach the devices; the product never changes."""
-
-    per_device: int
-    """Sequences per device and forward pass."""
-    accumulation: int
-    """Forward passes per optimiser step."""
-    processes: int = 1
-
-    @property
-    def effective(self) -> int:
-        """Sequences per optimiser step."""
-        return self.per_device * self.accumulation * self.processes
 
 
 class TrainingSpec(Record):

@@ -233,9 +233,9 @@ def toy_spec(root: Path, name: str, **training: object) -> TrainingSpec:
     import pyarrow.parquet as parquet
 
     from schemas.training_config import TrainingConfig
-    from tasks._machine import examine_machine
-    from tasks._training_setup import prepare_training
     from tasks._training_spec import TrainingSpec
+    from tasks.training.plan.machine import examine_machine
+    from tasks.training.plan.setup import prepare_training
 
     tokens = root / "tokens.parquet"
     if not tokens.exists():

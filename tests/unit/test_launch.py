@@ -18,17 +18,17 @@ from schemas.errors import (
 from schemas.training_config import TrainingConfig
 from tasks import _launch
 from tasks._launch import command, read_event, run_training
-from tasks._machine import Machine
-from tasks._training_choices import choose
 from tasks._training_failures import log_path, training_error
 from tasks._training_spec import (
     EXIT_INTERRUPTED,
     EXIT_OUT_OF_MEMORY,
-    Batching,
     EventKind,
     TrainingEvent,
     TrainingSpec,
 )
+from tasks.training.plan.batching import Batching
+from tasks.training.plan.choices import choose
+from tasks.training.plan.machine import Machine
 
 
 def make_spec(root: Path, per_device: int = 4) -> TrainingSpec:

@@ -14,7 +14,7 @@ from schemas.records import DatasetReference, QualityReference, TemplateReferenc
 from schemas.rules import Verdict
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._machine import Machine
+from tasks.training.plan.machine import Machine
 from tests.toy import make_toy_model
 
 MACHINE = Machine(device="cpu", free_memory_bytes=8 * 2**30, physical_cores=4)

@@ -13,12 +13,13 @@ import pytest
 from schemas.errors import NoLabels, TrainingContractBroken, is_retryable
 from schemas.rows import Conversation, RowFormat
 from schemas.training_config import TrainingConfig
-from tasks._machine import Machine
 from tasks._row_contract import check_contract, read_rules
-from tasks._training_choices import choose
-from tasks._training_spec import Batching, TrainingSpec
+from tasks._training_spec import TrainingSpec
 from tasks.engine.jsonl import json_line
 from tasks.tokens.rendering import Renderer, load_renderer, render_prompt, render_rows
+from tasks.training.plan.batching import Batching
+from tasks.training.plan.choices import choose
+from tasks.training.plan.machine import Machine
 from tests.toy import make_toy_model
 
 TURN = "{{ '<|im_start|>' + m.role + '\\n' }}"

@@ -9,15 +9,15 @@ import pytest
 
 from schemas.errors import ConfigError, MemoryExhausted
 from schemas.training_config import TrainingConfig
-from tasks._machine import Machine
-from tasks._training_setup import (
+from tasks.models.shape import ModelShape
+from tasks.training.plan.machine import Machine
+from tasks.training.plan.setup import (
     TrainingSetup,
     Workload,
     available_bytes,
     prepare_training,
     read_workload,
 )
-from tasks.models.shape import ModelShape
 
 pytestmark = pytest.mark.usefixtures("work_folder")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.run_config import RunConfig
-from tasks._training_speed import (
+from tasks.training.plan.speed import (
     MEASURED_PARAMETERS,
     estimate_steps,
     expected_speed,

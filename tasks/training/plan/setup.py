@@ -7,16 +7,15 @@ from pathlib import Path
 from schemas._base import Record
 from schemas.errors import ConfigError
 from schemas.training_config import Distribution, TrainingConfig
-from tasks._accelerate_file import with_accelerate_file
-from tasks._batching import CPU_PASS_TOKENS, fit_batching, wished_batching
-from tasks._machine import Machine
-from tasks._packing import shared_prefix
-from tasks._training_choices import Choices, choose
-from tasks._training_memory import MemoryEstimate, PassSize, estimate_memory, too_large
-from tasks._training_spec import Batching
-from tasks._training_speed import estimate_steps, expected_speed
 from tasks.engine.wording import gibibytes
 from tasks.models.shape import ModelShape
+from tasks.training.plan.accelerate_file import with_accelerate_file
+from tasks.training.plan.batching import CPU_PASS_TOKENS, Batching, fit_batching, wished_batching
+from tasks.training.plan.choices import Choices, choose
+from tasks.training.plan.machine import Machine
+from tasks.training.plan.memory import MemoryEstimate, PassSize, estimate_memory, too_large
+from tasks.training.plan.shared_prefix import shared_prefix
+from tasks.training.plan.speed import estimate_steps, expected_speed
 
 USED_FRACTION = 0.9
 """Share of the free memory a training may be planned to take: the estimate is one."""

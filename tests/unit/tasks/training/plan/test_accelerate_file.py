@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.training_config import Distribution, TrainingConfig
-from tasks._accelerate_file import accelerate_file_sha256, with_accelerate_file
+from tasks.training.plan.accelerate_file import accelerate_file_sha256, with_accelerate_file
 
 
 def configured(path: Path) -> TrainingConfig:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from schemas._base import Record
 from schemas.errors import ConfigError
 from schemas.training_config import TrainingConfig
-from tasks._training_spec import Batching
 
 CPU_PASS_TOKENS = 4096
 """A CPU is as fast with 512 tokens a pass as with more (measured), so memory need not be filled."""
@@ -107,3 +107,18 @@ def _divided(batching: Batching, at_most: int) -> Batching | None:
                 processes=batching.processes,
             )
     return None
+
+
+class Batching(Record):
+    """How the sequences of one optimiser step reach the devices; the product never changes."""
+
+    per_device: int
+    """Sequences per device and forward pass."""
+    accumulation: int
+    """Forward passes per optimiser step."""
+    processes: int = 1
+
+    @property
+    def effective(self) -> int:
+        """Sequences per optimiser step."""
+        return self.per_device * self.accumulation * self.processes

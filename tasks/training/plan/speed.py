@@ -8,9 +8,9 @@ import math
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from schemas.training_config import Method, TrainingConfig
-from tasks._batching import effective_batch
-from tasks._packing import SHARED_SHARE
 from tasks.engine.home import work_directory
+from tasks.training.plan.batching import effective_batch
+from tasks.training.plan.shared_prefix import SHARED_SHARE
 
 MEASURED_TOKENS_PER_SECOND = {Method.LORA: 150.0, Method.QLORA: 150.0, Method.FULL: 100.0}
 """SmolLM2-135M, packed to 512 tokens, two CPU cores; QLoRA taken to be like LoRA."""

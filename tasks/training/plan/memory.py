@@ -5,9 +5,9 @@ from __future__ import annotations
 from schemas._base import Record
 from schemas.errors import MemoryExhausted
 from schemas.training_config import Distribution, Method, TrainingConfig
-from tasks._training_choices import Choices, Head, Packing, Precision
 from tasks.engine.wording import gibibytes
 from tasks.models.shape import ModelShape
+from tasks.training.plan.choices import Choices, Head, Packing, Precision
 
 FP32_BYTES = 4
 OPTIMISER_BYTES = 8

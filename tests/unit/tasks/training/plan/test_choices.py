@@ -6,14 +6,14 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.training_config import TrainingConfig
-from tasks._machine import Machine
-from tasks._training_choices import (
+from tasks.training.plan.choices import (
     COMPILE_GAIN_FRACTION,
     COMPILE_SECONDS,
     HUB_FLASH_ATTENTION,
     Choices,
     choose,
 )
+from tasks.training.plan.machine import Machine
 
 CPU = Machine(device="cpu", free_memory_bytes=2**33, physical_cores=6)
 AMPERE = Machine(

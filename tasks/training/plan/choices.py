@@ -8,7 +8,7 @@ from typing import Any
 from schemas._base import Record
 from schemas.errors import ConfigError
 from schemas.training_config import Compile, Distribution, Method, TrainingConfig
-from tasks._machine import Machine
+from tasks.training.plan.machine import Machine
 
 COMPILE_SECONDS = 216.0
 """What compiling SmolLM2-135M took on two CPU cores (torch 2.13)."""

@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -13,7 +14,6 @@ from packaging.version import InvalidVersion, Version
 from schemas._base import Record
 from schemas.errors import ConfigError
 from schemas.training_config import Device
-from tasks._cgroup import available_memory_bytes, processor_quota
 
 PROCESSOR_FACTS = Path("/proc/cpuinfo")
 PROCESSOR_TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -23,6 +23,13 @@ KERNELS_VERSIONS = ("0.16.0", "0.17.0")
 """From, and below: what transformers 5.17 takes (utils/import_utils.py)."""
 FLASH_ATTENTION_VERSION = "2.3.3"
 """The oldest that transformers 5.17 takes."""
+
+ROOT = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
+UNLIMITED_BYTES = 1 << 60
+"""Version 1 writes a number near 2^63 where there is no limit."""
+LIMIT_NAMES = ("memory.max", "memory.limit_in_bytes")
+USAGE_NAMES = ("memory.current", "memory.usage_in_bytes")
 
 
 class Machine(Record):
@@ -194,3 +201,82 @@ def _is_installed(module: str, package: str = "", at_least: str = "", below: str
 
 def _is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
+def available_memory_bytes(root: Path = ROOT, own_groups: Path = OWN_GROUPS) -> int | None:
+    """Read how much memory the tightest group above this process still allows.
+
+    Args:
+        root: Where the control groups are mounted.
+        own_groups: The kernel's list of the process's groups.
+
+    Returns:
+        Limit less usage, with reclaimable file pages counted as free; None without a limit.
+
+    Source:
+        Linux kernel, Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
+    """
+    found = []
+    for folder in _group_folders(root, own_groups, "memory"):
+        limit = _first_number(folder, LIMIT_NAMES)
+        if limit is None or limit >= UNLIMITED_BYTES:
+            continue
+        usage = _first_number(folder, USAGE_NAMES) or 0
+        found.append(max(0, limit - max(0, usage - _inactive_file_bytes(folder))))
+    return min(found, default=None)
+
+
+def processor_quota(root: Path = ROOT, own_groups: Path = OWN_GROUPS) -> float | None:
+    """Read how many processors' time the tightest group above this process may use.
+
+    Args:
+        root: Where the control groups are mounted.
+        own_groups: The kernel's list of the process's groups.
+
+    Returns:
+        Quota over period, e.g. 1.5; None without a quota.
+    """
+    found = []
+    for folder in _group_folders(root, own_groups, "cpu"):
+        words = _read(folder / "cpu.max").split()
+        if not words:
+            words = [_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+        if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
+            found.append(int(words[0]) / int(words[1]))
+    return min(found, default=None)
+
+
+def _group_folders(root: Path, own_groups: Path, controller: str) -> Iterator[Path]:
+    """Name the folders of the process's group and of those above it, for either version."""
+    for line in _read(own_groups).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        mounted = root / controllers if controllers else root
+        if controllers and not mounted.is_dir():
+            mounted = root / controller
+        own = mounted / path.lstrip("/")
+        yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(mounted))
+
+
+def _inactive_file_bytes(folder: Path) -> int:
+    for line in _read(folder / "memory.stat").splitlines():
+        name, _, value = line.partition(" ")
+        if name in ("inactive_file", "total_inactive_file") and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _first_number(folder: Path, names: tuple[str, ...]) -> int | None:
+    for name in names:
+        text = _read(folder / name).strip()
+        if text.isdigit():
+            return int(text)
+    return None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -6,9 +6,10 @@ import pytest
 
 from schemas.errors import MemoryExhausted
 from schemas.training_config import Method, TrainingConfig
-from tasks._machine import Machine
-from tasks._training_choices import choose
-from tasks._training_memory import (
+from tasks.models.shape import ModelShape
+from tasks.training.plan.choices import choose
+from tasks.training.plan.machine import Machine
+from tasks.training.plan.memory import (
     MemoryEstimate,
     PassSize,
     count_trained,
@@ -16,7 +17,6 @@ from tasks._training_memory import (
     estimate_memory,
     too_large,
 )
-from tasks.models.shape import ModelShape
 
 CPU = Machine(device="cpu", free_memory_bytes=2**33)
 GPU = Machine(device="cuda", free_memory_bytes=2**36, has_bf16_units=True, has_triton=True)

@@ -6,8 +6,13 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.training_config import TrainingConfig
-from tasks._batching import effective_batch, fit_batching, halve, wished_batching
-from tasks._training_spec import Batching
+from tasks.training.plan.batching import (
+    Batching,
+    effective_batch,
+    fit_batching,
+    halve,
+    wished_batching,
+)
 
 
 def config(**settings: Any) -> TrainingConfig:

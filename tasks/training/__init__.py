@@ -1,0 +1,1 @@
+"""How a training is started, watched and resumed."""
