@@ -13,20 +13,20 @@ from pydantic import ValidationError
 
 from schemas.errors import MemoryExhausted, TrainingKilled
 from schemas.training_config import TrainingConfig
-from tasks import _training_process
-from tasks._checkpoints import hold_lock, last_whole_checkpoint
-from tasks._training_events import PARENT_VARIABLE, name_process
 from tasks._training_failures import log_path, memory_error, training_error
-from tasks._training_spec import (
+from tasks.engine.cache import write_whole
+from tasks.engine.home import python_path
+from tasks.training.plan.batching import halve
+from tasks.training.process import run
+from tasks.training.process.checkpoints import hold_lock, last_whole_checkpoint
+from tasks.training.process.events import PARENT_VARIABLE, name_process
+from tasks.training.process.spec import (
     STOP_FILE,
     EventKind,
     TrainingEvent,
     TrainingFacts,
     TrainingSpec,
 )
-from tasks.engine.cache import write_whole
-from tasks.engine.home import python_path
-from tasks.training.plan.batching import halve
 
 ALLOCATOR = ":".join(
     (
@@ -146,7 +146,7 @@ def command(spec_path: Path, training: TrainingConfig) -> list[str]:
     Returns:
         Python itself for one process, `accelerate launch` for several.
     """
-    module = [_training_process.__name__, str(spec_path)]
+    module = [run.__name__, str(spec_path)]
     launch = [sys.executable, "-m", "accelerate.commands.launch"]
     if training.accelerate_config:
         return [*launch, "--config_file", training.accelerate_config, "--module", *module]

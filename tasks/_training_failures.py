@@ -14,8 +14,8 @@ from schemas.errors import (
     TrainingInterrupted,
     TrainingKilled,
 )
-from tasks._checkpoints import list_checkpoints
-from tasks._training_spec import (
+from tasks.training.process.checkpoints import list_checkpoints
+from tasks.training.process.spec import (
     EXIT_INTERRUPTED,
     EXIT_OUT_OF_MEMORY,
     TrainingEvent,

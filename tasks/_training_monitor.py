@@ -21,10 +21,10 @@ from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig
 from tasks._live_metrics import LiveMetrics
 from tasks._pusher import Pusher
-from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
 from tasks.engine.progress import progress_bar
 from tasks.engine.run_bar import slug
 from tasks.engine.wording import span
+from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
 LINE_SECONDS = 30.0
 """Least time between two lines where nobody watches a terminal."""

@@ -26,13 +26,13 @@ from schemas.sweep_config import Range, Scalar, SweepConfig, with_settings
 from schemas.training_config import TrainingConfig
 from tasks._launch import run_training
 from tasks._sweep_runs import SweepRuns
-from tasks._training_spec import TrainingSpec
 from tasks._trial_listener import N_POINTS, TrialListener
 from tasks.engine.cache import locate
 from tasks.models.shape import read_model_shape
 from tasks.training.plan.machine import Machine
 from tasks.training.plan.setup import prepare_training, read_workload
 from tasks.training.plan.speed import estimate_steps
+from tasks.training.process.spec import TrainingSpec
 
 if TYPE_CHECKING:
     from optuna import Trial

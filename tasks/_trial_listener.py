@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.errors import TrainingError
 from tasks._sweep_runs import SweepRuns
-from tasks._training_spec import EventKind, TrainingEvent
 from tasks.engine.progress import progress_bar
+from tasks.training.process.spec import EventKind, TrainingEvent
 
 if TYPE_CHECKING:
     from optuna import Trial

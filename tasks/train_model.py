@@ -12,12 +12,10 @@ from prefect.context import FlowRunContext
 from schemas.records import QualityReference, TemplateReference, TrainedReference
 from schemas.stages import Stage
 from schemas.training_config import TrainingConfig
-from tasks._checkpoints import hold_lock
 from tasks._launch import run_training
 from tasks._live_metrics import RUN_FILE
 from tasks._loss_curve import draw_loss_curve
 from tasks._training_monitor import TrainingMonitor
-from tasks._training_spec import TrainingSpec
 from tasks.engine.cache import OutputFolder, locate, write_whole
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageKey
@@ -26,6 +24,8 @@ from tasks.models.shape import read_model_shape
 from tasks.training.plan.accelerate_file import accelerate_file_sha256, with_accelerate_file
 from tasks.training.plan.machine import examine_machine
 from tasks.training.plan.setup import prepare_training, read_workload
+from tasks.training.process.checkpoints import hold_lock
+from tasks.training.process.spec import TrainingSpec
 
 
 def weight_parts(parts: dict[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks._training_spec import TrainingSpec
+    from tasks.training.process.spec import TrainingSpec
 
 TOY_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -233,9 +233,9 @@ def toy_spec(root: Path, name: str, **training: object) -> TrainingSpec:
     import pyarrow.parquet as parquet
 
     from schemas.training_config import TrainingConfig
-    from tasks._training_spec import TrainingSpec
     from tasks.training.plan.machine import examine_machine
     from tasks.training.plan.setup import prepare_training
+    from tasks.training.process.spec import TrainingSpec
 
     tokens = root / "tokens.parquet"
     if not tokens.exists():

@@ -15,9 +15,9 @@ from schemas.errors import (
     TrainingContractBroken,
     is_retryable,
 )
-from tasks._checkpoints import find_fault, list_checkpoints
 from tasks._launch import run_training
-from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
+from tasks.training.process.checkpoints import find_fault, list_checkpoints
+from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 from tests.toy import toy_spec
 
 pytestmark = pytest.mark.integration

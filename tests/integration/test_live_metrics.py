@@ -13,8 +13,8 @@ from schemas.errors import LossNotFinite
 from schemas.run_config import RunConfig
 from tasks._live_metrics import ERROR_TAG, LiveMetrics, read_training_run
 from tasks._training_monitor import TrainingMonitor
-from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
 from tasks.registry.store import connect
+from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 from tests.unit.test_live_metrics import make_spec, step, watch
 
 if TYPE_CHECKING:

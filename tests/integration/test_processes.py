@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks._launch import run_training
-from tasks._training_spec import EventKind, TrainingEvent, TrainingFacts, TrainingSpec
+from tasks.training.process.spec import EventKind, TrainingEvent, TrainingFacts, TrainingSpec
 from tests.toy import toy_spec
 
 pytestmark = pytest.mark.integration

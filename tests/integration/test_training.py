@@ -18,9 +18,9 @@ import pyarrow.parquet as parquet
 import pytest
 
 from schemas.errors import TrainingInterrupted, TrainingKilled
-from tasks._checkpoints import MANIFEST, checkpoint_step, list_checkpoints
 from tasks._launch import run_training
-from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
+from tasks.training.process.checkpoints import MANIFEST, checkpoint_step, list_checkpoints
+from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 from tests.toy import toy_spec
 
 pytestmark = pytest.mark.integration
@@ -30,7 +30,7 @@ FLOW = """
 import sys
 from pathlib import Path
 from tasks._launch import run_training
-from tasks._training_spec import TrainingSpec
+from tasks.training.process.spec import TrainingSpec
 
 spec = TrainingSpec.model_validate_json(Path(sys.argv[1]).read_text())
 run_training(spec, lambda event: print(event.model_dump_json(), flush=True))
@@ -49,7 +49,7 @@ def same_curve(spec: TrainingSpec, other: TrainingSpec) -> bool:
 
 def training_children() -> list[psutil.Process]:
     own = psutil.Process().children(recursive=True)
-    return [child for child in own if "tasks._training_process" in child.cmdline()]
+    return [child for child in own if "tasks.training.process.run" in child.cmdline()]
 
 
 class Killer:

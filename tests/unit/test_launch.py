@@ -19,16 +19,16 @@ from schemas.training_config import TrainingConfig
 from tasks import _launch
 from tasks._launch import command, read_event, run_training
 from tasks._training_failures import log_path, training_error
-from tasks._training_spec import (
+from tasks.training.plan.batching import Batching
+from tasks.training.plan.choices import choose
+from tasks.training.plan.machine import Machine
+from tasks.training.process.spec import (
     EXIT_INTERRUPTED,
     EXIT_OUT_OF_MEMORY,
     EventKind,
     TrainingEvent,
     TrainingSpec,
 )
-from tasks.training.plan.batching import Batching
-from tasks.training.plan.choices import choose
-from tasks.training.plan.machine import Machine
 
 
 def make_spec(root: Path, per_device: int = 4) -> TrainingSpec:
@@ -147,7 +147,7 @@ def test_what_a_process_of_several_says_counts_more_than_the_launchers_code(
 def test_command_of_one_process_is_python_itself(tmp_path: Path) -> None:
     assert command(tmp_path / "s.json", TrainingConfig())[1:] == [
         "-m",
-        "tasks._training_process",
+        "tasks.training.process.run",
         str(tmp_path / "s.json"),
     ]
 
@@ -156,7 +156,7 @@ def test_command_of_several_processes_goes_through_accelerate(tmp_path: Path) ->
     words = command(tmp_path / "s.json", TrainingConfig(processes=2))
     assert words[1:3] == ["-m", "accelerate.commands.launch"]
     assert "--num_processes=2" in words
-    assert words[-3:] == ["--module", "tasks._training_process", str(tmp_path / "s.json")]
+    assert words[-3:] == ["--module", "tasks.training.process.run", str(tmp_path / "s.json")]
 
 
 def test_command_takes_the_users_accelerate_file(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from tasks._live_metrics import (
     read_training_run,
     unknown_points,
 )
-from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
 from tasks.training.plan.batching import Batching
 from tasks.training.plan.choices import choose
 from tasks.training.plan.machine import Machine
+from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
 
 def make_spec(folder: Path) -> TrainingSpec:

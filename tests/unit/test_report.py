@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tasks._report import outcome, pair_answers, summarise
-from tasks._training_spec import TrainingFacts
 from tasks.training.plan.batching import Batching
+from tasks.training.process.spec import TrainingFacts
 
 pytestmark = pytest.mark.unit
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks._training_monitor import Pace, TerminalProgress, TrainingMonitor, running_registry
-from tasks._training_spec import EventKind, TrainingEvent
 from tasks.engine.wording import span
+from tasks.training.process.spec import EventKind, TrainingEvent
 from tests.unit.test_live_metrics import make_spec
 
 

@@ -10,9 +10,14 @@ import pytest
 import torch
 from datasets import Dataset
 
-from tasks._packing import SharedPrefixCollator, count_row_tokens, pack_rows, share_prefix
-from tasks._row_attention import NAME, attend_by_rows, suits_rows
 from tasks.training.plan.shared_prefix import shared_prefix
+from tasks.training.process._packing import (
+    SharedPrefixCollator,
+    count_row_tokens,
+    pack_rows,
+    share_prefix,
+)
+from tasks.training.process._row_attention import NAME, attend_by_rows, suits_rows
 from tests.toy import make_toy_model
 
 pytestmark = pytest.mark.unit

@@ -9,8 +9,8 @@ import pytest
 import torch
 from trl.trainer.utils import add_fused_lm_head
 
-from tasks import _lm_head
-from tasks._lm_head import has_plain_loss, score_labelled_only
+from tasks.training.process import _lm_head
+from tasks.training.process._lm_head import has_plain_loss, score_labelled_only
 from tests.toy import make_toy_model
 
 pytestmark = pytest.mark.unit

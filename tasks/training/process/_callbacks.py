@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks._checkpoints import prune_checkpoints, seal_checkpoint
-from tasks._training_events import StopFlag, say
-from tasks._training_history import best_measurement
-from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
+from tasks.training.process._log import best_measurement
+from tasks.training.process.checkpoints import prune_checkpoints, seal_checkpoint
+from tasks.training.process.events import StopFlag, say
+from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback

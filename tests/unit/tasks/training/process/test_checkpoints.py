@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import TrainingError
-from tasks._checkpoints import (
+from tasks.training.process.checkpoints import (
     MANIFEST,
     WRITING,
     find_fault,

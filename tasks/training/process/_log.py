@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks._loss_guards import LogEntry, validation_losses
+from tasks.training.process._loss_guards import LogEntry, validation_losses
 
 KEPT = (
     "step",

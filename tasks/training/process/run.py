@@ -1,6 +1,6 @@
 """The training process: TRL's `SFTTrainer` on rows that are tokenised and checked already.
 
-Run as `python -m tasks._training_process SPEC.json` by `tasks._launch`, or by accelerate in
+Run as `python -m tasks.training.process.run SPEC.json` by `tasks._launch`, or by accelerate in
 several processes, so that the allocator's settings are in the environment before it starts, its
 memory is given back when it ends, and killing it loses no more than the steps since the last
 checkpoint.
@@ -14,9 +14,10 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from schemas.errors import MemoryExhausted, SftFlowError, TrainingInterrupted
-from tasks._checkpoints import hold_lock
-from tasks._training_events import StopFlag, open_events, say
-from tasks._training_spec import (
+from tasks.models.device import is_out_of_memory
+from tasks.training.process.checkpoints import hold_lock
+from tasks.training.process.events import StopFlag, open_events, say
+from tasks.training.process.spec import (
     EXIT_GUARD,
     EXIT_INTERRUPTED,
     EXIT_OUT_OF_MEMORY,
@@ -24,7 +25,6 @@ from tasks._training_spec import (
     TrainingEvent,
     TrainingSpec,
 )
-from tasks.models.device import is_out_of_memory
 
 
 def train(spec: TrainingSpec) -> int:
@@ -72,9 +72,9 @@ def failure(error: SftFlowError) -> TrainingEvent:
 
 
 def _train(spec: TrainingSpec, stop: StopFlag) -> int:
-    from tasks._loss_guards import check_learning
-    from tasks._trainer import build_trainer, continue_training
-    from tasks._training_results import save_what_was_trained, write_results
+    from tasks.training.process._loss_guards import check_learning
+    from tasks.training.process._results import save_what_was_trained, write_results
+    from tasks.training.process._trainer import build_trainer, continue_training
 
     trainer = build_trainer(spec, stop)
     try:

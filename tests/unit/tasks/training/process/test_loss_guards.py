@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import LossNotFinite, LossSpike, NothingLearned, is_retryable
 from schemas.training_config import EarlyStopping, GuardSettings, TrainingConfig
-from tasks._loss_guards import (
+from tasks.training.process._loss_guards import (
     check_learning,
     check_spike,
     has_stopped_improving,

@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks._trainer import build_trainer, count_tokens, shorten_warmup, tokens_so_far
-from tasks._training_events import StopFlag
-from tasks._training_spec import TrainingSpec
+from tasks.training.process._trainer import (
+    build_trainer,
+    count_tokens,
+    shorten_warmup,
+    tokens_so_far,
+)
+from tasks.training.process.events import StopFlag
+from tasks.training.process.spec import TrainingSpec
 from tests.toy import toy_spec
 
 

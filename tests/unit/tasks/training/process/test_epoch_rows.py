@@ -5,7 +5,7 @@ from collections import Counter
 import numpy
 import pytest
 
-from tasks._weights import repeat_rows
+from tasks.training.process._epoch_rows import repeat_rows
 
 
 def test_whole_weights_repeat_every_row() -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 from schemas.errors import TrainingError, WeightsNotFinite
 from schemas.training_config import Method
-from tasks._checkpoints import checkpoint_step
-from tasks._guards import check_weights
-from tasks._training_callbacks import keep_checkpoint
-from tasks._training_history import best_measurement, loss_curve
-from tasks._training_spec import TrainingFacts, TrainingSpec
 from tasks.models.prepared import load_prepared_model, read_facts, write_facts
+from tasks.training.process._callbacks import keep_checkpoint
+from tasks.training.process._log import best_measurement, loss_curve
+from tasks.training.process._step_guards import check_weights
+from tasks.training.process.checkpoints import checkpoint_step
+from tasks.training.process.spec import TrainingFacts, TrainingSpec
 
 
 def write_results(trainer: Any, spec: TrainingSpec) -> None:
@@ -125,7 +125,7 @@ def measure(trainer: Any, spec: TrainingSpec, best: tuple[int, float] | None) ->
     Returns:
         The figures.
     """
-    from tasks._trainer import read_tokens
+    from tasks.training.process._trainer import read_tokens
 
     log = trainer.state.log_history
     losses = [float(entry["loss"]) for entry in log if "loss" in entry]

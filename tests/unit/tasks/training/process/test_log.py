@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks._training_history import best_measurement, loss_curve
+from tasks.training.process._log import best_measurement, loss_curve
 
 LOG = [
     {"step": 0, "eval_loss": 4.0, "eval_runtime": 1.0},

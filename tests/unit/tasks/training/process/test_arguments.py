@@ -7,16 +7,16 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.training_config import TrainingConfig
-from tasks._training_arguments import (
+from tasks.training.plan.batching import Batching
+from tasks.training.plan.choices import Choices, choose
+from tasks.training.plan.machine import Machine
+from tasks.training.process._arguments import (
     check_targets,
     lora_arguments,
     quantisation_arguments,
     sft_arguments,
 )
-from tasks._training_spec import TrainingSpec
-from tasks.training.plan.batching import Batching
-from tasks.training.plan.choices import Choices, choose
-from tasks.training.plan.machine import Machine
+from tasks.training.process.spec import TrainingSpec
 
 CPU = Machine(device="cpu", free_memory_bytes=2**33, physical_cores=2)
 GPU = Machine(device="cuda", free_memory_bytes=2**36, has_bf16_units=True, has_flash_attention=True)

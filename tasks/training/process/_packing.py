@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks._row_attention import attend_by_rows, keeps_rows_apart, suits_rows
 from tasks.tokens.token_file import IGNORED_LABEL
 from tasks.training.plan.shared_prefix import (
     N_PROBE_ROWS,
@@ -22,6 +21,7 @@ from tasks.training.plan.shared_prefix import (
     SHARED_SHARE,
     shared_prefix,
 )
+from tasks.training.process._row_attention import attend_by_rows, keeps_rows_apart, suits_rows
 
 if TYPE_CHECKING:
     import pyarrow

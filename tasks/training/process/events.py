@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from tasks._training_spec import STOP_FILE, EventKind, TrainingEvent
+from tasks.training.process.spec import STOP_FILE, EventKind, TrainingEvent
 
 PARENT_VARIABLE = "SFT_FLOW_PARENT"
 """Process id and start time of the process that wants the result."""

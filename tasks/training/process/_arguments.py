@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError
 from schemas.training_config import Distribution, Method, TrainingConfig
-from tasks._checkpoints import WRITING
-from tasks._training_spec import TrainingSpec
 from tasks.training.plan.choices import Choices, Kernels, Packing, Precision, refuse_qlora_elsewhere
 from tasks.training.plan.machine import Machine
 from tasks.training.plan.setup import sequence_tokens
+from tasks.training.process.checkpoints import WRITING
+from tasks.training.process.spec import TrainingSpec
 
 if TYPE_CHECKING:
     from peft import LoraConfig

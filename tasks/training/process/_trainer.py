@@ -8,27 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks._batch_contract import check_padding
-from tasks._guards import GuardedSteps
-from tasks._lm_head import score_labelled_only
-from tasks._loss_guards import has_stopped_improving, make_loss_guard
-from tasks._packing import SharedPrefixCollator, count_row_tokens, share_prefix
-from tasks._row_contract import check_contract
-from tasks._training_arguments import (
-    check_targets,
-    lora_arguments,
-    quantisation_arguments,
-    sft_arguments,
-)
-from tasks._training_callbacks import make_callback
-from tasks._training_events import StopFlag, say
-from tasks._training_spec import EventKind, TrainingEvent, TrainingSpec
-from tasks._weights import repeat_rows
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer, read_facts
 from tasks.tokens.token_file import IGNORED_LABEL
 from tasks.training.plan.choices import Head, Packing
 from tasks.training.plan.machine import examine_machine
 from tasks.training.plan.setup import sequence_tokens
+from tasks.training.process._arguments import (
+    check_targets,
+    lora_arguments,
+    quantisation_arguments,
+    sft_arguments,
+)
+from tasks.training.process._callbacks import make_callback
+from tasks.training.process._contract import check_contract, check_padding
+from tasks.training.process._epoch_rows import repeat_rows
+from tasks.training.process._lm_head import score_labelled_only
+from tasks.training.process._loss_guards import has_stopped_improving, make_loss_guard
+from tasks.training.process._packing import SharedPrefixCollator, count_row_tokens, share_prefix
+from tasks.training.process._step_guards import GuardedSteps
+from tasks.training.process.events import StopFlag, say
+from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -1,0 +1,1 @@
+"""Inside the training process: TRL, guards, packing, checkpoints."""
