@@ -27,9 +27,9 @@ from typing import Any
 from benchmarks._training_figures import Work, gemm_share, summary, table
 from benchmarks.tutorial_sft import speed_after_first
 from schemas.training_config import Method, TrainingConfig
-from tasks._launch import run_training
 from tasks.engine.home import source_folder
 from tasks.models.shape import read_model_shape
+from tasks.training.launch import run_training
 from tasks.training.plan.machine import examine_machine
 from tasks.training.plan.setup import prepare_training, read_workload
 from tasks.training.process.spec import TrainingFacts, TrainingSpec

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks._artifacts import mlflow_links
-from tasks._loss_curve import describe_curve
 from tasks._page_parts import cut_row, visible
 from tasks._report import outcome
 from tasks._report_answers import compare_answers
 from tasks._report_charts import gate_charts, key_gate
 from tasks.engine.wording import seconds_text, share
+from tasks.training.loss_curve import describe_curve
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = TEMPLATES / "report.html.jinja"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.records import Evidence, TrainedReference
 from schemas.run_config import RunConfig
-from tasks._live_metrics import Point, log_points, read_training_run
 from tasks._model_card import CardFacts, readme
 from tasks._reload_spec import EVALUATION_FOLDER, write_judged
 from tasks.engine.cache import locate
@@ -22,6 +21,7 @@ from tasks.registry.store import flatten
 from tasks.registry.tags import ADAPTER_TAG, LICENCE_TAG, TRAINING_RUN_TAG
 from tasks.sources.mixture import public_title
 from tasks.sources.row_digests import ROW_DIGESTS
+from tasks.training.live_metrics import Point, log_points, read_training_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,15 +12,15 @@ from prefect.context import FlowRunContext
 from schemas.records import QualityReference, TemplateReference, TrainedReference
 from schemas.stages import Stage
 from schemas.training_config import TrainingConfig
-from tasks._launch import run_training
-from tasks._live_metrics import RUN_FILE
-from tasks._loss_curve import draw_loss_curve
-from tasks._training_monitor import TrainingMonitor
 from tasks.engine.cache import OutputFolder, locate, write_whole
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageKey
 from tasks.engine.stage import is_refreshed, stage_task
 from tasks.models.shape import read_model_shape
+from tasks.training.launch import run_training
+from tasks.training.live_metrics import RUN_FILE
+from tasks.training.loss_curve import draw_loss_curve
+from tasks.training.monitor import TrainingMonitor
 from tasks.training.plan.accelerate_file import accelerate_file_sha256, with_accelerate_file
 from tasks.training.plan.machine import examine_machine
 from tasks.training.plan.setup import prepare_training, read_workload

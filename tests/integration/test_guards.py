@@ -15,7 +15,7 @@ from schemas.errors import (
     TrainingContractBroken,
     is_retryable,
 )
-from tasks._launch import run_training
+from tasks.training.launch import run_training
 from tasks.training.process.checkpoints import find_fault, list_checkpoints
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 from tests.toy import toy_spec

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks._launch import run_training
+from tasks.training.launch import run_training
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingFacts, TrainingSpec
 from tests.toy import toy_spec
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from schemas.errors import TrainingInterrupted, TrainingKilled
-from tasks._launch import run_training
+from tasks.training.launch import run_training
 from tasks.training.process.checkpoints import MANIFEST, checkpoint_step, list_checkpoints
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 from tests.toy import toy_spec
@@ -29,7 +29,7 @@ ROOM_BYTES = 100 << 20
 FLOW = """
 import sys
 from pathlib import Path
-from tasks._launch import run_training
+from tasks.training.launch import run_training
 from tasks.training.process.spec import TrainingSpec
 
 spec = TrainingSpec.model_validate_json(Path(sys.argv[1]).read_text())

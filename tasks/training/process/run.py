@@ -1,6 +1,6 @@
 """The training process: TRL's `SFTTrainer` on rows that are tokenised and checked already.
 
-Run as `python -m tasks.training.process.run SPEC.json` by `tasks._launch`, or by accelerate in
+Run as `python -m tasks.training.process.run SPEC.json` by `tasks.training.launch`, or by accelerate in
 several processes, so that the allocator's settings are in the environment before it starts, its
 memory is given back when it ends, and killing it loses no more than the steps since the last
 checkpoint.

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tasks._loss_curve import (
+from tasks.training.loss_curve import (
     LossPoint,
     curve_points,
     describe_curve,

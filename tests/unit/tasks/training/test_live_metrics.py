@@ -7,7 +7,7 @@ import pytest
 
 from schemas.errors import LossNotFinite, TrainingInterrupted
 from schemas.training_config import TrainingConfig
-from tasks._live_metrics import (
+from tasks.training.live_metrics import (
     RUN_FILE,
     LiveMetrics,
     Point,

@@ -16,9 +16,9 @@ from schemas.errors import (
     is_retryable,
 )
 from schemas.training_config import TrainingConfig
-from tasks import _launch
-from tasks._launch import command, read_event, run_training
-from tasks._training_failures import log_path, training_error
+from tasks.training import launch
+from tasks.training._failures import log_path, training_error
+from tasks.training.launch import command, read_event, run_training
 from tasks.training.plan.batching import Batching
 from tasks.training.plan.choices import choose
 from tasks.training.plan.machine import Machine
@@ -99,7 +99,7 @@ def test_memory_that_never_suffices_ends_with_advice(
         tried.append(spec.batching)
         return EXIT_OUT_OF_MEMORY, None
 
-    monkeypatch.setattr(_launch, "_run_once", run_out)
+    monkeypatch.setattr(launch, "_run_once", run_out)
     events: list[TrainingEvent] = []
     with pytest.raises(MemoryExhausted, match="even with one sequence at a time") as caught:
         run_training(make_spec(tmp_path), events.append)
@@ -122,7 +122,7 @@ def test_smaller_batch_of_an_earlier_attempt_stays(
         tried.append(spec)
         return 1, None
 
-    monkeypatch.setattr(_launch, "_run_once", fail)
+    monkeypatch.setattr(launch, "_run_once", fail)
     with pytest.raises(TrainingError):
         run_training(spec, lambda event: pytest.fail(event.detail))
     assert (tried[0].batching.per_device, tried[0].notes) == (1, ("short",))

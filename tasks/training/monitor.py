@@ -19,11 +19,11 @@ from pydantic import ValidationError
 
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig
-from tasks._live_metrics import LiveMetrics
-from tasks._pusher import Pusher
 from tasks.engine.progress import progress_bar
 from tasks.engine.run_bar import slug
 from tasks.engine.wording import span
+from tasks.training._pusher import Pusher
+from tasks.training.live_metrics import LiveMetrics
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
 LINE_SECONDS = 30.0

@@ -15,11 +15,11 @@ from pydantic import ValidationError
 
 from schemas._base import Record
 from schemas.errors import TrainingInterrupted
-from tasks._pusher import Pusher
 from tasks.engine.cache import write_whole
 from tasks.engine.home import tracking_uri
 from tasks.engine.redaction import without_secrets
 from tasks.registry.store import connect, experiment_id, flatten
+from tasks.training._pusher import Pusher
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from schemas.errors import MemoryExhausted, TrainingKilled
 from schemas.training_config import TrainingConfig
-from tasks._training_failures import log_path, memory_error, training_error
 from tasks.engine.cache import write_whole
 from tasks.engine.home import python_path
+from tasks.training._failures import log_path, memory_error, training_error
 from tasks.training.plan.batching import halve
 from tasks.training.process import run
 from tasks.training.process.checkpoints import hold_lock, last_whole_checkpoint

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from tasks._pusher import Pusher
+from tasks.training._pusher import Pusher
 
 
 def test_pusher_pushes_at_once_and_when_it_is_closed() -> None:
