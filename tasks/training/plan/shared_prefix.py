@@ -1,4 +1,4 @@
-"""TODO"""
+"""Which rows begin alike, so that their common prefix is computed once."""
 
 from __future__ import annotations
 

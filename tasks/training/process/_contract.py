@@ -27,8 +27,6 @@ SHOWN_TOKENS = 24
 RERUN = "set the data gate's rule {rule} to block, which leaves such rows out, and run again"
 TEMPLATE = "the rows were not made with this model's chat template: run the flow from the start"
 
-SAMPLE_ROWS = 64
-
 
 @dataclass(frozen=True)
 class RowRules:
