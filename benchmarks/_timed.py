@@ -47,7 +47,7 @@ def check(path: Path, depth: str) -> dict[str, Any]:
     """
     started = time.perf_counter()
     from schemas.run_config import RunConfig
-    from tasks._gate import CheckOptions, Scope, check_file
+    from tasks.dataset.check_file import CheckOptions, Scope, check_file
 
     config = RunConfig() if depth == "near" else RunConfig.model_validate(OFF)
     with tempfile.TemporaryDirectory() as folder:

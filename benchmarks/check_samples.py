@@ -26,7 +26,7 @@ import yaml
 
 from schemas.rules import RuleResult, Verdict
 from schemas.run_config import RunConfig
-from tasks._gate import CheckOptions, CheckReport, check_file
+from tasks.dataset.check_file import CheckOptions, CheckReport, check_file
 
 CORPUS = "chatterbot-corpus"
 CORPUS_FOLDER = "english"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from schemas.profile import HISTOGRAMS, DataProfile
 from schemas.rules import RowRule
-from tasks._gate import CheckReport, written
 from tasks._page_parts import Bar, cut_row, histogram_bars, named_bars, token_parts, visible
 from tasks._rule_lines import rule_line, verdict_reasons
+from tasks.dataset.check_file import CheckReport, written
 from tasks.engine.wording import share
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -8,7 +8,7 @@ from schemas.row_rules import ROW_RULES
 from schemas.rule_table import AT_LEAST
 from schemas.rules import RowRule, RuleResult, SetRule, Severity, Verdict
 from schemas.set_rules import SET_RULES, Comparison
-from tasks._gate import CheckReport
+from tasks.dataset.check_file import CheckReport
 from tasks.engine.wording import share
 
 SHARE = "share of "

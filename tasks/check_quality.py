@@ -21,10 +21,16 @@ from schemas.records import (
 from schemas.registry_config import RegistryConfig
 from schemas.rules import RuleExample, RuleResult, SetRule, Verdict
 from schemas.run_config import DataSource, QualityConfig
-from tasks._comparisons import MOST_EXAMPLES
-from tasks._rejection import keep_evidence, rejection
-from tasks._set_profile import CHAMPION, NO_REFERENCE, make_profile, read_reference
-from tasks._sides import Sides, add_token_columns, compare_sides, join_columns, write_features
+from tasks.dataset.comparisons import MOST_EXAMPLES
+from tasks.dataset.profile import CHAMPION, NO_REFERENCE, make_profile, read_reference
+from tasks.dataset.refusal import keep_evidence, rejection
+from tasks.dataset.split_columns import (
+    Sides,
+    add_token_columns,
+    compare_sides,
+    join_columns,
+    write_features,
+)
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_lines
 from tasks.engine.stage import stage_task

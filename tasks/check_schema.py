@@ -8,8 +8,8 @@ from pathlib import Path
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference, DatasetReference
 from schemas.rules import RowRule, RuleSetting
-from tasks._rejection import keep_evidence, rejection
-from tasks._set_check import SetPass
+from tasks.dataset.refusal import keep_evidence, rejection
+from tasks.dataset.row_pass import SetPass
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import file_sha256
 from tasks.engine.stage import stage_task

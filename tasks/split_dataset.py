@@ -19,8 +19,9 @@ from typing import Any
 from schemas.records import CheckedReference, SplitReference
 from schemas.rules import RowRule, Severity
 from schemas.run_config import SplitConfig
-from tasks._pinned import pinned_fingerprint, write_pinned
-from tasks._row_sides import (
+from tasks.dataset.pinned_rows import pinned_fingerprint, write_pinned
+from tasks.dataset.row_pass import SetPass
+from tasks.dataset.split_rows import (
     Side,
     choose_sides,
     group_positions,
@@ -28,7 +29,6 @@ from tasks._row_sides import (
     keep_for_validation,
     sides_beside_pinned,
 )
-from tasks._set_check import SetPass
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import file_sha256
 from tasks.engine.stage import stage_task

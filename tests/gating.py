@@ -7,7 +7,7 @@ from typing import Any
 
 from schemas.rules import RuleResult
 from schemas.run_config import DataSource, RunConfig
-from tasks._gate import CheckReport, check_file
+from tasks.dataset.check_file import CheckReport, check_file
 from tests.toy import ordinary_rows, write_jsonl
 
 BAD = {"prompt": "How tall is the wall?", "completion": " "}

@@ -28,7 +28,7 @@ from benchmarks.measure_check import (
     parse_arguments,
 )
 from schemas.run_config import RunConfig
-from tasks._gate import check_file
+from tasks.dataset.check_file import check_file
 from tests.toy import write_jsonl
 
 pytestmark = pytest.mark.unit

@@ -13,8 +13,8 @@ from schemas.records import CheckedReference, QualityReference, SplitReference, 
 from schemas.registry_config import RegistryConfig
 from schemas.rules import GateMode, RuleSetting, SetRule, Severity, Verdict
 from schemas.run_config import QualityConfig
-from tasks._row_sides import Side
 from tasks.check_quality import check_quality, judge
+from tasks.dataset.split_rows import Side
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import json_line, read_lines
 from tasks.engine.keys import StageKey

@@ -23,7 +23,7 @@ from schemas.rows import RowFormat, SourceRow
 from schemas.rules import RowRule, RuleResult, SetRule
 from schemas.run_config import RunConfig
 from schemas.sweep_config import SweepConfig
-from tasks._gate import CheckReport
+from tasks.dataset.check_file import CheckReport
 from tests.documented import ROOT, blocks, documented
 from tests.toy import write_jsonl
 

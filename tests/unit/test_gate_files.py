@@ -11,12 +11,19 @@ from typing import Any
 import orjson
 import pytest
 
-import tasks._gate
+import tasks.dataset.check_file
 from schemas.errors import DataSourceError, WorkDirectoryError
 from schemas.quality import preload
 from schemas.rules import RowRule, SetRule
 from schemas.run_config import DataConfig, DataSource, RunConfig
-from tasks._gate import CheckOptions, CheckReport, CheckVerdict, Scope, check_file, written
+from tasks.dataset.check_file import (
+    CheckOptions,
+    CheckReport,
+    CheckVerdict,
+    Scope,
+    check_file,
+    written,
+)
 from tests.gating import BAD, ROWS, by_id, check
 from tests.toy import as_messages, ordinary_rows, write_jsonl
 
@@ -161,7 +168,9 @@ def test_set_rules_are_imported_while_rows_are_read_and_not_for_rows_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[int] = []
-    monkeypatch.setattr(tasks._gate, "preload", lambda: (loaded.append(1), preload())[0])
+    monkeypatch.setattr(
+        tasks.dataset.check_file, "preload", lambda: (loaded.append(1), preload())[0]
+    )
     path = str(write_jsonl(tmp_path / "a.jsonl", ROWS))
     check_file(path, RunConfig(), CheckOptions(Scope.ROWS))
     assert loaded == []
@@ -172,7 +181,7 @@ def test_set_rules_are_imported_while_rows_are_read_and_not_for_rows_alone(
 def test_check_needs_neither_torch_nor_prefect(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", ROWS)
     code = (
-        "import sys; from schemas.run_config import RunConfig; from tasks._gate import check_file; "
+        "import sys; from schemas.run_config import RunConfig; from tasks.dataset.check_file import check_file; "
         f"check_file({str(path)!r}, RunConfig()); "
         "print([n for n in ('torch', 'prefect', 'transformers', 'mlflow') if n in sys.modules])"
     )

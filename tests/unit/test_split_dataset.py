@@ -12,7 +12,7 @@ import pytest
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference
 from schemas.run_config import DataSource, SplitConfig
-from tasks._row_sides import Side
+from tasks.dataset.split_rows import Side
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_lines
 from tasks.engine.keys import StageKey, file_sha256

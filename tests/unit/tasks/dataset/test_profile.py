@@ -8,8 +8,8 @@ import pytest
 from schemas.errors import DataSourceError
 from schemas.profile import DataProfile, build_profile
 from schemas.rules import SetRule
-from tasks._comparisons import SetColumns
-from tasks._set_profile import (
+from tasks.dataset.comparisons import SetColumns
+from tasks.dataset.profile import (
     add_languages,
     make_profile,
     read_reference,

@@ -9,7 +9,7 @@ import pytest
 from schemas.errors import DataSourceError
 from schemas.rules import GateMode, RowRule, RuleSetting, SetRule, Severity, Verdict
 from schemas.run_config import DataConfig, QualityConfig, RunConfig
-from tasks._gate import CheckOptions, CheckVerdict, Scope, check_file
+from tasks.dataset.check_file import CheckOptions, CheckVerdict, Scope, check_file
 from tests.gating import BAD, ROWS, by_id, check
 from tests.toy import as_messages, ordinary_rows, write_jsonl
 

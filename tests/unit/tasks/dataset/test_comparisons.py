@@ -10,7 +10,7 @@ import pytest
 from schemas.row_rules import row_severities
 from schemas.rows import SourceRow
 from schemas.rules import SetRule
-from tasks._comparisons import (
+from tasks.dataset.comparisons import (
     MIN_BOILERPLATE_PROMPTS,
     SetColumns,
     compare_rows,
@@ -18,7 +18,7 @@ from tasks._comparisons import (
     first_true,
     repeats,
 )
-from tasks._set_check import start_pass
+from tasks.dataset.row_pass import start_pass
 from tasks.rows.check import CheckRequest
 from tasks.rows.feature_table import FeatureTable
 from tasks.rows.features import FeatureRequest

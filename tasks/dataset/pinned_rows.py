@@ -8,8 +8,8 @@ from typing import Any
 
 from schemas.rules import Severity
 from schemas.run_config import DataSource, SplitConfig
-from tasks._rejection import rejection
-from tasks._set_check import SetPass, watch_source
+from tasks.dataset.refusal import rejection
+from tasks.dataset.row_pass import SetPass, watch_source
 from tasks.engine.redaction import without_secrets
 from tasks.rows.check import CheckRequest
 from tasks.rows.tally import RowTally

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.run_config import SplitConfig
-from tasks._row_sides import (
+from tasks.dataset.split_rows import (
     Side,
     choose_sides,
     group_rows,

@@ -18,9 +18,9 @@ from schemas.profile import DataProfile
 from schemas.quality import SET_RULES, SetContext, check_set, preload, set_rule_settings
 from schemas.rules import RuleResult, RuleSetting, SetRule, Severity, Verdict
 from schemas.run_config import RunConfig
-from tasks._comparisons import SetColumns, compare_rows
-from tasks._set_check import SetPass, plan_features, start_pass, watch_source
-from tasks._set_profile import add_languages, make_profile, read_reference
+from tasks.dataset.comparisons import SetColumns, compare_rows
+from tasks.dataset.profile import add_languages, make_profile, read_reference
+from tasks.dataset.row_pass import SetPass, plan_features, start_pass, watch_source
 from tasks.rows.check import CheckRequest
 from tasks.rows.feature_table import FeatureTable
 from tasks.rows.tally import RowTally
@@ -132,7 +132,7 @@ def _run_gate(
     settings = set_rule_settings(config.quality.rules, config.quality.mode)
     token_gate = None
     if options.scope == Scope.TOKENS:
-        from tasks._gate_tokens import add_tokens, open_token_gate
+        from tasks.dataset._check_tokens import add_tokens, open_token_gate
 
         token_gate = open_token_gate(config, settings)
     request = CheckRequest(

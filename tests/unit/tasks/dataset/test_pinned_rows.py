@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import DataRejected, DataSourceError
 from schemas.run_config import DataSource, SplitConfig
-from tasks._pinned import pinned_fingerprint, write_pinned
+from tasks.dataset.pinned_rows import pinned_fingerprint, write_pinned
 from tests.toy import as_messages, toy_rows, write_jsonl
 
 NO_ANSWER = {"messages": [{"role": "user", "content": "How tall?"}]}

@@ -11,10 +11,10 @@ from schemas.quality import SET_RULES
 from schemas.records import CheckedReference, SplitReference
 from schemas.rules import RowRule, RuleSetting, SetRule, Severity
 from schemas.run_config import QualityConfig
-from tasks._comparisons import SetColumns, compare_rows, example, first_true
-from tasks._row_sides import Side
-from tasks._set_check import SetPass, plan_features
-from tasks._set_profile import add_languages
+from tasks.dataset.comparisons import SetColumns, compare_rows, example, first_true
+from tasks.dataset.profile import add_languages
+from tasks.dataset.row_pass import SetPass, plan_features
+from tasks.dataset.split_rows import Side
 from tasks.engine.cache import locate
 from tasks.rows.check import CheckRequest
 from tasks.rows.feature_table import DTYPES, FeatureTable

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from schemas.rules import RuleExample, RuleResult, Severity, Verdict
-from tasks._rejection import describe, keep_evidence, places, rejection
+from tasks.dataset.refusal import describe, keep_evidence, places, rejection
 from tasks.engine.cache import OutputFolder
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageKey

@@ -14,8 +14,8 @@ from schemas.rows import Conversation
 from schemas.rules import RuleSetting, SetRule
 from schemas.run_config import RunConfig
 from schemas.secret_patterns import secret_kinds
-from tasks._comparisons import SetColumns, example, first_true
-from tasks._token_report import make_token_report
+from tasks.dataset._token_report import make_token_report
+from tasks.dataset.comparisons import SetColumns, example, first_true
 from tasks.engine.jsonl import read_lines
 from tasks.engine.progress import progress_bar
 from tasks.models.prepared import special_tokens

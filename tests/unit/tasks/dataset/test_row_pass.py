@@ -11,7 +11,7 @@ from schemas.row_rules import row_severities
 from schemas.rules import GateMode, RuleSetting, SetRule, Severity
 from schemas.run_config import DataSource, QualityConfig
 from schemas.set_rules import set_rule_settings
-from tasks._set_check import SetPass, plan_features, read_benchmarks, start_pass, watch_source
+from tasks.dataset.row_pass import SetPass, plan_features, read_benchmarks, start_pass, watch_source
 from tasks.rows.check import CheckRequest
 from tasks.rows.features import FeatureRequest
 from tasks.rows.tally import RowTally

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.errors import ConfigError
 from schemas.run_config import SplitConfig
-from tasks._comparisons import repeats
+from tasks.dataset.comparisons import repeats
 
 
 class Side(IntEnum):
