@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from schemas.errors import ChampionChanged
 from schemas.registry_config import RegistryConfig
 from tasks._promotion_lease import promotion_lease
-from tasks._reload_check import check_reload
 from tasks.registry.aliases import move_aliases, restore_interrupted
 from tasks.registry.lineage import shorten
 from tasks.registry.store import alias_holder
 from tasks.registry.tags import PROMOTED_AT_TAG, PROMOTED_BY_TAG, PROMOTION_REASON_TAG
+from tasks.release.reload.check import check_reload
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

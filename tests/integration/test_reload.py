@@ -11,10 +11,10 @@ import pytest
 
 from schemas.errors import RegistryError, ReloadMismatch
 from schemas.records import VersionReference
-from tasks import _reload_check, _reload_process
-from tasks._reload_check import check_reload
 from tasks.registry.store import connect
 from tasks.registry.tags import WEIGHTS_TAG
+from tasks.release.reload import check, run
+from tasks.release.reload.check import check_reload
 from tests.judged import make_evidence, register
 
 
@@ -44,9 +44,9 @@ def files(
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spare the start of another process where the message is what is tested."""
     monkeypatch.setattr(
-        _reload_check,
+        check,
         "run_process",
-        lambda spec: _reload_check.read_outcome(_reload_process.run(spec)),
+        lambda spec: check.read_outcome(run.run(spec)),
     )
 
 
@@ -115,7 +115,7 @@ def test_tampered_files_are_told_apart(
 def test_another_device_is_said(
     registered: tuple[Path, VersionReference], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_reload_process, "choose_device", lambda _: "cuda")
+    monkeypatch.setattr(run, "choose_device", lambda _: "cuda")
     with pytest.raises(RegistryError, match="judged on a device that is not there") as caught:
         check_reload("toy", 1, 2)
     assert (caught.value.expected, caught.value.got) == ("cpu", "cuda")

@@ -1,6 +1,6 @@
 """The reload process: load a registered version as anybody would, and answer judged prompts again.
 
-Run as `python -m tasks._reload_process SPEC.json` by `tasks._reload_check`, so that nothing that
+Run as `python -m tasks.release.reload.run SPEC.json` by `tasks.release.reload.check`, so that nothing that
 was loaded, patched or cached while the model was trained and judged can lend it a hand.
 """
 
@@ -15,14 +15,6 @@ from urllib.parse import urlsplit
 
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
 from schemas.training_config import Device
-from tasks._reload_spec import (
-    PROMPTS_FILE,
-    TOKENS_FILE,
-    Difference,
-    Observation,
-    ReloadSpec,
-    stop_ids,
-)
 from tasks.chat_template.variants import template_sha256
 from tasks.engine.home import quiet_environment
 from tasks.engine.jsonl import read_jsonl
@@ -32,6 +24,14 @@ from tasks.models.device import choose_device, is_out_of_memory
 from tasks.models.quiet import quiet_transformers
 from tasks.registry.store import store_errors
 from tasks.registry.versions import find_registered
+from tasks.release.reload.spec import (
+    PROMPTS_FILE,
+    TOKENS_FILE,
+    Difference,
+    Observation,
+    ReloadSpec,
+    stop_ids,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

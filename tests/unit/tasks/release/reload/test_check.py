@@ -7,8 +7,8 @@ import pytest
 
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch
 from schemas.evaluation_config import Backend
-from tasks._reload_check import compare, read_outcome, read_settings, run_process
-from tasks._reload_spec import (
+from tasks.release.reload.check import compare, read_outcome, read_settings, run_process
+from tasks.release.reload.spec import (
     SETTINGS_FILE,
     Difference,
     JudgedSettings,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks._reload_spec import stop_ids, weights_dtype
+from tasks.release.reload.spec import stop_ids, weights_dtype
 from tests.toy import make_toy_model
 
 

@@ -17,19 +17,19 @@ from schemas import errors
 from schemas._base import Record
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
 from schemas.evaluation_config import Backend
-from tasks import _reload_process
-from tasks._reload_process import OUTCOME_FILE
-from tasks._reload_spec import (
+from tasks.engine.home import python_path
+from tasks.engine.jsonl import read_jsonl
+from tasks.registry.store import connect, store_errors
+from tasks.registry.tags import WEIGHTS_TAG
+from tasks.release.reload import run
+from tasks.release.reload.run import OUTCOME_FILE
+from tasks.release.reload.spec import (
     EVALUATION_FOLDER,
     SETTINGS_FILE,
     JudgedSettings,
     Observation,
     ReloadSpec,
 )
-from tasks.engine.home import python_path
-from tasks.engine.jsonl import read_jsonl
-from tasks.registry.store import connect, store_errors
-from tasks.registry.tags import WEIGHTS_TAG
 
 RELOAD_SECONDS = 3600
 """Longest time for loading a version and answering some prompts."""
@@ -173,7 +173,7 @@ def run_process(spec: ReloadSpec, timeout_seconds: float = RELOAD_SECONDS) -> Ob
     environment = dict(os.environ)
     environment["PYTHONPATH"] = python_path(environment)
     # -P: a folder `datasets` beside the user's data is no package.
-    command = [sys.executable, "-P", "-m", _reload_process.__name__, str(path)]
+    command = [sys.executable, "-P", "-m", run.__name__, str(path)]
     try:
         done = subprocess.run(  # noqa: S603 - our own command
             command,

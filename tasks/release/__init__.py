@@ -1,0 +1,1 @@
+"""What a registered version is given: files, card, licence, promotion, retention, export."""

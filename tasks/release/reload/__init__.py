@@ -1,0 +1,1 @@
+"""Whether the registry gives back the model that was evaluated, in a fresh process."""
