@@ -39,8 +39,13 @@ def export(
 ) -> None:
     """Write MODEL (NAME, NAME@alias or NAME/VERSION) to FOLDER, for transformers to load."""
     quiet_libraries()
-    from tasks._export import export_version, read_address
-    from tasks._publishing import find_converter, push_to_hub, write_gguf
+    from tasks.release.export import (
+        export_version,
+        find_converter,
+        push_to_hub,
+        read_address,
+        write_gguf,
+    )
 
     with keep_stdout_clean():
         converter = find_converter() if is_gguf else None

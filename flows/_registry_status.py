@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from flows._console import print_json, print_table
-from flows._promotion import what_there_is
 from schemas._base import Record
 from schemas.errors import RegistryError
 from schemas.registry_config import RegistryConfig
@@ -25,6 +24,7 @@ from tasks.registry.tags import (
     PROMOTION_REASON_TAG,
     WEIGHTS_TAG,
 )
+from tasks.release.by_hand import what_there_is
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows._promotion import HandPromotion, promote_by_hand
-from flows._promotion import roll_back as roll_back_by_hand
 from schemas.registry_config import RegistryConfig
 from tasks._announcement import announce_promotion
+from tasks.release.by_hand import HandPromotion, promote_by_hand
+from tasks.release.by_hand import roll_back as roll_back_by_hand
 
 
 @flow(name="promote-model", flow_run_name="{registry.name}", log_prints=False)

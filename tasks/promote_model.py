@@ -15,11 +15,11 @@ from schemas.records import (
     VersionReference,
 )
 from schemas.registry_config import RegistryConfig
-from tasks._promotion import Promoted, Request, expect_champion, make_champion
-from tasks._retention import sweep_rejected
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
 from tasks.registry.store import alias_holder, connect, store_errors
+from tasks.release.promotion import Promoted, Request, expect_champion, make_champion
+from tasks.release.retention import sweep_rejected
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,11 +13,6 @@ from schemas.gate_report import Decision
 from schemas.records import Evidence, VersionReference
 from schemas.run_config import ModelConfig, RunConfig
 from schemas.stages import Stage
-from tasks._base_licence import find_licence
-from tasks._chat_model import log_chat_model, put_back_files
-from tasks._model_card import CardFacts, card_facts, description
-from tasks._registering import discard_run, registering
-from tasks._run_evidence import log_decision, log_training, version_tags
 from tasks.engine.cache import OutputFolder, locate, write_whole
 from tasks.engine.home import tracking_uri
 from tasks.engine.redaction import without_secrets
@@ -40,6 +35,11 @@ from tasks.registry.tags import (
     TRAINING_RUN_TAG,
     WEIGHTS_TAG,
 )
+from tasks.release.chat_model import log_chat_model, put_back_files
+from tasks.release.licence import find_licence
+from tasks.release.model_card import CardFacts, card_facts, description
+from tasks.release.registration import discard_run, registering
+from tasks.release.run_files import log_decision, log_training, version_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

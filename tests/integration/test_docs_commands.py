@@ -15,9 +15,9 @@ import flows._registry_commands as registry_commands
 from flows.cli import main
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig
-from tasks import _promotion
 from tasks.engine.cache import locate
 from tasks.registry.store import connect
+from tasks.release import promotion
 from tests.documented import documented
 from tests.integration.conftest import ToyRun
 from tests.judged import CONFIG, make_evidence, register
@@ -49,7 +49,7 @@ def store(
     client = connect()
     for alias, version in (("previous", 1), ("champion", 2), ("challenger", 2)):
         client.set_registered_model_alias(NAME, alias, str(version))
-    monkeypatch.setattr(_promotion, "check_reload", lambda *_: None)
+    monkeypatch.setattr(promotion, "check_reload", lambda *_: None)
     for module in (registry_commands, export_command):
         monkeypatch.setattr(module, "quiet_libraries", lambda: None)
 

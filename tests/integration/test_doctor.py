@@ -11,8 +11,8 @@ import pytest
 from flows._doctor_run import check_aliases, check_artifacts, write_and_delete
 from flows._finding import Health
 from schemas.registry_config import RegistryConfig
-from tasks._retention import delete_model_files
 from tasks.registry.store import connect, experiment_id, model_id_of
+from tasks.release.retention import delete_model_files
 
 pytestmark = pytest.mark.integration
 

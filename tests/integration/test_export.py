@@ -21,13 +21,19 @@ import flows._export_command as command
 from flows._server import free_port
 from flows.cli import main
 from schemas.errors import ConfigError, RegistryError
-from tasks._export import check_target, export_version, read_address
-from tasks._publishing import find_converter, push_to_hub, write_gguf
 from tasks.engine.jsonl import read_jsonl
 from tasks.models.bundled import bundled_distribution, bundled_file
 from tasks.models.gguf import load_gguf_tokenizer
 from tasks.models.prepared import PreparedFacts, write_facts
 from tasks.registry.store import connect
+from tasks.release.export import (
+    check_target,
+    export_version,
+    find_converter,
+    push_to_hub,
+    read_address,
+    write_gguf,
+)
 from tests.judged import make_evidence, register
 
 pytestmark = pytest.mark.integration

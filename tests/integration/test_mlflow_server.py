@@ -119,7 +119,7 @@ def test_weights_of_refused_versions_are_deleted_on_the_server(
     remote_run: RemoteRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SFT_HOME", str(tmp_path))
-    monkeypatch.setattr("tasks._promotion_lease.SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr("tasks.release.promotion.SETTLE_SECONDS", 0.05)
     versions = []
     for seed in (1, 2):
         evidence = make_evidence(tmp_path, seed=seed)

@@ -16,7 +16,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 import flows._registry_commands as commands
-from flows._promotion import promote_by_hand, roll_back
 from flows.cli import main
 from schemas.errors import (
     ChampionChanged,
@@ -28,12 +27,13 @@ from schemas.errors import (
 from schemas.gate_report import Decision
 from schemas.records import Approval, Evidence, VersionReference
 from schemas.registry_config import RegistryConfig
-from tasks import _promotion
-from tasks._promotion_lease import promotion_lease
 from tasks.promote_model import verify_alias
 from tasks.registry.aliases import read_holders
 from tasks.registry.store import connect
 from tasks.registry.tags import LEASE_TAG
+from tasks.release import promotion
+from tasks.release.by_hand import promote_by_hand, roll_back
+from tasks.release.promotion import promotion_lease
 from tests.judged import CONFIG, decide_again, make_evidence, register
 from tests.promoting import promote
 
@@ -74,7 +74,7 @@ def candidates(
     """The candidates, with no alias and a work directory of the test's own."""
     monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{registered.home}/mlflow.db")
-    monkeypatch.setattr("tasks._promotion_lease.SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr("tasks.release.promotion.SETTLE_SECONDS", 0.05)
     client = connect()
     yield registered
     for alias in client.get_registered_model("toy").aliases:
@@ -84,7 +84,7 @@ def candidates(
 @pytest.fixture
 def trusted(candidates: Candidates, monkeypatch: pytest.MonkeyPatch) -> Candidates:
     """The candidates, whose files are not loaded again: that takes ten seconds each time."""
-    monkeypatch.setattr(_promotion, "check_reload", lambda *_: None)
+    monkeypatch.setattr(promotion, "check_reload", lambda *_: None)
     return candidates
 
 
@@ -149,7 +149,7 @@ def test_no_alias_moves_when_the_registry_gives_back_another_model(
     def mismatch(*_: object) -> None:
         raise ReloadMismatch("not what was judged")
 
-    monkeypatch.setattr(_promotion, "check_reload", mismatch)
+    monkeypatch.setattr(promotion, "check_reload", mismatch)
     with pytest.raises(ReloadMismatch):
         promote(candidates.versions[0], candidates.evidence[0].decision, REGISTRY)
     assert set(holders().values()) == {None}
@@ -161,7 +161,7 @@ def test_no_alias_moves_when_the_promotion_cannot_be_noted(
     def fail(*_: object) -> None:
         raise OSError("no store")
 
-    monkeypatch.setattr(_promotion, "note_promotion", fail)
+    monkeypatch.setattr(promotion, "note_promotion", fail)
     with pytest.raises(OSError, match="no store"):
         promote(trusted.versions[0], trusted.evidence[0].decision, REGISTRY)
     assert set(holders().values()) == {None}

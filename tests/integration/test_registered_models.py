@@ -11,13 +11,13 @@ from prefect.logging import disable_run_logger
 from schemas.errors import ModelSourceError, ServiceUnreachable
 from schemas.records import TemplateReference
 from schemas.run_config import ModelConfig, RunConfig, TemplateConfig
-from tasks._chat_model import log_chat_model
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import stage_key
 from tasks.models.source import choose_start, load_model, model_fingerprint
 from tasks.prepare_template import prepare_template
 from tasks.registry.store import connect, experiment_id
 from tasks.registry.versions import find_registered
+from tasks.release.chat_model import log_chat_model
 from tests.judged import CONFIG
 from tests.toy import make_toy_model
 

@@ -16,7 +16,6 @@ from schemas.errors import RegistryError
 from schemas.gate_report import Decision
 from schemas.records import Evidence
 from tasks import register_model as stage
-from tasks._retention import delete_model_files
 from tasks.register_model import verify_version
 from tasks.registry.lineage import version_fingerprint
 from tasks.registry.store import (
@@ -27,6 +26,7 @@ from tasks.registry.store import (
     has_model_files,
 )
 from tasks.registry.tags import WEIGHTS_TAG
+from tasks.release.retention import delete_model_files
 from tests.judged import CONFIG, decide_again, make_evidence, register
 
 ROOT = Path(__file__).parents[2]

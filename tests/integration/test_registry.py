@@ -12,7 +12,6 @@ from prefect import flow
 from flows.train_sft import train_sft
 from schemas.records import PromotionReference, TrainedReference
 from schemas.run_config import RunConfig
-from tasks._run_evidence import history_points, log_adapter, training_tags
 from tasks.engine.cache import look_up
 from tasks.engine.home import tracking_uri
 from tasks.engine.keys import stage_key
@@ -20,6 +19,7 @@ from tasks.promote_model import promote_model, verify_alias
 from tasks.register_model import verify_version
 from tasks.registry.lineage import version_fingerprint
 from tasks.registry.store import alias_holder, connect, experiment_id, find_version, flatten
+from tasks.release.run_files import history_points, log_adapter, training_tags
 from tasks.training.live_metrics import RUN_FILE, TrainingRun
 from tests.integration.conftest import ToyRun, record_calls
 from tests.toy import make_toy_model

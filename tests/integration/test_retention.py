@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from schemas.registry_config import RegistryConfig
-from tasks import _retention
-from tasks._retention import Swept, sweep_rejected
 from tasks.registry.store import connect, has_model_files
 from tasks.registry.tags import WEIGHTS_TAG
+from tasks.release import retention
+from tasks.release.retention import Swept, sweep_rejected
 
 N_BYTES = 1000
 KEEP_ONE = RegistryConfig(name="toy", keep_rejected=1)
@@ -96,7 +96,7 @@ def test_a_sweep_that_was_killed_is_finished_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_retention, "delete_model_files", die)
+        patch.setattr(retention, "delete_model_files", die)
         with pytest.raises(KeyboardInterrupt):
             sweep_rejected(client, KEEP_ONE, "toy")
     assert client.get_model_version("toy", "1").tags[WEIGHTS_TAG] == "deleting"

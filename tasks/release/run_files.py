@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.records import Evidence, TrainedReference
 from schemas.run_config import RunConfig
-from tasks._model_card import CardFacts, readme
 from tasks.engine.cache import locate
 from tasks.engine.redaction import public_settings
 from tasks.models.files import remove_paths
 from tasks.registry.lineage import config_text, lineage_tags, metrics_by_side
 from tasks.registry.store import flatten
 from tasks.registry.tags import ADAPTER_TAG, LICENCE_TAG, TRAINING_RUN_TAG
+from tasks.release.model_card import CardFacts, readme
 from tasks.release.reload.spec import EVALUATION_FOLDER, write_judged
 from tasks.sources.mixture import public_title
 from tasks.sources.row_digests import ROW_DIGESTS

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from tasks._retention import delete_model_files
 from tasks.engine.home import work_directory
+from tasks.release.retention import delete_model_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

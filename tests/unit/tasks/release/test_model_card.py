@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks._model_card import (
+from tasks.release.model_card import (
     MAX_DESCRIPTION_CHARACTERS,
     description,
     figures_table,

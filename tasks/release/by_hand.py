@@ -8,9 +8,9 @@ from schemas._base import Record
 from schemas.errors import PromotionRefused, RegistryError
 from schemas.gate_report import Decision
 from schemas.registry_config import RegistryConfig
-from tasks._promotion import Guard, Request, make_champion, user_name
 from tasks.registry.store import alias_holder, connect, store_errors
 from tasks.registry.tags import DECISION_TAG
+from tasks.release.promotion import Guard, Request, make_champion, user_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.run_config import ModelConfig
-from tasks._base_licence import find_licence
+from tasks.release.licence import find_licence
 
 
 def folder(tmp_path: Path, config: dict[str, str], card: str | None = None) -> ModelConfig:
