@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.evaluation_config import Backend
-from tasks.release.reload import run
+from tasks.release.reload import run as reload_process
 from tasks.release.reload.run import Answering, run
 from tasks.release.reload.spec import JudgedSettings, ReloadSpec
 from tests.judged import CONFIG
@@ -67,7 +67,7 @@ def test_memory_that_ran_out_may_be_tried_again(monkeypatch: pytest.MonkeyPatch)
     def observe(_: ReloadSpec) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(run, "observe", observe)
+    monkeypatch.setattr(reload_process, "observe", observe)
     assert run(SPEC)["error"] == "ReloadInterrupted"
 
 
@@ -75,7 +75,7 @@ def test_an_unknown_fault_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> N
     def observe(_: ReloadSpec) -> None:
         raise RuntimeError("size mismatch")
 
-    monkeypatch.setattr(run, "observe", observe)
+    monkeypatch.setattr(reload_process, "observe", observe)
     with pytest.raises(RuntimeError, match="size mismatch"):
         run(SPEC)
 
@@ -83,8 +83,8 @@ def test_an_unknown_fault_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> N
 def test_outcome_is_written_beside_the_spec(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "run", lambda spec: {"error": spec.address})
+    monkeypatch.setattr(reload_process, "run", lambda spec: {"error": spec.address})
     path = tmp_path / "spec.json"
     path.write_text(SPEC.model_copy(update={"folder": str(tmp_path)}).model_dump_json())
-    run.main(path)
+    reload_process.main(path)
     assert (tmp_path / "outcome.json").read_text() == '{"error": "models:/toy/1"}'
