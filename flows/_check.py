@@ -63,8 +63,8 @@ def run_check(
     rows = _chosen_rows(source, config.data, is_configured=config_path is not None)
     quiet_libraries()
     from flows._show import show_check
-    from tasks._gate_report import write_gate_report
     from tasks.dataset.check_file import CheckOptions, CheckVerdict, Scope, check_file
+    from tasks.report.data_page import write_gate_report
     from tasks.sources.mixture import errors_of
 
     several = {"": rows} if isinstance(rows, DataSource) else rows

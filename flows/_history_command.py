@@ -32,8 +32,8 @@ def history(
     """Write the page of all retrains of NAME: scores, data, who was refused and why."""
     registry = read_registry(name, config_path, overrides)
     quiet_libraries()
-    from tasks._history_page import write_history
     from tasks.registry.history import read_history
+    from tasks.report.history_page import write_history
 
     with keep_stdout_clean():
         found = read_history(registry)

@@ -11,10 +11,10 @@ from typing import ParamSpec, TypeVar, cast
 from schemas.errors import DataRejected
 from schemas.records import DatasetReference
 from schemas.run_config import RunConfig
-from tasks._announcement import announce_rejection, rejected_state
 from tasks.engine.run_bar import forget_progress
 from tasks.registry.lineage import settings_sha256
 from tasks.registry.rejections import Rejection, note_rejection
+from tasks.report.announcements import announce_rejection, rejected_state
 
 P = ParamSpec("P")
 R = TypeVar("R")

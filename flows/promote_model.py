@@ -5,9 +5,9 @@ from __future__ import annotations
 from prefect import flow
 
 from schemas.registry_config import RegistryConfig
-from tasks._announcement import announce_promotion
 from tasks.release.by_hand import HandPromotion, promote_by_hand
 from tasks.release.by_hand import roll_back as roll_back_by_hand
+from tasks.report.announcements import announce_promotion
 
 
 @flow(name="promote-model", flow_run_name="{registry.name}", log_prints=False)

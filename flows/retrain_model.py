@@ -13,12 +13,12 @@ from schemas.profile import parse_profile
 from schemas.records import DatasetReference, ReportReference, RetrainDecision, RetrainReason
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._announcement import announce_skip
 from tasks.check_environment import check_environment
 from tasks.engine.cache import locate
 from tasks.load_dataset import load_dataset
 from tasks.registry.rejections import find_rejection, still_refused
 from tasks.registry.retrain_reasons import find_judged, wants_drift, weigh_drift, weigh_reasons
+from tasks.report.announcements import announce_skip
 
 
 @flow(name="retrain", flow_run_name="{config.registry.name}", log_prints=False)

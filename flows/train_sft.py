@@ -15,7 +15,6 @@ from schemas.gate_report import Decision
 from schemas.records import DatasetReference, Evidence, ReportReference, RetrainDecision
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._announcement import announce_report
 from tasks.check_environment import check_environment
 from tasks.decide import decide
 from tasks.evaluate_champion import evaluate_champion
@@ -25,6 +24,7 @@ from tasks.load_dataset import load_dataset
 from tasks.promote_model import promote_model
 from tasks.publish_report import publish_report
 from tasks.register_model import register_model
+from tasks.report.announcements import announce_report
 from tasks.train_model import train_model
 
 MAX_DECISIONS = 3

@@ -13,11 +13,11 @@ from schemas.records import (
     VersionReference,
 )
 from schemas.run_config import RunConfig
-from tasks._report import build_report, summarise
-from tasks._report_page import PAGE_FILES, embed_curve, render_page
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.stage import stage_task
 from tasks.registry.store import connect, store_errors
+from tasks.report.document import build_report, summarise
+from tasks.report.run_page import PAGE_FILES, embed_curve, render_page
 
 
 @stage_task(timeout_seconds=600, libraries=("jinja2", "mlflow"), assets=PAGE_FILES)

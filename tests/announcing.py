@@ -20,16 +20,16 @@ from schemas.gate_report import Decision
 from schemas.records import ReportReference, RetrainDecision, RetrainReason
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._announcement import (
+from tasks.engine.home import work_directory
+from tasks.engine.journal import StageEntry, append_entry
+from tasks.engine.run_bar import show_stage
+from tasks.report.announcements import (
     announce_rejection,
     announce_report,
     announce_skip,
     rejected_state,
 )
-from tasks.engine.home import work_directory
-from tasks.engine.journal import StageEntry, append_entry
-from tasks.engine.run_bar import show_stage
-from tests.unit.test_report import toy_report
+from tests.unit.tasks.report.test_document import toy_report
 
 REASON = 'better on "loss" <b>\nby 0.5 & more'
 CONFIG = RunConfig.model_validate({"registry": {"name": "toy"}})

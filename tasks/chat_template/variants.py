@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent
 ASSETS = tuple(
     TEMPLATES / f"{name}.jinja"
     for name in ("chatml", "chatml_training", "smollm2_training", "derived_training")

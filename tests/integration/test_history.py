@@ -12,14 +12,14 @@ from click.testing import CliRunner
 import flows._history_command as history_command
 from flows.cli import main
 from schemas.gate_report import Decision
-from tasks._history_page import render_history
 from tasks.registry.history import read_history
 from tasks.registry.rejections import Rejection, note_rejection
 from tasks.registry.store import connect
 from tasks.registry.tags import PROMOTED_AT_TAG
+from tasks.report.history_page import render_history
 from tests.browser import keep_screenshots, open_page
 from tests.judged import CONFIG, decide_again, make_evidence, register
-from tests.unit.test_history_page import toy_history
+from tests.unit.tasks.report.test_history_page import toy_history
 
 pytestmark = pytest.mark.integration
 

@@ -18,10 +18,10 @@ from flows.train_sft import train_sft
 from schemas.gate_report import Decision
 from schemas.records import ReportReference
 from schemas.run_config import RunConfig
-from tasks._artifacts import mlflow_links
 from tasks.engine.cache import locate
 from tasks.registry.store import alias_holder, connect, has_model_files
 from tasks.registry.tags import WEIGHTS_TAG
+from tasks.report._artifacts import mlflow_links
 from tests.integration.conftest import ToyRun
 from tests.judged import CONFIG, decide_again, make_evidence, register
 from tests.mlflow_server import running_mlflow

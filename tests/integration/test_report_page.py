@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tasks._report_page import embed_curve, render_page
+from tasks.report.run_page import embed_curve, render_page
 from tests.browser import keep_screenshots, open_page
-from tests.unit.test_report import toy_report
-from tests.unit.test_report_charts import gate
+from tests.unit.tasks.report.test_document import toy_report
+from tests.unit.tasks.report.test_run_page_report_charts import gate
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

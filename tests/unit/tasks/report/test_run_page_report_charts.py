@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks._report_charts import gate_charts, key_gate
+from tasks.report.run_page import gate_charts, key_gate
 
 pytestmark = pytest.mark.unit
 

@@ -17,9 +17,9 @@ from prefect.context import AssetContext
 from prefect.states import Completed
 
 from schemas.run_config import DataSource, RunConfig
-from tasks._artifacts import mlflow_links
-from tasks._report import outcome
 from tasks.engine.redaction import without_secrets
+from tasks.report._artifacts import mlflow_links
+from tasks.report.document import outcome
 from tasks.sources.source import BUNDLED, SourceKind, resolve_source
 
 FORBIDDEN = re.compile(r"""[\s\0#?&%"'<>\[\]{}|\\^`]""")

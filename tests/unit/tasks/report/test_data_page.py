@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from schemas.rules import RowRule, RuleExample, RuleResult, SetRule, Severity, Verdict
-from tasks._rule_lines import rule_line, skip_reason, verdict_reasons
 from tasks.dataset.check_file import CheckReport, CheckVerdict
+from tasks.report.data_page import rule_line, skip_reason, verdict_reasons
 
 pytestmark = pytest.mark.unit
 

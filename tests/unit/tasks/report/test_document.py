@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks._report import outcome, pair_answers, summarise
+from tasks.report.document import outcome, pair_answers, summarise
 from tasks.training.plan.batching import Batching
 from tasks.training.process.spec import TrainingFacts
 

@@ -10,8 +10,8 @@ import pytest
 from schemas.profile import DataProfile
 from schemas.rules import RowRule, RuleExample, RuleResult, SetRule, Severity, Verdict
 from schemas.run_config import DataSource, RunConfig
-from tasks._gate_report import render_gate_page, write_gate_report
 from tasks.dataset.check_file import CheckOptions, CheckReport, CheckVerdict, Scope, check_file
+from tasks.report.data_page import render_gate_page, write_gate_report
 from tests.toy import toy_rows, write_jsonl
 
 pytestmark = pytest.mark.unit

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks._report_page import embed_curve, render_page, sort_rules, training_figures
 from tasks.engine.wording import seconds_text
-from tests.unit.test_report import toy_report, toy_training
+from tasks.report.run_page import embed_curve, render_page, sort_rules, training_figures
+from tests.unit.tasks.report.test_document import toy_report, toy_training
 
 pytestmark = pytest.mark.unit
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks._artifacts import (
+from tasks.engine.run_bar import slug
+from tasks.report._artifacts import (
     gate_table,
     metric_table,
     mlflow_links,
@@ -16,8 +17,7 @@ from tasks._artifacts import (
     picture_address,
     rule_table,
 )
-from tasks.engine.run_bar import slug
-from tests.unit.test_report import toy_report
+from tests.unit.tasks.report.test_document import toy_report
 
 pytestmark = pytest.mark.unit
 

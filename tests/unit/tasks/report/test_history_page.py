@@ -3,9 +3,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks._history_page import HEIGHT, MARGIN, WIDTH, bar_charts, loss_chart, render_history
 from tasks.registry.history import History, Retrain
 from tasks.registry.rejections import Rejection
+from tasks.report.history_page import HEIGHT, MARGIN, WIDTH, bar_charts, loss_chart, render_history
 
 
 def retrain(version: int, loss: float | None, **facts: Any) -> Retrain:

@@ -8,7 +8,7 @@ import pytest
 from prefect.assets import Asset
 
 from schemas.run_config import DataSource
-from tasks._assets import dataset_key, model_key
+from tasks.report._assets import dataset_key, model_key
 
 pytestmark = pytest.mark.unit
 

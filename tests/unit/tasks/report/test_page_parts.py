@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks._page_parts import (
+from tasks.engine.wording import share
+from tasks.report._page_parts import (
     MOST_CHARACTERS,
     MOST_ROW_CHARACTERS,
     MOST_TOKENS,
@@ -13,7 +14,6 @@ from tasks._page_parts import (
     token_parts,
     visible,
 )
-from tasks.engine.wording import share
 
 pytestmark = pytest.mark.unit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks._report_answers import MOST_ANSWERS, compare_answers, cut, judge_figures
+from tasks.report._answers import MOST_ANSWERS, compare_answers, cut, judge_figures
 
 pytestmark = pytest.mark.unit
 

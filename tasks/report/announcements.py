@@ -28,14 +28,14 @@ from schemas.records import ReportReference, RetrainDecision
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
-from tasks._artifacts import page_address, show_rejection, show_report
-from tasks._assets import emit_assets
-from tasks._history_page import write_history
-from tasks._report import outcome
 from tasks.engine.cache import locate
 from tasks.engine.journal import read_entries
 from tasks.engine.run_bar import finish_progress, slug
 from tasks.registry.history import read_history
+from tasks.report._artifacts import page_address, show_rejection, show_report
+from tasks.report._assets import emit_assets
+from tasks.report.document import outcome
+from tasks.report.history_page import write_history
 from tasks.sources.mixture import title
 
 P = ParamSpec("P")

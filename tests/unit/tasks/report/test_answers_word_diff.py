@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks._word_diff import MOST_WORDS, Difference, Stretch, diff_words
+from tasks.report._answers import MOST_WORDS, Difference, Stretch, diff_words
 
 pytestmark = pytest.mark.unit
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks._page_parts import visible
 from tasks.engine.cache import write_whole
 from tasks.engine.home import work_directory
 from tasks.registry.history import History, Retrain
+from tasks.report._page_parts import visible
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parent / "pages"
 PAGE = TEMPLATES / "history.html.jinja"
 WIDTH, HEIGHT, MARGIN = 640.0, 220.0, 30.0
 """Of a chart, in units of the picture."""

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-import tasks._announcement as announcement
+import tasks.report.announcements as announcement
 from schemas.happenings import Happening
 from schemas.stages import Stage
-from tasks._announcement import (
+from tasks.engine.journal import StageEntry, append_entry
+from tasks.report.announcements import (
     announce_rejection,
     rejected_state,
     report_payload,
     verdict_of,
     was_computed,
 )
-from tasks.engine.journal import StageEntry, append_entry
 from tests.announcing import CONFIG, REJECTED
-from tests.unit.test_report import toy_report
+from tests.unit.tasks.report.test_document import toy_report
 
 pytestmark = pytest.mark.unit
 

@@ -1,0 +1,1 @@
+"""report.json, the three pages, and what Prefect shows of a run."""
