@@ -16,7 +16,7 @@ from schemas.sweep_config import nest
 if TYPE_CHECKING:
     from schemas.run_config import RunConfig
     from schemas.sweep_config import SweepConfig
-    from tasks._sweep_report import SweepReport
+    from tasks.sweep.results import SweepReport
 
 
 def run_sweep(
@@ -69,7 +69,7 @@ def _run_flow(config: RunConfig, sweep: SweepConfig) -> SweepReport:
     from flows._server import prefect_api, set_prefect_environment
 
     set_prefect_environment()
-    from tasks._sweep import require_optuna
+    from tasks.sweep.study import require_optuna
 
     require_optuna()
     with keep_stdout_clean(), prefect_api(), short_failures(is_wanted=not is_debug()):

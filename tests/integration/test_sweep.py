@@ -20,9 +20,9 @@ from schemas.config_file import load_config
 from schemas.errors import TrainingError
 from schemas.run_config import RunConfig
 from schemas.sweep_config import Dimension, OneOf, SweepConfig
-from tasks._sweep_report import SweepReport
-from tasks._trial import Outcome
 from tasks.registry.store import connect
+from tasks.sweep._trial import Outcome
+from tasks.sweep.results import SweepReport
 from tests.integration.conftest import toy_config
 from tests.toy import make_toy_model, toy_rows, write_jsonl
 

@@ -24,10 +24,10 @@ from schemas.records import QualityReference, TemplateReference
 from schemas.run_config import RunConfig
 from schemas.sweep_config import Range, Scalar, SweepConfig, with_settings
 from schemas.training_config import TrainingConfig
-from tasks._sweep_runs import SweepRuns
-from tasks._trial_listener import N_POINTS, TrialListener
 from tasks.engine.cache import locate
 from tasks.models.shape import read_model_shape
+from tasks.sweep._listener import N_POINTS, TrialListener
+from tasks.sweep._mlflow_runs import SweepRuns
 from tasks.training.launch import run_training
 from tasks.training.plan.machine import Machine
 from tasks.training.plan.setup import prepare_training, read_workload

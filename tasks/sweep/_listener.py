@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import TrainingError
-from tasks._sweep_runs import SweepRuns
 from tasks.engine.progress import progress_bar
+from tasks.sweep._mlflow_runs import SweepRuns
 from tasks.training.process.spec import EventKind, TrainingEvent
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from schemas.rules import Verdict
 from schemas.run_config import RunConfig
 from schemas.sweep_config import OneOf, Range, Scalar, SweepConfig
 from schemas.training_config import TrainingConfig
-from tasks._sweep import next_trial, open_study, require_optuna, sweep_fingerprint
-from tasks._sweep_report import SweepReport, TrialResult, find_best, list_trials, write_best
-from tasks._trial import Outcome, Search, measured_training, sample
+from tasks.sweep._trial import Outcome, Search, measured_training, sample
+from tasks.sweep.results import SweepReport, TrialResult, find_best, list_trials, write_best
+from tasks.sweep.study import next_trial, open_study, require_optuna, sweep_fingerprint
 from tasks.training.plan.machine import Machine
 
 TEMPLATE = TemplateReference(

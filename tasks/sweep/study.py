@@ -24,13 +24,13 @@ from schemas.errors import ConfigError, DataSourceError, TrainingInterrupted, Wo
 from schemas.records import QualityReference, TemplateReference
 from schemas.run_config import RunConfig
 from schemas.sweep_config import Dimension, Range, SweepConfig
-from tasks._sweep_report import BEST, SweepReport, find_best, list_trials, write_best
-from tasks._sweep_runs import SweepRuns
-from tasks._trial import RUN_ID, Search, run_trial
-from tasks._trial_listener import WARM_UP_POINTS
 from tasks.engine.home import work_directory
 from tasks.engine.redaction import public_settings
 from tasks.engine.stage import BACKOFF_SECONDS, RETRIES, should_retry
+from tasks.sweep._listener import WARM_UP_POINTS
+from tasks.sweep._mlflow_runs import SweepRuns
+from tasks.sweep._trial import RUN_ID, Search, run_trial
+from tasks.sweep.results import BEST, SweepReport, find_best, list_trials, write_best
 from tasks.training.plan.accelerate_file import accelerate_file_sha256
 from tasks.training.plan.machine import examine_machine
 

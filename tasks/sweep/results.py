@@ -10,9 +10,9 @@ import yaml
 from schemas._base import Record
 from schemas.run_config import RunConfig
 from schemas.sweep_config import Scalar, with_settings
-from tasks._trial import ERROR, RUN_ID, SECONDS, Outcome
-from tasks._trial_listener import LOSSES
 from tasks.engine.cache import write_whole
+from tasks.sweep._listener import LOSSES
+from tasks.sweep._trial import ERROR, RUN_ID, SECONDS, Outcome
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -1,0 +1,1 @@
+"""Trials of settings, and what they found."""
