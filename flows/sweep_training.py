@@ -10,8 +10,8 @@ from schemas.run_config import RunConfig
 from schemas.sweep_config import SweepConfig
 from tasks.check_environment import check_environment
 from tasks.load_dataset import load_dataset
+from tasks.search_settings import search_settings
 from tasks.sweep.results import SweepReport
-from tasks.sweep.study import search_settings
 
 
 @flow(name="sweep-training", flow_run_name="{config.registry.name}", log_prints=False)
