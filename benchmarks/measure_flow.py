@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows._prefect_api import is_healthy
-from flows._server import free_port
+from flows.services.prefect_api import is_healthy
+from flows.services.temporary_server import free_port
 
 START_SECONDS = 180.0
 LIBRARIES = (

@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from flows.services.signals import Terminated
 from schemas.errors import SftFlowError, TrainingInterrupted
 
 EXIT_FAILED = 3
@@ -29,10 +30,6 @@ DEBUG = "sft_flow.debug"
 MIN_WIDTH, MAX_WIDTH = 60, 160
 LONG_WORD = 24
 """Longer words, paths for the most part, may be folded; those of the first column never are."""
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: end as after Ctrl-C, through every `finally`."""
 
 
 class GuardedGroup(click.Group):

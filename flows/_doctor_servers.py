@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from flows._finding import Finding, Health
-from flows._prefect_api import ask, is_healthy, known_api
+from flows.services.prefect_api import ask, is_healthy, known_api
 from schemas.errors import SftFlowError
 from tasks.engine.home import tracking_uri
 

@@ -6,7 +6,7 @@ import click
 
 from flows._console import keep_stdout_clean, print_json, print_table, quiet_libraries
 from flows._options import debug_option, json_option
-from flows._service_state import Service
+from flows.services.state import Service
 
 
 def add_commands(group: click.Group) -> None:
@@ -31,8 +31,8 @@ def add_commands(group: click.Group) -> None:
 def up(prefect_port: int, mlflow_port: int, pool: str, no_worker: bool, is_json: bool) -> None:
     """Start a Prefect server, the MLflow page and a worker; what runs already is left alone."""
     quiet_libraries()
-    from flows._local_services import Wanted, start_services
-    from flows._service_state import ServiceName, hold_services
+    from flows.services.local import Wanted, start_services
+    from flows.services.state import ServiceName, hold_services
 
     wanted = Wanted(prefect_port, mlflow_port, pool, has_worker=not no_worker)
     with keep_stdout_clean(), hold_services(_tell):
@@ -59,8 +59,8 @@ def up(prefect_port: int, mlflow_port: int, pool: str, no_worker: bool, is_json:
 def down(is_json: bool) -> None:
     """Stop what `sft-flow up` started here; runs at work save a checkpoint first."""
     quiet_libraries()
-    from flows._local_services import stop_services
-    from flows._service_state import hold_services
+    from flows.services.local import stop_services
+    from flows.services.state import hold_services
 
     with keep_stdout_clean(), hold_services(_tell):
         stopped = stop_services()

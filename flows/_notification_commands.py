@@ -10,7 +10,7 @@ from flows._console import keep_stdout_clean, print_json, print_table, quiet_lib
 from flows._options import debug_option, json_option
 
 if TYPE_CHECKING:
-    from flows._notifications import Subscription
+    from flows.services.automations import Subscription
 
 ON_REQUEST = ("refused", "skipped")
 
@@ -50,8 +50,8 @@ def notify(
     _require_one(webhook, slack, is_list, is_remove)
     quiet_libraries()
     with keep_stdout_clean():
-        from flows._notices import ALWAYS, Occasion
-        from flows._notifications import list_subscriptions, subscribe, unsubscribe
+        from flows.services.automations import list_subscriptions, subscribe, unsubscribe
+        from flows.services.occasions import ALWAYS, Occasion
 
         if is_list:
             found = list_subscriptions()

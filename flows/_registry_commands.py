@@ -63,7 +63,7 @@ def promote(
     _require_reason(reason, is_forced=is_forced)
     registry = read_registry(name, config_path, overrides)
     quiet_libraries()
-    from flows._server import prefect_api
+    from flows.services.temporary_server import prefect_api
 
     with keep_stdout_clean(), prefect_api():
         from flows.promote_model import promote_version
@@ -83,7 +83,7 @@ def rollback(
     """Make the former champion of NAME champion again; a second roll-back goes forth again."""
     registry = read_registry(name, config_path, overrides)
     quiet_libraries()
-    from flows._server import prefect_api
+    from flows.services.temporary_server import prefect_api
 
     with keep_stdout_clean(), prefect_api():
         from flows.promote_model import roll_back

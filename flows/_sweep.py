@@ -66,7 +66,7 @@ def run_sweep(
 def _run_flow(config: RunConfig, sweep: SweepConfig) -> SweepReport:
     quiet_libraries()
     from flows._run_log import short_failures
-    from flows._server import prefect_api, set_prefect_environment
+    from flows.services.temporary_server import prefect_api, set_prefect_environment
 
     set_prefect_environment()
     from tasks.sweep.study import require_optuna

@@ -67,7 +67,7 @@ def run(
     quiet_libraries()
     from flows._run_log import short_failures
     from flows._run_screen import run_screen
-    from flows._server import prefect_api
+    from flows.services.temporary_server import prefect_api
 
     with (
         keep_stdout_clean(),

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows._prefect_api import is_healthy
-from flows._server import LOOPBACK, free_port
+from flows.services.prefect_api import is_healthy
+from flows.services.temporary_server import LOOPBACK, free_port
 from tests.background import running
 
 

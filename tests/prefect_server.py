@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows._prefect_api import is_healthy
-from flows._server import LOOPBACK, free_port
+from flows.services.prefect_api import is_healthy
+from flows.services.temporary_server import LOOPBACK, free_port
 from tests.background import clean_environment, running
 
 ROOT = Path(__file__).parents[1]

@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner
 
 import flows._export_command as command
-from flows._server import free_port
 from flows.cli import main
+from flows.services.temporary_server import free_port
 from schemas.errors import ConfigError, RegistryError
 from tasks.engine.jsonl import read_jsonl
 from tasks.models.bundled import bundled_distribution, bundled_file

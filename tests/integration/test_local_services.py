@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
-from flows._local_services import last_heartbeat
-from flows._server import free_port
+from flows.services.local import last_heartbeat
+from flows.services.temporary_server import free_port
 from tests.documented import documented
 
 pytestmark = pytest.mark.integration

@@ -13,7 +13,7 @@ import pytest
 
 PROGRAM = """
 from flows._console import quiet_libraries
-from flows._server import prefect_api
+from flows.services.temporary_server import prefect_api
 
 quiet_libraries()
 with prefect_api() as address:
@@ -33,7 +33,7 @@ with prefect_api() as address:
 """
 WAITING = """
 import sys, threading
-import flows._server as server
+import flows.services.temporary_server as server
 
 started = server._start
 
@@ -94,7 +94,7 @@ def test_good_run_leaves_no_noise(counted: tuple[Path, subprocess.CompletedProce
 
 
 def test_server_is_gone_afterwards(counted: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    from flows._prefect_api import is_healthy
+    from flows.services.prefect_api import is_healthy
 
     assert not is_healthy(counted[1].stdout.split()[0])
 
@@ -110,7 +110,7 @@ def test_every_task_is_recorded_as_completed(
 def test_server_that_cannot_start_is_one_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import flows._server as server
+    import flows.services.temporary_server as server
     from schemas.errors import ServiceUnreachable
 
     broken = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
@@ -160,7 +160,7 @@ def test_one_server_starts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     from filelock import FileLock, Timeout
     from prefect.settings import PREFECT_HOME, temporary_settings
 
-    import flows._server as server
+    import flows.services.temporary_server as server
 
     lock = FileLock(tmp_path / "prefect" / "sft-flow-server.lock")
 

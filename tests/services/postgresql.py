@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows._server import LOOPBACK, free_port
+from flows.services.temporary_server import LOOPBACK, free_port
 from tests.background import running
 
 USER = "sft"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows._server import LOOPBACK, free_port
+from flows.services.temporary_server import LOOPBACK, free_port
 from tests.background import running
 from tests.mlflow_server import running_mlflow
 from tests.prefect_server import Server, running_server

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import flows._status as status
-from flows._console import GuardedGroup, Terminated, describe, plain_table
+from flows._console import GuardedGroup, describe, plain_table
 from flows.cli import main
+from flows.services.signals import Terminated
 from schemas.errors import DataRejected, SftFlowError, TrainingError, TrainingInterrupted
 from schemas.stages import Stage
 from tasks.engine.journal import StageEntry, append_entry

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from filelock import FileLock, Timeout
 
-from flows._service_state import (
+from flows.services.state import (
     Service,
     ServiceName,
     hold_services,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from flows._notices import NOTICES, Occasion, make_automation, payload_template
-from flows._prefect_api import API_VARIABLE, is_healthy, known_api
+from flows.services.occasions import NOTICES, Occasion, make_automation, payload_template
+from flows.services.prefect_api import API_VARIABLE, is_healthy, known_api
 from schemas._base import Record
 from schemas.errors import ConfigError, ServiceUnreachable
 

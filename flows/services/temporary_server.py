@@ -7,22 +7,19 @@ tracebacks when the last events arrive late, and Ctrl-C stops it before the run 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 from filelock import FileLock
 
-from flows._console import Terminated
-from flows._prefect_api import API_VARIABLE, ask, is_healthy, known_api
+from flows.services.prefect_api import API_VARIABLE, ask, is_healthy, known_api
+from flows.services.signals import unwind_on_sigterm
 from schemas.errors import ServiceUnreachable
 from tasks.engine.home import work_directory
 from tasks.engine.journal import entries_since
@@ -36,33 +33,6 @@ SETTLED_SECONDS = 0.5
 UNFINISHED = ("PENDING", "RUNNING")
 LOG_NAME = "prefect-server.log"
 GUARD = Path(__file__).with_name("_server_guard.py")
-
-
-@contextmanager
-def unwind_on_sigterm() -> Iterator[None]:
-    """Raise at SIGTERM, whose default action would leave the server behind.
-
-    While a flow runs Prefect 3.8 has a handler of its own; afterwards it puts this one back and
-    sends the signal again. A handler that a caller has set, and other threads, are left alone.
-
-    Yields:
-        Nothing.
-    """
-    is_ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if is_ours:
-        signal.signal(signal.SIGTERM, _raise_terminated)
-    try:
-        yield
-    finally:
-        if is_ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _raise_terminated(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
 
 
 def set_prefect_environment() -> None:

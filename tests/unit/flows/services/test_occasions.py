@@ -14,7 +14,7 @@ from prefect.server.utilities.user_templates import (
     validate_user_template,
 )
 
-from flows._notices import NOTICES, Occasion, make_automation, payload_template
+from flows.services.occasions import NOTICES, Occasion, make_automation, payload_template
 
 pytestmark = pytest.mark.unit
 

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-import flows._local_services as services
-from flows._service_state import Service, ServiceName, read_services, write_services
+import flows.services.local as services
 from flows.cli import main
+from flows.services.state import Service, ServiceName, read_services, write_services
 from schemas.errors import ServiceUnreachable
 
 pytestmark = pytest.mark.loopback

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from flows._service_state import local_prefect_api
+from flows.services.state import local_prefect_api
 
 API_VARIABLE = "PREFECT_API_URL"
 ANSWER_SECONDS = 5.0

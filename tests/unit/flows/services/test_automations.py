@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows._notifications import check_address
 from flows.cli import main
+from flows.services.automations import check_address
 from schemas.errors import ConfigError
 
 pytestmark = pytest.mark.unit

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 from prefect.settings import get_current_settings
 
-from flows._prefect_api import API_VARIABLE, ask, is_healthy
-from flows._server import LOOPBACK, START_SECONDS
-from flows._service_state import Service, ServiceName, read_services, write_services
+from flows.services.prefect_api import API_VARIABLE, ask, is_healthy
+from flows.services.state import Service, ServiceName, read_services, write_services
+from flows.services.temporary_server import LOOPBACK, START_SECONDS
 from schemas.errors import ServiceUnreachable
 from tasks.engine.home import TRACKING_VARIABLE, absolute_tracking_uri, work_directory
 from tasks.engine.redaction import without_secrets

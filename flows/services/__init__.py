@@ -1,0 +1,1 @@
+"""The temporary server, local services, Prefect's API, automations and signals."""
