@@ -245,8 +245,8 @@ def doctor(config_path: Path | None, overrides: tuple[str, ...], is_json: bool) 
 
     config = load_config(config_path, overrides)
     quiet_libraries()
-    from flows._doctor import examine
-    from flows._finding import Health
+    from flows.doctor.examine import examine
+    from flows.doctor.finding import Health
 
     with keep_stdout_clean():
         findings = examine(config)

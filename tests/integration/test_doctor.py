@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from flows._doctor_run import check_aliases, check_artifacts, write_and_delete
-from flows._finding import Health
+from flows.doctor._run_needs import check_aliases, check_artifacts, write_and_delete
+from flows.doctor.finding import Health
 from schemas.registry_config import RegistryConfig
 from tasks.registry.store import connect, experiment_id, model_id_of
 from tasks.release.retention import delete_model_files

@@ -14,7 +14,7 @@ import yaml
 from check_jsonschema import main as check_jsonschema
 from click.testing import CliRunner
 
-from flows._doctor_servers import POOL
+from flows.doctor._servers import POOL
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

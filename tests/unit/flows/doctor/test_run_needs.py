@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import flows._doctor_run as doctor
-from flows._finding import Health
+import flows.doctor._run_needs as doctor
+from flows.doctor.finding import Health
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import ModelConfig, RunConfig
 from schemas.training_config import TrainingConfig

@@ -11,9 +11,9 @@ from typing import ParamSpec
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from flows._doctor_run import check_aliases, check_artifacts, check_disk
-from flows._doctor_servers import check_deployments, check_pools, check_prefect, check_store
-from flows._finding import Finding, Health
+from flows.doctor._run_needs import check_aliases, check_artifacts, check_disk
+from flows.doctor._servers import check_deployments, check_pools, check_prefect, check_store
+from flows.doctor.finding import Finding, Health
 from schemas.errors import SftFlowError
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import flows._doctor as doctor
-from flows._finding import Finding, Health
+import flows.doctor.examine as doctor
+from flows.doctor.finding import Finding, Health
 from schemas.errors import ModelSourceError
 
 

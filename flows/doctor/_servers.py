@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from flows._finding import Finding, Health
+from flows.doctor.finding import Finding, Health
 from flows.services.prefect_api import ask, is_healthy, known_api
 from schemas.errors import SftFlowError
 from tasks.engine.home import tracking_uri

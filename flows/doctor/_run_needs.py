@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows._finding import Finding, Health
+from flows.doctor.finding import Finding, Health
 from schemas.errors import ServiceUnreachable, SftFlowError
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import ModelConfig, RunConfig

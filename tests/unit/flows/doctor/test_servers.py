@@ -11,8 +11,8 @@ import pytest
 from prefect import __version__
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-import flows._doctor_servers as doctor
-from flows._finding import Health
+import flows.doctor._servers as doctor
+from flows.doctor.finding import Health
 
 pytestmark = pytest.mark.loopback
 
