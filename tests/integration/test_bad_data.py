@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from flows.cli import main
+from flows.cli.main import main
 from tests.toy import as_messages, ordinary_rows, write_jsonl
 
 pytestmark = pytest.mark.integration
@@ -201,7 +201,7 @@ def test_repaired_copy_of_bad_data_passes(name: str, tmp_path: Path) -> None:
 
 def test_pandera_switched_off_refuses_to_check(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", ROWS)
-    code = "from flows.cli import main; main()"
+    code = "from flows.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "check", str(path), "--only", "rows"],
         cwd=Path(__file__).parents[2],

@@ -10,9 +10,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import flows._export_command as export_command
-import flows._registry_commands as registry_commands
-from flows.cli import main
+import flows.cli.export as export_command
+import flows.cli.promote as registry_commands
+from flows.cli.main import main
 from schemas.registry_config import RegistryConfig
 from schemas.run_config import RunConfig
 from tasks.engine.cache import locate

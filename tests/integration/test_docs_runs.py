@@ -13,8 +13,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-import flows.cli
-from flows.cli import main
+import flows.cli.main
+from flows.cli.main import main
 from tests.documented import ROOT, blocks, documented
 from tests.integration.conftest import N_ROWS, toy_config
 from tests.toy import make_toy_model, toy_rows, write_jsonl
@@ -34,7 +34,7 @@ def folder(
     """An empty folder with a toy model beside it."""
     monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(flows.cli, "quiet_libraries", lambda: None)
+    monkeypatch.setattr(flows.cli.main, "quiet_libraries", lambda: None)
     (tmp_path / "home").mkdir()
     shutil.copy(empty_mlflow_db, tmp_path / "home")
     make_toy_model(tmp_path / "model")

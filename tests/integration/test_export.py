@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-import flows._export_command as command
-from flows.cli import main
+import flows.cli.export as command
+from flows.cli.main import main
 from flows.services.temporary_server import free_port
 from schemas.errors import ConfigError, RegistryError
 from tasks.engine.jsonl import read_jsonl

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import flows._history_command as history_command
-from flows.cli import main
+import flows.cli.history as history_command
+from flows.cli.main import main
 from schemas.gate_report import Decision
 from tasks.registry.history import read_history
 from tasks.registry.rejections import Rejection, note_rejection

@@ -31,7 +31,7 @@ def sft_flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     environment.pop("MLFLOW_TRACKING_URI", None)
 
     def run(*arguments: str, **more: str) -> Any:
-        program = "from flows.cli import main; main()"
+        program = "from flows.cli.main import main; main()"
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments, "--json"],
             capture_output=True,

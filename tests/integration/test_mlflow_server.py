@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-import flows._export_command as export_command
-from flows.cli import main
+import flows.cli.export as export_command
+from flows.cli.main import main
 from flows.train_sft import train_sft
 from schemas.gate_report import Decision
 from schemas.records import ReportReference

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.cli import main
+from flows.cli.main import main
 from tests.announcing import REASON, REJECTED, SKIPPED
 from tests.prefect_server import Server, running_server
 from tests.webhook import Receiver

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-import flows._registry_commands as commands
-from flows.cli import main
+import flows.cli.promote as commands
+from flows.cli.main import main
 from schemas.errors import (
     ChampionChanged,
     PromotionRefused,

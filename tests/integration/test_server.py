@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-from flows._console import quiet_libraries
+from flows.cli.console import quiet_libraries
 from flows.services.temporary_server import prefect_api
 
 quiet_libraries()

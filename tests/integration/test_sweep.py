@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows._sweep import run_sweep
+from flows.cli.sweep import run_sweep
 from flows.sweep_training import sweep_training
 from schemas.config_file import load_config
 from schemas.errors import TrainingError

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from prefect.settings import get_current_settings
 
-from flows._console import EXIT_INTERRUPTED
-from flows._run_screen import clock
+from flows.cli.console import EXIT_INTERRUPTED
+from flows.cli.screen import clock
 from schemas.stages import Stage
 from tasks.engine.journal import StageEntry, append_duration, append_entry, journal_path
 from tests.integration.conftest import ToyRun

@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner
 from pydantic import BaseModel
 
-from flows.cli import main
+from flows.cli.main import main
 from schemas.config_file import load_config
 from schemas.conversation import check_rows
 from schemas.metrics import ANSWER_METRICS
@@ -129,7 +129,7 @@ def test_sweep_command_of_the_training_page_is_understood(
         asked.append(sweep)
         raise KeyboardInterrupt  # before anything is trained
 
-    monkeypatch.setattr("flows._sweep._run_flow", remember)
+    monkeypatch.setattr("flows.cli.sweep._run_flow", remember)
     CliRunner().invoke(main, shlex.split(command)[1:])
     assert set(asked[0].search) == {"learning_rate", "lora.r"}
     assert asked[0].trials == 12

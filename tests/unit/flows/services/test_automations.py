@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.cli import main
+from flows.cli.main import main
 from flows.services.automations import check_address
 from schemas.errors import ConfigError
 

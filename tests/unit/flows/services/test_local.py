@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows.services.local as services
-from flows.cli import main
+from flows.cli.main import main
 from flows.services.state import Service, ServiceName, read_services, write_services
 from schemas.errors import ServiceUnreachable
 

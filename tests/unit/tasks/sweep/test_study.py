@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flows._sweep import show_sweep
+from flows.cli.sweep import show_sweep
 from flows.sweep_training import sweep_training
 from schemas.config_file import load_config
 from schemas.errors import ConfigError, WorkDirectoryError

@@ -6,11 +6,20 @@ import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from flows._console import keep_stdout_clean, print_json, quiet_libraries
+from flows.cli.console import (
+    EXIT_REFUSED,
+    keep_stdout_clean,
+    print_json,
+    print_table,
+    quiet_libraries,
+)
+from flows.cli.options import config_options, json_option
+from schemas.rules import RuleResult
+from tasks.engine.wording import figure
 
 if TYPE_CHECKING:
     from schemas.run_config import DataConfig, DataSource
@@ -62,7 +71,6 @@ def run_check(
     config = load_config(config_path, overrides)
     rows = _chosen_rows(source, config.data, is_configured=config_path is not None)
     quiet_libraries()
-    from flows._show import show_check
     from tasks.dataset.check_file import CheckOptions, CheckVerdict, Scope, check_file
     from tasks.report.data_page import write_gate_report
     from tasks.sources.mixture import errors_of
@@ -141,3 +149,77 @@ def _refuse_overwriting(source: DataSource, repaired: Path | None, folder: Path)
             where=str(repaired),
             fix="name another file after --fix",
         )
+
+
+def show_check(report: Any, page: Path, repaired: Path | None = None) -> None:
+    """Print the verdict of the data gate.
+
+    Args:
+        report: A `CheckReport`.
+        page: The HTML page.
+        repaired: File with the kept rows, where one was written.
+    """
+    found = ", ".join(f"{count} {name}" for name, count in report.formats.items()) or "none"
+    click.echo(f"Data {str(report.verdict).upper()}: {report.n_rows:,} rows, formats: {found}")
+    click.echo(f"Kept {report.n_kept_rows:,}, quarantined {report.n_quarantined_rows:,}.")
+    for name, count in report.conversions.items():
+        click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+    if report.rules:
+        click.echo()
+        print_table(
+            ["rule", "severity", "verdict", "rows", "observed", "limit", "where and how to mend"],
+            [_rule_row(rule) for rule in report.rules],
+        )
+        click.echo()
+    click.echo(f"Report: {page}")
+    if repaired:
+        click.echo(f"Kept rows: {repaired}")
+
+
+def _rule_row(rule: RuleResult) -> list[str]:
+    lines = [f"{place.file}:{place.line} {place.detail}" for place in rule.examples]
+    numbers = [_whole_figure(rule.observed), _whole_figure(rule.limit)]
+    notes = "\n".join([*lines, *([rule.fix] if rule.fix else [])])
+    return [rule.id, rule.severity.value, rule.verdict.value, str(rule.n_rows), *numbers, notes]
+
+
+def _whole_figure(value: float | None) -> str:
+    return f"{value:,.0f}" if value is not None and value.is_integer() else figure(value)
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.option(
+    "--only",
+    type=click.Choice(["rows", "set"]),
+    help="rows: look at row rules alone; set (the default): at row and set rules.",
+)
+@click.option(
+    "--tokens", "has_tokens", is_flag=True, help="Render and tokenise the rows too: token rules."
+)
+@click.option(
+    "--fix",
+    "repaired",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT",
+    help="Write the kept rows to OUT (.jsonl), repaired where nothing is lost.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Where report.json, report.html and quarantine.jsonl go; default: checks in SFT_HOME.",
+)
+@click.option(
+    "--schema", "is_schema", is_flag=True, help="Print the JSON Schema of the accepted formats."
+)
+@config_options
+@json_option
+def check(
+    is_schema: bool, config_path: Path | None, overrides: Sequence[str], **asked: Any
+) -> None:
+    """Put SOURCE (a path, pattern or name) through the data gate alone."""
+    if is_schema:
+        print_schema()
+    elif not run_check(config_path, overrides, **asked):
+        click.get_current_context().exit(EXIT_REFUSED)

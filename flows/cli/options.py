@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from flows._console import DEBUG
+from flows.cli.console import DEBUG
 from schemas.stages import Stage
 
 Function = TypeVar("Function", bound=Callable[..., Any])

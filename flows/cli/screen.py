@@ -182,7 +182,7 @@ class Screen:
 
         from prefect.logging.handlers import PrefectConsoleHandler
 
-        from flows._run_log import LOGGERS
+        from flows.cli.failures import LOGGERS
 
         for name in LOGGERS:
             for handler in logging.getLogger(name or None).handlers:

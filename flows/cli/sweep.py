@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from flows._console import is_debug, keep_stdout_clean, print_json, print_table, quiet_libraries
+from flows.cli.console import is_debug, keep_stdout_clean, print_json, print_table, quiet_libraries
+from flows.cli.options import config_options, json_option
 from schemas.errors import TrainingError, TrainingInterrupted
 from schemas.sweep_config import nest
 
@@ -65,7 +66,7 @@ def run_sweep(
 
 def _run_flow(config: RunConfig, sweep: SweepConfig) -> SweepReport:
     quiet_libraries()
-    from flows._run_log import short_failures
+    from flows.cli.failures import short_failures
     from flows.services.temporary_server import prefect_api, set_prefect_environment
 
     set_prefect_environment()
@@ -115,3 +116,33 @@ def show_sweep(report: SweepReport) -> None:
 
 def _shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@click.command()
+@click.option(
+    "--sweep",
+    "sweep_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="File with the search space: .yaml or .toml.",
+)
+@click.option(
+    "--search",
+    "searches",
+    multiple=True,
+    metavar="KEY=VALUES",
+    help="What to vary, e.g. learning_rate=1e-5..1e-3:log or lora.r=[8, 16]; may be repeated.",
+)
+@click.option("--trials", type=click.IntRange(min=1), help="Trials in all, earlier ones included.")
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Start no trial after so many seconds.",
+)
+@config_options
+@json_option
+def sweep(config_path: Path | None, overrides: Sequence[str], **asked: Any) -> None:
+    """Try settings of the training and keep those with the lowest validation loss."""
+    run_sweep(config_path, overrides, **asked)

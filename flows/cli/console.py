@@ -19,6 +19,7 @@ import click
 from flows.services.signals import Terminated
 from schemas.errors import SftFlowError, TrainingInterrupted
 
+EXIT_REFUSED = 1
 EXIT_FAILED = 3
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as shells count."""

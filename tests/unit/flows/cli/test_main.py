@@ -11,9 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-import flows._status as status
-from flows._console import GuardedGroup, describe, plain_table
-from flows.cli import main
+import flows.cli.status as status
+from flows.cli.console import GuardedGroup, describe, plain_table
+from flows.cli.main import main
 from flows.services.signals import Terminated
 from schemas.errors import DataRejected, SftFlowError, TrainingError, TrainingInterrupted
 from schemas.stages import Stage
@@ -49,7 +49,7 @@ def test_help_is_there_for_every_command(command: tuple[str, ...]) -> None:
 
 def test_help_imports_no_heavy_library() -> None:
     program = (
-        "import sys\nfrom flows.cli import main\n"
+        "import sys\nfrom flows.cli.main import main\n"
         "try:\n    main(['run', '--help'])\nexcept SystemExit:\n    pass\n"
         "heavy = {'prefect', 'torch', 'transformers', 'trl', 'mlflow', 'datasets', 'pandas',\n"
         "         'polars', 'great_expectations', 'pandera'}\n"
@@ -216,7 +216,7 @@ def test_reader_that_has_enough_ends_the_command_quietly(tmp_path: Path) -> None
     path = write_jsonl(tmp_path / "rows.jsonl", ordinary_rows(40))
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-c", "from flows.cli import main; main()", "check", str(path)]
+    command = [sys.executable, "-c", "from flows.cli.main import main; main()", "check", str(path)]
     output = ["--only", "rows", "--output", str(tmp_path / "out")]
     done = subprocess.run([*command, *output], stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)

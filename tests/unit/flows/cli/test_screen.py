@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows._run_screen import (
+from flows.cli.screen import (
     Ending,
     Row,
     Screen,

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-import flows._show as show
-from schemas.rules import RuleExample, RuleResult, Severity, Verdict
+import flows.cli.run as show
 
 pytestmark = pytest.mark.unit
 
@@ -81,37 +80,6 @@ def test_mlflow_command_of_a_server_is_its_address() -> None:
 def test_shorten_cuts_at_400_characters() -> None:
     assert len(show.shorten("x" * 401)) == 400
     assert show.shorten(" x\n") == "x"
-
-
-def test_show_check_prints_rules_places_and_fixes(capsys: pytest.CaptureFixture[str]) -> None:
-    from types import SimpleNamespace
-
-    rule = RuleResult(
-        id="content_empty",
-        severity=Severity.BLOCK,
-        verdict=Verdict.FAILED,
-        n_rows=2,
-        fraction=0.5,
-        examples=(RuleExample(file="a.jsonl", line=3, detail="turn 1"),),
-        fix="drop it",
-    )
-    report = SimpleNamespace(
-        verdict="rejected",
-        n_rows=4,
-        n_kept_rows=2,
-        n_quarantined_rows=2,
-        formats={"messages": 4},
-        conversions={"text_parts_joined": 1},
-        rules=(rule,),
-    )
-    show.show_check(report, Path("out/report.html"), Path("kept.jsonl"))
-    text = capsys.readouterr().out
-    assert "Data REJECTED: 4 rows, formats: 4 messages" in text
-    assert "Kept 2, quarantined 2." in text
-    assert "text parts joined: 1" in text
-    assert "a.jsonl:3 turn 1" in text
-    assert "Report: out/report.html" in text
-    assert "Kept rows: kept.jsonl" in text
 
 
 def test_show_decision_says_that_nothing_was_registered(

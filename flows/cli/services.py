@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import click
 
-from flows._console import keep_stdout_clean, print_json, print_table, quiet_libraries
-from flows._options import debug_option, json_option
+from flows.cli.console import keep_stdout_clean, print_json, print_table, quiet_libraries
+from flows.cli.options import debug_option, json_option
 from flows.services.state import Service
-
-
-def add_commands(group: click.Group) -> None:
-    """Add the commands to the command line.
-
-    Args:
-        group: `sft-flow`.
-    """
-    group.add_command(up)
-    group.add_command(down)
 
 
 @click.command()

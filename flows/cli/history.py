@@ -7,18 +7,9 @@ from pathlib import Path
 
 import click
 
-from flows._console import keep_stdout_clean, print_json, quiet_libraries
-from flows._options import config_options, json_option
-from flows._registry_commands import read_registry
-
-
-def add_commands(group: click.Group) -> None:
-    """Add the command to the command line.
-
-    Args:
-        group: `sft-flow`.
-    """
-    group.add_command(history)
+from flows.cli.console import keep_stdout_clean, print_json, quiet_libraries
+from flows.cli.options import config_options, json_option
+from flows.cli.promote import read_registry
 
 
 @click.command()

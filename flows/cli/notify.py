@@ -6,22 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows._console import keep_stdout_clean, print_json, print_table, quiet_libraries
-from flows._options import debug_option, json_option
+from flows.cli.console import keep_stdout_clean, print_json, print_table, quiet_libraries
+from flows.cli.options import debug_option, json_option
 
 if TYPE_CHECKING:
     from flows.services.automations import Subscription
 
 ON_REQUEST = ("refused", "skipped")
-
-
-def add_commands(group: click.Group) -> None:
-    """Add the command to the command line.
-
-    Args:
-        group: `sft-flow`.
-    """
-    group.add_command(notify)
 
 
 @click.command()

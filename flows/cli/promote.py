@@ -7,19 +7,9 @@ from pathlib import Path
 
 import click
 
-from flows._console import keep_stdout_clean, print_json, quiet_libraries
-from flows._options import config_options, json_option
+from flows.cli.console import keep_stdout_clean, print_json, quiet_libraries
+from flows.cli.options import config_options, json_option
 from schemas.registry_config import RegistryConfig
-
-
-def add_commands(group: click.Group) -> None:
-    """Add the commands to the command line.
-
-    Args:
-        group: `sft-flow`.
-    """
-    group.add_command(promote)
-    group.add_command(rollback)
 
 
 def read_registry(name: str, config_path: Path | None, overrides: Sequence[str]) -> RegistryConfig:
@@ -66,7 +56,7 @@ def promote(
     from flows.services.temporary_server import prefect_api
 
     with keep_stdout_clean(), prefect_api():
-        from flows.promote_model import promote_version
+        from flows.promote_version import promote_version
 
         done = promote_version(registry, version, reason, is_forced)
     _show(done.model_dump(mode="json"), is_json=is_json)
@@ -86,7 +76,7 @@ def rollback(
     from flows.services.temporary_server import prefect_api
 
     with keep_stdout_clean(), prefect_api():
-        from flows.promote_model import roll_back
+        from flows.promote_version import roll_back
 
         done = roll_back(registry, reason)
     _show(done.model_dump(mode="json"), is_json=is_json)

@@ -8,8 +8,7 @@ import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 
-import flows._plan as plan
-import flows._show as show
+import flows.cli.plan as plan
 from schemas.records import DatasetReference, QualityReference, TemplateReference
 from schemas.rules import Verdict
 from schemas.run_config import RunConfig
@@ -76,7 +75,7 @@ def test_estimate_training_is_unknown_before_anything_was_loaded() -> None:
 
 def test_show_plan_without_work_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     entry = plan.PlannedStage(stage=Stage.DECIDE, outcome="HIT", reason="verified 2 files")
-    show.show_plan(plan.PlanReport(stages=(entry,), estimate=None))
+    plan.show_plan(plan.PlanReport(stages=(entry,), estimate=None))
     assert "Nothing to do" in capsys.readouterr().out
 
 
@@ -121,7 +120,7 @@ def test_show_plan_prints_choices_batch_and_memory(
 ) -> None:
     entry = plan.PlannedStage(stage=Stage.TRAIN_MODEL, outcome="RUN", reason="new")
     setup = plan.plan_training(RunConfig(), prepared(work_folder), MACHINE)
-    show.show_plan(plan.PlanReport(stages=(entry,), estimate=None, training=setup))
+    plan.show_plan(plan.PlanReport(stages=(entry,), estimate=None, training=setup))
     text = capsys.readouterr().out
     for word in ("precision", "fp32", "sdpa", "shared_prompt", "batch", "memory", "weights"):
         assert word in text
@@ -133,5 +132,5 @@ def test_show_plan_says_what_waits_for_the_prepared_model(
     config = config_of(per_device_train_batch_size="auto", effective_batch_size=8)
     entry = plan.PlannedStage(stage=Stage.TRAIN_MODEL, outcome="RUN", reason="new")
     setup = plan.plan_training(config, [], MACHINE)
-    show.show_plan(plan.PlanReport(stages=(entry,), estimate=None, training=setup))
+    plan.show_plan(plan.PlanReport(stages=(entry,), estimate=None, training=setup))
     assert "prepare_template has run" in " ".join(capsys.readouterr().out.split())

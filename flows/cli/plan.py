@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TypeVar
 
+import click
+
+from flows.cli.console import keep_stdout_clean, print_json, print_table, quiet_libraries
+from flows.cli.options import config_options, json_option, refresh_option
 from schemas._base import Record
 from schemas.records import DatasetReference, QualityReference, StageReference, TemplateReference
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.engine.cache import Lookup, locate
+from tasks.engine.wording import duration, gibibytes
 from tasks.models.shape import read_model_shape
 from tasks.training.plan.machine import Machine, examine_machine
+from tasks.training.plan.memory import describe
 from tasks.training.plan.setup import TrainingSetup, Workload, prepare_training, read_workload
 from tasks.training.plan.speed import estimate_steps, expected_speed
 
@@ -215,3 +222,76 @@ def _text_length(value: object) -> int:
     if isinstance(value, list):
         return sum(_text_length(item) for item in value)
     return 0
+
+
+def show_plan(plan: PlanReport) -> None:
+    """Print what would run and about how long it takes.
+
+    Args:
+        plan: What `make_plan` found.
+    """
+    rows = [[entry.outcome, entry.stage.value, entry.reason] for entry in plan.stages]
+    print_table(["", "stage", "why"], rows)
+    n_runs = sum(entry.outcome == "RUN" for entry in plan.stages)
+    click.echo()
+    if n_runs == 0:
+        click.echo("Nothing to do: every stage would be a HIT.")
+        return
+    click.echo(f"{n_runs} of {len(plan.stages)} stages would run; one that comes after another")
+    click.echo("is a HIT after all if what it reads comes out the same.")
+    if plan.training:
+        show_setup(plan.training)
+    estimate = plan.estimate
+    if estimate:
+        click.echo(
+            f"Training, estimated: {estimate.n_train_rows:,} rows, "
+            f"{estimate.n_train_tokens:,} tokens, {estimate.n_steps:,} steps, "
+            f"{duration(estimate.seconds)} ({estimate.basis})"
+        )
+    elif all(entry.outcome == "RUN" for entry in plan.stages):
+        click.echo("Rows, tokens, steps and time are known once load_dataset has run.")
+
+
+def show_setup(setup: TrainingSetup) -> None:
+    """Print how the training would run and why, one line a choice, and the memory it takes.
+
+    Args:
+        setup: What `prepare_training` decided.
+    """
+    click.echo()
+    rows = [
+        [name.replace("_", " "), *described.split(": ", 1)]
+        for name, described in setup.choices.described().items()
+    ]
+    batching, memory = setup.batching, setup.memory
+    passes = f"sequences x {batching.accumulation} passes x {batching.processes} processes"
+    rows.append(["batch", f"{batching.per_device}", f"{passes} = {batching.effective} a step"])
+    if memory:
+        room = f"{gibibytes(memory.available_bytes)} available: {describe(memory)}"
+        rows.append(["memory", gibibytes(memory.total_bytes), f"estimated, of {room}"])
+    else:
+        rows.append(["memory", "-", "known once rows are loaded and prepare_template has run"])
+    print_table(["training", "", "why"], rows)
+    for note in setup.notes:
+        click.echo(f"Note: {note}")
+
+
+@click.command()
+@config_options
+@refresh_option
+@json_option
+def plan(
+    config_path: Path | None, overrides: Sequence[str], refresh: Sequence[str], is_json: bool
+) -> None:
+    """Say which stages would run and why, and how long the training would take."""
+    from schemas.config_file import load_config
+
+    config = load_config(config_path, overrides)
+    quiet_libraries()
+
+    with keep_stdout_clean():
+        planned = make_plan(config, tuple(Stage(name) for name in refresh))
+    if is_json:
+        print_json(planned.model_dump(mode="json"))
+    else:
+        show_plan(planned)

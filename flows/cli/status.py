@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
+
+from flows.cli.console import (
+    keep_stdout_clean,
+    plain_table,
+    print_json,
+    quiet_libraries,
+    terminal_width,
+)
+from flows.cli.options import config_options, debug_option, json_option
 from schemas._base import Record
 from schemas.errors import SftFlowError, WorkDirectoryError
 from schemas.run_config import RunConfig
@@ -154,3 +165,76 @@ def open_report(folder: Path) -> dict[str, Any]:
             got=type(error).__name__,
             fix="run `sft-flow run` again: the damaged output is made anew, the rest is a hit",
         ) from error
+
+
+def show_status(status: StatusReport) -> None:
+    """Print the state of the work directory.
+
+    Args:
+        status: What `read_status` found.
+    """
+    click.echo(f"Work directory: {status.work_directory}")
+    click.echo(f"Last run:       {status.flow_run_id or 'none yet'}")
+    width = terminal_width()
+    if status.stages:
+        rows = [
+            [f"{entry.at.astimezone():%d %b %H:%M:%S}", entry.event, entry.stage, entry.detail]
+            for entry in status.stages
+        ]
+        click.echo("\n".join(plain_table(["at", "", "stage", "why"], rows, width)))
+    if status.outputs:
+        click.echo()
+        sizes = [
+            [out.stage.value, f"{out.n_bytes / 2**20:.1f} MiB", out.folder]
+            for out in status.outputs
+        ]
+        click.echo("\n".join(plain_table(["last output of", "size", "folder"], sizes, width)))
+    click.echo()
+    holder = f"version {status.champion_version}" if status.champion_version else "none yet"
+    click.echo(f"{status.registered_name}@{status.alias}: {holder}")
+    if status.registry_problem:
+        click.echo(status.registry_problem)
+
+
+@click.command()
+@click.argument("name", required=False)
+@config_options
+@json_option
+def status(
+    name: str | None, config_path: Path | None, overrides: Sequence[str], is_json: bool
+) -> None:
+    """Show the last run and the champion; of NAME: who holds which alias, with figures and data."""
+    from schemas.config_file import load_config
+
+    names = (f"registry.name={name}",) if name else ()
+    config = load_config(config_path, (*overrides, *names))
+    quiet_libraries()
+    if name:
+        from flows.cli.registry_status import read_registry_status, show_registry_status
+
+        with keep_stdout_clean():
+            registered = read_registry_status(config.registry)
+        show_registry_status(registered, is_json=is_json)
+        return
+
+    with keep_stdout_clean():
+        found = read_status(config)
+    if is_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        show_status(found)
+
+
+@click.command()
+@click.option("--open", "is_opened", is_flag=True, help="Open the page in a browser.")
+@json_option
+@debug_option
+def report(is_opened: bool, is_json: bool) -> None:
+    """Tell where the newest report lies."""
+    page, document = read_report()
+    if is_json:
+        print_json({"path": str(page), **document})
+    else:
+        click.echo(str(page))
+    if is_opened:
+        click.launch(page.as_uri())

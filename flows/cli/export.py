@@ -6,17 +6,8 @@ from pathlib import Path
 
 import click
 
-from flows._console import keep_stdout_clean, print_json, quiet_libraries
-from flows._options import debug_option, json_option
-
-
-def add_commands(group: click.Group) -> None:
-    """Add the command to the command line.
-
-    Args:
-        group: `sft-flow`.
-    """
-    group.add_command(export)
+from flows.cli.console import keep_stdout_clean, print_json, quiet_libraries
+from flows.cli.options import debug_option, json_option
 
 
 @click.command()

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from flows._run_log import ShortFailures
+from flows.cli.failures import ShortFailures
 from schemas.errors import DataRejected
 
 

@@ -1,0 +1,39 @@
+"""`sft-flow doctor`: what a run needs, examined on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from flows.cli.console import (
+    EXIT_FAILED,
+    keep_stdout_clean,
+    print_json,
+    print_table,
+    quiet_libraries,
+)
+from flows.cli.options import config_options, json_option
+
+
+@click.command()
+@config_options
+@json_option
+def doctor(config_path: Path | None, overrides: tuple[str, ...], is_json: bool) -> None:
+    """Examine this machine: is everything here that a run needs?"""
+    from schemas.config_file import load_config
+
+    config = load_config(config_path, overrides)
+    quiet_libraries()
+    from flows.doctor.examine import examine
+    from flows.doctor.finding import Health
+
+    with keep_stdout_clean():
+        findings = examine(config)
+    if is_json:
+        print_json([finding.model_dump(mode="json") for finding in findings])
+    else:
+        rows = [[item.health.value, item.topic, item.detail, item.mend] for item in findings]
+        print_table(["", "what", "found", "how to mend"], rows)
+    if any(finding.health is Health.PROBLEM for finding in findings):
+        click.get_current_context().exit(EXIT_FAILED)

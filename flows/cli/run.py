@@ -1,0 +1,191 @@
+"""`sft-flow run`: the whole flow, and its result in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from flows.cli.console import (
+    EXIT_REFUSED,
+    is_debug,
+    keep_stdout_clean,
+    print_json,
+    print_table,
+    quiet_libraries,
+)
+from flows.cli.options import config_options, json_option, refresh_option
+from schemas.stages import Stage
+from tasks.engine.home import tracking_uri
+from tasks.engine.wording import duration, figure
+
+N_ANSWERS = 3
+MAX_ANSWER_CHARACTERS = 400
+
+
+def show_report(report: Mapping[str, Any], page: Path) -> None:
+    """Print the result of a run: figures, answers, decision, and where to look further.
+
+    Args:
+        report: What `report.json` holds.
+        page: The HTML page.
+    """
+    metrics = report["metrics"]
+    names = list(dict.fromkeys(name for side in metrics.values() for name in side))
+    rows = [[name, *(figure(side.get(name)) for side in metrics.values())] for name in names]
+    click.echo()
+    print_table(["metric", *metrics], rows, title="Held-out rows")
+    answers = report["answers"][:N_ANSWERS]
+    columns = ("prompt", "reference", *metrics)
+    if answers:
+        click.echo()
+        cells = [[shorten(str(answer[name])) for name in columns] for answer in answers]
+        print_table(columns, cells, title="Answers side by side")
+    show_gates(report)
+    click.echo()
+    click.echo(training_line(report["training"]))
+    show_decision(report)
+    click.echo(f"Report: {page}")
+    click.echo("Pages:  prefect server start       then http://127.0.0.1:4200")
+    uri = report["registry"].get("tracking_uri") or tracking_uri()
+    click.echo(f"        {mlflow_command(uri)}")
+
+
+def training_line(training: Mapping[str, Any]) -> str:
+    """Sum the training up.
+
+    Args:
+        training: That part of `report.json`.
+
+    Returns:
+        One line: steps, time, speed, and what a reader should know.
+    """
+    parts = [
+        f"Training: {training['n_steps']:,} steps on {training['device']}, "
+        f"{duration(training['seconds'])}, {training['tokens_per_second']:,.0f} tokens/s"
+    ]
+    if training.get("resumed_from_step"):
+        parts.append(f"resumed from step {training['resumed_from_step']:,}")
+    return "; ".join([*parts, *training.get("notes", ())])
+
+
+def mlflow_command(uri: str) -> str:
+    """Say how to see the registry's page.
+
+    Args:
+        uri: The MLflow tracking URI.
+
+    Returns:
+        A command and an address, or only the address of a server that already runs.
+    """
+    if uri.startswith(("http://", "https://")):
+        return f"MLflow is at {uri}"
+    return (
+        f"mlflow ui --backend-store-uri {uri} --host 127.0.0.1 --port 5000"
+        "       then http://127.0.0.1:5000"
+    )
+
+
+def show_gates(report: Mapping[str, Any]) -> None:
+    """Print what each gate found.
+
+    Args:
+        report: What `report.json` holds.
+    """
+    if not report["gates"]:
+        return
+    rows = [
+        [gate["verdict"], gate["id"], figure(gate["gain"]), _interval(gate), gate["reason"]]
+        for gate in report["gates"]
+    ]
+    click.echo()
+    print_table(["", "gate", "gain", f"{report['confidence']:.0%} interval", "why"], rows)
+
+
+def _interval(gate: Mapping[str, Any]) -> str:
+    if gate["interval_low"] is None:
+        return "-"
+    return f"[{figure(gate['interval_low'])}, {figure(gate['interval_high'])}]"
+
+
+def show_decision(report: Mapping[str, Any]) -> None:
+    """Print the decision with its reason, and who holds the alias now.
+
+    Args:
+        report: What `report.json` holds.
+    """
+    registry = report["registry"]
+    mode = " (dry run)" if report["mode"] == "dry_run" else ""
+    click.echo(f"Decision: {report['decision'].upper()}{mode} - {report['reason']}")
+    name, version, alias = registry["name"], registry["version"], registry["alias"]
+    previous = registry["previous_version"]
+    if registry["is_promoted"]:
+        before = f" (before: version {previous})" if previous else ""
+        click.echo(f"Model: {name} version {version} is {alias}{before}, models:/{name}@{alias}")
+    elif version is None:
+        click.echo("Model: not registered")
+    else:
+        kept = f"version {previous} stays {alias}" if previous else f"nobody is {alias}"
+        click.echo(f"Model: {name} version {version} is registered, {kept}")
+    if registry["n_freed_bytes"]:
+        freed = registry["n_freed_bytes"] / 2**20
+        click.echo(f"Freed: {freed:,.0f} MiB, the weights of old refused versions")
+
+
+def shorten(text: str) -> str:
+    """Cut a long answer for the table; the report has it whole.
+
+    Args:
+        text: An answer.
+
+    Returns:
+        At most 400 characters, with an ellipsis where it was cut.
+    """
+    text = text.strip()
+    return text if len(text) <= MAX_ANSWER_CHARACTERS else f"{text[: MAX_ANSWER_CHARACTERS - 1]}…"
+
+
+@click.command()
+@config_options
+@refresh_option
+@click.option("--plain", "is_plain", is_flag=True, help="Plain lines instead of the screen.")
+@json_option
+def run(
+    config_path: Path | None,
+    overrides: Sequence[str],
+    refresh: Sequence[str],
+    is_plain: bool,
+    is_json: bool,
+) -> None:
+    """Run every stage that is not cached, up to the registered and judged model."""
+    from schemas.config_file import load_config
+
+    config = load_config(config_path, overrides)
+    quiet_libraries()
+    from flows.cli.failures import short_failures
+    from flows.cli.screen import run_screen
+    from flows.services.temporary_server import prefect_api
+
+    with (
+        keep_stdout_clean(),
+        run_screen(is_wanted=not is_plain) as screen,
+        prefect_api(),
+        short_failures(is_wanted=not is_debug()),
+    ):
+        from flows.train_sft import train_sft
+
+        if screen:
+            screen.adopt_logging()
+        reference = train_sft(config, tuple(Stage(name) for name in refresh))
+    from flows.cli.status import open_report
+    from tasks.engine.cache import locate
+
+    report = open_report(locate(reference, "report.json").parent)
+    if is_json:
+        print_json(report)
+    else:
+        show_report(report, locate(reference, "report.html"))
+    if report["decision"] == "refuse" and report["mode"] == "enforce":
+        click.get_current_context().exit(EXIT_REFUSED)
