@@ -19,7 +19,7 @@ from schemas.mojibake import MOJIBAKE_HINT
 from schemas.recognition import recognise
 from schemas.row_rules import ROLES
 from schemas.rows import Conversation, SourceRow
-from schemas.rules import RowRule
+from schemas.rule_ids import RowRule
 from schemas.secret_patterns import SECRET_HINT
 from schemas.special_markers import special_marker_hint
 from schemas.text_rules import TEXT_RULES, describe_text

@@ -96,7 +96,7 @@ def tokens(path: Path, prepared: str) -> dict[str, Any]:
     from schemas.quality import set_rule_settings
     from schemas.recognition import recognise
     from schemas.rows import SourceRow
-    from schemas.rules import GateMode
+    from schemas.rule_ids import GateMode
     from tasks.tokens._texts import TextRenderer
     from tasks.tokens.rendering import load_renderer
     from tasks.tokens.writing import TokenOutput, write_tokens

@@ -31,7 +31,7 @@ def prepare(folder: Path, seed: str) -> dict[str, Any]:
     """
     from schemas.quality import set_rule_settings
     from schemas.recognition import recognise
-    from schemas.rules import GateMode
+    from schemas.rule_ids import GateMode
     from schemas.run_config import DataSource, ModelConfig, QualityConfig, TemplateConfig
     from tasks.engine.jsonl import json_line
     from tasks.models.shape import read_model_shape

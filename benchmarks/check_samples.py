@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from schemas.rules import RuleResult, Verdict
+from schemas.rule_ids import RuleResult, Verdict
 from schemas.run_config import RunConfig
 from tasks.dataset.check_file import CheckOptions, CheckReport, check_file
 

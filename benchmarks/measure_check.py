@@ -32,7 +32,7 @@ from typing import Any
 from benchmarks._conversations import CHUNK_ROWS, copy_lines, write_conversations
 from benchmarks._figures import compare_peers, rounded, table
 from benchmarks._process import Measured, measure
-from schemas.rules import RowRule
+from schemas.rule_ids import RowRule
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from schemas._collector import paused_collector
+from schemas.collector import paused_collector
 
 if TYPE_CHECKING:
     import numpy

@@ -23,7 +23,7 @@ from schemas.message_frame import (
 from schemas.recognition import Recognised, recognise
 from schemas.row_rules import ROLES
 from schemas.rows import Conversation, RowFormat, SourceRow
-from schemas.rules import RowRule, Severity, Violation
+from schemas.rule_ids import RowRule, Severity, Violation
 from schemas.text_rules import TEXT_RULES, describe_text
 
 LEGAL_STEPS = (

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from schemas._base import Section
-from schemas.rules import Severity
+from schemas.base import Section
+from schemas.rule_ids import Severity
 
 
 class DecisionMode(StrEnum):

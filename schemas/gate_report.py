@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.gate_config import Against, DecisionMode
-from schemas.rules import Severity, Verdict
+from schemas.rule_ids import Severity, Verdict
 
 
 class GateResult(Record):

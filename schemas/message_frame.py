@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.recognition import Recognised
-from schemas.rules import RowRule
+from schemas.rule_ids import RowRule
 from schemas.text_rules import text_flags
 from schemas.tool_rules import tool_problems, weight_problems
 

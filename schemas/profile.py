@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, NonNegativeInt, ValidationError
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import DataSourceError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from schemas._great_expectations import (
 )
 from schemas.errors import SftFlowError
 from schemas.profile import DataProfile, drift
-from schemas.rules import RuleExample, RuleResult, RuleSetting, SetRule, Severity, Verdict
+from schemas.rule_ids import RuleExample, RuleResult, RuleSetting, SetRule, Severity, Verdict
 from schemas.set_rules import (
     DEFAULT_LENGTH_QUANTILES,
     SET_RULES,

@@ -17,7 +17,7 @@ from schemas.conversions import (
     is_sharegpt,
 )
 from schemas.rows import Conversation, Conversion, RowFormat, SourceRow, is_stored
-from schemas.rules import RowRule, Violation
+from schemas.rule_ids import RowRule, Violation
 from schemas.tool_calls import canonical_tools, parse_if_json
 
 FIELDS = frozenset(("messages", "prompt", "completion", "tools"))

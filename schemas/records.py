@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.gate_config import DecisionMode
 from schemas.gate_report import Decision, GateReport
-from schemas.rules import RuleResult, Verdict
+from schemas.rule_ids import RuleResult, Verdict
 
 
 class StageReference(Record):

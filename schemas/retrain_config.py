@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from schemas._base import Section
+from schemas.base import Section
 
 
 class RetrainConfig(Section):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.errors import ConfigError
-from schemas.rules import RowRule, RuleSetting, Severity
+from schemas.rule_ids import RowRule, RuleSetting, Severity
 
 ROLES = ("system", "user", "assistant", "tool", "developer")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from schemas.errors import ConfigError
-from schemas.rules import GateMode, RuleSetting, SetRule, Severity
+from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
 
 QuantileRanges = Mapping[float, tuple[int | None, int | None]]
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from schemas.mojibake import MOJIBAKE_HINT, find_mojibake
-from schemas.rules import RowRule
+from schemas.rule_ids import RowRule
 from schemas.secret_patterns import SECRET_HINT, find_secrets, secret_kinds
 from schemas.special_markers import find_special_marker, special_marker_hint
 

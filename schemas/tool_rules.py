@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from schemas.rules import RowRule
+from schemas.rule_ids import RowRule
 from schemas.tool_calls import exact_json
 
 Problem = tuple[RowRule, str]

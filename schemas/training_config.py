@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from schemas._base import Section
+from schemas.base import Section
 
 
 class Method(StrEnum):

@@ -19,7 +19,7 @@ from schemas.records import (
     TemplateReference,
 )
 from schemas.registry_config import RegistryConfig
-from schemas.rules import RuleExample, RuleResult, SetRule, Verdict
+from schemas.rule_ids import RuleExample, RuleResult, SetRule, Verdict
 from schemas.run_config import DataSource, QualityConfig
 from tasks.dataset.comparisons import MOST_EXAMPLES
 from tasks.dataset.profile import CHAMPION, NO_REFERENCE, make_profile, read_reference

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference, DatasetReference
-from schemas.rules import RowRule, RuleSetting
+from schemas.rule_ids import RowRule, RuleSetting
 from tasks.dataset.refusal import keep_evidence, rejection
 from tasks.dataset.row_pass import SetPass
 from tasks.engine.cache import OutputFolder, locate

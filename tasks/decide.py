@@ -10,7 +10,7 @@ from schemas.evaluation_config import EvaluationConfig
 from schemas.gate_config import JUDGE_METRIC, Against, DecisionMode, GateConfig, GateDefinition
 from schemas.gate_report import Decision, GateReport, GateResult
 from schemas.records import ChampionReference, DecisionReference, EvaluationReference
-from schemas.rules import Severity, Verdict
+from schemas.rule_ids import Severity, Verdict
 from tasks.decision.gates import (
     absolute_gate,
     comparison_gate,

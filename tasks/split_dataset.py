@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.records import CheckedReference, SplitReference
-from schemas.rules import RowRule, Severity
+from schemas.rule_ids import RowRule, Severity
 from schemas.run_config import SplitConfig
 from tasks.dataset.pinned_rows import pinned_fingerprint, write_pinned
 from tasks.dataset.row_pass import SetPass

@@ -9,7 +9,7 @@ from typing import Any
 from schemas.evaluation_config import EvaluationConfig
 from schemas.gate_config import GateConfig
 from schemas.records import ChampionReference, DecisionReference, EvaluationReference, Side
-from schemas.rules import Verdict
+from schemas.rule_ids import Verdict
 from tasks.decide import decide
 from tasks.engine.cache import OutputFolder
 from tasks.engine.keys import stage_key

@@ -28,7 +28,7 @@ from schemas.records import (
     TrainedReference,
     VersionReference,
 )
-from schemas.rules import Verdict
+from schemas.rule_ids import Verdict
 from schemas.run_config import RunConfig
 from tasks.sources.row_digests import ROW_DIGESTS
 from tests.toy import TOY_TEMPLATE, make_toy_model, strengthen_layers, toy_rows, write_jsonl

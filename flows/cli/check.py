@@ -18,7 +18,7 @@ from flows.cli.console import (
     quiet_libraries,
 )
 from flows.cli.options import config_options, json_option
-from schemas.rules import RuleResult
+from schemas.rule_ids import RuleResult
 from tasks.engine.wording import figure
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import click
 
 from flows.cli.console import keep_stdout_clean, print_json, print_table, quiet_libraries
 from flows.cli.options import config_options, json_option, refresh_option
-from schemas._base import Record
+from schemas.base import Record
 from schemas.records import DatasetReference, QualityReference, StageReference, TemplateReference
 from schemas.run_config import RunConfig
 from schemas.stages import Stage

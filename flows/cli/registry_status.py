@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flows.cli.console import print_json, print_table
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import RegistryError
 from schemas.registry_config import RegistryConfig
 from tasks.engine.wording import age

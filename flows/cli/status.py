@@ -17,7 +17,7 @@ from flows.cli.console import (
     terminal_width,
 )
 from flows.cli.options import config_options, debug_option, json_option
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import SftFlowError, WorkDirectoryError
 from schemas.run_config import RunConfig
 from schemas.stages import Stage

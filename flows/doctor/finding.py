@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from schemas._base import Record
+from schemas.base import Record
 
 
 class Health(StrEnum):

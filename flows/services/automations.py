@@ -11,7 +11,7 @@ from uuid import UUID
 
 from flows.services.occasions import NOTICES, Occasion, make_automation, payload_template
 from flows.services.prefect_api import API_VARIABLE, is_healthy, known_api
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import ConfigError, ServiceUnreachable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import WorkDirectoryError
 from tasks.engine.home import work_directory
 from tasks.engine.locks import take_turns

@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.quality import SET_RULES
 from schemas.rows import Conversation
-from schemas.rules import RuleSetting, SetRule
+from schemas.rule_ids import RuleSetting, SetRule
 from schemas.run_config import RunConfig
 from schemas.secret_patterns import secret_kinds
 from tasks.dataset._token_report import make_token_report

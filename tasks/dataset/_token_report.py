@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.run_config import RunConfig
 from schemas.training_config import TrainingConfig
 from tasks.training.plan.batching import effective_batch, wished_batching

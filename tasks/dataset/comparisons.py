@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.rules import RuleExample, SetRule
+from schemas.rule_ids import RuleExample, SetRule
 from tasks.rows.feature_table import FeatureTable
 
 MOST_EXAMPLES = 5

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from schemas.errors import DataRejected
-from schemas.rules import RuleResult
+from schemas.rule_ids import RuleResult
 from tasks.engine.cache import OutputFolder
 from tasks.engine.home import work_directory
 

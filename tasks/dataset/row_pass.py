@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import DataSourceError
-from schemas.rules import SetRule, Severity
+from schemas.rule_ids import SetRule, Severity
 from schemas.run_config import DataSource, QualityConfig
 from tasks.engine.progress import progress_bar
 from tasks.rows.check import BlockOutcome, CheckRequest, check_blocks

@@ -10,7 +10,7 @@ from schemas.gate_config import Against, GateConfig, GateDefinition
 from schemas.gate_report import GateResult
 from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
 from schemas.records import EvaluationReference
-from schemas.rules import Severity, Verdict
+from schemas.rule_ids import Severity, Verdict
 from tasks.decision.intervals import (
     MIN_INTERVAL_ROWS,
     RowScores,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 CONTRACT_MODULES = frozenset(
     {
-        "schemas._base",
+        "schemas.base",
         "schemas.errors",
         "schemas.evaluation_config",
         "schemas.gate_config",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from schemas._base import Record
+from schemas.base import Record
 from tasks.engine.home import work_directory
 
 DONE = "DONE"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas._base import Record
+from schemas.base import Record
 from tasks.models.quiet import quiet_transformers
 
 if TYPE_CHECKING:

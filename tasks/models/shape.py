@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from schemas._base import Record
+from schemas.base import Record
 
 HEADER_LENGTH_BYTES = 8
 """A safetensors file begins with the length of its header, little-endian."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import RegistryError
 from schemas.registry_config import RegistryConfig
 from tasks.registry.rejections import Rejection, read_rejections

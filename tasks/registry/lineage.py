@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from schemas.records import Evidence, Side
-from schemas.rules import SetRule
+from schemas.rule_ids import SetRule
 from schemas.run_config import RunConfig
 from tasks.engine.home import source_folder
 from tasks.engine.redaction import public_settings, without_folders

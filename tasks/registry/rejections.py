@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.records import DatasetReference
 from schemas.run_config import RunConfig
 from tasks.engine.home import work_directory

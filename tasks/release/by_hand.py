@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import PromotionRefused, RegistryError
 from schemas.gate_report import Decision
 from schemas.registry_config import RegistryConfig

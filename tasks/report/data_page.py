@@ -7,8 +7,8 @@ from pathlib import Path
 
 from schemas.profile import HISTOGRAMS, DataProfile
 from schemas.row_rules import ROW_RULES
+from schemas.rule_ids import RowRule, RuleResult, SetRule, Severity, Verdict
 from schemas.rule_table import AT_LEAST
-from schemas.rules import RowRule, RuleResult, SetRule, Severity, Verdict
 from schemas.set_rules import SET_RULES, Comparison
 from tasks.dataset.check_file import CheckReport, written
 from tasks.engine.wording import share

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from schemas.row_rules import ROW_RULES, row_severities
-from schemas.rules import RowRule, RuleExample, RuleResult, RuleSetting, Severity, Verdict
+from schemas.rule_ids import RowRule, RuleExample, RuleResult, RuleSetting, Severity, Verdict
 from tasks.rows.check import MOST_EXAMPLES, BlockOutcome
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from schemas._collector import paused_collector
+from schemas.collector import paused_collector
 from schemas.recognition import CANONICAL
 from schemas.rows import SourceRow
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.run_config import RunConfig
 from schemas.sweep_config import Scalar, with_settings
 from tasks.engine.cache import write_whole

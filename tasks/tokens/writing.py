@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from schemas.quality import SET_RULES
 from schemas.rows import Conversation
-from schemas.rules import RuleSetting, SetRule, Severity
+from schemas.rule_ids import RuleSetting, SetRule, Severity
 from tasks.engine.jsonl import json_line
 from tasks.sources.mixture import source_name
 from tasks.tokens.rendering import RenderedRow, Renderer, render_prompt, render_rows

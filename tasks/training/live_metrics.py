@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import ValidationError
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import TrainingInterrupted
 from tasks.engine.cache import write_whole
 from tasks.engine.home import tracking_uri

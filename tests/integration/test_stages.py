@@ -17,7 +17,7 @@ from flows.train_sft import train_sft
 from schemas.errors import DataRejected
 from schemas.gate_report import Decision
 from schemas.records import StageReference
-from schemas.rules import RowRule, RuleSetting, Severity
+from schemas.rule_ids import RowRule, RuleSetting, Severity
 from schemas.stages import Stage
 from tasks.engine.cache import OutputFolder, look_up
 from tasks.engine.keys import last_key_path, stage_key

@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference, QualityReference, SplitReference, TemplateReference
 from schemas.registry_config import RegistryConfig
-from schemas.rules import GateMode, RuleSetting, SetRule, Severity, Verdict
+from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity, Verdict
 from schemas.run_config import QualityConfig
 from tasks.check_quality import check_quality, judge
 from tasks.dataset.split_rows import Side

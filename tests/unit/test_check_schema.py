@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference, DatasetReference, SourceRows
 from schemas.rows import SourceRow
-from schemas.rules import RowRule, RuleSetting, Severity, Verdict
+from schemas.rule_ids import RowRule, RuleSetting, Severity, Verdict
 from tasks.check_schema import check_schema
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.home import work_directory

@@ -8,7 +8,7 @@ from schemas._config_errors import all_keys, nearest_key
 from schemas._plain_yaml import parse_yaml
 from schemas.config_file import load_config
 from schemas.errors import ConfigError
-from schemas.rules import RowRule, Severity
+from schemas.rule_ids import RowRule, Severity
 from schemas.run_config import RunConfig
 from schemas.training_config import Method
 

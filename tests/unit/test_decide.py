@@ -12,7 +12,7 @@ from schemas.errors import ConfigError
 from schemas.evaluation_config import EvaluationConfig
 from schemas.gate_report import Decision, GateReport
 from schemas.records import Side
-from schemas.rules import Verdict
+from schemas.rule_ids import Verdict
 from tasks.engine.cache import locate
 from tests.deciding import N_ROWS, NO_CHAMPION, crown, judge, run, verdicts
 

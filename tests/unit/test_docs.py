@@ -20,7 +20,7 @@ from schemas.metrics import ANSWER_METRICS
 from schemas.profile import DataProfile
 from schemas.row_rules import row_severities
 from schemas.rows import RowFormat, SourceRow
-from schemas.rules import RowRule, RuleResult, SetRule
+from schemas.rule_ids import RowRule, RuleResult, SetRule
 from schemas.run_config import RunConfig
 from schemas.sweep_config import SweepConfig
 from tasks.dataset.check_file import CheckReport

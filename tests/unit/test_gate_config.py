@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from schemas.gate_config import Against, GateConfig, GateDefinition
-from schemas.rules import Severity
+from schemas.rule_ids import Severity
 from schemas.run_config import RunConfig
 
 pytestmark = pytest.mark.unit

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.conversation import check_rows
 from schemas.row_rules import ROLES, row_severities
 from schemas.rows import RowFormat, SourceRow
-from schemas.rules import RowRule, Severity
+from schemas.rule_ids import RowRule, Severity
 from tasks.rows.check import BlockOutcome, CheckRequest, check_block
 from tasks.rows.features import FeatureRequest
 from tasks.rows.tally import RowTally

@@ -17,7 +17,7 @@ from schemas.quality import (
     check_set,
     set_rule_settings,
 )
-from schemas.rules import (
+from schemas.rule_ids import (
     GateMode,
     RuleExample,
     RuleResult,

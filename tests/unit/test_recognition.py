@@ -17,7 +17,7 @@ from schemas.recognition import (
     recognise,
 )
 from schemas.rows import Conversation, Conversion, RowFormat, SourceRow, is_stored
-from schemas.rules import RowRule
+from schemas.rule_ids import RowRule
 
 USER = {"role": "user", "content": "How tall?"}
 ANSWER = {"role": "assistant", "content": "Two metres."}

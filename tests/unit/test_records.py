@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from schemas.records import QualityReference, SourceTokens
-from schemas.rules import Verdict
+from schemas.rule_ids import Verdict
 
 
 def quality(*sources: SourceTokens) -> QualityReference:

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.row_rules import ROW_RULES, row_severities
-from schemas.rules import RowRule, RuleSetting, Severity
+from schemas.rule_ids import RowRule, RuleSetting, Severity
 
 WARNING = {RowRule.MIXED_FORMAT, RowRule.UNRENDERED_PLACEHOLDER, RowRule.SECRET_OR_PII}
 STRUCTURAL = {

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.rule_ids import RowRule, SetRule
 from schemas.rule_table import limit_in_words, rule_table
-from schemas.rules import RowRule, SetRule
 from schemas.set_rules import SET_RULES
 
 pytestmark = pytest.mark.unit

@@ -5,7 +5,7 @@ import re
 import polars as pl
 import pytest
 
-from schemas.rules import RowRule
+from schemas.rule_ids import RowRule
 from schemas.secret_patterns import SECRET_KINDS, find_secrets, secret_kinds
 from schemas.secret_tokens import SecretKind
 from schemas.text_rules import describe_text

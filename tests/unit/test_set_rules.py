@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import ConfigError
-from schemas.rules import GateMode, RuleSetting, SetRule, Severity
+from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
 from schemas.set_rules import (
     DEFAULT_LENGTH_QUANTILES,
     SET_RULES,

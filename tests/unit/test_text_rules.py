@@ -3,7 +3,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from schemas.rules import RowRule
+from schemas.rule_ids import RowRule
 from schemas.text_rules import TEXT_RULES, describe_text, text_flags
 
 # For each rule: a text that breaks it, what is said of it, and nothing said of its neighbours.

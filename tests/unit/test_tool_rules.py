@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.rules import RowRule
+from schemas.rule_ids import RowRule
 from schemas.tool_rules import tool_problems, weight_problems
 
 USER = {"role": "user", "content": "How tall is the wall?"}

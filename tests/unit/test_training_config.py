@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.rules import RowRule, RuleSetting, Severity
+from schemas.rule_ids import RowRule, RuleSetting, Severity
 from schemas.run_config import RunConfig
 from schemas.training_config import TrainingConfig
 

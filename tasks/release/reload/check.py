@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas import errors
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
 from schemas.evaluation_config import Backend
 from tasks.engine.home import python_path

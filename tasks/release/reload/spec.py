@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.evaluation_config import Backend, EvaluationConfig
 from schemas.records import Evidence
 from schemas.run_config import RunConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import ConfigError
 from schemas.training_config import TrainingConfig
 

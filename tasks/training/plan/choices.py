@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import ConfigError
 from schemas.training_config import Compile, Distribution, Method, TrainingConfig
 from tasks.training.plan.machine import Machine

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import ConfigError
 from schemas.training_config import Device
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import MemoryExhausted
 from schemas.training_config import Distribution, Method, TrainingConfig
 from tasks.engine.wording import gibibytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import ConfigError
 from schemas.training_config import Distribution, TrainingConfig
 from tasks.engine.wording import gibibytes

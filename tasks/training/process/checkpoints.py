@@ -11,7 +11,7 @@ import xxhash
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.errors import TrainingError
 
 WRITING = "writing"

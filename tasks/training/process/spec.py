@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 
-from schemas._base import Record
+from schemas.base import Record
 from schemas.training_config import TrainingConfig
 from tasks.training.plan.batching import Batching
 from tasks.training.plan.choices import Choices

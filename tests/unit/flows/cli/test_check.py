@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from flows.cli.check import show_check
-from schemas.rules import RuleExample, RuleResult, Severity, Verdict
+from schemas.rule_ids import RuleExample, RuleResult, Severity, Verdict
 
 
 def test_show_check_prints_rules_places_and_fixes(capsys: pytest.CaptureFixture[str]) -> None:

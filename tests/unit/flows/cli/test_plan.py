@@ -10,7 +10,7 @@ import pytest
 
 import flows.cli.plan as plan
 from schemas.records import DatasetReference, QualityReference, TemplateReference
-from schemas.rules import Verdict
+from schemas.rule_ids import Verdict
 from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.training.plan.machine import Machine

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import DataSourceError
-from schemas.rules import GateMode, RowRule, RuleSetting, SetRule, Severity, Verdict
+from schemas.rule_ids import GateMode, RowRule, RuleSetting, SetRule, Severity, Verdict
 from schemas.run_config import DataConfig, QualityConfig, RunConfig
 from tasks.dataset.check_file import CheckOptions, CheckVerdict, Scope, check_file
 from tests.gating import BAD, ROWS, by_id, check

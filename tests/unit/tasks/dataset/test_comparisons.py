@@ -9,7 +9,7 @@ import pytest
 
 from schemas.row_rules import row_severities
 from schemas.rows import SourceRow
-from schemas.rules import SetRule
+from schemas.rule_ids import SetRule
 from tasks.dataset.comparisons import (
     MIN_BOILERPLATE_PROMPTS,
     SetColumns,

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.errors import DataSourceError
 from schemas.profile import DataProfile, build_profile
-from schemas.rules import SetRule
+from schemas.rule_ids import SetRule
 from tasks.dataset.comparisons import SetColumns
 from tasks.dataset.profile import (
     add_languages,

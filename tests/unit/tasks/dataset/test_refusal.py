@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from schemas.rules import RuleExample, RuleResult, Severity, Verdict
+from schemas.rule_ids import RuleExample, RuleResult, Severity, Verdict
 from tasks.dataset.refusal import describe, keep_evidence, places, rejection
 from tasks.engine.cache import OutputFolder
 from tasks.engine.home import work_directory

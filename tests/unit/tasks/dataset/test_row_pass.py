@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import DataSourceError
 from schemas.row_rules import row_severities
-from schemas.rules import GateMode, RuleSetting, SetRule, Severity
+from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
 from schemas.run_config import DataSource, QualityConfig
 from schemas.set_rules import set_rule_settings
 from tasks.dataset.row_pass import SetPass, plan_features, read_benchmarks, start_pass, watch_source

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.gate_config import Against, GateConfig, GateDefinition
 from schemas.records import EvaluationReference, Side
-from schemas.rules import Severity, Verdict
+from schemas.rule_ids import Severity, Verdict
 from tasks.decision.gates import (
     absolute_gate,
     comparison_gate,

@@ -15,7 +15,7 @@ import tasks.engine._code_hash
 from schemas.errors import ConfigError
 from schemas.evaluation_config import EvaluationConfig
 from schemas.records import EvaluationReference, QualityReference, Side
-from schemas.rules import Verdict
+from schemas.rule_ids import Verdict
 from tasks.engine._code_hash import code_sha256
 from tasks.engine.cache import OutputFolder
 from tasks.engine.jsonl import read_jsonl

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas.rules import RowRule, RuleExample, RuleResult, SetRule, Severity, Verdict
+from schemas.rule_ids import RowRule, RuleExample, RuleResult, SetRule, Severity, Verdict
 from tasks.dataset.check_file import CheckReport, CheckVerdict
 from tasks.report.data_page import rule_line, skip_reason, verdict_reasons
 

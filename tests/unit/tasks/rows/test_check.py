@@ -17,7 +17,7 @@ from schemas.conversation import CheckedRow
 from schemas.errors import ConfigError, SftFlowError
 from schemas.row_rules import row_severities
 from schemas.rows import RowFormat, SourceRow
-from schemas.rules import RowRule, RuleExample, Severity, Violation
+from schemas.rule_ids import RowRule, RuleExample, Severity, Violation
 from tasks.rows.check import (
     MAX_DETAIL,
     MAX_PROCESSES,

@@ -13,7 +13,7 @@ import tasks.rows.features
 from schemas.conversation import check_rows
 from schemas.row_rules import row_severities
 from schemas.rows import SourceRow
-from schemas.rules import RowRule, Severity
+from schemas.rule_ids import RowRule, Severity
 from tasks.rows.benchmark_overlap import NgramIndex
 from tasks.rows.features import (
     FeatureRequest,

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.row_rules import ROW_RULES
-from schemas.rules import RowRule, RuleExample, RuleSetting, Severity, Verdict
+from schemas.rule_ids import RowRule, RuleExample, RuleSetting, Severity, Verdict
 from tasks.rows.check import BlockOutcome
 from tasks.rows.tally import RowTally
 

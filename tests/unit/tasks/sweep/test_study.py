@@ -15,7 +15,7 @@ from flows.sweep_training import sweep_training
 from schemas.config_file import load_config
 from schemas.errors import ConfigError, WorkDirectoryError
 from schemas.records import QualityReference, TemplateReference
-from schemas.rules import Verdict
+from schemas.rule_ids import Verdict
 from schemas.run_config import RunConfig
 from schemas.sweep_config import OneOf, Range, Scalar, SweepConfig
 from schemas.training_config import TrainingConfig

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.text_metrics import bleu, chrf, final_number, parse_json, repetition, rouge_l, words
+from schemas.metrics import bleu, chrf, final_number, parse_json, repetition, rouge_l, words
 
 pytestmark = pytest.mark.unit
 
