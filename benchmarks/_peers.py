@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from schemas.conversation import LEGAL_STEPS
-from schemas.mojibake import MOJIBAKE_HINT
 from schemas.recognition import recognise
 from schemas.row_rules import ROLES
 from schemas.rows import Conversation, SourceRow
 from schemas.rule_ids import RowRule
-from schemas.secret_patterns import SECRET_HINT
-from schemas.special_markers import special_marker_hint
 from schemas.text_rules import TEXT_RULES, describe_text
+from schemas.texts.mojibake import MOJIBAKE_HINT
+from schemas.texts.secrets import SECRET_HINT
+from schemas.texts.special_markers import special_marker_hint
 from schemas.tool_rules import tool_problems, weight_problems
 
 TURN_ROLES = ("user", "assistant", "tool")

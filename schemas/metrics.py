@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas import text_metrics
 from schemas.errors import MetricError
-from schemas.language import detect_languages
+from schemas.texts.language import detect_languages
 
 _WORD = re.compile(r"\w+")
 _NUMBER = re.compile(r"(?:(?<!\w)[-\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)")

@@ -13,10 +13,10 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from schemas.mojibake import MOJIBAKE_HINT, find_mojibake
 from schemas.rule_ids import RowRule
-from schemas.secret_patterns import SECRET_HINT, find_secrets, secret_kinds
-from schemas.special_markers import find_special_marker, special_marker_hint
+from schemas.texts.mojibake import MOJIBAKE_HINT, find_mojibake
+from schemas.texts.secrets import SECRET_HINT, find_secrets, secret_kinds
+from schemas.texts.special_markers import find_special_marker, special_marker_hint
 
 if TYPE_CHECKING:
     import polars

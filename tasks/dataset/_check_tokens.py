@@ -13,7 +13,7 @@ from schemas.quality import SET_RULES
 from schemas.rows import Conversation
 from schemas.rule_ids import RuleSetting, SetRule
 from schemas.run_config import RunConfig
-from schemas.secret_patterns import secret_kinds
+from schemas.texts.secrets import secret_kinds
 from tasks.dataset._token_report import make_token_report
 from tasks.dataset.comparisons import SetColumns, example, first_true
 from tasks.engine.jsonl import read_lines

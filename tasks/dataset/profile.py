@@ -81,7 +81,7 @@ def sample_languages(table: FeatureTable) -> list[str | None]:
     Returns:
         ISO 639-1 code of each; None where it cannot be told.
     """
-    from schemas.language import detect_languages
+    from schemas.texts.language import detect_languages
 
     return detect_languages([text for _, text in table.sample])
 

@@ -22,7 +22,7 @@ from schemas.recognition import recognise
 from schemas.repairs import repair_row
 from schemas.rows import RowFormat
 from schemas.rule_ids import RowRule, RuleExample, Severity, Violation
-from schemas.secret_patterns import secret_kinds
+from schemas.texts.secrets import secret_kinds
 from tasks.engine.jsonl import json_line
 from tasks.rows import near_duplicates
 from tasks.rows.features import FeatureRequest, RowFeatures, row_features

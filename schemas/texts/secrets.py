@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from schemas.personal_numbers import (
+from schemas.texts._personal_numbers import (
     is_card_number,
     is_iban,
     is_phone_number,
     is_social_security_number,
 )
-from schemas.secret_tokens import TOKEN_KINDS, SecretKind
+from schemas.texts._secret_tokens import TOKEN_KINDS, SecretKind
 
 if TYPE_CHECKING:
     import polars

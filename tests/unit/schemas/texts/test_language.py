@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.language import detect_languages
+from schemas.texts.language import detect_languages
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from schemas.mojibake import MOJIBAKE_HINT, find_mojibake
+from schemas.texts.mojibake import MOJIBAKE_HINT, find_mojibake
 
 WHOLE = [
     "café",

@@ -6,9 +6,9 @@ import polars as pl
 import pytest
 
 from schemas.rule_ids import RowRule
-from schemas.secret_patterns import SECRET_KINDS, find_secrets, secret_kinds
-from schemas.secret_tokens import SecretKind
 from schemas.text_rules import describe_text
+from schemas.texts._secret_tokens import SecretKind
+from schemas.texts.secrets import SECRET_KINDS, find_secrets, secret_kinds
 
 # Put together here, so that no scanner of repositories takes this file for a leak.
 MIXED = "Qa7Rb8Sc9Td0Ue1Vf2Wg3Xh4Yi5Zj6Kk7Ll8Mm9Nn0Oo1Pp2Qq3Rr4Ss5Tt6Uu7Vv8Ww9Xx0Yy1Zz2Aa3Bb4Cc5"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from schemas.special_markers import (
+from schemas.texts.special_markers import (
     CONTENT_TOKENS,
     SPECIAL_MARKERS,
     find_special_marker,

@@ -1,0 +1,1 @@
+"""Detectors on text: mojibake, secrets, personal numbers, markers, language."""
