@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from schemas.conversation import LEGAL_STEPS
-from schemas.recognition import recognise
-from schemas.row_rules import ROLES
-from schemas.rows import Conversation, SourceRow
+from schemas.rows.recognition import recognise
+from schemas.rows.row import ROLES, Conversation, SourceRow
 from schemas.rule_ids import RowRule
 from schemas.text_rules import TEXT_RULES, describe_text
 from schemas.texts.mojibake import MOJIBAKE_HINT

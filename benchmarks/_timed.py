@@ -94,8 +94,8 @@ def tokens(path: Path, prepared: str) -> dict[str, Any]:
     """
     from benchmarks._peers import first_rows
     from schemas.quality import set_rule_settings
-    from schemas.recognition import recognise
-    from schemas.rows import SourceRow
+    from schemas.rows.recognition import recognise
+    from schemas.rows.row import SourceRow
     from schemas.rule_ids import GateMode
     from tasks.tokens._texts import TextRenderer
     from tasks.tokens.rendering import load_renderer

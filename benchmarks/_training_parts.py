@@ -30,7 +30,7 @@ def prepare(folder: Path, seed: str) -> dict[str, Any]:
         How many rows, tokens and labels there are to train on, and the sizes of the model.
     """
     from schemas.quality import set_rule_settings
-    from schemas.recognition import recognise
+    from schemas.rows.recognition import recognise
     from schemas.rule_ids import GateMode
     from schemas.run_config import DataSource, ModelConfig, QualityConfig, TemplateConfig
     from tasks.engine.jsonl import json_line

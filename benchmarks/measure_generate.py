@@ -50,7 +50,7 @@ def prepare(folder: Path, n_prompts: int) -> list[list[int]]:
     Returns:
         Token ids of each prompt.
     """
-    from schemas.recognition import recognise
+    from schemas.rows.recognition import recognise
     from schemas.run_config import DataSource, ModelConfig, TemplateConfig
     from tasks.evaluation.answers import encode_prompts
     from tasks.prepare_template import prepare_model

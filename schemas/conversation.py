@@ -20,9 +20,8 @@ from schemas.message_frame import (
     lay_out,
     message_frame,
 )
-from schemas.recognition import Recognised, recognise
-from schemas.row_rules import ROLES
-from schemas.rows import Conversation, RowFormat, SourceRow
+from schemas.rows.recognition import Recognised, recognise
+from schemas.rows.row import ROLES, Conversation, RowFormat, SourceRow
 from schemas.rule_ids import RowRule, Severity, Violation
 from schemas.text_rules import TEXT_RULES, describe_text
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.recognition import Recognised
+from schemas.rows.recognition import Recognised
 from schemas.rule_ids import RowRule
 from schemas.text_rules import text_flags
 from schemas.tool_rules import tool_problems, weight_problems

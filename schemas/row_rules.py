@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.errors import ConfigError
+from schemas.rows.row import ROLES
 from schemas.rule_ids import RowRule, RuleSetting, Severity
-
-ROLES = ("system", "user", "assistant", "tool", "developer")
 
 
 @dataclass(frozen=True)

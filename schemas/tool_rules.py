@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from schemas.rows.tool_calls import exact_json
 from schemas.rule_ids import RowRule
-from schemas.tool_calls import exact_json
 
 Problem = tuple[RowRule, str]
 MAX_DETAIL_CHARACTERS = 160

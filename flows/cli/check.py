@@ -29,7 +29,7 @@ MAX_NAME = 80
 
 def print_schema() -> None:
     """Print the JSON Schema of the accepted formats."""
-    from schemas.json_schema import accepted_formats_schema
+    from schemas.rows.json_schema import accepted_formats_schema
 
     print_json(accepted_formats_schema())
 

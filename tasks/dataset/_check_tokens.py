@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.quality import SET_RULES
-from schemas.rows import Conversation
+from schemas.rows.row import Conversation
 from schemas.rule_ids import RuleSetting, SetRule
 from schemas.run_config import RunConfig
 from schemas.texts.secrets import secret_kinds

@@ -18,9 +18,9 @@ import orjson
 
 from schemas.conversation import CheckedBlock, CheckedRow, check_rows
 from schemas.errors import SftFlowError
-from schemas.recognition import recognise
-from schemas.repairs import repair_row
-from schemas.rows import RowFormat
+from schemas.rows.recognition import recognise
+from schemas.rows.repairs import repair_row
+from schemas.rows.row import RowFormat
 from schemas.rule_ids import RowRule, RuleExample, Severity, Violation
 from schemas.texts.secrets import secret_kinds
 from tasks.engine.jsonl import json_line

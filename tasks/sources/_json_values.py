@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from schemas.errors import DataSourceError
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from tasks.sources._compression import DataFile, open_data
 from tasks.sources._line_blocks import LONGEST_LINE_BYTES, TOO_LONG, pack_lines, read_line_blocks
 from tasks.sources.parsing import TOO_DEEP, Block

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from tasks.sources._compression import DataFile, open_data
 from tasks.sources.parsing import HALF_PAIR, TOO_DEEP, TOO_LARGE, Block
 

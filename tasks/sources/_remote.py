@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import DataSourceError, ServiceUnreachable, SftFlowError
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from schemas.run_config import DataSource
 from tasks.engine.progress import progress_bar
 from tasks.engine.redaction import without_secrets

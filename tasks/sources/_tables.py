@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from schemas.errors import DataSourceError
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from tasks.sources._compression import DataFile, open_data
 from tasks.sources._line_blocks import LONGEST_LINE_BYTES, TOO_LONG, pack_rows
 from tasks.sources.parsing import Block

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from schemas.errors import SftFlowError
-from schemas.recognition import CANONICAL
-from schemas.rows import SourceRow, is_stored
+from schemas.rows.recognition import CANONICAL
+from schemas.rows.row import SourceRow, is_stored
 from schemas.run_config import DataSource
 from tasks.engine.redaction import without_folders, without_secrets
 from tasks.sources.parsing import Block

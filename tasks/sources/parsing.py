@@ -15,8 +15,8 @@ from typing import Any
 import orjson
 
 from schemas.collector import paused_collector
-from schemas.recognition import CANONICAL
-from schemas.rows import SourceRow
+from schemas.rows.recognition import CANONICAL
+from schemas.rows.row import SourceRow
 
 MOST_NAMES = 1000
 """Column names remembered for a message."""

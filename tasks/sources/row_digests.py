@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from tasks.engine.jsonl import json_line
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import DataSourceError
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from schemas.run_config import DataSource
 from tasks.engine.keys import file_sha256
 from tasks.engine.redaction import without_secrets

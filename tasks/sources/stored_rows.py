@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from tasks.engine.jsonl import read_lines
 from tasks.sources._readers import read_file
 from tasks.sources.parsing import Block

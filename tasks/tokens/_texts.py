@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from schemas.rows import Conversation
+from schemas.rows.row import Conversation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

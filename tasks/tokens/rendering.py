@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.rows import Conversation
+from schemas.rows.row import Conversation
 from tasks.models.prepared import load_prepared_tokenizer
 from tasks.tokens._encoding import EncodedRow, Encoder
 from tasks.tokens._texts import (

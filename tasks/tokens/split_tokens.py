@@ -8,7 +8,7 @@ from pathlib import Path
 
 from schemas.quality import set_rule_settings
 from schemas.records import SplitReference
-from schemas.rows import Conversation
+from schemas.rows.row import Conversation
 from schemas.run_config import QualityConfig
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import json_line, read_lines

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from schemas.rows import Conversation
+from schemas.rows.row import Conversation
 from schemas.texts.secrets import secret_kinds
 from tasks.tokens.rendering import RenderedRow, Renderer, render_rows
 from tasks.tokens.token_file import NOT_TRAINED, read_token_rows

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from schemas.quality import SET_RULES
-from schemas.rows import Conversation
+from schemas.rows.row import Conversation
 from schemas.rule_ids import RuleSetting, SetRule, Severity
 from tasks.engine.jsonl import json_line
 from tasks.sources.mixture import source_name

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference, DatasetReference, SourceRows
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from schemas.rule_ids import RowRule, RuleSetting, Severity, Verdict
 from tasks.check_schema import check_schema
 from tasks.engine.cache import OutputFolder, locate

@@ -7,7 +7,7 @@ import pytest
 from schemas.conversation import CheckedRow, check_rows, require_pandera
 from schemas.errors import ConfigError
 from schemas.row_rules import row_severities
-from schemas.rows import RowFormat, SourceRow
+from schemas.rows.row import RowFormat, SourceRow
 from schemas.rule_ids import RowRule, RuleSetting, Severity
 
 USER = {"role": "user", "content": "How tall is the wall?"}

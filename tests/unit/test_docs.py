@@ -19,7 +19,7 @@ from schemas.conversation import check_rows
 from schemas.metrics import ANSWER_METRICS
 from schemas.profile import DataProfile
 from schemas.row_rules import row_severities
-from schemas.rows import RowFormat, SourceRow
+from schemas.rows.row import RowFormat, SourceRow
 from schemas.rule_ids import RowRule, RuleResult, SetRule
 from schemas.run_config import RunConfig
 from schemas.sweep_config import SweepConfig

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.conversation import check_rows
-from schemas.row_rules import ROLES, row_severities
-from schemas.rows import RowFormat, SourceRow
+from schemas.row_rules import row_severities
+from schemas.rows.row import ROLES, RowFormat, SourceRow
 from schemas.rule_ids import RowRule, Severity
 from tasks.rows.check import BlockOutcome, CheckRequest, check_block
 from tasks.rows.features import FeatureRequest

@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from schemas.row_rules import row_severities
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from schemas.rule_ids import SetRule
 from tasks.dataset.comparisons import (
     MIN_BOILERPLATE_PROMPTS,

@@ -7,7 +7,7 @@ import pyarrow
 import pytest
 from trl.data_utils import _pack_bfd
 
-from schemas.rows import Conversation, RowFormat
+from schemas.rows.row import Conversation, RowFormat
 from schemas.run_config import QualityConfig, RunConfig
 from schemas.training_config import TrainingConfig
 from tasks.dataset._token_report import (

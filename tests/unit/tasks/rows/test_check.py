@@ -16,7 +16,7 @@ import tasks.sources._line_blocks
 from schemas.conversation import CheckedRow
 from schemas.errors import ConfigError, SftFlowError
 from schemas.row_rules import row_severities
-from schemas.rows import RowFormat, SourceRow
+from schemas.rows.row import RowFormat, SourceRow
 from schemas.rule_ids import RowRule, RuleExample, Severity, Violation
 from tasks.rows.check import (
     MAX_DETAIL,

@@ -12,7 +12,7 @@ import pytest
 import tasks.rows.features
 from schemas.conversation import check_rows
 from schemas.row_rules import row_severities
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from schemas.rule_ids import RowRule, Severity
 from tasks.rows.benchmark_overlap import NgramIndex
 from tasks.rows.features import (
@@ -180,7 +180,7 @@ def test_hashes_are_the_same_in_another_process() -> None:
     code = (
         "from schemas.conversation import check_rows\n"
         "from schemas.row_rules import row_severities\n"
-        "from schemas.rows import SourceRow\n"
+        "from schemas.rows.row import SourceRow\n"
         "from tasks.rows.features import FeatureRequest, row_features\n"
         f"block = check_rows([SourceRow('a', 1, {BASE!r})], row_severities({{}}))\n"
         "columns = row_features(block, FeatureRequest()).columns\n"

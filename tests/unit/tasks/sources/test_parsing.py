@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from tasks.sources.parsing import (
     BLANKS,
     MOST_NAMES,

@@ -12,7 +12,7 @@ import pyarrow
 import pytest
 
 from schemas.errors import DataSourceError
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from tasks.sources._readers import data_ending, read_file
 from tasks.sources.parsing import parse_block
 

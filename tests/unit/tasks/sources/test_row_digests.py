@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from tasks.sources.row_digests import count_changes, row_digest
 
 

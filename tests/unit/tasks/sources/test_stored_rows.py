@@ -6,8 +6,8 @@ import pytest
 
 import tasks.sources._line_blocks
 import tasks.sources.stored_rows
-from schemas.recognition import recognise
-from schemas.rows import Conversation, RowFormat, SourceRow
+from schemas.rows.recognition import recognise
+from schemas.rows.row import Conversation, RowFormat, SourceRow
 from tasks.engine.jsonl import json_line, write_jsonl
 from tasks.sources.parsing import parse_block
 from tasks.sources.stored_rows import kept_blocks, stored_parts

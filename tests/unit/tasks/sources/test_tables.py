@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from schemas.errors import DataSourceError
-from schemas.rows import SourceRow
+from schemas.rows.row import SourceRow
 from tasks.sources._readers import read_file
 from tasks.sources._tables import prune_nulls
 from tasks.sources.parsing import parse_block

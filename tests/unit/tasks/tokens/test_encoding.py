@@ -14,7 +14,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from schemas.rows import Conversation, RowFormat
+from schemas.rows.row import Conversation, RowFormat
 from tasks.tokens._encoding import MAX_LOOKUPS, Encoder, common_prefix
 from tasks.tokens._texts import RowText
 from tasks.tokens.rendering import Renderer, render_rows

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ModelSourceError
-from schemas.rows import Conversation, RowFormat
+from schemas.rows.row import Conversation, RowFormat
 from schemas.run_config import ModelConfig, RunConfig, TemplateConfig, TemplateKind
 from tasks.prepare_template import prepare_model
 from tasks.tokens.light_renderer import load_check_renderer

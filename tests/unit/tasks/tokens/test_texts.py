@@ -7,7 +7,7 @@ import pytest
 import xxhash
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from schemas.rows import Conversation, RowFormat
+from schemas.rows.row import Conversation, RowFormat
 from tasks.rows.features import normalised, text_hashes
 from tasks.tokens._texts import (
     TextRenderer,

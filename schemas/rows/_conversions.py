@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from schemas.tool_calls import FUNCTION_CALL, parse_if_json, put_calls, read_calls
+from schemas.rows.tool_calls import FUNCTION_CALL, parse_if_json, put_calls, read_calls
 
 SHAREGPT_ROLES = {
     "human": "user",

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+ROLES = ("system", "user", "assistant", "tool", "developer")
+
 
 class RowFormat(StrEnum):
     """Form a row was written in."""

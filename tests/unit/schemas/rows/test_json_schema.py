@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas.json_schema import accepted_formats_schema
-from schemas.recognition import recognise
-from schemas.rows import RowFormat, SourceRow
+from schemas.rows.json_schema import accepted_formats_schema
+from schemas.rows.recognition import recognise
+from schemas.rows.row import RowFormat, SourceRow
 
 USER = {"role": "user", "content": "How tall is the wall?"}
 ANSWER = {"role": "assistant", "content": "Two metres."}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.repairs import Repair, repair_row
+from schemas.rows.repairs import Repair, repair_row
 
 MARK = "\ufeff"
 

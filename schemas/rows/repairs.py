@@ -7,8 +7,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from schemas.conversions import SHAREGPT_ROLES
-from schemas.row_rules import ROLES
+from schemas.rows._conversions import SHAREGPT_ROLES
+from schemas.rows.row import ROLES
 
 
 class Repair(StrEnum):

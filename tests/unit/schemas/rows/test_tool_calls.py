@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from schemas.tool_calls import canonical_tools, exact_json, parse_if_json, put_calls, read_calls
+from schemas.rows.tool_calls import (
+    canonical_tools,
+    exact_json,
+    parse_if_json,
+    put_calls,
+    read_calls,
+)
 
 
 def test_exact_json_says_why_a_text_is_refused() -> None:

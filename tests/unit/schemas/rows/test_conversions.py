@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.conversions import (
+from schemas.rows._conversions import (
     canonical_message,
     drop_nulls,
     from_alpaca,
@@ -17,7 +17,7 @@ from schemas.conversions import (
     is_sharegpt,
     join_text_parts,
 )
-from schemas.tool_calls import canonical_tools
+from schemas.rows.tool_calls import canonical_tools
 
 USER = {"role": "user", "content": "How tall is the wall?"}
 ANSWER = {"role": "assistant", "content": "Two metres."}

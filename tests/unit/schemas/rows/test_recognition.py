@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from schemas.recognition import (
+from schemas.rows.recognition import (
     CANONICAL,
     MARKS,
     USED_FIELDS,
@@ -16,7 +16,7 @@ from schemas.recognition import (
     kind_name,
     recognise,
 )
-from schemas.rows import Conversation, Conversion, RowFormat, SourceRow, is_stored
+from schemas.rows.row import Conversation, Conversion, RowFormat, SourceRow, is_stored
 from schemas.rule_ids import RowRule
 
 USER = {"role": "user", "content": "How tall?"}

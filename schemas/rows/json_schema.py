@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.conversions import SHAREGPT_ROLES
-from schemas.row_rules import ROLES
-from schemas.tool_calls import FUNCTION_CALL
+from schemas.rows._conversions import SHAREGPT_ROLES
+from schemas.rows.row import ROLES
+from schemas.rows.tool_calls import FUNCTION_CALL
 
 SCHEMA_ID = "urn:sft-flow:accepted-formats:1"
 """The number goes up when a row that was accepted no longer is."""

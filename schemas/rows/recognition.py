@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from schemas.conversions import (
+from schemas.rows._conversions import (
     canonical_message,
     from_alpaca,
     from_sharegpt,
     is_alpaca,
     is_sharegpt,
 )
-from schemas.rows import Conversation, Conversion, RowFormat, SourceRow, is_stored
+from schemas.rows.row import Conversation, Conversion, RowFormat, SourceRow, is_stored
+from schemas.rows.tool_calls import canonical_tools, parse_if_json
 from schemas.rule_ids import RowRule, Violation
-from schemas.tool_calls import canonical_tools, parse_if_json
 
 FIELDS = frozenset(("messages", "prompt", "completion", "tools"))
 NOTHING: frozenset[int] = frozenset()

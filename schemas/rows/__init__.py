@@ -1,0 +1,1 @@
+"""A row: recognised, converted, repaired, described as JSON Schema."""
