@@ -14,15 +14,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from schemas.conversation import LEGAL_STEPS
 from schemas.rows.recognition import recognise
 from schemas.rows.row import ROLES, Conversation, SourceRow
 from schemas.rule_ids import RowRule
-from schemas.text_rules import TEXT_RULES, describe_text
+from schemas.rules._text_rules import TEXT_RULES, describe_text
+from schemas.rules._tool_rules import tool_problems, weight_problems
+from schemas.rules.check_rows import LEGAL_STEPS
 from schemas.texts.mojibake import MOJIBAKE_HINT
 from schemas.texts.secrets import SECRET_HINT
 from schemas.texts.special_markers import special_marker_hint
-from schemas.tool_rules import tool_problems, weight_problems
 
 TURN_ROLES = ("user", "assistant", "tool")
 CONTROL_PATTERN = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]|\r(?!\n)"

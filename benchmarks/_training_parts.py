@@ -29,9 +29,9 @@ def prepare(folder: Path, seed: str) -> dict[str, Any]:
     Returns:
         How many rows, tokens and labels there are to train on, and the sizes of the model.
     """
-    from schemas.quality import set_rule_settings
     from schemas.rows.recognition import recognise
     from schemas.rule_ids import GateMode
+    from schemas.rules.check_set import set_rule_settings
     from schemas.run_config import DataSource, ModelConfig, QualityConfig, TemplateConfig
     from tasks.engine.jsonl import json_line
     from tasks.models.shape import read_model_shape

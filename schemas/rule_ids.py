@@ -34,7 +34,7 @@ class Verdict(StrEnum):
 
 
 class RowRule(StrEnum):
-    """Rules on one row; defined in `schemas/conversation.py`, one row can break several."""
+    """Rules on one row; defined in `schemas/rules/check_rows.py`, one row can break several."""
 
     UNPARSEABLE_LINE = "unparseable_line"
     NOT_AN_OBJECT = "not_an_object"
@@ -63,7 +63,7 @@ class RowRule(StrEnum):
 
 
 class SetRule(StrEnum):
-    """Rules on the whole set; defined in `schemas/quality.py` over the per-row feature table."""
+    """Rules on the whole set; defined in `schemas/rules/check_set.py` over the per-row feature table."""
 
     MIN_ROWS = "min_rows"
     BAD_ROW_FRACTION = "bad_row_fraction"

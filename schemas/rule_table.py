@@ -6,14 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from schemas.row_rules import ROW_RULES
-from schemas.set_rules import SET_RULES, Comparison, SetRuleDefinition
+from schemas.rules.row_rules import ROW_RULES
+from schemas.rules.set_rules import AT_LEAST, SET_RULES, SetRuleDefinition
 
-AT_LEAST = (Comparison.SUM_AT_LEAST, Comparison.MEAN_AT_LEAST)
 HEADER = """\
 # Data rules
 
-Written by `make docs` from `schemas/row_rules.py` and `schemas/set_rules.py`; do not edit. How rules are
+Written by `make docs` from `schemas/rules/row_rules.py` and `schemas/rules/set_rules.py`; do not edit. How rules are
 held and set is told in [data-gate.md](data-gate.md).
 
 ## Row rules

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import DataRejected
-from schemas.profile import DataProfile
-from schemas.quality import SET_RULES, SetContext, check_set, set_rule_settings
 from schemas.records import (
     CheckedReference,
     QualityReference,
@@ -20,6 +18,8 @@ from schemas.records import (
 )
 from schemas.registry_config import RegistryConfig
 from schemas.rule_ids import RuleExample, RuleResult, SetRule, Verdict
+from schemas.rules.check_set import SET_RULES, SetContext, check_set, set_rule_settings
+from schemas.rules.profile import DataProfile
 from schemas.run_config import DataSource, QualityConfig
 from tasks.dataset.comparisons import MOST_EXAMPLES
 from tasks.dataset.profile import CHAMPION, NO_REFERENCE, make_profile, read_reference

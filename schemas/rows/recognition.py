@@ -1,7 +1,7 @@
 """What a row is: its format, the conversation it holds, and what its shape breaks.
 
-The rules named here are defined in `schemas/row_rules.py`; those on single messages are
-checked in `schemas/conversation.py`.
+The rules named here are defined in `schemas/rules/row_rules.py`; those on single messages are
+checked in `schemas/rules/check_rows.py`.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from typing import Any
 
 from schemas.base import Record
 from schemas.errors import WorkDirectoryError
-from schemas.profile import DataProfile
-from schemas.quality import SET_RULES, SetContext, check_set, preload, set_rule_settings
 from schemas.rule_ids import RuleResult, RuleSetting, SetRule, Severity, Verdict
+from schemas.rules.check_set import SET_RULES, SetContext, check_set, preload, set_rule_settings
+from schemas.rules.profile import DataProfile
 from schemas.run_config import RunConfig
 from tasks.dataset.comparisons import SetColumns, compare_rows
 from tasks.dataset.profile import add_languages, make_profile, read_reference

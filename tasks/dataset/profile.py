@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from schemas.errors import DataSourceError
-from schemas.profile import DataProfile, build_profile, parse_profile
 from schemas.rule_ids import RuleExample, SetRule
+from schemas.rules.profile import DataProfile, build_profile, parse_profile
 from tasks.dataset.comparisons import MOST_EXAMPLES, SetColumns
 from tasks.rows.feature_table import FeatureTable
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.quality import SET_RULES
 from schemas.records import CheckedReference, SplitReference
 from schemas.rule_ids import RowRule, RuleSetting, SetRule, Severity
+from schemas.rules.check_set import SET_RULES
 from schemas.run_config import QualityConfig
 from tasks.dataset.comparisons import SetColumns, compare_rows, example, first_true
 from tasks.dataset.profile import add_languages

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import ModelSourceError
-from schemas.profile import DataProfile, parse_profile
 from schemas.registry_config import RegistryConfig
+from schemas.rules.profile import DataProfile, parse_profile
 from tasks.engine.home import has_store, tracking_uri
 from tasks.engine.redaction import without_secrets
 from tasks.registry.store import alias_holder, connect, store_errors

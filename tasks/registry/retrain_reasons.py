@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.profile import DataProfile
 from schemas.records import DatasetReference, RetrainDecision, RetrainReason
 from schemas.registry_config import RegistryConfig
 from schemas.retrain_config import RetrainConfig
+from schemas.rules.profile import DataProfile
 from schemas.run_config import RunConfig
 from tasks.engine.cache import locate
 from tasks.registry.champion import ChampionData, read_champion_profile
@@ -177,7 +177,7 @@ def weigh_drift(
     Returns:
         The decision, with the drift measured.
     """
-    from schemas.profile import drift
+    from schemas.rules.profile import drift
 
     reference = read_champion_profile(ChampionData(judged.version, judged.run_id))
     limit = config.retrain.min_drift

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.profile import HISTOGRAMS, DataProfile
-from schemas.row_rules import ROW_RULES
 from schemas.rule_ids import RowRule, RuleResult, SetRule, Severity, Verdict
-from schemas.rule_table import AT_LEAST
-from schemas.set_rules import SET_RULES, Comparison
+from schemas.rules.profile import HISTOGRAMS, DataProfile
+from schemas.rules.row_rules import ROW_RULES
+from schemas.rules.set_rules import AT_LEAST, SET_RULES, Comparison
 from tasks.dataset.check_file import CheckReport, written
 from tasks.engine.wording import share
 from tasks.report._page_parts import Bar, cut_row, histogram_bars, named_bars, token_parts, visible

@@ -16,12 +16,12 @@ from typing import Any
 
 import orjson
 
-from schemas.conversation import CheckedBlock, CheckedRow, check_rows
 from schemas.errors import SftFlowError
 from schemas.rows.recognition import recognise
 from schemas.rows.repairs import repair_row
 from schemas.rows.row import RowFormat
 from schemas.rule_ids import RowRule, RuleExample, Severity, Violation
+from schemas.rules.check_rows import CheckedBlock, CheckedRow, check_rows
 from schemas.texts.secrets import secret_kinds
 from tasks.engine.jsonl import json_line
 from tasks.rows import near_duplicates

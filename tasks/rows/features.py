@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.conversation import CheckedBlock
+from schemas.rules.check_rows import CheckedBlock
 
 MAX_SAMPLE_ROWS = 2000
 """Rows whose language is detected; a detection takes longer than all row rules together."""

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from schemas.row_rules import ROW_RULES, row_severities
 from schemas.rule_ids import RowRule, RuleExample, RuleResult, RuleSetting, Severity, Verdict
+from schemas.rules.row_rules import ROW_RULES, row_severities
 from tasks.rows.check import MOST_EXAMPLES, BlockOutcome
 
 

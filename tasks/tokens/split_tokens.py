@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from schemas.quality import set_rule_settings
 from schemas.records import SplitReference
 from schemas.rows.row import Conversation
+from schemas.rules.check_set import set_rule_settings
 from schemas.run_config import QualityConfig
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import json_line, read_lines

@@ -15,12 +15,12 @@ from pydantic import BaseModel
 
 from flows.cli.main import main
 from schemas.config_file import load_config
-from schemas.conversation import check_rows
 from schemas.metrics import ANSWER_METRICS
-from schemas.profile import DataProfile
-from schemas.row_rules import row_severities
 from schemas.rows.row import RowFormat, SourceRow
 from schemas.rule_ids import RowRule, RuleResult, SetRule
+from schemas.rules.check_rows import check_rows
+from schemas.rules.profile import DataProfile
+from schemas.rules.row_rules import row_severities
 from schemas.run_config import RunConfig
 from schemas.sweep_config import SweepConfig
 from tasks.dataset.check_file import CheckReport

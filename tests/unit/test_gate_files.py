@@ -13,8 +13,8 @@ import pytest
 
 import tasks.dataset.check_file
 from schemas.errors import DataSourceError, WorkDirectoryError
-from schemas.quality import preload
 from schemas.rule_ids import RowRule, SetRule
+from schemas.rules.check_set import preload
 from schemas.run_config import DataConfig, DataSource, RunConfig
 from tasks.dataset.check_file import (
     CheckOptions,

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.conversation import check_rows
-from schemas.row_rules import row_severities
 from schemas.rows.row import ROLES, RowFormat, SourceRow
 from schemas.rule_ids import RowRule, Severity
+from schemas.rules.check_rows import check_rows
+from schemas.rules.row_rules import row_severities
 from tasks.rows.check import BlockOutcome, CheckRequest, check_block
 from tasks.rows.features import FeatureRequest
 from tasks.rows.tally import RowTally

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.rule_ids import RowRule, SetRule
 from schemas.rule_table import limit_in_words, rule_table
-from schemas.set_rules import SET_RULES
+from schemas.rules.set_rules import SET_RULES
 
 pytestmark = pytest.mark.unit
 

@@ -33,7 +33,7 @@ def test_settings_that_cannot_be_trained_with_are_refused(settings: dict[str, An
 
 
 def test_naming_a_limit_keeps_the_rules_own_severity() -> None:
-    from schemas.row_rules import row_severities
+    from schemas.rules.row_rules import row_severities
 
     severities = row_severities({RowRule.MIXED_FORMAT: RuleSetting(limit=0.5)})
     assert severities[RowRule.MIXED_FORMAT] is Severity.WARN

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from schemas.rule_ids import RowRule
-from schemas.text_rules import describe_text
+from schemas.rules._text_rules import describe_text
 from schemas.texts._secret_tokens import SecretKind
 from schemas.texts.secrets import SECRET_KINDS, find_secrets, secret_kinds
 

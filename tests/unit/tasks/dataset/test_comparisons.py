@@ -7,9 +7,9 @@ from typing import Any
 import numpy
 import pytest
 
-from schemas.row_rules import row_severities
 from schemas.rows.row import SourceRow
 from schemas.rule_ids import SetRule
+from schemas.rules.row_rules import row_severities
 from tasks.dataset.comparisons import (
     MIN_BOILERPLATE_PROMPTS,
     SetColumns,

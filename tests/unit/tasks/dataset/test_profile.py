@@ -6,8 +6,8 @@ import numpy
 import pytest
 
 from schemas.errors import DataSourceError
-from schemas.profile import DataProfile, build_profile
 from schemas.rule_ids import SetRule
+from schemas.rules.profile import DataProfile, build_profile
 from tasks.dataset.comparisons import SetColumns
 from tasks.dataset.profile import (
     add_languages,

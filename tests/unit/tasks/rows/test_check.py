@@ -13,11 +13,11 @@ import pytest
 
 import tasks.rows.check
 import tasks.sources._line_blocks
-from schemas.conversation import CheckedRow
 from schemas.errors import ConfigError, SftFlowError
-from schemas.row_rules import row_severities
 from schemas.rows.row import RowFormat, SourceRow
 from schemas.rule_ids import RowRule, RuleExample, Severity, Violation
+from schemas.rules.check_rows import CheckedRow
+from schemas.rules.row_rules import row_severities
 from tasks.rows.check import (
     MAX_DETAIL,
     MAX_PROCESSES,

@@ -10,10 +10,10 @@ import polars
 import pytest
 
 import tasks.rows.features
-from schemas.conversation import check_rows
-from schemas.row_rules import row_severities
 from schemas.rows.row import SourceRow
 from schemas.rule_ids import RowRule, Severity
+from schemas.rules.check_rows import check_rows
+from schemas.rules.row_rules import row_severities
 from tasks.rows.benchmark_overlap import NgramIndex
 from tasks.rows.features import (
     FeatureRequest,
@@ -178,8 +178,8 @@ def test_stable_prompt_hash_is_that_of_the_normalised_texts() -> None:
 
 def test_hashes_are_the_same_in_another_process() -> None:
     code = (
-        "from schemas.conversation import check_rows\n"
-        "from schemas.row_rules import row_severities\n"
+        "from schemas.rules.check_rows import check_rows\n"
+        "from schemas.rules.row_rules import row_severities\n"
         "from schemas.rows.row import SourceRow\n"
         "from tasks.rows.features import FeatureRequest, row_features\n"
         f"block = check_rows([SourceRow('a', 1, {BASE!r})], row_severities({{}}))\n"

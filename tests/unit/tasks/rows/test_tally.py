@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 from schemas.errors import ConfigError
-from schemas.row_rules import ROW_RULES
 from schemas.rule_ids import RowRule, RuleExample, RuleSetting, Severity, Verdict
+from schemas.rules.row_rules import ROW_RULES
 from tasks.rows.check import BlockOutcome
 from tasks.rows.tally import RowTally
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from schemas.errors import ConfigError
-from schemas.row_rules import ROW_RULES, row_severities
 from schemas.rule_ids import RowRule, RuleSetting, Severity
+from schemas.rules.row_rules import ROW_RULES, row_severities
 
 WARNING = {RowRule.MIXED_FORMAT, RowRule.UNRENDERED_PLACEHOLDER, RowRule.SECRET_OR_PII}
 STRUCTURAL = {

@@ -1,6 +1,6 @@
 """Row rules by id: what each says, how strict it is, and how to mend a row that breaks it.
 
-How rows are held to them stands in `schemas/conversation.py`.
+How rows are held to them stands in `schemas/rules/check_rows.py`.
 """
 
 from __future__ import annotations

@@ -11,20 +11,20 @@ from typing import Any
 import numpy
 import pytest
 
-from schemas._great_expectations import (
+from schemas.rules._expectations import (
     COLUMN,
     _deferred,
     expectation_kinds,
     import_great_expectations,
     open_validator,
 )
-from schemas.quality import preload
+from schemas.rules.check_set import preload
 
 
 def test_preload_leaves_out_what_no_rule_uses_and_keeps_it_usable() -> None:
     script = (
         "import gc, sys\n"
-        "from schemas.quality import preload\n"
+        "from schemas.rules.check_set import preload\n"
         "preload()\n"
         "assert gc.isenabled()\n"
         "assert 'great_expectations' in sys.modules\n"

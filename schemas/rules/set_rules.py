@@ -1,7 +1,7 @@
 """Set rules: what each looks at, its limit, and what a configuration may ask of it.
 
 To add a rule: an id in `SetRule`, its definition in `SET_RULES`, and its column, which
-`schemas/quality.py` hands to great-expectations.
+`schemas/rules/check_set.py` hands to great-expectations.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ QuantileRanges = Mapping[float, tuple[int | None, int | None]]
 
 DEFAULT_LENGTH_QUANTILES: QuantileRanges = {0.5: (8, 100_000)}
 """Least and most characters of the row in the middle."""
+
+AT_LEAST = (Comparison.SUM_AT_LEAST, Comparison.MEAN_AT_LEAST)
 
 
 class Comparison(StrEnum):
@@ -146,7 +148,7 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
         meaning="The rows differ too much from those the champion was trained on.",
         fix="check what changed at the source; if the change is meant, raise "
         "quality.rules.drift.limit",
-        # The usual bound of a significant shift; see schemas/profile.py.
+        # The usual bound of a significant shift; see schemas/rules/profile.py.
         limit=0.25,
         unit="population stability index",
         comparison=Comparison.FIGURE_AT_MOST,

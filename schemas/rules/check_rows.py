@@ -1,8 +1,8 @@
 """Row rules at work: pandera holds every message of a block of rows to them at once.
 
-To add a rule on messages: an id in `RowRule`, its definition in `schemas/row_rules.py` and a check
+To add a rule on messages: an id in `RowRule`, its definition in `schemas/rules/row_rules.py` and a check
 in `message_schema`, with a column in `message_frame.py` if it needs one. Rules on the shape of a
-row are found by `recognise`, rules on texts by `schemas/text_rules.py`.
+row are found by `recognise`, rules on texts by `schemas/rules/_text_rules.py`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from functools import cache
 from typing import Any
 
 from schemas.errors import ConfigError
-from schemas.message_frame import (
+from schemas.rows.recognition import Recognised, recognise
+from schemas.rows.row import ROLES, Conversation, RowFormat, SourceRow
+from schemas.rule_ids import RowRule, Severity, Violation
+from schemas.rules._message_frame import (
     CALL_RULES,
     Layout,
     MessageFrame,
     lay_out,
     message_frame,
 )
-from schemas.rows.recognition import Recognised, recognise
-from schemas.rows.row import ROLES, Conversation, RowFormat, SourceRow
-from schemas.rule_ids import RowRule, Severity, Violation
-from schemas.text_rules import TEXT_RULES, describe_text
+from schemas.rules._text_rules import TEXT_RULES, describe_text
 
 LEGAL_STEPS = (
     "start>user",

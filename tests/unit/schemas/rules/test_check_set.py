@@ -7,16 +7,8 @@ from typing import Any
 import numpy
 import pytest
 
-import schemas.quality
+import schemas.rules.check_set
 from schemas.errors import ConfigError, SftFlowError
-from schemas.profile import DataProfile
-from schemas.quality import (
-    SET_RULES,
-    SetContext,
-    build_expectation,
-    check_set,
-    set_rule_settings,
-)
 from schemas.rule_ids import (
     GateMode,
     RuleExample,
@@ -26,7 +18,15 @@ from schemas.rule_ids import (
     Severity,
     Verdict,
 )
-from schemas.set_rules import DEFAULT_LENGTH_QUANTILES
+from schemas.rules.check_set import (
+    SET_RULES,
+    SetContext,
+    build_expectation,
+    check_set,
+    set_rule_settings,
+)
+from schemas.rules.profile import DataProfile
+from schemas.rules.set_rules import DEFAULT_LENGTH_QUANTILES
 
 # For each rule on marked rows: how many of 100 are just beyond the default limit, and just at it.
 COUNTED = {
@@ -276,7 +276,7 @@ def test_expectation_names_its_rule(rule: SetRule) -> None:
 
 
 def test_missing_answer_is_never_taken_for_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schemas.quality, "_validate", lambda *_: {})
+    monkeypatch.setattr(schemas.rules.check_set, "_validate", lambda *_: {})
     with pytest.raises(SftFlowError, match="no answer for rule min_rows"):
         judge(columns())
 

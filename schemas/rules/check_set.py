@@ -1,7 +1,7 @@
 """Set rules at work: whether the set as a whole is fit to train on.
 
 Each rule is one great-expectations expectation on one narrow column, which holds only the rows
-the rule looks at. The rules themselves are defined in `schemas/set_rules.py`.
+the rule looks at. The rules themselves are defined in `schemas/rules/set_rules.py`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from schemas._great_expectations import (
+from schemas.errors import SftFlowError
+from schemas.rule_ids import RuleExample, RuleResult, RuleSetting, SetRule, Severity, Verdict
+from schemas.rules._expectations import (
     COLUMN,
     expectation_kinds,
     open_validator,
 )
-from schemas.errors import SftFlowError
-from schemas.profile import DataProfile, drift
-from schemas.rule_ids import RuleExample, RuleResult, RuleSetting, SetRule, Severity, Verdict
-from schemas.set_rules import (
+from schemas.rules.profile import DataProfile, drift
+from schemas.rules.set_rules import (
     DEFAULT_LENGTH_QUANTILES,
     SET_RULES,
     Comparison,

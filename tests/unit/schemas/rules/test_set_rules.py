@@ -7,7 +7,7 @@ import pytest
 
 from schemas.errors import ConfigError
 from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
-from schemas.set_rules import (
+from schemas.rules.set_rules import (
     DEFAULT_LENGTH_QUANTILES,
     SET_RULES,
     require_limits,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.rule_ids import RowRule
-from schemas.tool_rules import tool_problems, weight_problems
+from schemas.rules._tool_rules import tool_problems, weight_problems
 
 USER = {"role": "user", "content": "How tall is the wall?"}
 ANSWER = {"role": "assistant", "content": "Two metres."}

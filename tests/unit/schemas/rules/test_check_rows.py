@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from schemas.conversation import CheckedRow, check_rows, require_pandera
 from schemas.errors import ConfigError
-from schemas.row_rules import row_severities
 from schemas.rows.row import RowFormat, SourceRow
 from schemas.rule_ids import RowRule, RuleSetting, Severity
+from schemas.rules.check_rows import CheckedRow, check_rows, require_pandera
+from schemas.rules.row_rules import row_severities
 
 USER = {"role": "user", "content": "How tall is the wall?"}
 ANSWER = {"role": "assistant", "content": "Two metres."}

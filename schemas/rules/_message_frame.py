@@ -9,8 +9,8 @@ from typing import Any
 
 from schemas.rows.recognition import Recognised
 from schemas.rule_ids import RowRule
-from schemas.text_rules import text_flags
-from schemas.tool_rules import tool_problems, weight_problems
+from schemas.rules._text_rules import text_flags
+from schemas.rules._tool_rules import tool_problems, weight_problems
 
 OPENING_ROLES = ("system", "developer")
 NOT_COMPARED = frozenset(("role", "content", "weight", "tool_call_id", "id"))

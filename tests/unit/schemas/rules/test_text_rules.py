@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from schemas.rule_ids import RowRule
-from schemas.text_rules import TEXT_RULES, describe_text, text_flags
+from schemas.rules._text_rules import TEXT_RULES, describe_text, text_flags
 
 # For each rule: a text that breaks it, what is said of it, and nothing said of its neighbours.
 BROKEN: list[tuple[RowRule, str, str]] = [

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from schemas.errors import DataSourceError
-from schemas.profile import (
+from schemas.rules.profile import (
     MOST_NAMES,
     OTHER_NAMES,
     DataProfile,
