@@ -46,7 +46,7 @@ def check(path: Path, depth: str) -> dict[str, Any]:
         `seconds`, and what the gate found.
     """
     started = time.perf_counter()
-    from schemas.run_config import RunConfig
+    from schemas.config.run import RunConfig
     from tasks.dataset.check_file import CheckOptions, Scope, check_file
 
     config = RunConfig() if depth == "near" else RunConfig.model_validate(OFF)
@@ -74,7 +74,7 @@ def prepare(folder: Path) -> dict[str, Any]:
         `seconds`.
     """
     started = time.perf_counter()
-    from schemas.run_config import ModelConfig, TemplateConfig
+    from schemas.config.run import ModelConfig, TemplateConfig
     from tasks.prepare_template import prepare_model
 
     folder.mkdir(parents=True)

@@ -29,10 +29,10 @@ def prepare(folder: Path, seed: str) -> dict[str, Any]:
     Returns:
         How many rows, tokens and labels there are to train on, and the sizes of the model.
     """
+    from schemas.config.run import DataSource, ModelConfig, QualityConfig, TemplateConfig
     from schemas.rows.recognition import recognise
     from schemas.rule_ids import GateMode
     from schemas.rules.check_set import set_rule_settings
-    from schemas.run_config import DataSource, ModelConfig, QualityConfig, TemplateConfig
     from tasks.engine.jsonl import json_line
     from tasks.models.shape import read_model_shape
     from tasks.prepare_template import prepare_model
@@ -123,7 +123,7 @@ def losses(folder: Path, tokens: str) -> dict[str, Any]:
     Returns:
         `loss`, nats per supervised token.
     """
-    from schemas.evaluation_config import EvaluationConfig
+    from schemas.config.evaluation import EvaluationConfig
     from tasks.evaluation.losses import measure_losses
     from tasks.models.prepared import load_prepared_model
 

@@ -24,8 +24,8 @@ from typing import Any
 
 import yaml
 
+from schemas.config.run import RunConfig
 from schemas.rule_ids import RuleResult, Verdict
-from schemas.run_config import RunConfig
 from tasks.dataset.check_file import CheckOptions, CheckReport, check_file
 
 CORPUS = "chatterbot-corpus"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.evaluation_config import EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,8 +50,8 @@ def prepare(folder: Path, n_prompts: int) -> list[list[int]]:
     Returns:
         Token ids of each prompt.
     """
+    from schemas.config.run import DataSource, ModelConfig, TemplateConfig
     from schemas.rows.recognition import recognise
-    from schemas.run_config import DataSource, ModelConfig, TemplateConfig
     from tasks.evaluation.answers import encode_prompts
     from tasks.prepare_template import prepare_model
     from tasks.sources.source import read_rows

@@ -26,7 +26,7 @@ from typing import Any
 
 from benchmarks._training_figures import Work, gemm_share, summary, table
 from benchmarks.tutorial_sft import speed_after_first
-from schemas.training_config import Method, TrainingConfig
+from schemas.config.training import Method, TrainingConfig
 from tasks.engine.home import source_folder
 from tasks.models.shape import read_model_shape
 from tasks.training.launch import run_training

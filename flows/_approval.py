@@ -12,8 +12,8 @@ from prefect.input import RunInput
 from prefect.logging import get_run_logger
 from prefect.states import Running
 
+from schemas.config.registry import RegistryConfig
 from schemas.records import Approval, DecisionReference, VersionReference
-from schemas.registry_config import RegistryConfig
 from tasks.engine.stage import PLAN
 from tasks.registry.store import alias_holder, connect, store_errors
 

@@ -8,9 +8,9 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar, cast
 
+from schemas.config.run import RunConfig
 from schemas.errors import DataRejected
 from schemas.records import DatasetReference
-from schemas.run_config import RunConfig
 from tasks.engine.run_bar import forget_progress
 from tasks.registry.lineage import settings_sha256
 from tasks.registry.rejections import Rejection, note_rejection

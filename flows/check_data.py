@@ -7,6 +7,7 @@ from typing import NamedTuple
 from prefect import flow
 
 from flows._rejections import noted_rejections, tells_rejections
+from schemas.config.run import RunConfig
 from schemas.records import (
     CheckedReference,
     DatasetReference,
@@ -14,7 +15,6 @@ from schemas.records import (
     SplitReference,
     TemplateReference,
 )
-from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.check_quality import check_quality
 from tasks.check_schema import check_schema

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from schemas.registry_config import RegistryConfig
+from schemas.config.registry import RegistryConfig
 from tasks.release.by_hand import HandPromotion, promote_by_hand
 from tasks.release.by_hand import roll_back as roll_back_by_hand
 from tasks.report.announcements import announce_promotion

@@ -9,9 +9,9 @@ from flows._one_at_a_time import one_run_at_a_time
 from flows._rejections import tells_rejections
 from flows.check_data import gate_rows
 from flows.train_sft import train_and_judge
+from schemas.config.run import RunConfig
 from schemas.records import DatasetReference, ReportReference, RetrainDecision, RetrainReason
 from schemas.rules.profile import parse_profile
-from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.check_environment import check_environment
 from tasks.engine.cache import locate

@@ -6,8 +6,8 @@ from prefect import flow
 
 from flows._rejections import tells_rejections
 from flows.check_data import gate_rows
-from schemas.run_config import RunConfig
-from schemas.sweep_config import SweepConfig
+from schemas.config.run import RunConfig
+from schemas.config.sweep import SweepConfig
 from tasks.check_environment import check_environment
 from tasks.load_dataset import load_dataset
 from tasks.search_settings import search_settings

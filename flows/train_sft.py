@@ -10,10 +10,10 @@ from flows._approval import ask_for_approval
 from flows._one_at_a_time import one_run_at_a_time
 from flows._rejections import tells_rejections
 from flows.check_data import gate_rows
+from schemas.config.run import RunConfig
 from schemas.errors import ChampionChanged
 from schemas.gate_report import Decision
 from schemas.records import DatasetReference, Evidence, ReportReference, RetrainDecision
-from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.check_environment import check_environment
 from tasks.decide import decide

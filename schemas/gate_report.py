@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from schemas.base import Record
-from schemas.gate_config import Against, DecisionMode
+from schemas.config.gates import Against, DecisionMode
 from schemas.rule_ids import Severity, Verdict
 
 

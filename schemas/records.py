@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from schemas.base import Record
-from schemas.gate_config import DecisionMode
+from schemas.config.gates import DecisionMode
 from schemas.gate_report import Decision, GateReport
 from schemas.rule_ids import RuleResult, Verdict
 

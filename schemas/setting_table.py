@@ -12,13 +12,13 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from schemas.config.run import RunConfig
 from schemas.rule_table import table
-from schemas.run_config import RunConfig
 
 HEADER = """\
 # Configuration
 
-Written by `make docs` from `schemas/run_config.py` and the files it imports; do not edit. A configuration is a YAML
+Written by `make docs` from `schemas/config/run.py` and the files it imports; do not edit. A configuration is a YAML
 or TOML file with the sections below; what it leaves out keeps its default, and `--set section.key=value` overrides
 one key. An unknown key or a wrong value is refused with its line and what was expected.
 """

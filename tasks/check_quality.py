@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from schemas.config.registry import RegistryConfig
+from schemas.config.run import DataSource, QualityConfig
 from schemas.errors import DataRejected
 from schemas.records import (
     CheckedReference,
@@ -16,11 +18,9 @@ from schemas.records import (
     SplitReference,
     TemplateReference,
 )
-from schemas.registry_config import RegistryConfig
 from schemas.rule_ids import RuleExample, RuleResult, SetRule, Verdict
 from schemas.rules.check_set import SET_RULES, SetContext, check_set, set_rule_settings
 from schemas.rules.profile import DataProfile
-from schemas.run_config import DataSource, QualityConfig
 from tasks.dataset.comparisons import MOST_EXAMPLES
 from tasks.dataset.profile import CHAMPION, NO_REFERENCE, make_profile, read_reference
 from tasks.dataset.refusal import keep_evidence, rejection

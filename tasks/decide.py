@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.evaluation_config import EvaluationConfig
-from schemas.gate_config import JUDGE_METRIC, Against, DecisionMode, GateConfig, GateDefinition
+from schemas.config.evaluation import EvaluationConfig
+from schemas.config.gates import JUDGE_METRIC, Against, DecisionMode, GateConfig, GateDefinition
 from schemas.gate_report import Decision, GateReport, GateResult
 from schemas.records import ChampionReference, DecisionReference, EvaluationReference
 from schemas.rule_ids import Severity, Verdict

@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from schemas.config.evaluation import EvaluationConfig
+from schemas.config.registry import RegistryConfig
 from schemas.errors import RegistryBusy
-from schemas.evaluation_config import EvaluationConfig
 from schemas.records import (
     ChampionReference,
     EvaluationReference,
@@ -16,7 +17,6 @@ from schemas.records import (
     Side,
     TrainedReference,
 )
-from schemas.registry_config import RegistryConfig
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
 from tasks.evaluation.evaluate import evaluation_fingerprint, judge_model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.evaluation_config import EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig
 from schemas.records import EvaluationReference, QualityReference, Side, TrainedReference
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.stage import stage_task

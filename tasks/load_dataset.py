@@ -6,8 +6,8 @@ from array import array
 from collections import Counter
 from pathlib import Path
 
+from schemas.config.run import DataSource
 from schemas.records import DatasetReference, SourceRows
-from schemas.run_config import DataSource
 from tasks.engine.cache import OutputFolder
 from tasks.engine.jsonl import json_line
 from tasks.engine.progress import progress_bar

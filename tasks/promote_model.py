@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.logging import get_run_logger
 
-from schemas.gate_config import DecisionMode
+from schemas.config.gates import DecisionMode
+from schemas.config.registry import RegistryConfig
 from schemas.records import (
     Approval,
     DecisionReference,
     PromotionReference,
     VersionReference,
 )
-from schemas.registry_config import RegistryConfig
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
 from tasks.registry.store import alias_holder, connect, store_errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+from schemas.config.run import RunConfig
 from schemas.records import (
     Evidence,
     PromotionReference,
@@ -12,7 +13,6 @@ from schemas.records import (
     RetrainDecision,
     VersionReference,
 )
-from schemas.run_config import RunConfig
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.stage import stage_task
 from tasks.registry.store import connect, store_errors

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.logging import get_run_logger
 
+from schemas.config.run import ModelConfig, RunConfig
 from schemas.errors import RegistryError
 from schemas.gate_report import Decision
 from schemas.records import Evidence, VersionReference
-from schemas.run_config import ModelConfig, RunConfig
 from schemas.stages import Stage
 from tasks.engine.cache import OutputFolder, locate, write_whole
 from tasks.engine.home import tracking_uri

@@ -10,10 +10,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
+from schemas.config.run import RunConfig
+from schemas.config.sweep import SweepConfig
 from schemas.errors import DataSourceError
 from schemas.records import QualityReference, TemplateReference
-from schemas.run_config import RunConfig
-from schemas.sweep_config import SweepConfig
 from tasks.engine.home import work_directory
 from tasks.engine.stage import BACKOFF_SECONDS, RETRIES, should_retry
 from tasks.sweep._mlflow_runs import SweepRuns

@@ -16,9 +16,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from schemas.config.run import SplitConfig
 from schemas.records import CheckedReference, SplitReference
 from schemas.rule_ids import RowRule, Severity
-from schemas.run_config import SplitConfig
 from tasks.dataset.pinned_rows import pinned_fingerprint, write_pinned
 from tasks.dataset.row_pass import SetPass
 from tasks.dataset.split_rows import (

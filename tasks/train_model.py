@@ -9,9 +9,9 @@ from pathlib import Path
 
 from prefect.context import FlowRunContext
 
+from schemas.config.training import TrainingConfig
 from schemas.records import QualityReference, TemplateReference, TrainedReference
 from schemas.stages import Stage
-from schemas.training_config import TrainingConfig
 from tasks.engine.cache import OutputFolder, locate, write_whole
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageKey

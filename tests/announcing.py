@@ -15,10 +15,10 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
+from schemas.config.run import RunConfig
 from schemas.errors import DataRejected, TrainingError
 from schemas.gate_report import Decision
 from schemas.records import ReportReference, RetrainDecision, RetrainReason
-from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.engine.home import work_directory
 from tasks.engine.journal import StageEntry, append_entry

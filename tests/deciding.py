@@ -6,8 +6,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from schemas.evaluation_config import EvaluationConfig
-from schemas.gate_config import GateConfig
+from schemas.config.evaluation import EvaluationConfig
+from schemas.config.gates import GateConfig
 from schemas.records import ChampionReference, DecisionReference, EvaluationReference, Side
 from schemas.rule_ids import Verdict
 from tasks.decide import decide

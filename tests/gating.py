@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from schemas.config.run import DataSource, RunConfig
 from schemas.rule_ids import RuleResult
-from schemas.run_config import DataSource, RunConfig
 from tasks.dataset.check_file import CheckReport, check_file
 from tests.toy import ordinary_rows, write_jsonl
 

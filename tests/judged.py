@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from schemas.gate_config import DecisionMode
+from schemas.config.gates import DecisionMode
+from schemas.config.run import RunConfig
 from schemas.gate_report import Decision, GateReport
 from schemas.records import (
     ChampionReference,
@@ -29,7 +30,6 @@ from schemas.records import (
     VersionReference,
 )
 from schemas.rule_ids import Verdict
-from schemas.run_config import RunConfig
 from tasks.sources.row_digests import ROW_DIGESTS
 from tests.toy import TOY_TEMPLATE, make_toy_model, strengthen_layers, toy_rows, write_jsonl
 

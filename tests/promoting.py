@@ -7,9 +7,9 @@ import json
 import sys
 from typing import Any
 
+from schemas.config.registry import RegistryConfig
 from schemas.errors import ChampionChanged
 from schemas.records import Approval, DecisionReference, PromotionReference, VersionReference
-from schemas.registry_config import RegistryConfig
 
 
 def promote(

@@ -232,7 +232,7 @@ def toy_spec(root: Path, name: str, **training: object) -> TrainingSpec:
     import pyarrow
     import pyarrow.parquet as parquet
 
-    from schemas.training_config import TrainingConfig
+    from schemas.config.training import TrainingConfig
     from tasks.training.plan.machine import examine_machine
     from tasks.training.plan.setup import prepare_training
     from tasks.training.process.spec import TrainingSpec

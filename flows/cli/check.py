@@ -22,7 +22,7 @@ from schemas.rule_ids import RuleResult
 from tasks.engine.wording import figure
 
 if TYPE_CHECKING:
-    from schemas.run_config import DataConfig, DataSource
+    from schemas.config.run import DataConfig, DataSource
 
 MAX_NAME = 80
 
@@ -63,8 +63,8 @@ def run_check(
     Raises:
         UsageError: Options contradict each other.
     """
-    from schemas.config_file import load_config
-    from schemas.run_config import DataSource
+    from schemas.config.file import load_config
+    from schemas.config.run import DataSource
 
     if only and has_tokens:
         raise click.UsageError("--only and --tokens contradict each other; leave one out")

@@ -21,7 +21,7 @@ from flows.cli.options import config_options, json_option
 @json_option
 def doctor(config_path: Path | None, overrides: tuple[str, ...], is_json: bool) -> None:
     """Examine this machine: is everything here that a run needs?"""
-    from schemas.config_file import load_config
+    from schemas.config.file import load_config
 
     config = load_config(config_path, overrides)
     quiet_libraries()

@@ -12,8 +12,8 @@ import click
 from flows.cli.console import keep_stdout_clean, print_json, print_table, quiet_libraries
 from flows.cli.options import config_options, json_option, refresh_option
 from schemas.base import Record
+from schemas.config.run import RunConfig
 from schemas.records import DatasetReference, QualityReference, StageReference, TemplateReference
-from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.engine.cache import Lookup, locate
 from tasks.engine.wording import duration, gibibytes
@@ -284,7 +284,7 @@ def plan(
     config_path: Path | None, overrides: Sequence[str], refresh: Sequence[str], is_json: bool
 ) -> None:
     """Say which stages would run and why, and how long the training would take."""
-    from schemas.config_file import load_config
+    from schemas.config.file import load_config
 
     config = load_config(config_path, overrides)
     quiet_libraries()

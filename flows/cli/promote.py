@@ -9,7 +9,7 @@ import click
 
 from flows.cli.console import keep_stdout_clean, print_json, quiet_libraries
 from flows.cli.options import config_options, json_option
-from schemas.registry_config import RegistryConfig
+from schemas.config.registry import RegistryConfig
 
 
 def read_registry(name: str, config_path: Path | None, overrides: Sequence[str]) -> RegistryConfig:
@@ -23,7 +23,7 @@ def read_registry(name: str, config_path: Path | None, overrides: Sequence[str])
     Returns:
         The registry section.
     """
-    from schemas.config_file import load_config
+    from schemas.config.file import load_config
 
     return load_config(config_path, (*overrides, f"registry.name={name}")).registry
 

@@ -9,8 +9,8 @@ import click
 
 from flows.cli.console import print_json, print_table
 from schemas.base import Record
+from schemas.config.registry import RegistryConfig
 from schemas.errors import RegistryError
-from schemas.registry_config import RegistryConfig
 from tasks.engine.wording import age
 from tasks.registry.aliases import read_holders
 from tasks.registry.store import connect, store_errors

@@ -160,7 +160,7 @@ def run(
     is_json: bool,
 ) -> None:
     """Run every stage that is not cached, up to the registered and judged model."""
-    from schemas.config_file import load_config
+    from schemas.config.file import load_config
 
     config = load_config(config_path, overrides)
     quiet_libraries()

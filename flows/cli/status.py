@@ -18,8 +18,8 @@ from flows.cli.console import (
 )
 from flows.cli.options import config_options, debug_option, json_option
 from schemas.base import Record
+from schemas.config.run import RunConfig
 from schemas.errors import SftFlowError, WorkDirectoryError
-from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.engine.cache import MANIFEST
 from tasks.engine.home import has_store, work_directory
@@ -204,7 +204,7 @@ def status(
     name: str | None, config_path: Path | None, overrides: Sequence[str], is_json: bool
 ) -> None:
     """Show the last run and the champion; of NAME: who holds which alias, with figures and data."""
-    from schemas.config_file import load_config
+    from schemas.config.file import load_config
 
     names = (f"registry.name={name}",) if name else ()
     config = load_config(config_path, (*overrides, *names))

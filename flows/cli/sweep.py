@@ -11,12 +11,12 @@ import yaml
 
 from flows.cli.console import is_debug, keep_stdout_clean, print_json, print_table, quiet_libraries
 from flows.cli.options import config_options, json_option
+from schemas.config.sweep import nest
 from schemas.errors import TrainingError, TrainingInterrupted
-from schemas.sweep_config import nest
 
 if TYPE_CHECKING:
-    from schemas.run_config import RunConfig
-    from schemas.sweep_config import SweepConfig
+    from schemas.config.run import RunConfig
+    from schemas.config.sweep import SweepConfig
     from tasks.sweep.results import SweepReport
 
 
@@ -42,9 +42,9 @@ def run_sweep(
     Raises:
         TrainingError: No trial was finished.
     """
-    from schemas._sweep_file import load_sweep
-    from schemas.config_file import load_config
-    from schemas.sweep_config import check_space
+    from schemas.config.file import load_config
+    from schemas.config.sweep import check_space
+    from schemas.config.sweep_file import load_sweep
 
     config = load_config(config_path, overrides)
     sweep, places = load_sweep(sweep_path, searches, limits)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.doctor.finding import Finding, Health
+from schemas.config.registry import RegistryConfig
+from schemas.config.run import ModelConfig, RunConfig
+from schemas.config.training import TrainingConfig
 from schemas.errors import ServiceUnreachable, SftFlowError
-from schemas.registry_config import RegistryConfig
-from schemas.run_config import ModelConfig, RunConfig
-from schemas.training_config import TrainingConfig
 from tasks.engine.home import artifact_location, has_store, tracking_uri, work_directory
 from tasks.engine.wording import gibibytes
 

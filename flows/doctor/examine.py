@@ -14,9 +14,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from flows.doctor._run_needs import check_aliases, check_artifacts, check_disk
 from flows.doctor._servers import check_deployments, check_pools, check_prefect, check_store
 from flows.doctor.finding import Finding, Health
+from schemas.config.registry import RegistryConfig
+from schemas.config.run import RunConfig
 from schemas.errors import SftFlowError
-from schemas.registry_config import RegistryConfig
-from schemas.run_config import RunConfig
 from tasks.engine.home import work_directory
 
 P = ParamSpec("P")
@@ -185,7 +185,7 @@ def check_device() -> Finding:
     Returns:
         The device, with its memory, cores and units.
     """
-    from schemas.training_config import Device
+    from schemas.config.training import Device
     from tasks.training.plan.machine import examine_machine
 
     machine = examine_machine(Device.AUTO)

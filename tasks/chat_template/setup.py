@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from schemas.config.run import TemplateConfig, TemplateKind
 from schemas.errors import TemplateError
-from schemas.run_config import TemplateConfig, TemplateKind
 from tasks.chat_template.contract import FIX, check_contract, check_pad
 from tasks.chat_template.sources import (
     VOCABULARY_MULTIPLE,

@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from schemas.config.run import RunConfig
 from schemas.rows.row import Conversation
 from schemas.rule_ids import RuleSetting, SetRule
 from schemas.rules.check_set import SET_RULES
-from schemas.run_config import RunConfig
 from schemas.texts.secrets import secret_kinds
 from tasks.dataset._token_report import make_token_report
 from tasks.dataset.comparisons import SetColumns, example, first_true

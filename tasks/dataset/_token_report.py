@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from schemas.base import Record
-from schemas.run_config import RunConfig
-from schemas.training_config import TrainingConfig
+from schemas.config.run import RunConfig
+from schemas.config.training import TrainingConfig
 from tasks.training.plan.batching import effective_batch, wished_batching
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from schemas.config.run import DataSource, SplitConfig
 from schemas.rule_ids import Severity
-from schemas.run_config import DataSource, SplitConfig
 from tasks.dataset.refusal import rejection
 from tasks.dataset.row_pass import SetPass, watch_source
 from tasks.engine.redaction import without_secrets

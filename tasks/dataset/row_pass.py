@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from schemas.config.run import DataSource, QualityConfig
 from schemas.errors import DataSourceError
 from schemas.rule_ids import SetRule, Severity
-from schemas.run_config import DataSource, QualityConfig
 from tasks.engine.progress import progress_bar
 from tasks.rows.check import BlockOutcome, CheckRequest, check_blocks
 from tasks.rows.feature_table import FeatureTable

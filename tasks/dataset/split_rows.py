@@ -7,8 +7,8 @@ import math
 from enum import IntEnum
 from typing import Any
 
+from schemas.config.run import SplitConfig
 from schemas.errors import ConfigError
-from schemas.run_config import SplitConfig
 from tasks.dataset.comparisons import repeats
 
 

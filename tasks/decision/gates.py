@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.gate_config import Against, GateConfig, GateDefinition
+from schemas.config.gates import Against, GateConfig, GateDefinition
 from schemas.gate_report import GateResult
 from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
 from schemas.records import EvaluationReference

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from schemas.gate_config import GateConfig
+from schemas.config.gates import GateConfig
 from tasks.evaluation.row_scores import read_scores
 
 RowScores = dict[int, tuple[float, float]]

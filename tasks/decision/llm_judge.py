@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from schemas.config.evaluation import JudgeConfig
 from schemas.errors import ConfigError, ServiceUnreachable
-from schemas.evaluation_config import JudgeConfig
 from tasks.engine.home import work_directory
 from tasks.engine.jsonl import read_jsonl, write_jsonl
 from tasks.engine.progress import progress_bar

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
 
+from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import MetricError
-from schemas.evaluation_config import EvaluationConfig
 from schemas.metrics import AnswerFacts
 from tasks.engine.keys import file_sha256
 

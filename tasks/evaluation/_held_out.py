@@ -12,8 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.evaluation_config import Backend, EvaluationConfig
-from schemas.training_config import Device
+from schemas.config.evaluation import Backend, EvaluationConfig
+from schemas.config.training import Device
 from tasks.engine.jsonl import read_jsonl, write_jsonl
 from tasks.evaluation.answers import (
     RowAnswer,

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas.config.evaluation import LmEvalConfig
+from schemas.config.training import Device
 from schemas.errors import ConfigError
-from schemas.evaluation_config import LmEvalConfig
-from schemas.training_config import Device
 from tasks.engine.jsonl import write_jsonl
 from tasks.models.device import choose_device
 

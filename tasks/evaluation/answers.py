@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from schemas.evaluation_config import EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig
 from tasks.engine.progress import progress_bar
 from tasks.evaluation.losses import batches
 

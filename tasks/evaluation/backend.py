@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas.config.evaluation import Backend
 from schemas.errors import ConfigError
-from schemas.evaluation_config import Backend
 
 GPU_MEMORY_FRACTION = 0.8
 """Of the GPU's memory; the rest is left to what else runs there."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from schemas.evaluation_config import EvaluationConfig, LmEvalConfig
+from schemas.config.evaluation import EvaluationConfig, LmEvalConfig
 from schemas.records import QualityReference, StageReference
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_jsonl, write_jsonl

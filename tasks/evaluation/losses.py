@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from schemas.evaluation_config import EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig
 from tasks.engine.progress import progress_bar
 from tasks.tokens.token_file import IGNORED_LABEL
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import MetricError
-from schemas.evaluation_config import EvaluationConfig
 from schemas.metrics import (
     ANSWER_METRICS,
     TOKEN_METRICS,

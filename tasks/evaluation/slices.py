@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ConfigError
-from schemas.evaluation_config import EvaluationConfig
 from schemas.metrics import Direction, metric_direction
 from tasks.evaluation.losses import RowLoss
 from tasks.evaluation.row_scores import read_scores, summarise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.training_config import Device
+from schemas.config.training import Device
 
 ALLOCATION_FAILURES = ("out of memory", "can't allocate memory", "not enough memory")
 """A CPU that has no memory left makes torch raise a plain RuntimeError."""

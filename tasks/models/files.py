@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError
-from schemas.run_config import ModelConfig
 from tasks.engine.keys import file_sha256
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")

@@ -8,8 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError
-from schemas.run_config import ModelConfig
 from tasks.engine.keys import file_sha256
 from tasks.models.bundled import BUNDLED_NAME, bundled_file
 from tasks.models.files import (

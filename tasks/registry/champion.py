@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas.config.registry import RegistryConfig
 from schemas.errors import ModelSourceError
-from schemas.registry_config import RegistryConfig
 from schemas.rules.profile import DataProfile, parse_profile
 from tasks.engine.home import has_store, tracking_uri
 from tasks.engine.redaction import without_secrets

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from schemas.base import Record
+from schemas.config.registry import RegistryConfig
 from schemas.errors import RegistryError
-from schemas.registry_config import RegistryConfig
 from tasks.registry.rejections import Rejection, read_rejections
 from tasks.registry.store import alias_holder, connect, store_errors
 from tasks.registry.tags import (

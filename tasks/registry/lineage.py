@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
+from schemas.config.run import RunConfig
 from schemas.records import Evidence, Side
 from schemas.rule_ids import SetRule
-from schemas.run_config import RunConfig
 from tasks.engine.home import source_folder
 from tasks.engine.redaction import public_settings, without_folders
 from tasks.registry.tags import (

@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import Field
 
 from schemas.base import Record
+from schemas.config.run import RunConfig
 from schemas.records import DatasetReference
-from schemas.run_config import RunConfig
 from tasks.engine.home import work_directory
 from tasks.registry.lineage import settings_sha256
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas.config.registry import RegistryConfig
+from schemas.config.retrain import RetrainConfig
+from schemas.config.run import RunConfig
 from schemas.records import DatasetReference, RetrainDecision, RetrainReason
-from schemas.registry_config import RegistryConfig
-from schemas.retrain_config import RetrainConfig
 from schemas.rules.profile import DataProfile
-from schemas.run_config import RunConfig
 from tasks.engine.cache import locate
 from tasks.registry.champion import ChampionData, read_champion_profile
 from tasks.registry.lineage import settings_sha256

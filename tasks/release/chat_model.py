@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models import Model
 
-    from schemas.run_config import RunConfig
+    from schemas.config.run import RunConfig
 
 SERVING_PACKAGES = ("mlflow", "accelerate", "torch", "transformers")
 GREEDY_TEMPERATURE = 1e-9

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError, ServiceUnreachable
-from schemas.run_config import ModelConfig
 from tasks.models.hub import find_hub_model, hub_file
 from tasks.models.source import SourceKind, resolve_source
 from tasks.registry.store import connect

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
+from schemas.config.run import RunConfig
 from schemas.records import Evidence
-from schemas.run_config import RunConfig
 from tasks.engine.cache import locate
 from tasks.engine.redaction import without_folders
 from tasks.models.hub import HUB_ID

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from schemas.config.registry import RegistryConfig
 from schemas.errors import ChampionChanged, RegistryBusy
-from schemas.registry_config import RegistryConfig
 from tasks.engine.home import TRACKING_VARIABLE, tracking_uri, work_directory
 from tasks.registry.aliases import move_aliases, restore_interrupted
 from tasks.registry.lineage import shorten

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from schemas.config.registry import RegistryConfig
 from schemas.gate_report import Decision
-from schemas.registry_config import RegistryConfig
 from tasks.registry.store import model_id_of, store_errors
 from tasks.registry.tags import DECISION_TAG, FINGERPRINT_TAG, WEIGHTS_TAG
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from schemas.config.run import RunConfig
 from schemas.records import Evidence, TrainedReference
-from schemas.run_config import RunConfig
 from tasks.engine.cache import locate
 from tasks.engine.redaction import public_settings
 from tasks.models.files import remove_paths

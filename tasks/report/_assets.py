@@ -16,7 +16,7 @@ from prefect.assets import Asset, AssetProperties
 from prefect.context import AssetContext
 from prefect.states import Completed
 
-from schemas.run_config import DataSource, RunConfig
+from schemas.config.run import DataSource, RunConfig
 from tasks.engine.redaction import without_secrets
 from tasks.report._artifacts import mlflow_links
 from tasks.report.document import outcome

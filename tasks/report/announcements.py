@@ -20,13 +20,13 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 from prefect.utilities.urls import url_for
 
+from schemas.config.gates import DecisionMode
+from schemas.config.registry import RegistryConfig
+from schemas.config.run import RunConfig
 from schemas.errors import DataRejected
-from schemas.gate_config import DecisionMode
 from schemas.gate_report import Decision
 from schemas.happenings import REJECTED_STATE, RESOURCE_PREFIX, Happening
 from schemas.records import ReportReference, RetrainDecision
-from schemas.registry_config import RegistryConfig
-from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.engine.cache import locate
 from tasks.engine.journal import read_entries

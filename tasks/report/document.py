@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from schemas.config.run import RunConfig
 from schemas.records import (
     EvaluationReference,
     Evidence,
@@ -13,7 +14,6 @@ from schemas.records import (
     Side,
     VersionReference,
 )
-from schemas.run_config import RunConfig
 from tasks.decision.intervals import metric_intervals
 from tasks.engine.cache import locate
 from tasks.engine.journal import read_entries

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from schemas.config.run import DataSource
 from schemas.errors import DataSourceError, ServiceUnreachable, SftFlowError
 from schemas.rows.row import SourceRow
-from schemas.run_config import DataSource
 from tasks.engine.progress import progress_bar
 from tasks.engine.redaction import without_secrets
 from tasks.sources._line_blocks import pack_rows

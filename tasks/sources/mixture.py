@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from schemas.config.run import DataSource
 from schemas.errors import SftFlowError
 from schemas.rows.recognition import CANONICAL
 from schemas.rows.row import SourceRow, is_stored
-from schemas.run_config import DataSource
 from tasks.engine.redaction import without_folders, without_secrets
 from tasks.sources.parsing import Block
 from tasks.sources.source import read_blocks, read_rows, source_fingerprint

@@ -12,9 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from schemas.config.run import DataSource
 from schemas.errors import DataSourceError
 from schemas.rows.row import SourceRow
-from schemas.run_config import DataSource
 from tasks.engine.keys import file_sha256
 from tasks.engine.redaction import without_secrets
 from tasks.sources._files import file_labels, local_files

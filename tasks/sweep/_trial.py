@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from prefect.logging import get_run_logger
 from pydantic import ValidationError
 
+from schemas.config.run import RunConfig
+from schemas.config.sweep import Range, Scalar, SweepConfig, with_settings
+from schemas.config.training import TrainingConfig
 from schemas.errors import (
     CheckpointBroken,
     ConfigError,
@@ -21,9 +24,6 @@ from schemas.errors import (
     TrainingKilled,
 )
 from schemas.records import QualityReference, TemplateReference
-from schemas.run_config import RunConfig
-from schemas.sweep_config import Range, Scalar, SweepConfig, with_settings
-from schemas.training_config import TrainingConfig
 from tasks.engine.cache import locate
 from tasks.models.shape import read_model_shape
 from tasks.sweep._listener import N_POINTS, TrialListener

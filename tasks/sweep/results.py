@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from schemas.base import Record
-from schemas.run_config import RunConfig
-from schemas.sweep_config import Scalar, with_settings
+from schemas.config.run import RunConfig
+from schemas.config.sweep import Scalar, with_settings
 from tasks.engine.cache import write_whole
 from tasks.sweep._listener import LOSSES
 from tasks.sweep._trial import ERROR, RUN_ID, SECONDS, Outcome

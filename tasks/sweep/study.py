@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import yaml
 from filelock import FileLock, Timeout
 
+from schemas.config.run import RunConfig
+from schemas.config.sweep import Dimension, Range, SweepConfig
 from schemas.errors import ConfigError, TrainingInterrupted, WorkDirectoryError
 from schemas.records import QualityReference, TemplateReference
-from schemas.run_config import RunConfig
-from schemas.sweep_config import Dimension, Range, SweepConfig
 from tasks.engine.redaction import public_settings
 from tasks.sweep._listener import WARM_UP_POINTS
 from tasks.sweep._mlflow_runs import SweepRuns

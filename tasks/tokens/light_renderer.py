@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.run_config import ModelConfig, RunConfig
+from schemas.config.run import ModelConfig, RunConfig
 from tasks.chat_template.setup import set_up_template
 from tasks.models.files import check_files, file_names, refuse_custom_code, unloadable
 from tasks.models.gguf import load_gguf_tokenizer

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
+from schemas.config.run import QualityConfig
 from schemas.records import SplitReference
 from schemas.rows.row import Conversation
 from schemas.rules.check_set import set_rule_settings
-from schemas.run_config import QualityConfig
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import json_line, read_lines
 from tasks.engine.progress import progress_bar

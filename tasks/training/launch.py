@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from schemas.config.training import TrainingConfig
 from schemas.errors import MemoryExhausted, TrainingKilled
-from schemas.training_config import TrainingConfig
 from tasks.engine.cache import write_whole
 from tasks.engine.home import python_path
 from tasks.training._failures import log_path, memory_error, training_error

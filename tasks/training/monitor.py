@@ -17,8 +17,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 from pydantic import ValidationError
 
-from schemas.registry_config import RegistryConfig
-from schemas.run_config import RunConfig
+from schemas.config.registry import RegistryConfig
+from schemas.config.run import RunConfig
 from tasks.engine.progress import progress_bar
 from tasks.engine.run_bar import slug
 from tasks.engine.wording import span

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from schemas.config.run import RunConfig
 from schemas.records import ReportReference, StageReference
-from schemas.run_config import RunConfig
 from tasks.engine.keys import StageDefinition
 from tasks.engine.stage import PLAN, Plan
 from tests.toy import make_toy_model, toy_rows, write_jsonl

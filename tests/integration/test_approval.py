@@ -16,10 +16,10 @@ from prefect.runtime import flow_run as current_run
 
 from flows import _approval
 from flows._approval import ask_for_approval, read_answer
-from schemas.gate_config import DecisionMode
+from schemas.config.gates import DecisionMode
+from schemas.config.registry import RegistryConfig
 from schemas.gate_report import Decision, GateReport
 from schemas.records import Approval, DecisionReference, VersionReference
-from schemas.registry_config import RegistryConfig
 
 PLACE: dict[str, Any] = {"stage": "x", "folder": "stages/x/y", "sha256": "0" * 64}
 DEADLINE_SECONDS = 60.0

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.evaluation import EvaluationConfig
+from schemas.config.registry import RegistryConfig
 from schemas.errors import ModelSourceError, RegistryBusy
-from schemas.evaluation_config import EvaluationConfig
 from schemas.records import ChampionReference, Side, TrainedReference
-from schemas.registry_config import RegistryConfig
 from tasks.engine.cache import OutputFolder, locate, look_up
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.keys import stage_key

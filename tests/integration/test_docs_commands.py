@@ -13,8 +13,8 @@ from click.testing import CliRunner
 import flows.cli.export as export_command
 import flows.cli.promote as registry_commands
 from flows.cli.main import main
-from schemas.registry_config import RegistryConfig
-from schemas.run_config import RunConfig
+from schemas.config.registry import RegistryConfig
+from schemas.config.run import RunConfig
 from tasks.engine.cache import locate
 from tasks.registry.store import connect
 from tasks.release import promotion

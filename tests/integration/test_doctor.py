@@ -10,7 +10,7 @@ import pytest
 
 from flows.doctor._run_needs import check_aliases, check_artifacts, write_and_delete
 from flows.doctor.finding import Health
-from schemas.registry_config import RegistryConfig
+from schemas.config.registry import RegistryConfig
 from tasks.registry.store import connect, experiment_id, model_id_of
 from tasks.release.retention import delete_model_files
 

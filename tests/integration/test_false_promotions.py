@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.evaluation_config import EvaluationConfig
-from schemas.gate_config import Against, GateConfig, GateDefinition
+from schemas.config.evaluation import EvaluationConfig
+from schemas.config.gates import Against, GateConfig, GateDefinition
 from schemas.gate_report import Decision
 from tasks.decide import conclude
 from tasks.decision.gates import comparison_gate

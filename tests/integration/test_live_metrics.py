@@ -9,8 +9,8 @@ import pytest
 from prefect import flow, task
 from prefect.artifacts import Artifact
 
+from schemas.config.run import RunConfig
 from schemas.errors import LossNotFinite
-from schemas.run_config import RunConfig
 from tasks.registry.store import connect
 from tasks.training.live_metrics import ERROR_TAG, LiveMetrics, read_training_run
 from tasks.training.monitor import TrainingMonitor

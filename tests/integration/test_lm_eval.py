@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.evaluation import LmEvalConfig
 from schemas.errors import ConfigError
-from schemas.evaluation_config import LmEvalConfig
 from tasks.engine.jsonl import read_jsonl
 from tasks.evaluation._lm_eval import _scores, _task, require_lm_eval, run_lm_eval
 from tasks.evaluation.row_scores import read_scores

@@ -13,9 +13,9 @@ import pytest
 from prefect.settings import get_current_settings
 
 from flows.train_sft import train_sft
+from schemas.config.run import RunConfig
 from schemas.gate_report import Decision
 from schemas.records import ReportReference
-from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.engine.cache import MANIFEST, locate
 from tasks.engine.journal import read_entries
@@ -31,7 +31,7 @@ RUN_SECONDS = 240
 PROGRAM = """
 import sys
 from flows.train_sft import train_sft
-from schemas.run_config import RunConfig
+from schemas.config.run import RunConfig
 print(train_sft(RunConfig.model_validate_json(sys.stdin.read())).model_dump_json())
 """
 NAMES = ("left", "right")

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 import flows.cli.promote as commands
 from flows.cli.main import main
+from schemas.config.registry import RegistryConfig
 from schemas.errors import (
     ChampionChanged,
     PromotionRefused,
@@ -26,7 +27,6 @@ from schemas.errors import (
 )
 from schemas.gate_report import Decision
 from schemas.records import Approval, Evidence, VersionReference
-from schemas.registry_config import RegistryConfig
 from tasks.promote_model import verify_alias
 from tasks.registry.aliases import read_holders
 from tasks.registry.store import connect

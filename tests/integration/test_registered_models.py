@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from prefect.logging import disable_run_logger
 
+from schemas.config.run import ModelConfig, RunConfig, TemplateConfig
 from schemas.errors import ModelSourceError, ServiceUnreachable
 from schemas.records import TemplateReference
-from schemas.run_config import ModelConfig, RunConfig, TemplateConfig
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import stage_key
 from tasks.models.source import choose_start, load_model, model_fingerprint

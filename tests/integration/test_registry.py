@@ -10,8 +10,8 @@ import pytest
 from prefect import flow
 
 from flows.train_sft import train_sft
+from schemas.config.run import RunConfig
 from schemas.records import PromotionReference, TrainedReference
-from schemas.run_config import RunConfig
 from tasks.engine.cache import look_up
 from tasks.engine.home import tracking_uri
 from tasks.engine.keys import stage_key

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from schemas.registry_config import RegistryConfig
+from schemas.config.registry import RegistryConfig
 from tasks.registry.store import connect, has_model_files
 from tasks.registry.tags import WEIGHTS_TAG
 from tasks.release import retention

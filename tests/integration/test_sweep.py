@@ -16,10 +16,10 @@ import yaml
 
 from flows.cli.sweep import run_sweep
 from flows.sweep_training import sweep_training
-from schemas.config_file import load_config
+from schemas.config.file import load_config
+from schemas.config.run import RunConfig
+from schemas.config.sweep import Dimension, OneOf, SweepConfig
 from schemas.errors import TrainingError
-from schemas.run_config import RunConfig
-from schemas.sweep_config import Dimension, OneOf, SweepConfig
 from tasks.registry.store import connect
 from tasks.sweep._trial import Outcome
 from tasks.sweep.results import SweepReport

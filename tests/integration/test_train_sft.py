@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 import tasks.engine.stage
 from flows.train_sft import train_sft
+from schemas.config.run import RunConfig
 from schemas.errors import DataRejected
 from schemas.gate_report import Decision
-from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.journal import last_flow_run_id, read_entries

@@ -27,7 +27,7 @@ from benchmarks.measure_check import (
     measure_tokens,
     parse_arguments,
 )
-from schemas.run_config import RunConfig
+from schemas.config.run import RunConfig
 from tasks.dataset.check_file import check_file
 from tests.toy import write_jsonl
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy
 import pytest
 
+from schemas.config.registry import RegistryConfig
+from schemas.config.run import QualityConfig
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference, QualityReference, SplitReference, TemplateReference
-from schemas.registry_config import RegistryConfig
 from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity, Verdict
-from schemas.run_config import QualityConfig
 from tasks.check_quality import check_quality, judge
 from tasks.dataset.split_rows import Side
 from tasks.engine.cache import OutputFolder, locate

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ConfigError
-from schemas.evaluation_config import EvaluationConfig
 from schemas.gate_report import Decision, GateReport
 from schemas.records import Side
 from schemas.rule_ids import Verdict

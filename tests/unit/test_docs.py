@@ -14,15 +14,15 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from flows.cli.main import main
-from schemas.config_file import load_config
+from schemas.config.file import load_config
+from schemas.config.run import RunConfig
+from schemas.config.sweep import SweepConfig
 from schemas.metrics import ANSWER_METRICS
 from schemas.rows.row import RowFormat, SourceRow
 from schemas.rule_ids import RowRule, RuleResult, SetRule
 from schemas.rules.check_rows import check_rows
 from schemas.rules.profile import DataProfile
 from schemas.rules.row_rules import row_severities
-from schemas.run_config import RunConfig
-from schemas.sweep_config import SweepConfig
 from tasks.dataset.check_file import CheckReport
 from tests.documented import ROOT, blocks, documented
 from tests.toy import write_jsonl

@@ -12,10 +12,10 @@ import orjson
 import pytest
 
 import tasks.dataset.check_file
+from schemas.config.run import DataConfig, DataSource, RunConfig
 from schemas.errors import DataSourceError, WorkDirectoryError
 from schemas.rule_ids import RowRule, SetRule
 from schemas.rules.check_set import preload
-from schemas.run_config import DataConfig, DataSource, RunConfig
 from tasks.dataset.check_file import (
     CheckOptions,
     CheckReport,
@@ -181,7 +181,7 @@ def test_set_rules_are_imported_while_rows_are_read_and_not_for_rows_alone(
 def test_check_needs_neither_torch_nor_prefect(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", ROWS)
     code = (
-        "import sys; from schemas.run_config import RunConfig; from tasks.dataset.check_file import check_file; "
+        "import sys; from schemas.config.run import RunConfig; from tasks.dataset.check_file import check_file; "
         f"check_file({str(path)!r}, RunConfig()); "
         "print([n for n in ('torch', 'prefect', 'transformers', 'mlflow') if n in sys.modules])"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 import numpy
 
-from schemas.run_config import DataSource
+from schemas.config.run import DataSource
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.home import work_directory
 from tasks.engine.jsonl import read_lines

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.measure_flow import SETTINGS, stage_seconds
-from schemas.config_file import load_config
+from schemas.config.file import load_config
 from tasks.engine.journal import StageEntry, append_duration, append_entry, journal_path
 
 

@@ -15,7 +15,7 @@ from benchmarks.measure_generate import (
     measure,
     report,
 )
-from schemas.evaluation_config import EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig
 from tasks.models.prepared import load_prepared_model
 from tests.toy import make_toy_model
 

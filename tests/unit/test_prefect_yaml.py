@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from schemas.run_config import RunConfig
+from schemas.config.run import RunConfig
 from tasks.registry.lineage import settings_sha256
 
 ROOT = Path(__file__).parents[2]

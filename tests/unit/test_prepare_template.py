@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from schemas.config.run import ModelConfig, TemplateConfig
 from schemas.errors import TemplateError
-from schemas.run_config import ModelConfig, TemplateConfig
 from tasks.chat_template.contract import check_contract
 from tasks.chat_template.variants import read_template
 from tasks.models.bundled import bundled_distribution

@@ -3,7 +3,7 @@ from __future__ import annotations
 import inspect
 
 from flows.retrain_model import retrain_model
-from schemas.run_config import RunConfig
+from schemas.config.run import RunConfig
 
 
 def test_flow_takes_a_config_and_stages_to_refresh() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas.config.run import DataSource, SplitConfig
 from schemas.errors import DataRejected
 from schemas.records import CheckedReference
-from schemas.run_config import DataSource, SplitConfig
 from tasks.dataset.split_rows import Side
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_lines

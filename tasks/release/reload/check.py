@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from schemas import errors
 from schemas.base import Record
+from schemas.config.evaluation import Backend
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
-from schemas.evaluation_config import Backend
 from tasks.engine.home import python_path
 from tasks.engine.jsonl import read_jsonl
 from tasks.registry.store import connect, store_errors

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from schemas.config.training import Device
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
-from schemas.training_config import Device
 from tasks.chat_template.variants import template_sha256
 from tasks.engine.home import quiet_environment
 from tasks.engine.jsonl import read_jsonl

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from schemas.base import Record
-from schemas.evaluation_config import Backend, EvaluationConfig
+from schemas.config.evaluation import Backend, EvaluationConfig
+from schemas.config.run import RunConfig
+from schemas.config.training import Device
 from schemas.records import Evidence
-from schemas.run_config import RunConfig
-from schemas.training_config import Device
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import read_jsonl, write_jsonl
 from tasks.evaluation.backend import choose_backend

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from schemas.config.training import Distribution, TrainingConfig
 from schemas.errors import ConfigError
-from schemas.training_config import Distribution, TrainingConfig
 
 WHERE = "training.accelerate_config"
 

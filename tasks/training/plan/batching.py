@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from schemas.base import Record
+from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError
-from schemas.training_config import TrainingConfig
 
 CPU_PASS_TOKENS = 4096
 """A CPU is as fast with 512 tokens a pass as with more (measured), so memory need not be filled."""

@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Any
 
 from schemas.base import Record
+from schemas.config.training import Compile, Distribution, Method, TrainingConfig
 from schemas.errors import ConfigError
-from schemas.training_config import Compile, Distribution, Method, TrainingConfig
 from tasks.training.plan.machine import Machine
 
 COMPILE_SECONDS = 216.0

@@ -12,8 +12,8 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from schemas.base import Record
+from schemas.config.training import Device
 from schemas.errors import ConfigError
-from schemas.training_config import Device
 
 PROCESSOR_FACTS = Path("/proc/cpuinfo")
 PROCESSOR_TOPOLOGY = Path("/sys/devices/system/cpu")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from schemas.base import Record
+from schemas.config.training import Distribution, Method, TrainingConfig
 from schemas.errors import MemoryExhausted
-from schemas.training_config import Distribution, Method, TrainingConfig
 from tasks.engine.wording import gibibytes
 from tasks.models.shape import ModelShape
 from tasks.training.plan.choices import Choices, Head, Packing, Precision

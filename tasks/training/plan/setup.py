@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from schemas.base import Record
+from schemas.config.training import Distribution, TrainingConfig
 from schemas.errors import ConfigError
-from schemas.training_config import Distribution, TrainingConfig
 from tasks.engine.wording import gibibytes
 from tasks.models.shape import ModelShape
 from tasks.training.plan.accelerate_file import with_accelerate_file

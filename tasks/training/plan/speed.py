@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 
-from schemas.run_config import RunConfig
+from schemas.config.run import RunConfig
+from schemas.config.training import Method, TrainingConfig
 from schemas.stages import Stage
-from schemas.training_config import Method, TrainingConfig
 from tasks.engine.home import work_directory
 from tasks.training.plan.batching import effective_batch
 from tasks.training.plan.shared_prefix import SHARED_SHARE

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from schemas.config.training import Distribution, Method, TrainingConfig
 from schemas.errors import ConfigError
-from schemas.training_config import Distribution, Method, TrainingConfig
 from tasks.training.plan.choices import Choices, Kernels, Packing, Precision, refuse_qlora_elsewhere
 from tasks.training.plan.machine import Machine
 from tasks.training.plan.setup import sequence_tokens

@@ -11,8 +11,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from schemas.config.training import EarlyStopping, GuardSettings, TrainingConfig
 from schemas.errors import LossNotFinite, LossSpike, NothingLearned
-from schemas.training_config import EarlyStopping, GuardSettings, TrainingConfig
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback

@@ -7,8 +7,8 @@ import resource
 from contextlib import suppress
 from typing import Any
 
+from schemas.config.training import Method
 from schemas.errors import TrainingError, WeightsNotFinite
-from schemas.training_config import Method
 from tasks.models.prepared import load_prepared_model, read_facts, write_facts
 from tasks.training.process._callbacks import keep_checkpoint
 from tasks.training.process._log import best_measurement, loss_curve

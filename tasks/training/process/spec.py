@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from schemas.base import Record
-from schemas.training_config import TrainingConfig
+from schemas.config.training import TrainingConfig
 from tasks.training.plan.batching import Batching
 from tasks.training.plan.choices import Choices
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as parquet
 import pytest
 
 import flows.cli.plan as plan
+from schemas.config.run import RunConfig
 from schemas.records import DatasetReference, QualityReference, TemplateReference
 from schemas.rule_ids import Verdict
-from schemas.run_config import RunConfig
 from schemas.stages import Stage
 from tasks.training.plan.machine import Machine
 from tests.toy import make_toy_model

@@ -8,9 +8,9 @@ import pytest
 
 import flows.doctor._run_needs as doctor
 from flows.doctor.finding import Health
-from schemas.registry_config import RegistryConfig
-from schemas.run_config import ModelConfig, RunConfig
-from schemas.training_config import TrainingConfig
+from schemas.config.registry import RegistryConfig
+from schemas.config.run import ModelConfig, RunConfig
+from schemas.config.training import TrainingConfig
 from tests.toy import make_toy_model
 
 Usage = namedtuple("Usage", ["total", "used", "free"])

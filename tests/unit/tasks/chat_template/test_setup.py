@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from schemas.config.run import ModelConfig, TemplateConfig
 from schemas.errors import ModelSourceError, ServiceUnreachable, TemplateError
-from schemas.run_config import ModelConfig, TemplateConfig
 from tasks.chat_template.setup import (
     PreparedTemplate,
     TemplateOrigin,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from schemas.config.run import DataConfig, QualityConfig, RunConfig
 from schemas.errors import DataSourceError
 from schemas.rule_ids import GateMode, RowRule, RuleSetting, SetRule, Severity, Verdict
-from schemas.run_config import DataConfig, QualityConfig, RunConfig
 from tasks.dataset.check_file import CheckOptions, CheckVerdict, Scope, check_file
 from tests.gating import BAD, ROWS, by_id, check
 from tests.toy import as_messages, ordinary_rows, write_jsonl

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from schemas.config.run import DataSource, SplitConfig
 from schemas.errors import DataRejected, DataSourceError
-from schemas.run_config import DataSource, SplitConfig
 from tasks.dataset.pinned_rows import pinned_fingerprint, write_pinned
 from tests.toy import as_messages, toy_rows, write_jsonl
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from schemas.config.run import DataSource, QualityConfig
 from schemas.errors import DataSourceError
 from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
 from schemas.rules.row_rules import row_severities
 from schemas.rules.set_rules import set_rule_settings
-from schemas.run_config import DataSource, QualityConfig
 from tasks.dataset.row_pass import SetPass, plan_features, read_benchmarks, start_pass, watch_source
 from tasks.rows.check import CheckRequest
 from tasks.rows.features import FeatureRequest

@@ -6,8 +6,8 @@ from typing import Any
 import numpy
 import pytest
 
+from schemas.config.run import SplitConfig
 from schemas.errors import ConfigError
-from schemas.run_config import SplitConfig
 from tasks.dataset.split_rows import (
     Side,
     choose_sides,

@@ -7,9 +7,9 @@ import pyarrow
 import pytest
 from trl.data_utils import _pack_bfd
 
+from schemas.config.run import QualityConfig, RunConfig
+from schemas.config.training import TrainingConfig
 from schemas.rows.row import Conversation, RowFormat
-from schemas.run_config import QualityConfig, RunConfig
-from schemas.training_config import TrainingConfig
 from tasks.dataset._token_report import (
     PACKED_ROWS,
     count_packed,

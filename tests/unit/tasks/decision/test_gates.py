@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas.gate_config import Against, GateConfig, GateDefinition
+from schemas.config.gates import Against, GateConfig, GateDefinition
 from schemas.records import EvaluationReference, Side
 from schemas.rule_ids import Severity, Verdict
 from tasks.decision.gates import (

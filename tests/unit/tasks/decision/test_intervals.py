@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.gate_config import GateConfig
+from schemas.config.gates import GateConfig
 from tasks.decision.intervals import metric_intervals
 from tests.toy import write_jsonl
 

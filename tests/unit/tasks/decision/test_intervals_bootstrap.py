@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from schemas.gate_config import GateConfig
+from schemas.config.gates import GateConfig
 from tasks.decision.intervals import bootstrap_interval, tail_fraction
 
 pytestmark = pytest.mark.unit

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import tasks.decision.llm_judge as judge_module
+from schemas.config.evaluation import JudgeConfig
 from schemas.errors import ConfigError, ServiceUnreachable
-from schemas.evaluation_config import JudgeConfig
 from tasks.decision.llm_judge import judge_messages, judge_pair, read_verdict
 from tasks.engine.jsonl import read_jsonl, write_jsonl
 

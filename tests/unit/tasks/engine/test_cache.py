@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, Timeout
 
+from schemas.config.run import SplitConfig
 from schemas.records import StageReference
-from schemas.run_config import SplitConfig
 from tasks.engine.cache import (
     MANIFEST,
     Lookup,

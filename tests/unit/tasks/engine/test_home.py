@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.registry_config import RegistryConfig
+from schemas.config.registry import RegistryConfig
 from tasks.engine.home import absolute_tracking_uri, has_store
 from tasks.registry.champion import find_champion_data
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.run_config import DataSource, RunConfig
+from schemas.config.run import DataSource, RunConfig
 from tasks.engine.keys import StageDefinition, stage_key
 from tasks.engine.redaction import public_settings, without_secrets
 from tasks.registry.store import flatten

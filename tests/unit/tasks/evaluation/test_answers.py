@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas.evaluation_config import EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig
 from tasks.evaluation.answers import answer_prompts, encode_prompts, read_answers, stop_token_ids
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
 from tests.toy import make_toy_model

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from schemas.config.evaluation import Backend
 from schemas.errors import ConfigError
-from schemas.evaluation_config import Backend
 from tasks.evaluation.backend import (
     choose_backend,
     engine_arguments,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import MetricError
-from schemas.evaluation_config import EvaluationConfig
 from schemas.metrics import AnswerFacts
 from tasks.evaluation._custom_metrics import custom_metrics_sha256, load_metric, score_with
 

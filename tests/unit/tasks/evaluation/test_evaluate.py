@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import tasks.engine._code_hash
+from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ConfigError
-from schemas.evaluation_config import EvaluationConfig
 from schemas.records import EvaluationReference, QualityReference, Side
 from schemas.rule_ids import Verdict
 from tasks.engine._code_hash import code_sha256

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ModelSourceError
-from schemas.evaluation_config import EvaluationConfig
 from tasks.engine.jsonl import read_jsonl
 from tasks.evaluation._held_out import generation_settings, measure_held_out, tokenizer_sha256
 from tasks.models.prepared import load_prepared_tokenizer

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas.evaluation_config import EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig
 from tasks.evaluation.losses import measure_losses
 from tests.toy import make_toy_model
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import MetricError
-from schemas.evaluation_config import EvaluationConfig
 from tasks.engine.jsonl import write_jsonl
 from tasks.evaluation.answers import RowAnswer
 from tasks.evaluation.losses import RowLoss

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ConfigError
-from schemas.evaluation_config import EvaluationConfig
 from tasks.engine.jsonl import write_jsonl
 from tasks.evaluation.losses import RowLoss
 from tasks.evaluation.slices import (

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError
-from schemas.run_config import ModelConfig
 from tasks.models.bundled import bundled_distribution, bundled_file
 from tasks.models.gguf import load_gguf, load_gguf_tokenizer, read_tokenizer_facts
 from tasks.models.source import load_model

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError, ServiceUnreachable
-from schemas.run_config import ModelConfig
 from tasks.models.hub import find_hub_model, hub_commit, hub_errors
 from tasks.models.source import load_model, model_fingerprint
 from tests.toy import make_toy_model

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError, ServiceUnreachable
-from schemas.run_config import ModelConfig
 from tasks.models import bundled
 from tasks.models.files import check_files, folder_sha256
 from tasks.models.source import SourceKind, load_model, model_fingerprint, resolve_source

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.run import RunConfig
 from schemas.gate_report import Decision
 from schemas.records import Evidence, Side
-from schemas.run_config import RunConfig
 from tasks.registry.lineage import (
     code_tags,
     config_text,

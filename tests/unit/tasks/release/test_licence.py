@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.run_config import ModelConfig
+from schemas.config.run import ModelConfig
 from tasks.release.licence import find_licence
 
 

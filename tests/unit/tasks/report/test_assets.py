@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prefect.assets import Asset
 
-from schemas.run_config import DataSource
+from schemas.config.run import DataSource
 from tasks.report._assets import dataset_key, model_key
 
 pytestmark = pytest.mark.unit

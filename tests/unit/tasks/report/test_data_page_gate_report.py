@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from schemas.config.run import DataSource, RunConfig
 from schemas.rule_ids import RowRule, RuleExample, RuleResult, SetRule, Severity, Verdict
 from schemas.rules.profile import DataProfile
-from schemas.run_config import DataSource, RunConfig
 from tasks.dataset.check_file import CheckOptions, CheckReport, CheckVerdict, Scope, check_file
 from tasks.report.data_page import render_gate_page, write_gate_report
 from tests.toy import toy_rows, write_jsonl

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.run import DataSource
 from schemas.errors import DataSourceError
 from schemas.rows.recognition import recognise
 from schemas.rows.row import Conversation, RowFormat
-from schemas.run_config import DataSource
 from tasks.sources.mixture import origin_fingerprint, read_named_rows, source_name, title
 from tasks.sources.source import source_fingerprint
 from tests.toy import toy_rows, write_jsonl

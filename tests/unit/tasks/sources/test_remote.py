@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.run import DataSource
 from schemas.errors import DataSourceError, ServiceUnreachable
-from schemas.run_config import DataSource
 from tasks.sources._remote import address_version, read_address
 from tasks.sources.source import read_rows, source_fingerprint
 from tests.toy import toy_rows, write_jsonl
@@ -22,7 +22,7 @@ COMMIT = "a" * 40
 READ = """
 import json, sys
 from schemas.errors import SftFlowError
-from schemas.run_config import DataSource
+from schemas.config.run import DataSource
 from tasks.sources.source import read_rows, source_fingerprint
 for text in sys.argv[1:]:
     source = DataSource.model_validate_json(text)

@@ -9,8 +9,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from schemas.config.run import DataSource
 from schemas.errors import DataSourceError, ServiceUnreachable
-from schemas.run_config import DataSource
 from tasks.sources.source import (
     SourceKind,
     SourceWatch,

@@ -12,13 +12,13 @@ import pytest
 
 from flows.cli.sweep import show_sweep
 from flows.sweep_training import sweep_training
-from schemas.config_file import load_config
+from schemas.config.file import load_config
+from schemas.config.run import RunConfig
+from schemas.config.sweep import OneOf, Range, Scalar, SweepConfig
+from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError, WorkDirectoryError
 from schemas.records import QualityReference, TemplateReference
 from schemas.rule_ids import Verdict
-from schemas.run_config import RunConfig
-from schemas.sweep_config import OneOf, Range, Scalar, SweepConfig
-from schemas.training_config import TrainingConfig
 from tasks.sweep._trial import Outcome, Search, measured_training, sample
 from tasks.sweep.results import SweepReport, TrialResult, find_best, list_trials, write_best
 from tasks.sweep.study import next_trial, open_study, require_optuna, sweep_fingerprint

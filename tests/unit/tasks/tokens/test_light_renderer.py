@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.run import ModelConfig, RunConfig, TemplateConfig, TemplateKind
 from schemas.errors import ModelSourceError
 from schemas.rows.row import Conversation, RowFormat
-from schemas.run_config import ModelConfig, RunConfig, TemplateConfig, TemplateKind
 from tasks.prepare_template import prepare_model
 from tasks.tokens.light_renderer import load_check_renderer
 from tasks.tokens.rendering import load_renderer, render_row

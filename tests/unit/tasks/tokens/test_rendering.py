@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from schemas.config.run import ModelConfig, TemplateConfig
 from schemas.rows.recognition import recognise
 from schemas.rows.row import Conversation, RowFormat, SourceRow
-from schemas.run_config import ModelConfig, TemplateConfig
 from tasks.prepare_template import prepare_model
 from tasks.tokens.rendering import (
     RenderedRow,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.training import TrainingConfig
 from schemas.errors import (
     LossSpike,
     MemoryExhausted,
@@ -15,7 +16,6 @@ from schemas.errors import (
     TrainingKilled,
     is_retryable,
 )
-from schemas.training_config import TrainingConfig
 from tasks.training import launch
 from tasks.training._failures import log_path, training_error
 from tasks.training.launch import command, read_event, run_training

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.training import TrainingConfig
 from schemas.errors import LossNotFinite, TrainingInterrupted
-from schemas.training_config import TrainingConfig
 from tasks.training.live_metrics import (
     RUN_FILE,
     LiveMetrics,

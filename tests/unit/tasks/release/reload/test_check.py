@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from schemas.config.evaluation import Backend
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch
-from schemas.evaluation_config import Backend
 from tasks.release.reload.check import compare, read_outcome, read_settings, run_process
 from tasks.release.reload.spec import (
     SETTINGS_FILE,

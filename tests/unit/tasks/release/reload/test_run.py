@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from schemas.evaluation_config import Backend
+from schemas.config.evaluation import Backend
 from tasks.release.reload import run as reload_process
 from tasks.release.reload.run import Answering, run
 from tasks.release.reload.spec import JudgedSettings, ReloadSpec

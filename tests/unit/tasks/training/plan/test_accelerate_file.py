@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config.training import Distribution, TrainingConfig
 from schemas.errors import ConfigError
-from schemas.training_config import Distribution, TrainingConfig
 from tasks.training.plan.accelerate_file import accelerate_file_sha256, with_accelerate_file
 
 

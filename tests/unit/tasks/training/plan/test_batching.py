@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError
-from schemas.training_config import TrainingConfig
 from tasks.training.plan.batching import (
     Batching,
     effective_batch,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import tasks.training.plan.machine as machines
+from schemas.config.training import Device
 from schemas.errors import ConfigError
-from schemas.training_config import Device
 from tasks.training.plan.machine import available_memory_bytes, processor_quota
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from schemas.config.training import Method, TrainingConfig
 from schemas.errors import MemoryExhausted
-from schemas.training_config import Method, TrainingConfig
 from tasks.models.shape import ModelShape
 from tasks.training.plan.choices import choose
 from tasks.training.plan.machine import Machine

@@ -7,8 +7,8 @@ import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 
+from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError, MemoryExhausted
-from schemas.training_config import TrainingConfig
 from tasks.models.shape import ModelShape
 from tasks.training.plan.machine import Machine
 from tasks.training.plan.setup import (

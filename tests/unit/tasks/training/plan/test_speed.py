@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from schemas.run_config import RunConfig
+from schemas.config.run import RunConfig
 from tasks.training.plan.speed import (
     MEASURED_PARAMETERS,
     estimate_steps,

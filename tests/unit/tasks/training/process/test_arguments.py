@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError
-from schemas.training_config import TrainingConfig
 from tasks.training.plan.batching import Batching
 from tasks.training.plan.choices import Choices, choose
 from tasks.training.plan.machine import Machine

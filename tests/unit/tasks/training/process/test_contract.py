@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from schemas.config.training import TrainingConfig
 from schemas.errors import NoLabels, TrainingContractBroken, is_retryable
 from schemas.rows.row import Conversation, RowFormat
-from schemas.training_config import TrainingConfig
 from tasks.engine.jsonl import json_line
 from tasks.tokens.rendering import Renderer, load_renderer, render_prompt, render_rows
 from tasks.training.plan.batching import Batching

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from schemas.config.training import EarlyStopping, GuardSettings, TrainingConfig
 from schemas.errors import LossNotFinite, LossSpike, NothingLearned, is_retryable
-from schemas.training_config import EarlyStopping, GuardSettings, TrainingConfig
 from tasks.training.process._loss_guards import (
     check_learning,
     check_spike,

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas._config_errors import all_keys, nearest_key
-from schemas._plain_yaml import parse_yaml
-from schemas.config_file import load_config
+from schemas.config._errors import all_keys, nearest_key
+from schemas.config._plain_yaml import parse_yaml
+from schemas.config.file import load_config
+from schemas.config.run import RunConfig
+from schemas.config.training import Method
 from schemas.errors import ConfigError
 from schemas.rule_ids import RowRule, Severity
-from schemas.run_config import RunConfig
-from schemas.training_config import Method
 
 
 def fail(path: Path | None = None, *overrides: str) -> ConfigError:

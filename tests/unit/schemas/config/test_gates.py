@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from schemas.gate_config import Against, GateConfig, GateDefinition
+from schemas.config.gates import Against, GateConfig, GateDefinition
+from schemas.config.run import RunConfig
 from schemas.rule_ids import Severity
-from schemas.run_config import RunConfig
 
 pytestmark = pytest.mark.unit
 

@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from schemas._config_errors import explain, section_keys
-from schemas._plain_yaml import key_lines, parse_yaml
+from schemas.config._errors import explain, section_keys
+from schemas.config._plain_yaml import key_lines, parse_yaml
+from schemas.config.run import RunConfig
 from schemas.errors import ConfigError
-from schemas.run_config import RunConfig
 
 YAML_ENDINGS = (".yaml", ".yml")
 TOML_ENDINGS = (".toml",)

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from schemas._plain_yaml import key_lines, parse_yaml
+from schemas.config._plain_yaml import key_lines, parse_yaml
+from schemas.config.sweep import FORMS, Dimension, SweepConfig, check_key, parse_dimension
 from schemas.errors import ConfigError
-from schemas.sweep_config import FORMS, Dimension, SweepConfig, check_key, parse_dimension
 
 EXAMPLE = "--search learning_rate=1e-5..1e-3:log"
 

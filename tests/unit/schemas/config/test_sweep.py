@@ -6,10 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas._sweep_file import load_sweep
-from schemas.errors import ConfigError
-from schemas.run_config import RunConfig
-from schemas.sweep_config import (
+from schemas.config.run import RunConfig
+from schemas.config.sweep import (
     OneOf,
     Range,
     SweepConfig,
@@ -20,6 +18,8 @@ from schemas.sweep_config import (
     searchable_keys,
     with_settings,
 )
+from schemas.config.sweep_file import load_sweep
+from schemas.errors import ConfigError
 
 
 def config_with(**training: Any) -> RunConfig:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.run_config import DataSource, RunConfig
+from schemas.config.run import DataSource, RunConfig
 
 TWO: dict[str, Any] = {"new": {"source": "b.jsonl", "weight": 0.5}, "faq": {"source": "a.jsonl"}}
 

@@ -10,10 +10,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schemas._config_errors import all_keys, explain, nearest_key, section_keys
+from schemas.config._errors import all_keys, explain, nearest_key, section_keys
+from schemas.config.run import RunConfig
+from schemas.config.training import Method, TrainingConfig
 from schemas.errors import ConfigError
-from schemas.run_config import RunConfig
-from schemas.training_config import Method, TrainingConfig
 
 SECTION = "training."
 NOT_SEARCHED = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from schemas.evaluation_config import EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig
 
 pytestmark = pytest.mark.unit
 

@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from schemas.base import Section
-from schemas.gate_config import JUDGE_METRIC
+from schemas.config.gates import JUDGE_METRIC
 from schemas.metrics import ANSWER_METRICS, DEFAULT_METRICS, TOKEN_METRICS
 
 FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"

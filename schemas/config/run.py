@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from schemas.base import Section
-from schemas.evaluation_config import EvaluationConfig
-from schemas.gate_config import JUDGE_METRIC, GateConfig, GateDefinition
+from schemas.config.evaluation import EvaluationConfig
+from schemas.config.gates import JUDGE_METRIC, GateConfig, GateDefinition
+from schemas.config.registry import RegistryConfig
+from schemas.config.retrain import RetrainConfig
+from schemas.config.training import TrainingConfig
 from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
-from schemas.registry_config import RegistryConfig
-from schemas.retrain_config import RetrainConfig
 from schemas.rule_ids import GateMode, RowRule, RuleSetting, SetRule, Severity
-from schemas.training_config import TrainingConfig
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from schemas.registry_config import RegistryConfig
+from schemas.config.registry import RegistryConfig
 
 pytestmark = pytest.mark.unit
 

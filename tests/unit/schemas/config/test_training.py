@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from schemas.config.run import RunConfig
+from schemas.config.training import TrainingConfig
 from schemas.rule_ids import RowRule, RuleSetting, Severity
-from schemas.run_config import RunConfig
-from schemas.training_config import TrainingConfig
 
 
 @pytest.mark.parametrize(

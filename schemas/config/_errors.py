@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from schemas.config.run import RunConfig
 from schemas.errors import ConfigError
-from schemas.run_config import RunConfig
 
 MAX_LISTED = 5
 """Wrong settings named in one message."""

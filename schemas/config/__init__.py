@@ -1,0 +1,1 @@
+"""RunConfig and its sections, configuration files, sweeps, error texts."""
