@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 
 PER_LINE = 5
 BOX_WIDTH, BOX_HEIGHT, GAP = 168, 44, 26

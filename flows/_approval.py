@@ -13,7 +13,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Running
 
 from schemas.config.registry import RegistryConfig
-from schemas.records import Approval, DecisionReference, VersionReference
+from schemas.records.references import Approval, DecisionReference, VersionReference
 from tasks.engine.stage import PLAN
 from tasks.registry.store import alias_holder, connect, store_errors
 

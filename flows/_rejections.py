@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar, cast
 
 from schemas.config.run import RunConfig
 from schemas.errors import DataRejected
-from schemas.records import DatasetReference
+from schemas.records.references import DatasetReference
 from tasks.engine.run_bar import forget_progress
 from tasks.registry.lineage import settings_sha256
 from tasks.registry.rejections import Rejection, note_rejection

@@ -8,14 +8,14 @@ from prefect import flow
 
 from flows._rejections import noted_rejections, tells_rejections
 from schemas.config.run import RunConfig
-from schemas.records import (
+from schemas.records.references import (
     CheckedReference,
     DatasetReference,
     QualityReference,
     SplitReference,
     TemplateReference,
 )
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 from tasks.check_quality import check_quality
 from tasks.check_schema import check_schema
 from tasks.load_dataset import load_dataset

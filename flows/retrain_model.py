@@ -10,9 +10,14 @@ from flows._rejections import tells_rejections
 from flows.check_data import gate_rows
 from flows.train_sft import train_and_judge
 from schemas.config.run import RunConfig
-from schemas.records import DatasetReference, ReportReference, RetrainDecision, RetrainReason
+from schemas.records.references import (
+    DatasetReference,
+    ReportReference,
+    RetrainDecision,
+    RetrainReason,
+)
+from schemas.records.stages import Stage
 from schemas.rules.profile import parse_profile
-from schemas.stages import Stage
 from tasks.check_environment import check_environment
 from tasks.engine.cache import locate
 from tasks.load_dataset import load_dataset

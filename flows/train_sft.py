@@ -12,9 +12,9 @@ from flows._rejections import tells_rejections
 from flows.check_data import gate_rows
 from schemas.config.run import RunConfig
 from schemas.errors import ChampionChanged
-from schemas.gate_report import Decision
-from schemas.records import DatasetReference, Evidence, ReportReference, RetrainDecision
-from schemas.stages import Stage
+from schemas.records.decision import Decision
+from schemas.records.references import DatasetReference, Evidence, ReportReference, RetrainDecision
+from schemas.records.stages import Stage
 from tasks.check_environment import check_environment
 from tasks.decide import decide
 from tasks.evaluate_champion import evaluate_champion

@@ -11,7 +11,7 @@ from typing import Any
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import DataSource, QualityConfig
 from schemas.errors import DataRejected
-from schemas.records import (
+from schemas.records.references import (
     CheckedReference,
     QualityReference,
     SourceTokens,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from schemas.errors import DataRejected
-from schemas.records import CheckedReference, DatasetReference
+from schemas.records.references import CheckedReference, DatasetReference
 from schemas.rule_ids import RowRule, RuleSetting
 from tasks.dataset.refusal import keep_evidence, rejection
 from tasks.dataset.row_pass import SetPass

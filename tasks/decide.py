@@ -8,8 +8,8 @@ from pathlib import Path
 
 from schemas.config.evaluation import EvaluationConfig
 from schemas.config.gates import JUDGE_METRIC, Against, DecisionMode, GateConfig, GateDefinition
-from schemas.gate_report import Decision, GateReport, GateResult
-from schemas.records import ChampionReference, DecisionReference, EvaluationReference
+from schemas.records.decision import Decision, GateReport, GateResult
+from schemas.records.references import ChampionReference, DecisionReference, EvaluationReference
 from schemas.rule_ids import Severity, Verdict
 from tasks.decision.gates import (
     absolute_gate,

@@ -10,7 +10,7 @@ from typing import Any
 from schemas.config.evaluation import EvaluationConfig
 from schemas.config.registry import RegistryConfig
 from schemas.errors import RegistryBusy
-from schemas.records import (
+from schemas.records.references import (
     ChampionReference,
     EvaluationReference,
     QualityReference,

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from schemas.config.evaluation import EvaluationConfig
-from schemas.records import EvaluationReference, QualityReference, Side, TemplateReference
+from schemas.records.references import (
+    EvaluationReference,
+    QualityReference,
+    Side,
+    TemplateReference,
+)
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.stage import stage_task
 from tasks.evaluation.evaluate import evaluation_fingerprint, judge_model

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from schemas.config.run import DataSource
-from schemas.records import DatasetReference, SourceRows
+from schemas.records.references import DatasetReference, SourceRows
 from tasks.engine.cache import OutputFolder
 from tasks.engine.jsonl import json_line
 from tasks.engine.progress import progress_bar

@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 
 from schemas.config.run import ModelConfig, TemplateConfig
 from schemas.errors import TemplateError
-from schemas.records import TemplateReference
+from schemas.records.references import TemplateReference
 from tasks.chat_template.setup import set_up_template
 from tasks.chat_template.sources import read_user_template
 from tasks.chat_template.variants import ASSETS, template_sha256

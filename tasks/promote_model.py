@@ -9,7 +9,7 @@ from prefect.logging import get_run_logger
 
 from schemas.config.gates import DecisionMode
 from schemas.config.registry import RegistryConfig
-from schemas.records import (
+from schemas.records.references import (
     Approval,
     DecisionReference,
     PromotionReference,

@@ -6,7 +6,7 @@ import json
 import shutil
 
 from schemas.config.run import RunConfig
-from schemas.records import (
+from schemas.records.references import (
     Evidence,
     PromotionReference,
     ReportReference,

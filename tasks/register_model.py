@@ -10,9 +10,9 @@ from prefect.logging import get_run_logger
 
 from schemas.config.run import ModelConfig, RunConfig
 from schemas.errors import RegistryError
-from schemas.gate_report import Decision
-from schemas.records import Evidence, VersionReference
-from schemas.stages import Stage
+from schemas.records.decision import Decision
+from schemas.records.references import Evidence, VersionReference
+from schemas.records.stages import Stage
 from tasks.engine.cache import OutputFolder, locate, write_whole
 from tasks.engine.home import tracking_uri
 from tasks.engine.redaction import without_secrets

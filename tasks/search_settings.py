@@ -13,7 +13,7 @@ from prefect.tasks import exponential_backoff
 from schemas.config.run import RunConfig
 from schemas.config.sweep import SweepConfig
 from schemas.errors import DataSourceError
-from schemas.records import QualityReference, TemplateReference
+from schemas.records.references import QualityReference, TemplateReference
 from tasks.engine.home import work_directory
 from tasks.engine.stage import BACKOFF_SECONDS, RETRIES, should_retry
 from tasks.sweep._mlflow_runs import SweepRuns

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.config.run import SplitConfig
-from schemas.records import CheckedReference, SplitReference
+from schemas.records.references import CheckedReference, SplitReference
 from schemas.rule_ids import RowRule, Severity
 from tasks.dataset.pinned_rows import pinned_fingerprint, write_pinned
 from tasks.dataset.row_pass import SetPass

@@ -10,8 +10,8 @@ from pathlib import Path
 from prefect.context import FlowRunContext
 
 from schemas.config.training import TrainingConfig
-from schemas.records import QualityReference, TemplateReference, TrainedReference
-from schemas.stages import Stage
+from schemas.records.references import QualityReference, TemplateReference, TrainedReference
+from schemas.records.stages import Stage
 from tasks.engine.cache import OutputFolder, locate, write_whole
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageKey

@@ -17,9 +17,9 @@ from prefect.runtime import flow_run
 
 from schemas.config.run import RunConfig
 from schemas.errors import DataRejected, TrainingError
-from schemas.gate_report import Decision
-from schemas.records import ReportReference, RetrainDecision, RetrainReason
-from schemas.stages import Stage
+from schemas.records.decision import Decision
+from schemas.records.references import ReportReference, RetrainDecision, RetrainReason
+from schemas.records.stages import Stage
 from tasks.engine.home import work_directory
 from tasks.engine.journal import StageEntry, append_entry
 from tasks.engine.run_bar import show_stage

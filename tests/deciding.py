@@ -8,7 +8,12 @@ from typing import Any
 
 from schemas.config.evaluation import EvaluationConfig
 from schemas.config.gates import GateConfig
-from schemas.records import ChampionReference, DecisionReference, EvaluationReference, Side
+from schemas.records.references import (
+    ChampionReference,
+    DecisionReference,
+    EvaluationReference,
+    Side,
+)
 from schemas.rule_ids import Verdict
 from tasks.decide import decide
 from tasks.engine.cache import OutputFolder

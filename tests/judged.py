@@ -14,8 +14,8 @@ from typing import Any
 
 from schemas.config.gates import DecisionMode
 from schemas.config.run import RunConfig
-from schemas.gate_report import Decision, GateReport
-from schemas.records import (
+from schemas.records.decision import Decision, GateReport
+from schemas.records.references import (
     ChampionReference,
     CheckedReference,
     DatasetReference,

@@ -9,7 +9,12 @@ from typing import Any
 
 from schemas.config.registry import RegistryConfig
 from schemas.errors import ChampionChanged
-from schemas.records import Approval, DecisionReference, PromotionReference, VersionReference
+from schemas.records.references import (
+    Approval,
+    DecisionReference,
+    PromotionReference,
+    VersionReference,
+)
 
 
 def promote(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from flows.cli.console import DEBUG
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -13,8 +13,13 @@ from flows.cli.console import keep_stdout_clean, print_json, print_table, quiet_
 from flows.cli.options import config_options, json_option, refresh_option
 from schemas.base import Record
 from schemas.config.run import RunConfig
-from schemas.records import DatasetReference, QualityReference, StageReference, TemplateReference
-from schemas.stages import Stage
+from schemas.records.references import (
+    DatasetReference,
+    QualityReference,
+    StageReference,
+    TemplateReference,
+)
+from schemas.records.stages import Stage
 from tasks.engine.cache import Lookup, locate
 from tasks.engine.wording import duration, gibibytes
 from tasks.models.shape import read_model_shape

@@ -17,7 +17,7 @@ from flows.cli.console import (
     quiet_libraries,
 )
 from flows.cli.options import config_options, json_option, refresh_option
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 from tasks.engine.home import tracking_uri
 from tasks.engine.wording import duration, figure
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 from tasks.engine.home import work_directory
 from tasks.engine.journal import StageEntry, entries_since, read_entries
 

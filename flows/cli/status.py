@@ -20,7 +20,7 @@ from flows.cli.options import config_options, debug_option, json_option
 from schemas.base import Record
 from schemas.config.run import RunConfig
 from schemas.errors import SftFlowError, WorkDirectoryError
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 from tasks.engine.cache import MANIFEST
 from tasks.engine.home import has_store, work_directory
 from tasks.engine.journal import StageEntry, last_flow_run_id, read_entries

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from schemas.happenings import RESOURCE_PREFIX, Happening
+from schemas.records.events import RESOURCE_PREFIX, Happening
 
 if TYPE_CHECKING:
     from uuid import UUID

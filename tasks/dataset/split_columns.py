@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.config.run import QualityConfig
-from schemas.records import CheckedReference, SplitReference
+from schemas.records.references import CheckedReference, SplitReference
 from schemas.rule_ids import RowRule, RuleSetting, SetRule, Severity
 from schemas.rules.check_set import SET_RULES
 from tasks.dataset.comparisons import SetColumns, compare_rows, example, first_true

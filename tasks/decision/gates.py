@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from schemas.config.gates import Against, GateConfig, GateDefinition
-from schemas.gate_report import GateResult
 from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
-from schemas.records import EvaluationReference
+from schemas.records.decision import GateResult
+from schemas.records.references import EvaluationReference
 from schemas.rule_ids import Severity, Verdict
 from tasks.decision.intervals import (
     MIN_INTERVAL_ROWS,

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from schemas.records import StageReference
+from schemas.records.references import StageReference
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageDefinition, StageKey, explain_absence, file_sha256, last_key_path
 from tasks.engine.locks import take_turns

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from schemas.records import StageReference
+from schemas.records.references import StageReference
 from tasks.engine._code_hash import code_sha256
 from tasks.engine.home import work_directory
 from tasks.engine.redaction import public_settings

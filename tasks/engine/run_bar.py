@@ -14,7 +14,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import FlowRunContext
 
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 
 LAST_STAGES = {
     "train-sft": Stage.PUBLISH_REPORT,

@@ -21,7 +21,7 @@ from prefect.logging.loggers import task_run_logger
 from prefect.tasks import exponential_backoff
 
 from schemas.errors import SftFlowError, is_retryable
-from schemas.records import StageReference
+from schemas.records.references import StageReference
 from tasks.engine.cache import Lookup, OutputFolder, generation, look_up, stage_lock
 from tasks.engine.journal import StageEntry, append_duration, append_entry
 from tasks.engine.keys import StageDefinition, stage_key

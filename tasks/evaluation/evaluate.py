@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.config.evaluation import EvaluationConfig, LmEvalConfig
-from schemas.records import QualityReference, StageReference
+from schemas.records.references import QualityReference, StageReference
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_jsonl, write_jsonl
 from tasks.engine.keys import StageDefinition, file_sha256

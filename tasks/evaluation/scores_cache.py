@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from prefect.logging import get_run_logger
 
-from schemas.records import StageReference
+from schemas.records.references import StageReference
 from tasks.engine.cache import MANIFEST, OutputFolder, look_up, stage_lock
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageDefinition, stage_key

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from schemas.config.run import RunConfig
-from schemas.records import Evidence, Side
+from schemas.records.references import Evidence, Side
 from schemas.rule_ids import SetRule
 from tasks.engine.home import source_folder
 from tasks.engine.redaction import public_settings, without_folders

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from schemas.base import Record
 from schemas.config.run import RunConfig
-from schemas.records import DatasetReference
+from schemas.records.references import DatasetReference
 from tasks.engine.home import work_directory
 from tasks.registry.lineage import settings_sha256
 

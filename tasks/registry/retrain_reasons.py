@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from schemas.config.registry import RegistryConfig
 from schemas.config.retrain import RetrainConfig
 from schemas.config.run import RunConfig
-from schemas.records import DatasetReference, RetrainDecision, RetrainReason
+from schemas.records.references import DatasetReference, RetrainDecision, RetrainReason
 from schemas.rules.profile import DataProfile
 from tasks.engine.cache import locate
 from tasks.registry.champion import ChampionData, read_champion_profile

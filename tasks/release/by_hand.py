@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from schemas.base import Record
 from schemas.config.registry import RegistryConfig
 from schemas.errors import PromotionRefused, RegistryError
-from schemas.gate_report import Decision
+from schemas.records.decision import Decision
 from tasks.registry.store import alias_holder, connect, store_errors
 from tasks.registry.tags import DECISION_TAG
 from tasks.release.promotion import Guard, Request, make_champion, user_name

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from schemas.config.run import RunConfig
-from schemas.records import Evidence
+from schemas.records.references import Evidence
 from tasks.engine.cache import locate
 from tasks.engine.redaction import without_folders
 from tasks.models.hub import HUB_ID

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.config.registry import RegistryConfig
-from schemas.gate_report import Decision
+from schemas.records.decision import Decision
 from tasks.registry.store import model_id_of, store_errors
 from tasks.registry.tags import DECISION_TAG, FINGERPRINT_TAG, WEIGHTS_TAG
 

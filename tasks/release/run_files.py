@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.config.run import RunConfig
-from schemas.records import Evidence, TrainedReference
+from schemas.records.references import Evidence, TrainedReference
 from tasks.engine.cache import locate
 from tasks.engine.redaction import public_settings
 from tasks.models.files import remove_paths

@@ -24,10 +24,10 @@ from schemas.config.gates import DecisionMode
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import RunConfig
 from schemas.errors import DataRejected
-from schemas.gate_report import Decision
-from schemas.happenings import REJECTED_STATE, RESOURCE_PREFIX, Happening
-from schemas.records import ReportReference, RetrainDecision
-from schemas.stages import Stage
+from schemas.records.decision import Decision
+from schemas.records.events import REJECTED_STATE, RESOURCE_PREFIX, Happening
+from schemas.records.references import ReportReference, RetrainDecision
+from schemas.records.stages import Stage
 from tasks.engine.cache import locate
 from tasks.engine.journal import read_entries
 from tasks.engine.run_bar import finish_progress, slug

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from schemas.config.run import RunConfig
-from schemas.records import (
+from schemas.records.references import (
     EvaluationReference,
     Evidence,
     PromotionReference,

@@ -23,7 +23,7 @@ from schemas.errors import (
     TrainingInterrupted,
     TrainingKilled,
 )
-from schemas.records import QualityReference, TemplateReference
+from schemas.records.references import QualityReference, TemplateReference
 from tasks.engine.cache import locate
 from tasks.models.shape import read_model_shape
 from tasks.sweep._listener import N_POINTS, TrialListener

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from schemas.config.run import RunConfig
 from schemas.config.sweep import Dimension, Range, SweepConfig
 from schemas.errors import ConfigError, TrainingInterrupted, WorkDirectoryError
-from schemas.records import QualityReference, TemplateReference
+from schemas.records.references import QualityReference, TemplateReference
 from tasks.engine.redaction import public_settings
 from tasks.sweep._listener import WARM_UP_POINTS
 from tasks.sweep._mlflow_runs import SweepRuns

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from schemas.config.run import QualityConfig
-from schemas.records import SplitReference
+from schemas.records.references import SplitReference
 from schemas.rows.row import Conversation
 from schemas.rules.check_set import set_rule_settings
 from tasks.engine.cache import locate

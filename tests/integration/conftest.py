@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from schemas.config.run import RunConfig
-from schemas.records import ReportReference, StageReference
+from schemas.records.references import ReportReference, StageReference
 from tasks.engine.keys import StageDefinition
 from tasks.engine.stage import PLAN, Plan
 from tests.toy import make_toy_model, toy_rows, write_jsonl

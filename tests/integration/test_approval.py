@@ -18,8 +18,8 @@ from flows import _approval
 from flows._approval import ask_for_approval, read_answer
 from schemas.config.gates import DecisionMode
 from schemas.config.registry import RegistryConfig
-from schemas.gate_report import Decision, GateReport
-from schemas.records import Approval, DecisionReference, VersionReference
+from schemas.records.decision import Decision, GateReport
+from schemas.records.references import Approval, DecisionReference, VersionReference
 
 PLACE: dict[str, Any] = {"stage": "x", "folder": "stages/x/y", "sha256": "0" * 64}
 DEADLINE_SECONDS = 60.0

@@ -12,7 +12,7 @@ import pytest
 from schemas.config.evaluation import EvaluationConfig
 from schemas.config.registry import RegistryConfig
 from schemas.errors import ModelSourceError, RegistryBusy
-from schemas.records import ChampionReference, Side, TrainedReference
+from schemas.records.references import ChampionReference, Side, TrainedReference
 from tasks.engine.cache import OutputFolder, locate, look_up
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.keys import stage_key

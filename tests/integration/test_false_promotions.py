@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from schemas.config.evaluation import EvaluationConfig
 from schemas.config.gates import Against, GateConfig, GateDefinition
-from schemas.gate_report import Decision
+from schemas.records.decision import Decision
 from tasks.decide import conclude
 from tasks.decision.gates import comparison_gate
 from tasks.decision.intervals import RowScores

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import flows.cli.history as history_command
 from flows.cli.main import main
-from schemas.gate_report import Decision
+from schemas.records.decision import Decision
 from tasks.registry.history import read_history
 from tasks.registry.rejections import Rejection, note_rejection
 from tasks.registry.store import connect

@@ -16,8 +16,8 @@ import flows.cli.export as export_command
 from flows.cli.main import main
 from flows.train_sft import train_sft
 from schemas.config.run import RunConfig
-from schemas.gate_report import Decision
-from schemas.records import ReportReference
+from schemas.records.decision import Decision
+from schemas.records.references import ReportReference
 from tasks.engine.cache import locate
 from tasks.registry.store import alias_holder, connect, has_model_files
 from tasks.registry.tags import WEIGHTS_TAG

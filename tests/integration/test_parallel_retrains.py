@@ -14,9 +14,9 @@ from prefect.settings import get_current_settings
 
 from flows.train_sft import train_sft
 from schemas.config.run import RunConfig
-from schemas.gate_report import Decision
-from schemas.records import ReportReference
-from schemas.stages import Stage
+from schemas.records.decision import Decision
+from schemas.records.references import ReportReference
+from schemas.records.stages import Stage
 from tasks.engine.cache import MANIFEST, locate
 from tasks.engine.journal import read_entries
 from tasks.engine.keys import file_sha256

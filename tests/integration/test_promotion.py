@@ -25,8 +25,8 @@ from schemas.errors import (
     RegistryError,
     ReloadMismatch,
 )
-from schemas.gate_report import Decision
-from schemas.records import Approval, Evidence, VersionReference
+from schemas.records.decision import Decision
+from schemas.records.references import Approval, Evidence, VersionReference
 from tasks.promote_model import verify_alias
 from tasks.registry.aliases import read_holders
 from tasks.registry.store import connect

@@ -10,7 +10,7 @@ from prefect.logging import disable_run_logger
 
 from schemas.config.run import ModelConfig, RunConfig, TemplateConfig
 from schemas.errors import ModelSourceError, ServiceUnreachable
-from schemas.records import TemplateReference
+from schemas.records.references import TemplateReference
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import stage_key
 from tasks.models.source import choose_start, load_model, model_fingerprint

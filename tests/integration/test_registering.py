@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from schemas.errors import RegistryError
-from schemas.gate_report import Decision
-from schemas.records import Evidence
+from schemas.records.decision import Decision
+from schemas.records.references import Evidence
 from tasks import register_model as stage
 from tasks.register_model import verify_version
 from tasks.registry.lineage import version_fingerprint

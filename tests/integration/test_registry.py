@@ -11,7 +11,7 @@ from prefect import flow
 
 from flows.train_sft import train_sft
 from schemas.config.run import RunConfig
-from schemas.records import PromotionReference, TrainedReference
+from schemas.records.references import PromotionReference, TrainedReference
 from tasks.engine.cache import look_up
 from tasks.engine.home import tracking_uri
 from tasks.engine.keys import stage_key

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import RegistryError, ReloadMismatch
-from schemas.records import VersionReference
+from schemas.records.references import VersionReference
 from tasks.registry.store import connect
 from tasks.registry.tags import WEIGHTS_TAG
 from tasks.release.reload import check, run

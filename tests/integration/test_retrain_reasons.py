@@ -12,7 +12,7 @@ from prefect import flow
 from flows.retrain_model import decide_retrain, retrain_model
 from schemas.config.run import RunConfig
 from schemas.errors import DataRejected
-from schemas.records import ReportReference, RetrainDecision, RetrainReason
+from schemas.records.references import ReportReference, RetrainDecision, RetrainReason
 from tasks.engine.cache import locate
 from tasks.engine.journal import last_flow_run_id, read_entries
 from tasks.load_dataset import load_dataset

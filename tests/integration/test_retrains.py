@@ -11,9 +11,9 @@ import flows.train_sft as flow_module
 from flows.train_sft import train_sft
 from schemas.config.run import RunConfig
 from schemas.errors import ChampionChanged
-from schemas.gate_report import Decision
-from schemas.records import PromotionReference, ReportReference
-from schemas.stages import Stage
+from schemas.records.decision import Decision
+from schemas.records.references import PromotionReference, ReportReference
+from schemas.records.stages import Stage
 from tasks.engine.cache import locate
 from tasks.engine.journal import last_flow_run_id, read_entries
 from tasks.engine.run_bar import BARS

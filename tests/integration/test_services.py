@@ -20,9 +20,9 @@ import pytest
 from flows.retrain_model import retrain_model
 from flows.train_sft import train_sft
 from schemas.config.run import RunConfig
-from schemas.gate_report import Decision
-from schemas.records import ReportReference, RetrainDecision, RetrainReason
-from schemas.stages import Stage
+from schemas.records.decision import Decision
+from schemas.records.references import ReportReference, RetrainDecision, RetrainReason
+from schemas.records.stages import Stage
 from tasks.engine.cache import locate
 from tasks.engine.journal import last_flow_run_id, read_entries
 from tests.documented import ROOT, blocks

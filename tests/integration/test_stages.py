@@ -15,10 +15,10 @@ import tasks.engine._code_hash
 import tasks.engine.stage
 from flows.train_sft import train_sft
 from schemas.errors import DataRejected
-from schemas.gate_report import Decision
-from schemas.records import StageReference
+from schemas.records.decision import Decision
+from schemas.records.references import StageReference
+from schemas.records.stages import Stage
 from schemas.rule_ids import RowRule, RuleSetting, Severity
-from schemas.stages import Stage
 from tasks.engine.cache import OutputFolder, look_up
 from tasks.engine.keys import last_key_path, stage_key
 from tests.integration.conftest import ToyRun, record_calls

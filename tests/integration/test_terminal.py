@@ -21,7 +21,7 @@ from prefect.settings import get_current_settings
 
 from flows.cli.console import EXIT_INTERRUPTED
 from flows.cli.screen import clock
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 from tasks.engine.journal import StageEntry, append_duration, append_entry, journal_path
 from tests.integration.conftest import ToyRun
 

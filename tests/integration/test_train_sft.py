@@ -12,8 +12,8 @@ import tasks.engine.stage
 from flows.train_sft import train_sft
 from schemas.config.run import RunConfig
 from schemas.errors import DataRejected
-from schemas.gate_report import Decision
-from schemas.stages import Stage
+from schemas.records.decision import Decision
+from schemas.records.stages import Stage
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.journal import last_flow_run_id, read_entries
 from tasks.engine.keys import StageKey

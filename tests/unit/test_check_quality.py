@@ -11,7 +11,12 @@ import pytest
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import QualityConfig
 from schemas.errors import DataRejected
-from schemas.records import CheckedReference, QualityReference, SplitReference, TemplateReference
+from schemas.records.references import (
+    CheckedReference,
+    QualityReference,
+    SplitReference,
+    TemplateReference,
+)
 from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity, Verdict
 from tasks.check_quality import check_quality, judge
 from tasks.dataset.split_rows import Side

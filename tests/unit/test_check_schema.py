@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import DataRejected
-from schemas.records import CheckedReference, DatasetReference, SourceRows
+from schemas.records.references import CheckedReference, DatasetReference, SourceRows
 from schemas.rows.row import SourceRow
 from schemas.rule_ids import RowRule, RuleSetting, Severity, Verdict
 from tasks.check_schema import check_schema

@@ -10,8 +10,8 @@ import pytest
 
 from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ConfigError
-from schemas.gate_report import Decision, GateReport
-from schemas.records import Side
+from schemas.records.decision import Decision, GateReport
+from schemas.records.references import Side
 from schemas.rule_ids import Verdict
 from tasks.engine.cache import locate
 from tests.deciding import N_ROWS, NO_CHAMPION, crown, judge, run, verdicts

@@ -4,7 +4,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from benchmarks.draw_pictures import PER_LINE, draw_flow
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "flow.svg"
 

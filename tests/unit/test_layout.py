@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(

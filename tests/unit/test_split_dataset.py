@@ -11,7 +11,7 @@ import pytest
 
 from schemas.config.run import DataSource, SplitConfig
 from schemas.errors import DataRejected
-from schemas.records import CheckedReference
+from schemas.records.references import CheckedReference
 from tasks.dataset.split_rows import Side
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_lines

@@ -10,7 +10,7 @@ from schemas.base import Record
 from schemas.config.evaluation import Backend, EvaluationConfig
 from schemas.config.run import RunConfig
 from schemas.config.training import Device
-from schemas.records import Evidence
+from schemas.records.references import Evidence
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import read_jsonl, write_jsonl
 from tasks.evaluation.backend import choose_backend

@@ -7,7 +7,7 @@ import math
 
 from schemas.config.run import RunConfig
 from schemas.config.training import Method, TrainingConfig
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 from tasks.engine.home import work_directory
 from tasks.training.plan.batching import effective_batch
 from tasks.training.plan.shared_prefix import SHARED_SHARE

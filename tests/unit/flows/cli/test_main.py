@@ -16,7 +16,7 @@ from flows.cli.console import GuardedGroup, describe, plain_table
 from flows.cli.main import main
 from flows.services.signals import Terminated
 from schemas.errors import DataRejected, SftFlowError, TrainingError, TrainingInterrupted
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 from tasks.engine.journal import StageEntry, append_entry
 from tests.toy import ordinary_rows, write_jsonl
 

@@ -10,9 +10,9 @@ import pytest
 
 import flows.cli.plan as plan
 from schemas.config.run import RunConfig
-from schemas.records import DatasetReference, QualityReference, TemplateReference
+from schemas.records.references import DatasetReference, QualityReference, TemplateReference
+from schemas.records.stages import Stage
 from schemas.rule_ids import Verdict
-from schemas.stages import Stage
 from tasks.training.plan.machine import Machine
 from tests.toy import make_toy_model
 

@@ -21,7 +21,7 @@ from flows.cli.screen import (
     run_screen,
     seconds_left,
 )
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 from tasks.engine.journal import StageEntry, append_duration, append_entry
 from tasks.engine.progress import progress_bar
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.config.gates import Against, GateConfig, GateDefinition
-from schemas.records import EvaluationReference, Side
+from schemas.records.references import EvaluationReference, Side
 from schemas.rule_ids import Severity, Verdict
 from tasks.decision.gates import (
     absolute_gate,

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from schemas.config.run import SplitConfig
-from schemas.records import StageReference
+from schemas.records.references import StageReference
 from tasks.engine.cache import (
     MANIFEST,
     Lookup,
@@ -23,7 +23,7 @@ from tasks.engine.cache import (
 )
 from tasks.engine.keys import StageDefinition, StageKey, file_sha256, stage_key
 
-DEFINITION = StageDefinition("split_dataset", "schemas.stages", StageReference)
+DEFINITION = StageDefinition("split_dataset", "schemas.records.stages", StageReference)
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 CONFIG = SplitConfig()
 
@@ -81,7 +81,7 @@ def test_key_counts_libraries_assets_and_source_content(tmp_path: Path) -> None:
     asset.touch()
     definition = StageDefinition(
         "split_dataset",
-        "schemas.stages",
+        "schemas.records.stages",
         StageReference,
         libraries=("pydantic",),
         assets=(asset,),
@@ -175,7 +175,10 @@ def test_damaged_manifest_is_a_miss(text: str) -> None:
 def test_verify_can_refuse_a_hit() -> None:
     store(key_of())
     definition = StageDefinition(
-        "split_dataset", "schemas.stages", StageReference, verify=lambda _: "version 3 is gone"
+        "split_dataset",
+        "schemas.records.stages",
+        StageReference,
+        verify=lambda _: "version 3 is gone",
     )
     found = look_up(definition, key_of())
     assert (found.reference, found.reason) == (None, "version 3 is gone")

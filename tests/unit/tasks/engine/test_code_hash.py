@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 from tasks.engine import _code_hash
 from tasks.engine._code_hash import CONTRACT_MODULES, code_sha256, read_code
 

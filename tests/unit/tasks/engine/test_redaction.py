@@ -35,7 +35,7 @@ def test_public_settings_walks_through_everything() -> None:
 
 
 def test_stage_key_holds_no_secret() -> None:
-    from schemas.records import DatasetReference
+    from schemas.records.references import DatasetReference
 
     definition = StageDefinition("load_dataset", "tasks.load_dataset", DatasetReference)
     key = stage_key(definition, {"source": DataSource(source=ADDRESS)})

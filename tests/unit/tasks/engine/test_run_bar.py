@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.stages import Stage
+from schemas.records.stages import Stage
 from tasks.engine.run_bar import BARS, finish_progress, place, show_stage
 
 pytestmark = pytest.mark.unit

@@ -14,7 +14,7 @@ import pytest
 import tasks.engine._code_hash
 from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ConfigError
-from schemas.records import EvaluationReference, QualityReference, Side
+from schemas.records.references import EvaluationReference, QualityReference, Side
 from schemas.rule_ids import Verdict
 from tasks.engine._code_hash import code_sha256
 from tasks.engine.cache import OutputFolder

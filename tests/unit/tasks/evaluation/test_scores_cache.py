@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.records import StageReference
+from schemas.records.references import StageReference
 from tasks.engine.keys import StageDefinition
 from tasks.evaluation.scores_cache import copy_scores, keep_scores, model_in
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from schemas.config.run import RunConfig
-from schemas.gate_report import Decision
-from schemas.records import Evidence, Side
+from schemas.records.decision import Decision
+from schemas.records.references import Evidence, Side
 from tasks.registry.lineage import (
     code_tags,
     config_text,

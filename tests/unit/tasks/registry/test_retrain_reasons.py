@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from schemas.config.run import RunConfig
-from schemas.records import DatasetReference, RetrainDecision, RetrainReason
+from schemas.records.references import DatasetReference, RetrainDecision, RetrainReason
 from tasks.registry.lineage import settings_sha256
 from tasks.registry.retrain_reasons import JudgedVersion, wants_drift, weigh_reasons
 from tasks.sources.row_digests import ROW_DIGESTS

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import tasks.report.announcements as announcement
-from schemas.happenings import Happening
-from schemas.stages import Stage
+from schemas.records.events import Happening
+from schemas.records.stages import Stage
 from tasks.engine.journal import StageEntry, append_entry
 from tasks.report.announcements import (
     announce_rejection,

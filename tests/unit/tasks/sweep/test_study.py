@@ -17,7 +17,7 @@ from schemas.config.run import RunConfig
 from schemas.config.sweep import OneOf, Range, Scalar, SweepConfig
 from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError, WorkDirectoryError
-from schemas.records import QualityReference, TemplateReference
+from schemas.records.references import QualityReference, TemplateReference
 from schemas.rule_ids import Verdict
 from tasks.sweep._trial import Outcome, Search, measured_training, sample
 from tasks.sweep.results import SweepReport, TrialResult, find_best, list_trials, write_best

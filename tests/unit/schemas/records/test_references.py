@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from schemas.records import QualityReference, SourceTokens
+from schemas.records.references import QualityReference, SourceTokens
 from schemas.rule_ids import Verdict
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from schemas.base import Record
 from schemas.config.gates import DecisionMode
-from schemas.gate_report import Decision, GateReport
+from schemas.records.decision import Decision, GateReport
 from schemas.rule_ids import RuleResult, Verdict
 
 

@@ -1,0 +1,1 @@
+"""What stages hand each other: references, stages, events, the decision."""
