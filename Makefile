@@ -84,8 +84,8 @@ constraints: ## Resolve the ranges anew in a clean environment and write constra
 	rm -rf build/constraints
 
 docs: install ## Write docs/data-rules.md and docs/configuration.md from the definitions.
-	$(BIN)/python -m schemas.rule_table docs/data-rules.md
-	$(BIN)/python -m schemas.setting_table docs/configuration.md
+	$(BIN)/python -m schemas.tables.rules docs/data-rules.md
+	$(BIN)/python -m schemas.tables.settings docs/configuration.md
 
 pictures: install ## Draw docs/pictures from the stages and the newest pages in SFT_HOME; needs Chromium.
 	$(BIN)/python -m benchmarks.draw_pictures docs/pictures

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from schemas.rule_ids import RowRule, SetRule
-from schemas.rule_table import limit_in_words, rule_table
 from schemas.rules.set_rules import SET_RULES
+from schemas.tables.rules import limit_in_words, rule_table
 
 pytestmark = pytest.mark.unit
 
-PAGE = Path(__file__).parents[2] / "docs" / "data-rules.md"
+PAGE = Path(__file__).parents[4] / "docs" / "data-rules.md"
 
 
 def test_page_of_rules_is_what_the_definitions_give() -> None:

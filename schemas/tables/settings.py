@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from schemas.config.run import RunConfig
-from schemas.rule_table import table
+from schemas.tables.rules import table
 
 HEADER = """\
 # Configuration

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.setting_table import setting_table
+from schemas.tables.settings import setting_table
 
 pytestmark = pytest.mark.unit
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[4] / "docs" / "configuration.md"
 
 
 def test_page_is_up_to_date() -> None:

@@ -1,0 +1,1 @@
+"""The pages of rules and settings, written from the definitions."""
