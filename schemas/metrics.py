@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from schemas import text_metrics
 from schemas.errors import MetricError
 from schemas.texts.language import detect_languages
 
@@ -74,8 +73,8 @@ TOKEN_METRICS: dict[str, Direction] = {
 
 
 def _number_match(facts: AnswerFacts) -> float | None:
-    expected = text_metrics.final_number(facts.reference)
-    return None if expected is None else text_metrics.final_number(facts.answer) == expected
+    expected = final_number(facts.reference)
+    return None if expected is None else final_number(facts.answer) == expected
 
 
 def _json_schema_validity(facts: AnswerFacts, options: MetricOptions) -> float:
@@ -84,7 +83,7 @@ def _json_schema_validity(facts: AnswerFacts, options: MetricOptions) -> float:
     from referencing import Registry
     from referencing.exceptions import Unresolvable
 
-    is_json, value = text_metrics.parse_json(facts.answer)
+    is_json, value = parse_json(facts.answer)
     schema = json.loads(options.json_schema or "{}")
     try:
         return is_json and validator_for(schema)(schema, registry=Registry()).is_valid(value)
@@ -120,19 +119,19 @@ _METRICS = (
     ),
     Metric(
         "chrf", "fraction", UP, "chrF2 of each answer, Popović 2015, by sacrebleu",
-        lambda row, _: text_metrics.chrf(row.answer, row.reference),
+        lambda row, _: chrf(row.answer, row.reference),
     ),
     Metric(
         "rouge_l", "fraction", UP, "F1 of the longest common subsequence of words, Lin 2004",
-        lambda row, _: text_metrics.rouge_l(row.answer, row.reference),
+        lambda row, _: rouge_l(row.answer, row.reference),
     ),
     Metric(
         "bleu", "fraction", UP, "BLEU of each answer, Papineni et al. 2002, by sacrebleu",
-        lambda row, _: text_metrics.bleu(row.answer, row.reference),
+        lambda row, _: bleu(row.answer, row.reference),
     ),
     Metric(
         "json_validity", "fraction", UP, "one JSON document; a Markdown fence around it is allowed",
-        lambda row, _: text_metrics.parse_json(row.answer)[0],
+        lambda row, _: parse_json(row.answer)[0],
     ),
     Metric(
         "json_schema_validity", "fraction", UP, "JSON that `evaluation.json_schema` accepts",
@@ -153,7 +152,7 @@ _METRICS = (
     Metric(
         "repetition_rate", "fraction", DOWN,
         "runs of 4 words that occurred in the answer before, Welleck et al. 2020",
-        lambda row, _: text_metrics.repetition(row.answer),
+        lambda row, _: repetition(row.answer),
     ),
     Metric(
         "length_ratio", "ratio", NONE, "tokens of the answer over tokens of the reference",

@@ -19,8 +19,6 @@ QuantileRanges = Mapping[float, tuple[int | None, int | None]]
 DEFAULT_LENGTH_QUANTILES: QuantileRanges = {0.5: (8, 100_000)}
 """Least and most characters of the row in the middle."""
 
-AT_LEAST = (Comparison.SUM_AT_LEAST, Comparison.MEAN_AT_LEAST)
-
 
 class Comparison(StrEnum):
     """How a column becomes one figure, and which side of the limit is good."""
@@ -32,6 +30,9 @@ class Comparison(StrEnum):
     """The column is one figure that was worked out from the set and the champion's profile."""
     QUANTILES_WITHIN = "quantiles_within"
     """The ranges stand in quality.length_quantiles; there is no single limit."""
+
+
+AT_LEAST = (Comparison.SUM_AT_LEAST, Comparison.MEAN_AT_LEAST)
 
 
 @dataclass(frozen=True)
