@@ -14,7 +14,7 @@ from schemas.config.run import RunConfig
 from schemas.records.references import ReportReference, StageReference
 from tasks.engine.keys import StageDefinition
 from tasks.engine.stage import PLAN, Plan
-from tests.toy import make_toy_model, toy_rows, write_jsonl
+from tests.support.toy import make_toy_model, toy_rows, write_jsonl
 
 N_ROWS = 160
 

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from flows.cli.main import main
-from tests.toy import as_messages, ordinary_rows, write_jsonl
+from tests.support.toy import as_messages, ordinary_rows, write_jsonl
 
 pytestmark = pytest.mark.integration
 

@@ -22,7 +22,7 @@ from schemas.errors import (
     SftFlowError,
     WorkDirectoryError,
 )
-from tests.toy import make_toy_model, toy_rows, write_jsonl
+from tests.support.toy import make_toy_model, toy_rows, write_jsonl
 
 pytestmark = pytest.mark.integration
 

@@ -20,8 +20,8 @@ from tasks.evaluate_champion import champion_fingerprint, evaluate_champion, opp
 from tasks.registry.champion import fetch_opponent, find_opponent
 from tasks.registry.store import connect
 from tasks.registry.tags import MODEL_TAG
-from tests.toy import make_toy_model
-from tests.unit.tasks.evaluation.test_evaluate import write_quality
+from tests.support.evaluations import write_quality
+from tests.support.toy import make_toy_model
 
 pytestmark = pytest.mark.integration
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.documented import blocks
-from tests.prefect_server import ROOT, Server, running_server
+from tests.support.documentation import blocks
+from tests.support.prefect_server import ROOT, Server, running_server
 
 pytestmark = pytest.mark.integration
 

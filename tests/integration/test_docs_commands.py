@@ -18,9 +18,9 @@ from schemas.config.run import RunConfig
 from tasks.engine.cache import locate
 from tasks.registry.store import connect
 from tasks.release import promotion
-from tests.documented import documented
 from tests.integration.conftest import ToyRun
-from tests.judged import CONFIG, make_evidence, register
+from tests.support.documentation import documented
+from tests.support.evidence import CONFIG, make_evidence, register
 
 pytestmark = pytest.mark.integration
 

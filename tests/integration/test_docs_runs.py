@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 import flows.cli.main
 from flows.cli.main import main
-from tests.documented import ROOT, blocks, documented
 from tests.integration.conftest import N_ROWS, toy_config
-from tests.toy import make_toy_model, toy_rows, write_jsonl
+from tests.support.documentation import ROOT, blocks, documented
+from tests.support.toy import make_toy_model, toy_rows, write_jsonl
 
 pytestmark = pytest.mark.integration
 

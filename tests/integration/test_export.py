@@ -34,7 +34,7 @@ from tasks.release.export import (
     read_address,
     write_gguf,
 )
-from tests.judged import make_evidence, register
+from tests.support.evidence import make_evidence, register
 
 pytestmark = pytest.mark.integration
 

@@ -21,7 +21,7 @@ from tasks.decision.gates import comparison_gate
 from tasks.decision.intervals import RowScores
 from tasks.evaluation.losses import measure_losses
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
-from tests.toy import make_toy_model, toy_rows
+from tests.support.toy import make_toy_model, toy_rows
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,7 +18,7 @@ from schemas.errors import (
 from tasks.training.launch import run_training
 from tasks.training.process.checkpoints import find_fault, list_checkpoints
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
-from tests.toy import toy_spec
+from tests.support.toy import toy_spec
 
 pytestmark = pytest.mark.integration
 

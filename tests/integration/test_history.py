@@ -17,9 +17,9 @@ from tasks.registry.rejections import Rejection, note_rejection
 from tasks.registry.store import connect
 from tasks.registry.tags import PROMOTED_AT_TAG
 from tasks.report.history_page import render_history
-from tests.browser import keep_screenshots, open_page
-from tests.judged import CONFIG, decide_again, make_evidence, register
-from tests.unit.tasks.report.test_history_page import toy_history
+from tests.support.browser import keep_screenshots, open_page
+from tests.support.evidence import CONFIG, decide_again, make_evidence, register
+from tests.support.reports import toy_history
 
 pytestmark = pytest.mark.integration
 

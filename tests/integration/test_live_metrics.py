@@ -15,7 +15,7 @@ from tasks.registry.store import connect
 from tasks.training.live_metrics import ERROR_TAG, LiveMetrics, read_training_run
 from tasks.training.monitor import TrainingMonitor
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
-from tests.unit.tasks.training.test_live_metrics import make_spec, step, watch
+from tests.support.trainings import make_spec, step, watch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,7 +12,7 @@ from schemas.errors import ConfigError
 from tasks.engine.jsonl import read_jsonl
 from tasks.evaluation._lm_eval import _scores, _task, require_lm_eval, run_lm_eval
 from tasks.evaluation.row_scores import read_scores
-from tests.toy import make_toy_model, write_jsonl
+from tests.support.toy import make_toy_model, write_jsonl
 
 pytestmark = [
     pytest.mark.integration,

@@ -16,7 +16,7 @@ import pytest
 
 from flows.services.local import last_heartbeat
 from flows.services.temporary_server import free_port
-from tests.documented import documented
+from tests.support.documentation import documented
 
 pytestmark = pytest.mark.integration
 

@@ -23,9 +23,9 @@ from tasks.registry.store import alias_holder, connect, has_model_files
 from tasks.registry.tags import WEIGHTS_TAG
 from tasks.report._artifacts import mlflow_links
 from tests.integration.conftest import ToyRun
-from tests.judged import CONFIG, decide_again, make_evidence, register
-from tests.mlflow_server import running_mlflow
-from tests.promoting import promote
+from tests.support.evidence import CONFIG, decide_again, make_evidence, register
+from tests.support.mlflow_server import running_mlflow
+from tests.support.promotions import promote
 
 pytestmark = pytest.mark.integration
 

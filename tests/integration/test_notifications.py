@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.cli.main import main
-from tests.announcing import REASON, REJECTED, SKIPPED
-from tests.prefect_server import Server, running_server
-from tests.webhook import Receiver
+from tests.support.prefect_events import REASON, REJECTED, SKIPPED
+from tests.support.prefect_server import Server, running_server
+from tests.support.webhook import Receiver
 
 EVENT_SECONDS = 30
 ALL = {"promoted", "refused", "rejected", "skipped", "failed"}
@@ -51,7 +51,7 @@ def told(server: Server, receiver: Receiver) -> dict[str, dict[str, Any]]:
     again = notify(server, "--webhook", receiver.address, *on)
     assert [one["change"] for one in first] == ["created"] * 5
     assert [one["change"] for one in again] == ["updated"] * 5
-    server.python("-m", "tests.announcing")
+    server.python("-m", "tests.support.prefect_events")
     got = receiver.wait_for(len(ALL))
     assert Counter(one["occasion"] for one in got) == Counter(ALL)
     return {one["occasion"]: one for one in got}

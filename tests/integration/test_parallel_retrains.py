@@ -22,7 +22,7 @@ from tasks.engine.journal import read_entries
 from tasks.engine.keys import file_sha256
 from tasks.registry.store import alias_holder, connect
 from tests.integration.conftest import N_ROWS, toy_config
-from tests.toy import make_toy_model, toy_rows, write_jsonl
+from tests.support.toy import make_toy_model, toy_rows, write_jsonl
 
 pytestmark = pytest.mark.integration
 

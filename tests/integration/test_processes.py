@@ -9,7 +9,7 @@ import pytest
 
 from tasks.training.launch import run_training
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingFacts, TrainingSpec
-from tests.toy import toy_spec
+from tests.support.toy import toy_spec
 
 pytestmark = pytest.mark.integration
 

@@ -34,8 +34,8 @@ from tasks.registry.tags import LEASE_TAG
 from tasks.release import promotion
 from tasks.release.by_hand import promote_by_hand, roll_back
 from tasks.release.promotion import promotion_lease
-from tests.judged import CONFIG, decide_again, make_evidence, register
-from tests.promoting import promote
+from tests.support.evidence import CONFIG, decide_again, make_evidence, register
+from tests.support.promotions import promote
 
 pytestmark = pytest.mark.integration
 
@@ -175,7 +175,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_sees_it(
     for place in range(2):
         home = tmp_path / "shared" if share_home else tmp_path / str(place)
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.promoting"],
+            [sys.executable, "-m", "tests.support.promotions"],
             cwd=ROOT,
             env={**os.environ, "SFT_HOME": str(home)},
             stdin=subprocess.PIPE,

@@ -18,8 +18,8 @@ from tasks.prepare_template import prepare_template
 from tasks.registry.store import connect, experiment_id
 from tasks.registry.versions import find_registered
 from tasks.release.chat_model import log_chat_model
-from tests.judged import CONFIG
-from tests.toy import make_toy_model
+from tests.support.evidence import CONFIG
+from tests.support.toy import make_toy_model
 
 pytestmark = pytest.mark.integration
 

@@ -27,7 +27,7 @@ from tasks.registry.store import (
 )
 from tasks.registry.tags import WEIGHTS_TAG
 from tasks.release.retention import delete_model_files
-from tests.judged import CONFIG, decide_again, make_evidence, register
+from tests.support.evidence import CONFIG, decide_again, make_evidence, register
 
 ROOT = Path(__file__).parents[2]
 
@@ -213,7 +213,7 @@ def test_two_processes_that_register_the_same_result_make_one_version(
     refused = decide_again(judged, evidence[0], Decision.REFUSE, 7)
 
     def run(one: Evidence) -> str:
-        command = [sys.executable, "-m", "tests.judged"]
+        command = [sys.executable, "-m", "tests.support.evidence"]
         text = one.model_dump_json()
         done = subprocess.run(
             command, cwd=ROOT, input=text, capture_output=True, text=True, check=True

@@ -22,7 +22,7 @@ from tasks.registry.store import alias_holder, connect, experiment_id, find_vers
 from tasks.release.run_files import history_points, log_adapter, training_tags
 from tasks.training.live_metrics import RUN_FILE, TrainingRun
 from tests.integration.conftest import ToyRun, record_calls
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 pytestmark = pytest.mark.integration
 

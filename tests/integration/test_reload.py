@@ -15,7 +15,7 @@ from tasks.registry.store import connect
 from tasks.registry.tags import WEIGHTS_TAG
 from tasks.release.reload import check, run
 from tasks.release.reload.check import check_reload
-from tests.judged import make_evidence, register
+from tests.support.evidence import make_evidence, register
 
 
 @pytest.fixture(scope="module")

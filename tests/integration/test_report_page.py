@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tasks.report.run_page import embed_curve, render_page
-from tests.browser import keep_screenshots, open_page
-from tests.unit.tasks.report.test_document import toy_report
-from tests.unit.tasks.report.test_run_page_report_charts import gate
+from tests.support.browser import keep_screenshots, open_page
+from tests.support.reports import gate, toy_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -19,7 +19,7 @@ from tasks.load_dataset import load_dataset
 from tasks.registry.rejections import read_rejections
 from tasks.registry.retrain_reasons import find_judged
 from tests.integration.conftest import N_ROWS, ToyRun
-from tests.toy import toy_rows, write_jsonl
+from tests.support.toy import toy_rows, write_jsonl
 
 pytestmark = pytest.mark.integration
 

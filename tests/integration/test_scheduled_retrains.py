@@ -21,9 +21,9 @@ import yaml
 
 from flows.services.temporary_server import free_port
 from tests.integration.conftest import N_ROWS, toy_config
-from tests.prefect_server import ROOT, Server
-from tests.toy import make_toy_model, toy_rows, write_jsonl
-from tests.webhook import Receiver
+from tests.support.prefect_server import ROOT, Server
+from tests.support.toy import make_toy_model, toy_rows, write_jsonl
+from tests.support.webhook import Receiver
 
 pytestmark = pytest.mark.integration
 

@@ -25,10 +25,10 @@ from schemas.records.references import ReportReference, RetrainDecision, Retrain
 from schemas.records.stages import Stage
 from tasks.engine.cache import locate
 from tasks.engine.journal import last_flow_run_id, read_entries
-from tests.documented import ROOT, blocks
 from tests.integration.conftest import N_ROWS, toy_config
 from tests.services.start import BUCKET, Services, connect_s3, missing_parts, running_services
-from tests.toy import make_toy_model, toy_rows, write_jsonl
+from tests.support.documentation import ROOT, blocks
+from tests.support.toy import make_toy_model, toy_rows, write_jsonl
 
 pytestmark = [
     pytest.mark.integration,

@@ -22,7 +22,7 @@ from schemas.rule_ids import RowRule, RuleSetting, Severity
 from tasks.engine.cache import OutputFolder, look_up
 from tasks.engine.keys import last_key_path, stage_key
 from tests.integration.conftest import ToyRun, record_calls
-from tests.toy import make_toy_model, toy_rows, write_jsonl
+from tests.support.toy import make_toy_model, toy_rows, write_jsonl
 
 pytestmark = pytest.mark.integration
 

@@ -24,7 +24,7 @@ from tasks.registry.store import connect
 from tasks.sweep._trial import Outcome
 from tasks.sweep.results import SweepReport
 from tests.integration.conftest import toy_config
-from tests.toy import make_toy_model, toy_rows, write_jsonl
+from tests.support.toy import make_toy_model, toy_rows, write_jsonl
 
 pytestmark = pytest.mark.integration
 

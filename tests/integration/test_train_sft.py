@@ -19,7 +19,7 @@ from tasks.engine.journal import last_flow_run_id, read_entries
 from tasks.engine.keys import StageKey
 from tasks.registry.store import alias_holder, connect
 from tests.integration.conftest import N_ROWS, ToyRun, record_calls, toy_config
-from tests.toy import as_messages, make_toy_model, toy_rows, write_jsonl
+from tests.support.toy import as_messages, make_toy_model, toy_rows, write_jsonl
 
 pytestmark = pytest.mark.integration
 EMBEDDINGS = "model.embed_tokens.weight"

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.services.temporary_server import LOOPBACK, free_port
-from tests.background import running
+from tests.support.processes import running
 
 USER = "sft"
 DATABASES = ("mlflow", "prefect")

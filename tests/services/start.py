@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from flows.services.temporary_server import LOOPBACK, free_port
-from tests.background import running
-from tests.mlflow_server import running_mlflow
-from tests.prefect_server import Server, running_server
 from tests.services.postgresql import find_postgresql, running_postgresql
+from tests.support.mlflow_server import running_mlflow
+from tests.support.prefect_server import Server, running_server
+from tests.support.processes import running
 
 BUCKET = "models"
 KEY = "testing"

@@ -24,10 +24,8 @@ from schemas.rules.check_rows import check_rows
 from schemas.rules.profile import DataProfile
 from schemas.rules.row_rules import row_severities
 from tasks.dataset.check_file import CheckReport
-from tests.documented import ROOT, blocks, documented
-from tests.toy import write_jsonl
-
-pytestmark = pytest.mark.unit
+from tests.support.documentation import ROOT, blocks, documented
+from tests.support.toy import write_jsonl
 
 GATE = (ROOT / "docs" / "data-gate.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")

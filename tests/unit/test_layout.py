@@ -16,7 +16,16 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     path for room in ("flows", "schemas", "tasks") for path in (ROOT / room).rglob("*.py")
 )
-MAX_LINES = 300
+MAX_LINES = 400
+USUAL_LINES = 300
+LONGER = {
+    "schemas/metrics.py": "one file to touch for a new metric",
+    "tasks/rows/check.py": "the check and what it sets aside",
+    "tasks/rows/near_duplicates.py": "the index and its clusters: one algorithm",
+    "tasks/training/process/_contract.py": "the contract on rows and on batches",
+    "tasks/training/process/_step_guards.py": "the guards and the rows they name",
+}
+"""Why a file is longer than the usual."""
 
 
 def names_of(path: Path) -> str:
@@ -73,7 +82,38 @@ def test_import_contract_lists_every_stage() -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=names_of)
 def test_files_stay_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    n_lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert n_lines <= (MAX_LINES if names_of(path) in LONGER else USUAL_LINES)
+
+
+def test_reasons_for_longer_files_are_of_files_that_are_longer() -> None:
+    for name in LONGER:
+        assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) > USUAL_LINES, name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=names_of)
+def test_private_modules_and_names_stay_in_their_wing(path: Path) -> None:
+    """`_name` belongs to its folder: neither a module nor a name of it is imported from elsewhere."""
+    wing = ".".join(path.relative_to(ROOT).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not node.module:
+            continue
+        if node.module.partition(".")[0] not in ("flows", "schemas", "tasks"):
+            continue
+        for alias in node.names:
+            parts = [*node.module.split("."), alias.name]
+            private = next((n for n, part in enumerate(parts) if part[:1] == "_"), None)
+            if private is not None and not parts[private].startswith("__"):
+                owner = ".".join(parts[:private])
+                assert owner == wing, f"{names_of(path)}:{node.lineno} {'.'.join(parts)}"
+
+
+def test_wings_have_a_caption_and_nothing_else() -> None:
+    """No re-exports: a face that re-exports would put its wing into every key that uses it."""
+    for path in SOURCES:
+        if path.name == "__init__.py":
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            assert [type(node) for node in body] == [ast.Expr], names_of(path)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=names_of)

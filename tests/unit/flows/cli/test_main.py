@@ -18,7 +18,7 @@ from flows.services.signals import Terminated
 from schemas.errors import DataRejected, SftFlowError, TrainingError, TrainingInterrupted
 from schemas.records.stages import Stage
 from tasks.engine.journal import StageEntry, append_entry
-from tests.toy import ordinary_rows, write_jsonl
+from tests.support.toy import ordinary_rows, write_jsonl
 
 COMMANDS = ("run", "plan", "check", "status", "report", "doctor")
 REPORT: dict[str, Any] = {"decision": "promote", "registry": {"version": 2}}

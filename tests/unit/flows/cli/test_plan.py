@@ -14,7 +14,7 @@ from schemas.records.references import DatasetReference, QualityReference, Templ
 from schemas.records.stages import Stage
 from schemas.rule_ids import Verdict
 from tasks.training.plan.machine import Machine
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 MACHINE = Machine(device="cpu", free_memory_bytes=8 * 2**30, physical_cores=4)
 

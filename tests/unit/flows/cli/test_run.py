@@ -9,8 +9,6 @@ import pytest
 
 import flows.cli.run as show
 
-pytestmark = pytest.mark.unit
-
 REPORT: dict[str, Any] = {
     "decision": "promote",
     "reason": "loss fell by 0.2",

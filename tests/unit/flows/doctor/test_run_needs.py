@@ -11,7 +11,7 @@ from flows.doctor.finding import Health
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import ModelConfig, RunConfig
 from schemas.config.training import TrainingConfig
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
 N_PARAMETERS = 1_000_000

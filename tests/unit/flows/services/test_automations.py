@@ -10,8 +10,6 @@ from flows.cli.main import main
 from flows.services.automations import check_address
 from schemas.errors import ConfigError
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.mark.parametrize("arguments", [(), ("--list", "--remove"), ("--slack", "a", "--list")])
 def test_notify_wants_one_thing_at_a_time(arguments: tuple[str, ...]) -> None:

@@ -16,8 +16,6 @@ from prefect.server.utilities.user_templates import (
 
 from flows.services.occasions import NOTICES, Occasion, make_automation, payload_template
 
-pytestmark = pytest.mark.unit
-
 RUN = "0b6dc0a4-0000-4000-8000-000000000001"
 PAGE = "http://prefect/runs/flow-run/"
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -7,8 +7,6 @@ from pydantic import ValidationError
 
 from schemas.config.evaluation import EvaluationConfig
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.mark.parametrize(
     ("settings", "words"),

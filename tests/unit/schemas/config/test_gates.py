@@ -9,8 +9,6 @@ from schemas.config.gates import Against, GateConfig, GateDefinition
 from schemas.config.run import RunConfig
 from schemas.rule_ids import Severity
 
-pytestmark = pytest.mark.unit
-
 
 def test_definitions_ask_for_a_lower_loss_than_base_and_champion() -> None:
     assert GateConfig().definitions == (

@@ -7,8 +7,6 @@ from pydantic import ValidationError
 
 from schemas.config.registry import RegistryConfig
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.mark.parametrize(
     ("settings", "words"),

@@ -8,8 +8,6 @@ from schemas.rule_ids import RowRule, SetRule
 from schemas.rules.set_rules import SET_RULES
 from schemas.tables.rules import limit_in_words, rule_table
 
-pytestmark = pytest.mark.unit
-
 PAGE = Path(__file__).parents[4] / "docs" / "data-rules.md"
 
 

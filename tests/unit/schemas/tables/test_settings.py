@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from schemas.tables.settings import setting_table
-
-pytestmark = pytest.mark.unit
 
 PAGE = Path(__file__).parents[4] / "docs" / "configuration.md"
 

@@ -9,9 +9,7 @@ import pytest
 from schemas.errors import TemplateError
 from tasks.chat_template.contract import TemplateRule, check_contract, check_pad, make_probes
 from tasks.chat_template.variants import read_template, without_markers
-from tests.toy import make_toy_model
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import make_toy_model
 
 TURN = "{{ '<|im_start|>' + m.role + '\\n' }}"
 PROMPT = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"

@@ -18,9 +18,7 @@ from tasks.chat_template.setup import (
 )
 from tasks.chat_template.variants import read_template
 from tasks.models.source import load_model
-from tests.toy import TOY_TEMPLATE, make_toy_model
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import TOY_TEMPLATE, make_toy_model
 
 
 def load_toy(tmp_path: Path, *, has_template: bool) -> tuple[Any, Any]:

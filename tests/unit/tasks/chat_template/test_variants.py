@@ -17,9 +17,7 @@ from tasks.chat_template.variants import (
     template_sha256,
     without_markers,
 )
-from tests.toy import TOY_TEMPLATE, make_toy_model
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import TOY_TEMPLATE, make_toy_model
 
 SMOLLM2 = (
     "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"

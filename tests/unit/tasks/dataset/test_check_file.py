@@ -10,8 +10,8 @@ from schemas.config.run import DataConfig, QualityConfig, RunConfig
 from schemas.errors import DataSourceError
 from schemas.rule_ids import GateMode, RowRule, RuleSetting, SetRule, Severity, Verdict
 from tasks.dataset.check_file import CheckOptions, CheckVerdict, Scope, check_file
-from tests.gating import BAD, ROWS, by_id, check
-from tests.toy import as_messages, ordinary_rows, write_jsonl
+from tests.support.data_gate import BAD, ROWS, by_id, check
+from tests.support.toy import as_messages, ordinary_rows, write_jsonl
 
 GERMAN = "Die Mauer des alten Hauses ist zwei Meter hoch, und das Dach wurde neu gebaut, Fall {}."
 PASSAGE = "the quick mason carried seven heavy copper pipes over the muddy field towards the tower"

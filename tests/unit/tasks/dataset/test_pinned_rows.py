@@ -9,7 +9,7 @@ import pytest
 from schemas.config.run import DataSource, SplitConfig
 from schemas.errors import DataRejected, DataSourceError
 from tasks.dataset.pinned_rows import pinned_fingerprint, write_pinned
-from tests.toy import as_messages, toy_rows, write_jsonl
+from tests.support.toy import as_messages, toy_rows, write_jsonl
 
 NO_ANSWER = {"messages": [{"role": "user", "content": "How tall?"}]}
 

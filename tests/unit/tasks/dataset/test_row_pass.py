@@ -15,7 +15,7 @@ from tasks.dataset.row_pass import SetPass, plan_features, read_benchmarks, star
 from tasks.rows.check import CheckRequest
 from tasks.rows.features import FeatureRequest
 from tasks.rows.tally import RowTally
-from tests.toy import ordinary_rows, write_jsonl
+from tests.support.toy import ordinary_rows, write_jsonl
 
 REQUEST = CheckRequest(row_severities({}))
 PASSAGE = "the quick mason carried seven heavy copper pipes over the muddy field towards the tower"

@@ -21,7 +21,7 @@ from tasks.dataset._token_report import (
 )
 from tasks.tokens.rendering import RenderedRow, Renderer, load_renderer, render_row
 from tasks.tokens.view import MAX_VIEW_TOKENS, sample_rendered, token_view
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 TEMPLATE = (
     "{%- for message in messages -%}"

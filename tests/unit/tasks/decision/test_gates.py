@@ -20,7 +20,6 @@ from tasks.decision.gates import (
 )
 from tasks.decision.intervals import RowScores
 
-pytestmark = pytest.mark.unit
 GATES = GateConfig(n_resamples=500, min_eval_rows=2)
 LOSS = GateDefinition("loss_below_base", "loss", Against.BASE)
 

@@ -7,8 +7,6 @@ import pytest
 from schemas.records.stages import Stage
 from tasks.engine.run_bar import BARS, finish_progress, place, show_stage
 
-pytestmark = pytest.mark.unit
-
 
 def test_bar_does_nothing_outside_a_flow_run() -> None:
     with show_stage(Stage.TRAIN_MODEL):

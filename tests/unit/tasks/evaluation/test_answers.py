@@ -10,9 +10,7 @@ import pytest
 from schemas.config.evaluation import EvaluationConfig
 from tasks.evaluation.answers import answer_prompts, encode_prompts, read_answers, stop_token_ids
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
-from tests.toy import make_toy_model
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import make_toy_model
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,6 @@ from tasks.evaluation.backend import (
     sampling_arguments,
 )
 
-pytestmark = pytest.mark.unit
-
 
 class FakeEngine:
     """Stands in for the GPU library: notes its arguments and answers with the prompt reversed."""

@@ -11,8 +11,6 @@ from schemas.errors import MetricError
 from schemas.metrics import AnswerFacts
 from tasks.evaluation._custom_metrics import custom_metrics_sha256, load_metric, score_with
 
-pytestmark = pytest.mark.unit
-
 FACTS = AnswerFacts("p", "r", "see section 3", 3, 1, is_stopped=True)
 SOURCE = """
 def cites(prompt, reference, answer):

@@ -15,19 +15,14 @@ import tasks.engine._code_hash
 from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ConfigError
 from schemas.records.references import EvaluationReference, QualityReference, Side
-from schemas.rule_ids import Verdict
 from tasks.engine._code_hash import code_sha256
 from tasks.engine.cache import OutputFolder
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.keys import StageKey
 from tasks.evaluation.evaluate import HELD_OUT, evaluation_fingerprint, judge_model
 from tasks.evaluation.scores_cache import JudgedModel
-from tests.toy import make_toy_model, toy_rows, write_jsonl
-
-pytestmark = pytest.mark.unit
-
-N_ROWS = 5
-EVALUATION = EvaluationConfig(n_generation_rows=3, max_new_tokens=4)
+from tests.support.evaluations import EVALUATION, N_ROWS, write_quality
+from tests.support.toy import make_toy_model
 
 
 @pytest.fixture
@@ -39,43 +34,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_toy_model(tmp_path_factory.mktemp("judging") / "model")
-
-
-def write_quality(home: Path, model: Path, eval_sha256: str = "e" * 64) -> QualityReference:
-    """Write the pinned rows as `check_quality` leaves them."""
-    import pyarrow
-    import pyarrow.parquet as parquet
-
-    from tests.toy import tokenise_toy_row
-
-    folder = home / "stages" / "check_quality" / "k"
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [tokenise_toy_row(model, row) for row in range(N_ROWS)]
-    parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "eval_tokens.parquet")
-    prompts: list[dict[str, Any]] = [
-        {
-            "row": number,
-            "prompt": f"<|im_start|>user\n{row['prompt']}<|im_end|>\n<|im_start|>assistant\n",
-            "question": row["prompt"],
-            "reference": row["completion"],
-            "n_turns": 1,
-            "columns": {"topic": row["topic"]},
-        }
-        for number, row in enumerate(toy_rows(N_ROWS))
-    ]
-    write_jsonl(folder / "eval_prompts.jsonl", prompts)
-    return QualityReference(
-        stage="check_quality",
-        folder="stages/check_quality/k",
-        sha256="c" * 64,
-        verdict=Verdict.PASSED,
-        n_train_rows=1,
-        n_eval_rows=N_ROWS,
-        n_train_tokens=1,
-        n_supervised_tokens=1,
-        eval_sha256=eval_sha256,
-        rules=(),
-    )
 
 
 class Fetched:

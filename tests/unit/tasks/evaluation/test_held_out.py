@@ -12,9 +12,7 @@ from schemas.errors import ModelSourceError
 from tasks.engine.jsonl import read_jsonl
 from tasks.evaluation._held_out import generation_settings, measure_held_out, tokenizer_sha256
 from tasks.models.prepared import load_prepared_tokenizer
-from tests.toy import make_toy_model, write_jsonl
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import make_toy_model, write_jsonl
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from schemas.config.evaluation import EvaluationConfig
-from tasks.evaluation.losses import measure_losses
-from tests.toy import make_toy_model
-
-pytestmark = pytest.mark.unit
+from tasks.evaluation.losses import batches, measure_losses
+from tests.support.toy import make_toy_model
 
 ROWS: list[dict[str, Any]] = [
     {"row": 7, "input_ids": [5, 6, 7, 8, 9], "labels": [-100, -100, 7, 8, 9]},
@@ -60,3 +58,8 @@ def test_measure_losses_makes_logits_only_where_a_label_is(tokens: Path, tmp_pat
     measure_losses(model, tokens, EvaluationConfig(loss_batch_size=8))
     [(n_rows, n_positions, _)] = shapes
     assert (n_rows, n_positions) == (3, 4)  # those before tokens 1 to 4 of the longest rows
+
+
+def test_batches_cover_everything_once_and_in_order() -> None:
+    assert list(batches([0, 1, 2, 3, 4], 2)) == [[0, 1], [2, 3], [4]]
+    assert list(batches([], 2)) == []

@@ -14,8 +14,6 @@ from tasks.evaluation.answers import RowAnswer
 from tasks.evaluation.losses import RowLoss
 from tasks.evaluation.row_scores import perplexity, read_scores, score_answers, summarise
 
-pytestmark = pytest.mark.unit
-
 LOSSES = [RowLoss(0, 6.0, 2, 1), RowLoss(1, 2.0, 2, 2)]
 
 

@@ -11,8 +11,6 @@ from schemas.records.references import StageReference
 from tasks.engine.keys import StageDefinition
 from tasks.evaluation.scores_cache import copy_scores, keep_scores, model_in
 
-pytestmark = pytest.mark.unit
-
 
 class Kept(StageReference):
     """A record with one figure."""

@@ -19,8 +19,6 @@ from tasks.evaluation.slices import (
     write_slices,
 )
 
-pytestmark = pytest.mark.unit
-
 
 def prompt(row: int, category: str | None) -> dict[str, Any]:
     columns = {} if category is None else {"category": category}

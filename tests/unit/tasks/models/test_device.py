@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tasks.models.device import is_out_of_memory
-
-pytestmark = pytest.mark.unit
 
 
 def test_memory_that_ran_out_is_told_from_other_faults() -> None:

@@ -10,8 +10,6 @@ import pytest
 from tasks.engine.redaction import without_folders
 from tasks.models.files import remove_paths
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.mark.parametrize(
     ("text", "expected"),

@@ -12,9 +12,7 @@ from schemas.errors import ModelSourceError
 from tasks.models.bundled import bundled_distribution, bundled_file
 from tasks.models.gguf import load_gguf, load_gguf_tokenizer, read_tokenizer_facts
 from tasks.models.source import load_model
-from tests.toy import TOY_TEMPLATE
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import TOY_TEMPLATE
 
 WIDTH, INNER = 32, 64
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

@@ -15,9 +15,7 @@ from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError, ServiceUnreachable
 from tasks.models.hub import find_hub_model, hub_commit, hub_errors
 from tasks.models.source import load_model, model_fingerprint
-from tests.toy import make_toy_model
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import make_toy_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

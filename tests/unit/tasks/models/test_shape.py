@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tasks.models.shape import read_model_shape
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 
 def test_sizes_are_read_from_a_prepared_folder(tmp_path: Path) -> None:

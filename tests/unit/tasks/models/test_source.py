@@ -14,9 +14,7 @@ from schemas.errors import ModelSourceError, ServiceUnreachable
 from tasks.models import bundled
 from tasks.models.files import check_files, folder_sha256
 from tasks.models.source import SourceKind, load_model, model_fingerprint, resolve_source
-from tests.toy import make_toy_model
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import make_toy_model
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from tasks.registry.lineage import (
     version_fingerprint,
 )
 from tasks.registry.tags import MAX_TAG_CHARACTERS
-from tests.judged import CONFIG, decide_again, make_records
+from tests.support.evidence import CONFIG, decide_again, make_records
 
 
 @pytest.fixture

@@ -17,10 +17,8 @@ from tasks.report.announcements import (
     verdict_of,
     was_computed,
 )
-from tests.announcing import CONFIG, REJECTED
-from tests.unit.tasks.report.test_document import toy_report
-
-pytestmark = pytest.mark.unit
+from tests.support.prefect_events import CONFIG, REJECTED
+from tests.support.reports import toy_report
 
 
 @pytest.mark.parametrize(

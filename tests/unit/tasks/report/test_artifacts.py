@@ -17,9 +17,7 @@ from tasks.report._artifacts import (
     picture_address,
     rule_table,
 )
-from tests.unit.tasks.report.test_document import toy_report
-
-pytestmark = pytest.mark.unit
+from tests.support.reports import toy_report
 
 
 def registered(tracking_uri: str | None, version: int | None = 3) -> dict[str, Any]:

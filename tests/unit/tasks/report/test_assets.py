@@ -10,8 +10,6 @@ from prefect.assets import Asset
 from schemas.config.run import DataSource
 from tasks.report._assets import dataset_key, model_key
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.mark.parametrize(
     ("source", "key"),

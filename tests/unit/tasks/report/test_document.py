@@ -7,64 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.report.document import outcome, pair_answers, summarise
-from tasks.training.plan.batching import Batching
-from tasks.training.process.spec import TrainingFacts
-
-pytestmark = pytest.mark.unit
-
-
-def toy_training(**changes: object) -> dict[str, object]:
-    facts = TrainingFacts(
-        device="cpu",
-        n_steps=1200,
-        n_tokens_seen=9000,
-        n_supervised_tokens_per_epoch=4000,
-        first_loss=2.0,
-        last_loss=1.0,
-        n_trainable_parameters=5000,
-        resumed_from_step=0,
-        batching=Batching(per_device=2, accumulation=4),
-        choices={"packing": "on: rows are short <b>"},
-        notes=("the batch was halved",),
-        seconds=60.04,
-        tokens_per_second=150.4,
-        peak_memory_bytes=3 * 2**20,
-    )
-    return {"method": "lora", **facts.model_dump(mode="json"), **changes}
-
-
-def toy_report(**changes: Any) -> dict[str, Any]:
-    metrics = {"loss": 1.0, "exact_match": None}
-    answer = {"prompt": "<script>x</script>", "reference": "r", "base": "b", "challenger": "t"}
-    return {
-        "decision": "refuse",
-        "mode": "enforce",
-        "reason": "a tie",
-        "retrain": None,
-        "judge": {},
-        "training_rows": [],
-        "timings": {"flow_run_id": None, "flow_run_url": None, "stages": []},
-        "gates": [],
-        "confidence": 0.95,
-        "metrics": {"base": metrics, "challenger": metrics},
-        "intervals": {"base": {}, "champion": {}, "challenger": {"loss": (0.75, 1.25)}},
-        "answers": [answer],
-        "slices": {},
-        "worst_slice": None,
-        "base_was_better": [],
-        "data": {
-            "source": "s", "n_rows": 3, "n_kept_rows": 2, "n_quarantined_rows": 1,
-            "n_train_rows": 1, "n_eval_rows": 1, "n_train_tokens": 9, "n_supervised_tokens": 4,
-            "rules": [],
-        },
-        "training": toy_training(),
-        "registry": {
-            "name": "n", "version": 1, "alias": "champion", "is_promoted": False, "run_id": "r", "experiment_id": "1",
-            "previous_version": None, "compared_with_version": None, "n_freed_bytes": 0,
-        },
-        "lineage": {"dataset_sha256": "d"},
-        **changes,
-    }  # fmt: skip
+from tests.support.reports import toy_report
 
 
 def test_pair_answers_shows_the_question_as_it_was_asked() -> None:

@@ -1,50 +1,8 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
-from tasks.registry.history import History, Retrain
-from tasks.registry.rejections import Rejection
+from tasks.registry.history import History
 from tasks.report.history_page import HEIGHT, MARGIN, WIDTH, bar_charts, loss_chart, render_history
-
-
-def retrain(version: int, loss: float | None, **facts: Any) -> Retrain:
-    known: dict[str, Any] = {
-        "version": version,
-        "judged_at": datetime(2026, 11, version, tzinfo=UTC),
-        "decision": "promote",
-        "reason": "better",
-        "promoted_at": "2026-11-01",
-        "compared_with": "none",
-        "loss": loss,
-        "champion_loss": None,
-        "base_loss": 4.0,
-        "n_train_rows": 100 * version,
-        "n_quarantined_rows": 0,
-        "drift": None,
-        "eval_sha256": "a",
-    }
-    return Retrain.model_validate(known | facts)
-
-
-def refused(version: int, loss: float) -> Retrain:
-    return retrain(version, loss, decision="refuse", promoted_at="", reason="worse <b>")
-
-
-def toy_history() -> History:
-    rejection = Rejection(
-        rows_sha256="r", settings_sha256="s", n_rows=190, reason="30 of 190 rows <i>", evidence="x"
-    )
-    return History(
-        name="toy",
-        champion_version=3,
-        retrains=(
-            retrain(1, 3.0),
-            refused(2, 3.5),
-            retrain(3, 2.5, drift=0.125, aliases=("champion",)),
-        ),
-        rejections=(rejection,),
-    )
+from tests.support.reports import retrain, toy_history
 
 
 def test_loss_chart_puts_the_lowest_loss_at_the_bottom_and_joins_champions() -> None:

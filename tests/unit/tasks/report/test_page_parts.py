@@ -15,8 +15,6 @@ from tasks.report._page_parts import (
     visible,
 )
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.mark.parametrize(
     ("fraction", "text"),

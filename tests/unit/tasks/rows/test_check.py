@@ -34,7 +34,7 @@ from tasks.rows.features import FeatureRequest
 from tasks.sources._compression import DataFile
 from tasks.sources._line_blocks import read_line_blocks
 from tasks.sources.parsing import Block
-from tests.toy import as_messages, toy_rows, write_jsonl
+from tests.support.toy import as_messages, toy_rows, write_jsonl
 
 REQUEST = CheckRequest(row_severities({}))
 BAD = {"messages": [{"role": "user", "content": "a"}]}

@@ -11,7 +11,7 @@ from schemas.rows.recognition import recognise
 from schemas.rows.row import Conversation, RowFormat
 from tasks.sources.mixture import origin_fingerprint, read_named_rows, source_name, title
 from tasks.sources.source import source_fingerprint
-from tests.toy import toy_rows, write_jsonl
+from tests.support.toy import toy_rows, write_jsonl
 
 
 def test_rows_of_one_source_keep_the_names_of_their_files(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from schemas.config.run import DataSource
 from schemas.errors import DataSourceError, ServiceUnreachable
 from tasks.sources._remote import address_version, read_address
 from tasks.sources.source import read_rows, source_fingerprint
-from tests.toy import toy_rows, write_jsonl
+from tests.support.toy import toy_rows, write_jsonl
 
 COMMIT = "a" * 40
 READ = """

@@ -19,7 +19,7 @@ from tasks.sources.source import (
     resolve_source,
     source_fingerprint,
 )
-from tests.toy import toy_rows, write_jsonl
+from tests.support.toy import toy_rows, write_jsonl
 
 GSM8K = Path(__file__).parents[4].parent / "shared" / "data" / "gsm8k_train.jsonl"
 

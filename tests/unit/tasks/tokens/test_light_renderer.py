@@ -11,7 +11,7 @@ from schemas.rows.row import Conversation, RowFormat
 from tasks.prepare_template import prepare_model
 from tasks.tokens.light_renderer import load_check_renderer
 from tasks.tokens.rendering import load_renderer, render_row
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 TURNS = [{"role": "user", "content": "How tall?"}, {"role": "assistant", "content": "Two metres."}]
 CHAT = Conversation("a.jsonl", 1, RowFormat.MESSAGES, TURNS)

@@ -21,7 +21,7 @@ from tasks.tokens.rendering import (
     trim_spans,
 )
 from tasks.tokens.token_file import NOT_TRAINED
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 # The toy template with markers; the line feed after the stop token lies inside them here.
 MARKED = (

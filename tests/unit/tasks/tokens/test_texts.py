@@ -16,7 +16,7 @@ from tasks.tokens._texts import (
     weighted_spans,
     without_weights,
 )
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 MARKED = (
     "{%- if tools -%}{{ tools | length | string + ' tools\n' }}{%- endif -%}"

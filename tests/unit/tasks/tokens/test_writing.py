@@ -20,7 +20,7 @@ from tasks.tokens.writing import (
     token_columns,
     write_tokens,
 )
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 TEMPLATE = (
     "{%- for message in messages -%}"

@@ -1,49 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from schemas.config.training import TrainingConfig
 from schemas.errors import LossNotFinite, TrainingInterrupted
 from tasks.training.live_metrics import (
     RUN_FILE,
-    LiveMetrics,
     Point,
     ending,
     event_points,
     read_training_run,
     unknown_points,
 )
-from tasks.training.plan.batching import Batching
-from tasks.training.plan.choices import choose
-from tasks.training.plan.machine import Machine
-from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
-
-
-def make_spec(folder: Path) -> TrainingSpec:
-    return TrainingSpec(
-        model=folder,
-        train_tokens=folder / "train.parquet",
-        output=folder / "output",
-        checkpoints=folder / "checkpoints",
-        fingerprint={"data": "d"},
-        training=TrainingConfig(),
-        choices=choose(TrainingConfig(), Machine(device="cpu", free_memory_bytes=1), False, None),
-        batching=Batching(per_device=1, accumulation=1),
-        seed=7,
-    )
-
-
-def step(number: int, loss: float = 1.0) -> TrainingEvent:
-    return TrainingEvent(kind=EventKind.STEP, step=number, n_steps=9, loss=loss)
-
-
-def watch(spec: TrainingSpec, *events: TrainingEvent, warn: Callable[[str], object]) -> None:
-    with LiveMetrics(spec, "toy", warn) as metrics:
-        for event in events:
-            metrics(event)
+from tasks.training.process.spec import EventKind, TrainingEvent
+from tests.support.trainings import make_spec, step, watch
 
 
 def test_event_points_are_named_as_in_the_versions_run() -> None:

@@ -10,7 +10,7 @@ import pytest
 from tasks.engine.wording import span
 from tasks.training.monitor import Pace, TerminalProgress, TrainingMonitor, running_registry
 from tasks.training.process.spec import EventKind, TrainingEvent
-from tests.unit.tasks.training.test_live_metrics import make_spec
+from tests.support.trainings import make_spec
 
 
 def started(step: int = 0, n_steps: int = 10) -> TrainingEvent:

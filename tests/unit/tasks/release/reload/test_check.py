@@ -15,7 +15,7 @@ from tasks.release.reload.spec import (
     Observation,
     ReloadSpec,
 )
-from tests.judged import CONFIG
+from tests.support.evidence import CONFIG
 
 SETTINGS = JudgedSettings(
     model_sha256="m",

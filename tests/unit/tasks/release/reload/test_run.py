@@ -9,8 +9,8 @@ from schemas.config.evaluation import Backend
 from tasks.release.reload import run as reload_process
 from tasks.release.reload.run import Answering, run
 from tasks.release.reload.spec import JudgedSettings, ReloadSpec
-from tests.judged import CONFIG
-from tests.toy import make_toy_model
+from tests.support.evidence import CONFIG
+from tests.support.toy import make_toy_model
 
 PROMPT = "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
 SPEC = ReloadSpec(

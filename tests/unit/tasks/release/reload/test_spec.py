@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.release.reload.spec import stop_ids, weights_dtype
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 
 @pytest.mark.parametrize(("given", "expected"), [(2, (2,)), ([5, 2], (2, 5)), (None, ()), ([], ())])

@@ -20,7 +20,7 @@ from tasks.training.plan.choices import choose
 from tasks.training.plan.machine import Machine
 from tasks.training.process._contract import check_contract, check_padding, read_rules
 from tasks.training.process.spec import TrainingSpec
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 TURN = "{{ '<|im_start|>' + m.role + '\\n' }}"
 MARKED = (

@@ -11,9 +11,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from tasks.training.process import _lm_head
 from tasks.training.process._lm_head import has_plain_loss, score_labelled_only
-from tests.toy import make_toy_model
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import make_toy_model
 
 OUTPUTS = ("log_probs", "entropy", "is_top1")
 

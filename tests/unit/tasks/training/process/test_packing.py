@@ -18,9 +18,7 @@ from tasks.training.process._packing import (
     share_prefix,
 )
 from tasks.training.process._row_attention import NAME, attend_by_rows, suits_rows
-from tests.toy import make_toy_model
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import make_toy_model
 
 PREFIX = [5, 6, 7, 8]
 

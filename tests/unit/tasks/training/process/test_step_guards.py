@@ -30,7 +30,7 @@ from tasks.training.process._step_guards import (
     name_rows,
     split_batch,
 )
-from tests.toy import make_toy_model
+from tests.support.toy import make_toy_model
 
 GOOD = StepFigures(step=1, loss=2.0, n_empty_batches=0, grad_norm=1.0)
 N_ROWS = 6

@@ -15,7 +15,7 @@ from tasks.training.process._trainer import (
 )
 from tasks.training.process.events import StopFlag
 from tasks.training.process.spec import TrainingSpec
-from tests.toy import toy_spec
+from tests.support.toy import toy_spec
 
 
 def uneven_rows(path: Path) -> Path:

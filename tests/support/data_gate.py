@@ -8,7 +8,7 @@ from typing import Any
 from schemas.config.run import DataSource, RunConfig
 from schemas.rule_ids import RuleResult
 from tasks.dataset.check_file import CheckReport, check_file
-from tests.toy import ordinary_rows, write_jsonl
+from tests.support.toy import ordinary_rows, write_jsonl
 
 BAD = {"prompt": "How tall is the wall?", "completion": " "}
 ROWS = ordinary_rows(40)

@@ -15,9 +15,7 @@ from tasks.chat_template.contract import check_contract
 from tasks.chat_template.variants import read_template
 from tasks.models.bundled import bundled_distribution
 from tasks.prepare_template import prepare_model, source_fingerprint
-from tests.toy import TOY_TEMPLATE, make_toy_model
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import TOY_TEMPLATE, make_toy_model
 
 
 def sha256_of(folder: Path) -> dict[str, str]:

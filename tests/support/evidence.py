@@ -1,6 +1,6 @@
 """A judged toy model with everything a registration reads, made without training or a flow.
 
-Run as `python -m tests.judged`, it registers the evidence that it reads from standard input.
+Run as `python -m tests.support.evidence`, it registers the evidence that it reads from standard input.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from schemas.records.references import (
 )
 from schemas.rule_ids import Verdict
 from tasks.sources.row_digests import ROW_DIGESTS
-from tests.toy import TOY_TEMPLATE, make_toy_model, strengthen_layers, toy_rows, write_jsonl
+from tests.support.toy import TOY_TEMPLATE, make_toy_model, strengthen_layers, toy_rows, write_jsonl
 
 N_ROWS = 6
 CONFIG = RunConfig.model_validate(
@@ -266,7 +266,7 @@ def _judge(model_folder: Path, quality: Path, output: Path) -> None:
     from tasks.evaluation.answers import answer_prompts
     from tasks.evaluation.losses import measure_losses
     from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
-    from tests.toy import tokenise_toy_row
+    from tests.support.toy import tokenise_toy_row
 
     tokens = [tokenise_toy_row(model_folder, row) for row in range(N_ROWS)]
     parquet.write_table(pyarrow.Table.from_pylist(tokens), quality / "eval_tokens.parquet")

@@ -14,7 +14,7 @@ from tasks.engine.home import work_directory
 from tasks.engine.jsonl import read_lines
 from tasks.engine.keys import StageKey, stage_key
 from tasks.load_dataset import load_dataset, write_rows
-from tests.toy import toy_rows, write_jsonl
+from tests.support.toy import toy_rows, write_jsonl
 
 
 def test_every_line_is_written_with_its_place(tmp_path: Path) -> None:

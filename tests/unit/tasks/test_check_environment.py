@@ -11,8 +11,6 @@ from schemas.errors import ServiceUnreachable, WorkDirectoryError
 from tasks.check_environment import MIN_FREE_VARIABLE, check_work_directory
 from tasks.registry.store import ping
 
-pytestmark = pytest.mark.unit
-
 
 def test_work_directory_is_made(tmp_path: Path) -> None:
     check_work_directory(tmp_path / "deep" / "home")

@@ -18,7 +18,7 @@ from schemas.rule_ids import Verdict
 from tasks.decide import decide
 from tasks.engine.cache import OutputFolder
 from tasks.engine.keys import stage_key
-from tests.toy import write_jsonl
+from tests.support.toy import write_jsonl
 
 N_ROWS = 24
 NO_CHAMPION = ChampionReference(stage="evaluate_champion", folder="none", sha256="none")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 CHROMIUM = shutil.which("chromium")
 OUTPUT = Path(
-    os.environ.get("SFT_TEST_OUTPUT", Path(__file__).parents[1] / "build" / "screenshots")
+    os.environ.get("SFT_TEST_OUTPUT", Path(__file__).parents[2] / "build" / "screenshots")
 )
 """Where pictures of the pages are kept for people to look at."""
 WIDTHS = {"wide": 1280, "narrow": 390}

@@ -29,9 +29,7 @@ from benchmarks.measure_check import (
 )
 from schemas.config.run import RunConfig
 from tasks.dataset.check_file import check_file
-from tests.toy import write_jsonl
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import write_jsonl
 
 PROMISED = {
     "ratio_to_json_loads",

@@ -14,9 +14,7 @@ from schemas.records.decision import Decision, GateReport
 from schemas.records.references import Side
 from schemas.rule_ids import Verdict
 from tasks.engine.cache import locate
-from tests.deciding import N_ROWS, NO_CHAMPION, crown, judge, run, verdicts
-
-pytestmark = pytest.mark.unit
+from tests.support.decisions import N_ROWS, NO_CHAMPION, crown, judge, run, verdicts
 
 
 def test_decide_compares_the_first_model_with_the_base_alone(work_folder: Path) -> None:

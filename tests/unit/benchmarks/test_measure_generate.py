@@ -17,9 +17,7 @@ from benchmarks.measure_generate import (
 )
 from schemas.config.evaluation import EvaluationConfig
 from tasks.models.prepared import load_prepared_model
-from tests.toy import make_toy_model
-
-pytestmark = pytest.mark.unit
+from tests.support.toy import make_toy_model
 
 PROMPT = [5, 6, 7]
 

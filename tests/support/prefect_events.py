@@ -1,6 +1,6 @@
 """Flows that say what the real ones say, without their stages.
 
-Run as `python -m tests.announcing`: two reports of the same promotion, a refused model, refused
+Run as `python -m tests.support.prefect_events`: two reports of the same promotion, a refused model, refused
 data, a skipped retrain and a failed run.
 """
 
@@ -29,7 +29,7 @@ from tasks.report.announcements import (
     announce_skip,
     rejected_state,
 )
-from tests.unit.tasks.report.test_document import toy_report
+from tests.support.reports import toy_report
 
 REASON = 'better on "loss" <b>\nby 0.5 & more'
 CONFIG = RunConfig.model_validate({"registry": {"name": "toy"}})

@@ -14,9 +14,9 @@ from typing import Any
 
 from flows.services.prefect_api import is_healthy
 from flows.services.temporary_server import LOOPBACK, free_port
-from tests.background import clean_environment, running
+from tests.support.processes import clean_environment, running
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DATABASE_VARIABLE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 from benchmarks.draw_pictures import PER_LINE, draw_flow
 from schemas.records.stages import Stage
 
-PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "flow.svg"
+PICTURE = Path(__file__).parents[3] / "docs" / "pictures" / "flow.svg"
 
 
 def test_flow_is_drawn_stage_by_stage_with_an_arrow_between() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.services.prefect_api import is_healthy
 from flows.services.temporary_server import LOOPBACK, free_port
-from tests.background import running
+from tests.support.processes import running
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.home import work_directory
 from tasks.engine.jsonl import json_line
 from tasks.engine.keys import StageKey, file_sha256
-from tests.toy import as_messages, toy_rows
+from tests.support.toy import as_messages, toy_rows
 
 BAD = {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}
 

@@ -24,8 +24,8 @@ from tasks.dataset.check_file import (
     check_file,
     written,
 )
-from tests.gating import BAD, ROWS, by_id, check
-from tests.toy import as_messages, ordinary_rows, write_jsonl
+from tests.support.data_gate import BAD, ROWS, by_id, check
+from tests.support.toy import as_messages, ordinary_rows, write_jsonl
 
 
 def test_rows_set_aside_are_written_with_file_line_rules_and_reason(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_check_needs_neither_torch_nor_prefect(tmp_path: Path) -> None:
         f"check_file({str(path)!r}, RunConfig()); "
         "print([n for n in ('torch', 'prefect', 'transformers', 'mlflow') if n in sys.modules])"
     )
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[4]
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )

@@ -9,8 +9,6 @@ from benchmarks.measure_train import best, parse_arguments
 from benchmarks.tutorial_sft import parse_arguments as parse_script_arguments
 from benchmarks.tutorial_sft import speed_after_first
 
-pytestmark = pytest.mark.unit
-
 
 def make_runs() -> dict[str, dict[str, float]]:
     speeds = {"stock": 20.0, "fixed": 50.0, "full": 100.0, "lora": 150.0}

@@ -1,4 +1,4 @@
-"""Runs the promoting stage without a flow; `python -m tests.promoting` reads its arguments as JSON."""
+"""Runs the promoting stage without a flow; `python -m tests.support.promotions` reads its arguments as JSON."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from tasks.engine.keys import StageKey
 from tasks.rows.feature_table import FeatureTable
 from tasks.split_dataset import compare_all
 from tasks.tokens.split_tokens import MAX_TRAIN_PROMPTS
-from tests.toy import make_toy_model, toy_rows
+from tests.support.toy import make_toy_model, toy_rows
 
 TEMPLATE = (
     "{%- for message in messages -%}"
