@@ -23,7 +23,7 @@ SEED = 42
 
 
 def write_shuffled(train: Path, target: Path) -> None:
-    """Give every conversation of a side the answer of another one.
+    """Give every conversation of a role the answer of another one.
 
     Args:
         train: `train.jsonl` of the first run.
@@ -70,7 +70,7 @@ def figures(report: dict[str, Any]) -> dict[str, Any]:
         report: Of one run.
 
     Returns:
-        Decision, reason, gates, losses of every side, and the version promoted or refused.
+        Decision, reason, gates, losses of every role, and the version promoted or refused.
     """
     keys = ("id", "verdict", "opponent", "challenger", "gain", "interval_low", "interval_high")
     return {
@@ -78,7 +78,7 @@ def figures(report: dict[str, Any]) -> dict[str, Any]:
         "reason": report["reason"],
         "version": report["registry"]["version"],
         "is_champion": report["registry"]["is_promoted"],
-        "losses": {side: scores["loss"] for side, scores in report["metrics"].items()},
+        "losses": {role: scores["loss"] for role, scores in report["metrics"].items()},
         "gates": [{key: gate[key] for key in keys} for gate in report["gates"]],
         "n_steps": report["training"]["n_steps"],
     }

@@ -8,7 +8,7 @@ from prefect.logging import get_run_logger
 from flows._one_at_a_time import one_run_at_a_time
 from flows._rejections import tells_rejections
 from flows.check_data import gate_rows
-from flows.train_sft import train_and_judge
+from flows.train_sft import train_and_evaluate
 from schemas.config.run import RunConfig
 from schemas.records.references import (
     DatasetReference,
@@ -22,7 +22,7 @@ from tasks.check_environment import check_environment
 from tasks.engine.cache import locate
 from tasks.load_dataset import load_dataset
 from tasks.registry.rejections import find_rejection, still_refused
-from tasks.registry.retrain_reasons import find_judged, wants_drift, weigh_drift, weigh_reasons
+from tasks.registry.retrain_reasons import find_evaluated, wants_drift, weigh_drift, weigh_reasons
 from tasks.report.announcements import announce_skip
 
 
@@ -64,7 +64,7 @@ def train_with_reason(config: RunConfig) -> ReportReference | RetrainDecision:
     if not decision.is_needed:
         announce_skip(config, decision)
         return decision
-    return train_and_judge(config, dataset, decision)
+    return train_and_evaluate(config, dataset, decision)
 
 
 def decide_retrain(config: RunConfig, dataset: DatasetReference) -> RetrainDecision:
@@ -77,7 +77,7 @@ def decide_retrain(config: RunConfig, dataset: DatasetReference) -> RetrainDecis
     Returns:
         The decision. The data gate is asked only where drift alone may be a reason.
     """
-    judged = find_judged(config.registry)
+    judged = find_evaluated(config.registry)
     decision = weigh_reasons(config, dataset, judged)
     asks_gate = decision.is_needed or wants_drift(config, decision)
     if asks_gate and (refused := find_rejection(config, dataset)):

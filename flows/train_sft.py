@@ -48,10 +48,10 @@ def train_sft(
     """
     with one_run_at_a_time(config.registry.name):
         check_environment()
-        return train_and_judge(config, load_dataset(config.data.origin), None)
+        return train_and_evaluate(config, load_dataset(config.data.origin), None)
 
 
-def train_and_judge(
+def train_and_evaluate(
     config: RunConfig, dataset: DatasetReference, retrain: RetrainDecision | None
 ) -> ReportReference:
     """Call the stages in their order, from the loaded rows on.

@@ -27,7 +27,7 @@ from tasks.dataset.refusal import keep_evidence, rejection
 from tasks.dataset.split_columns import (
     Sides,
     add_token_columns,
-    compare_sides,
+    compare_splits,
     join_columns,
     write_features,
 )
@@ -37,7 +37,7 @@ from tasks.engine.stage import stage_task
 from tasks.registry.champion import find_champion_data, read_champion_profile
 from tasks.sources.source import source_fingerprint
 from tasks.tokens.rendering import load_renderer
-from tasks.tokens.split_tokens import tokenise_sides
+from tasks.tokens.split_tokens import tokenise_splits
 
 CONTENT = (
     "train_tokens.parquet",
@@ -161,7 +161,7 @@ def gate_set(
     """
     split, checked, sides = parted.split, parted.checked, parted.sides
     settings = set_rule_settings(quality.rules, quality.mode)
-    table, found = compare_sides(split, checked, quality, settings)
+    table, found = compare_splits(split, checked, quality, settings)
     add_token_columns(found, table, sides)
     found.examples[SetRule.BAD_ROW_FRACTION] = _quarantine_examples(checked)
     profile = make_profile(table, checked.formats, checked.kept_sha256)
@@ -237,7 +237,7 @@ def check_quality(
         DataRejected: A blocking rule failed, or no row is left.
     """
     renderer = load_renderer(locate(template, "model"), locate(template, "training_template.jinja"))
-    sides = tokenise_sides(split, renderer, quality, weights, output.path)
+    sides = tokenise_splits(split, renderer, quality, weights, output.path)
     reference = _reference(quality, registry, checked)
     parted = PartedSet(split, checked, sides, weights)
     results = gate_set(parted, quality, reference, output.path)

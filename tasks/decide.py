@@ -8,7 +8,7 @@ from pathlib import Path
 
 from schemas.config.evaluation import EvaluationConfig
 from schemas.config.gates import JUDGE_METRIC, Against, DecisionMode, GateConfig, GateDefinition
-from schemas.records.decision import Decision, GateReport, GateResult
+from schemas.records.decision import Decision, DecisionReport, GateResult
 from schemas.records.references import ChampionReference, DecisionReference, EvaluationReference
 from schemas.rule_ids import Severity, Verdict
 from tasks.decision.gates import (
@@ -36,7 +36,7 @@ Judging = Callable[[EvaluationReference], RowScores]
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class Contest:
     """Whom the decision is about."""
 
     challenger: EvaluationReference
@@ -44,14 +44,16 @@ class Sides:
     """The base; the champion where there is one."""
 
 
-def judge_gates(sides: Sides, gates: GateConfig, seed: int, ask_judge: Judging) -> list[GateResult]:
+def check_gates(
+    contest: Contest, gates: GateConfig, seed: int, ask_judge: Judging
+) -> list[GateResult]:
     """Judge every gate that is not off.
 
     Row scores that are missing or damaged raise what reading them raises: they say nothing of
     the model, so the run fails and no gate does.
 
     Args:
-        sides: Evaluations of all models.
+        contest: Evaluations of all models.
         gates: What a promotion takes.
         seed: Seed of the bootstrap.
         ask_judge: Lets the judging model compare an opponent with the challenger.
@@ -61,31 +63,31 @@ def judge_gates(sides: Sides, gates: GateConfig, seed: int, ask_judge: Judging) 
     """
     rows = {
         reference.sha256: frozenset(read_scores(locate(reference, ""), "loss"))
-        for reference in (sides.challenger, *sides.opponents.values())
+        for reference in (contest.challenger, *contest.opponents.values())
     }
-    same = same_evaluation_gate(sides.challenger, sides.opponents, rows)
-    results = [row_count_gate(sides.challenger, gates), same]
+    same = same_evaluation_gate(contest.challenger, contest.opponents, rows)
+    results = [row_count_gate(contest.challenger, gates), same]
     for gate in gates.definitions:
         if gate.severity is Severity.OFF:
             continue
         if gate.against is Against.ABSOLUTE:
-            scores = read_scores(locate(sides.challenger, ""), gate.metric)
+            scores = read_scores(locate(contest.challenger, ""), gate.metric)
             results.append(absolute_gate(gate, scores, gates, seed))
-        elif gate.against not in sides.opponents:
+        elif gate.against not in contest.opponents:
             results.append(skip_gate(gate, NO_CHAMPION))
         elif same.verdict is not Verdict.PASSED:
             results.append(skip_gate(gate, f"not compared, see {same.id}"))
         else:
-            results.append(_compare(gate, sides, gates, seed, ask_judge))
+            results.append(_compare(gate, contest, gates, seed, ask_judge))
     return results
 
 
 def _compare(
-    gate: GateDefinition, sides: Sides, gates: GateConfig, seed: int, ask_judge: Judging
+    gate: GateDefinition, contest: Contest, gates: GateConfig, seed: int, ask_judge: Judging
 ) -> GateResult:
     """Judge one gate against base or champion."""
-    opponent = sides.opponents[gate.against]
-    refusal = tokenizer_gate(gate, opponent, sides.challenger)
+    opponent = contest.opponents[gate.against]
+    refusal = tokenizer_gate(gate, opponent, contest.challenger)
     if refusal:
         return refusal
     if gate.metric == JUDGE_METRIC:
@@ -93,7 +95,7 @@ def _compare(
         even = {row: (EVEN_WIN_RATE * weight, weight) for row, (_, weight) in scores.items()}
         return comparison_gate(gate, even, scores, gates, seed)
     before, after = (
-        read_scores(locate(side, ""), gate.metric) for side in (opponent, sides.challenger)
+        read_scores(locate(side, ""), gate.metric) for side in (opponent, contest.challenger)
     )
     return comparison_gate(gate, before, after, gates, seed)
 
@@ -174,9 +176,9 @@ def decide(
         if champion.evaluation:
             opponents[Against.CHAMPION] = champion.evaluation
         ask_judge = _judging(settings, evaluation, output.path)
-        results = judge_gates(Sides(evaluation, opponents), gates, seed, ask_judge)
+        results = check_gates(Contest(evaluation, opponents), gates, seed, ask_judge)
         decision, reason = conclude(results)
-    report = GateReport(
+    report = DecisionReport(
         mode=gates.mode,
         decision=decision,
         reason=reason,

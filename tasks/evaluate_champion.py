@@ -14,13 +14,13 @@ from schemas.records.references import (
     ChampionReference,
     EvaluationReference,
     QualityReference,
-    Side,
+    Role,
     TrainedReference,
 )
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
-from tasks.evaluation.evaluate import evaluation_fingerprint, judge_model
-from tasks.evaluation.scores_cache import JudgedModel
+from tasks.evaluation.evaluate import evaluate, evaluation_fingerprint
+from tasks.evaluation.scores_cache import EvaluatedModel
 from tasks.models.files import folder_sha256
 from tasks.registry.champion import Opponent, fetch_opponent, find_opponent
 
@@ -61,7 +61,7 @@ def evaluate_champion(
     """Score the champion exactly as the challenger was scored.
 
     Args:
-        output: Gets `champion.json`, and what `judge_model` writes where there is a champion.
+        output: Gets `champion.json`, and what `evaluate` writes where there is a champion.
         trained: The challenger, which is never its own opponent.
         quality: Holds the tokenised rows and the rendered prompts.
         evaluation: How models are judged.
@@ -86,18 +86,18 @@ def evaluate_champion(
     (output.path / "champion.json").write_text(json.dumps(known), encoding="utf-8")
     if opponent is None:
         return output.commit(ChampionReference)
-    facts = judge_model(opponent_model(opponent), quality, evaluation, seed, output)
+    facts = evaluate(opponent_model(opponent), quality, evaluation, seed, output)
     scores = EvaluationReference(
         stage=output.key.stage,
         folder=output.key.folder,
         sha256=folder_sha256(output.path),
-        side=Side.CHAMPION,
+        role=Role.CHAMPION,
         **facts,
     )
     return output.commit(ChampionReference, version=version, evaluation=scores)
 
 
-def opponent_model(opponent: Opponent) -> JudgedModel:
+def opponent_model(opponent: Opponent) -> EvaluatedModel:
     """Describe the opponent as a model to judge.
 
     Args:
@@ -111,4 +111,4 @@ def opponent_model(opponent: Opponent) -> JudgedModel:
         with fetch_opponent(opponent) as folders:
             parts = " ".join(folder_sha256(folder) for folder in folders)
         sha256 = hashlib.sha256(parts.encode()).hexdigest()
-    return JudgedModel(sha256, lambda: fetch_opponent(opponent))
+    return EvaluatedModel(sha256, lambda: fetch_opponent(opponent))

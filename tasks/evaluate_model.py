@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from schemas.config.evaluation import EvaluationConfig
-from schemas.records.references import EvaluationReference, QualityReference, Side, TrainedReference
+from schemas.records.references import EvaluationReference, QualityReference, Role, TrainedReference
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.stage import stage_task
-from tasks.evaluation.evaluate import evaluation_fingerprint, judge_model
+from tasks.evaluation.evaluate import evaluate, evaluation_fingerprint
 from tasks.evaluation.scores_cache import model_in
 
 
@@ -25,7 +25,7 @@ def evaluate_model(
     """Score the challenger, merged and loaded from disk, exactly as the base was scored.
 
     Args:
-        output: Gets what `judge_model` writes.
+        output: Gets what `evaluate` writes.
         trained: Holds the model folder that will be registered.
         quality: Holds the tokenised rows and the rendered prompts.
         evaluation: How models are judged.
@@ -35,5 +35,5 @@ def evaluate_model(
         The metrics and where the row scores lie.
     """
     model = model_in(locate(trained, "model"), trained.sha256)
-    facts = judge_model(model, quality, evaluation, seed, output)
-    return output.commit(EvaluationReference, side=Side.CHALLENGER, **facts)
+    facts = evaluate(model, quality, evaluation, seed, output)
+    return output.commit(EvaluationReference, role=Role.CHALLENGER, **facts)

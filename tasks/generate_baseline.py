@@ -6,12 +6,12 @@ from schemas.config.evaluation import EvaluationConfig
 from schemas.records.references import (
     EvaluationReference,
     QualityReference,
-    Side,
+    Role,
     TemplateReference,
 )
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.stage import stage_task
-from tasks.evaluation.evaluate import evaluation_fingerprint, judge_model
+from tasks.evaluation.evaluate import evaluate, evaluation_fingerprint
 from tasks.evaluation.scores_cache import model_in
 
 
@@ -30,7 +30,7 @@ def generate_baseline(
     """Let the untouched base model answer and score it on the held-out rows.
 
     Args:
-        output: Gets what `judge_model` writes.
+        output: Gets what `evaluate` writes.
         template: Holds the model folder.
         quality: Holds the tokenised rows and the rendered prompts.
         evaluation: How models are judged.
@@ -40,5 +40,5 @@ def generate_baseline(
         The metrics and where the row scores lie.
     """
     model = model_in(locate(template, "model"), template.sha256)
-    facts = judge_model(model, quality, evaluation, seed, output)
-    return output.commit(EvaluationReference, side=Side.BASE, **facts)
+    facts = evaluate(model, quality, evaluation, seed, output)
+    return output.commit(EvaluationReference, role=Role.BASE, **facts)

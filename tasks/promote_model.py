@@ -19,7 +19,7 @@ from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
 from tasks.registry.store import alias_holder, connect, store_errors
 from tasks.release.promotion import Promoted, Request, expect_champion, make_champion
-from tasks.release.retention import sweep_rejected
+from tasks.release.retention import prune_refused
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -118,7 +118,7 @@ def promote_model(
             promoted = promote(client, registry, version.version, decision, approval)
             former = promoted.former
             get_run_logger().info("%s version %d is now %s", name, version.version, registry.alias)
-        swept = sweep_rejected(client, registry, name)
+        pruned = prune_refused(client, registry, name)
     facts: dict[str, Any] = {
         "is_promoted": not reason,
         "reason": reason or decision.reason,
@@ -126,7 +126,7 @@ def promote_model(
         "version": version.version,
         "alias": registry.alias,
         "previous_version": None if former == version.version else former,
-        "n_freed_bytes": swept.freed_bytes,
+        "n_freed_bytes": pruned.freed_bytes,
     }
     (output.path / "promotion.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     return output.commit(PromotionReference, **facts)

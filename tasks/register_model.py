@@ -158,7 +158,7 @@ def verify_version(reference: VersionReference) -> str:
     return ""
 
 
-def _refuse_unjudged(evidence: Evidence) -> None:
+def _refuse_unevaluated(evidence: Evidence) -> None:
     if evidence.decision.decision is Decision.SKIPPED:
         raise RegistryError(
             "nothing was judged, so nothing is registered",
@@ -189,7 +189,7 @@ def register_model(output: OutputFolder, config: RunConfig, evidence: Evidence) 
     Returns:
         Name and number of the version.
     """
-    _refuse_unjudged(evidence)
+    _refuse_unevaluated(evidence)
     client, name = connect(), config.registry.name
     base = ModelConfig(source=evidence.template.model_name, revision=config.model.revision)
     card = card_facts(config, evidence, find_licence(base))

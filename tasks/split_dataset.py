@@ -22,12 +22,12 @@ from schemas.rule_ids import RowRule, Severity
 from tasks.dataset.pinned_rows import pinned_fingerprint, write_pinned
 from tasks.dataset.row_pass import SetPass
 from tasks.dataset.split_rows import (
-    Side,
-    choose_sides,
+    Split,
+    choose_splits,
     group_positions,
     group_rows,
     keep_for_validation,
-    sides_beside_pinned,
+    splits_besides_pinned,
 )
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import file_sha256
@@ -75,16 +75,16 @@ def compare_all(files: Sequence[Path], table: FeatureTable, similarity: float) -
         check.finish()
 
 
-def write_sides(files: Sequence[Path], sides: Any, folder: Path) -> None:
+def write_splits(files: Sequence[Path], sides: Any, folder: Path) -> None:
     """Write the rows of each side to a file of its own, in their order.
 
     Args:
         files: Files of conversations.
-        sides: The `Side` of each of their rows.
+        sides: The `Split` of each of their rows.
         folder: Gets `train.jsonl`, `eval.jsonl`, `unused.jsonl` and `validation.jsonl`.
     """
     with ExitStack() as stack:
-        streams = [stack.enter_context((folder / side.file).open("wb")) for side in Side]
+        streams = [stack.enter_context((folder / side.file).open("wb")) for side in Split]
         rows = chain.from_iterable(stack.enter_context(path.open("rb")) for path in files)
         for side, row in zip(sides.tolist(), rows, strict=True):
             streams[side].write(row)
@@ -115,14 +115,14 @@ def split_rows(
         prompt = table.column("prompt")
         groups = group_rows(prompt, table.column("cluster"))
         if split.pinned:
-            sides = sides_beside_pinned(groups, n_pinned)
+            sides = splits_besides_pinned(groups, n_pinned)
             keep_for_validation(sides, group_positions(groups, prompt, seed), split)
         else:
-            sides = choose_sides(groups, prompt, split, seed)
-        write_sides(files, sides, folder)
+            sides = choose_splits(groups, prompt, split, seed)
+        write_splits(files, sides, folder)
     table.append("part", sides)
     table.save()
-    n_rows = [int((sides == side).sum()) for side in Side]
+    n_rows = [int((sides == side).sum()) for side in Split]
     n_train, n_eval, n_unused, n_validation = n_rows
     n_groups = len(set(groups.tolist()))
     counts = SplitCounts(n_train, n_eval, n_unused, n_validation, n_groups)

@@ -72,7 +72,7 @@ def run_check(
     rows = _chosen_rows(source, config.data, is_configured=config_path is not None)
     quiet_libraries()
     from tasks.dataset.check_file import CheckOptions, CheckVerdict, Scope, check_file
-    from tasks.report.data_page import write_gate_report
+    from tasks.report.data_page import write_data_page
     from tasks.sources.mixture import errors_of
 
     several = {"": rows} if isinstance(rows, DataSource) else rows
@@ -85,7 +85,7 @@ def run_check(
     scope = Scope.TOKENS if has_tokens else Scope(only or "set")
     with keep_stdout_clean():
         report = check_file(rows, config, CheckOptions(scope, repaired, folder))
-        page = write_gate_report(report, folder)
+        page = write_data_page(report, folder)
     if is_json:
         print_json(report.model_dump(mode="json"))
     else:

@@ -22,6 +22,8 @@ from tasks.registry.tags import (
     PROMOTED_AT_TAG,
     PROMOTED_BY_TAG,
     PROMOTION_REASON_TAG,
+    REASON_TAG,
+    TRAIN_ROWS_TAG,
     WEIGHTS_TAG,
 )
 from tasks.release.by_hand import what_there_is
@@ -108,11 +110,11 @@ def _read_version(client: MlflowClient, name: str, number: int) -> VersionStatus
         version=number,
         aliases=tuple(sorted(found.aliases)),
         decision=tags.get(DECISION_TAG, ""),
-        reason=tags.get("sft.reason", ""),
+        reason=tags.get(REASON_TAG, ""),
         loss=_number(tags.get(f"{METRIC_PREFIX}challenger.loss")),
         base_loss=_number(tags.get(f"{METRIC_PREFIX}base.loss")),
         created_at=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
-        train_rows=tags.get("sft.train_rows", ""),
+        train_rows=tags.get(TRAIN_ROWS_TAG, ""),
         dataset_sha256=tags.get(DATASET_TAG, ""),
         promoted_by=tags.get(PROMOTED_BY_TAG, ""),
         promoted_at=tags.get(PROMOTED_AT_TAG, ""),

@@ -40,7 +40,7 @@ class Decision(StrEnum):
     SKIPPED = "skipped"
 
 
-class GateReport(Record):
+class DecisionReport(Record):
     """What the gates found: the whole ground of a decision."""
 
     mode: DecisionMode

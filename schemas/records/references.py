@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from schemas.base import Record
 from schemas.config.gates import DecisionMode
-from schemas.records.decision import Decision, GateReport
+from schemas.records.decision import Decision, DecisionReport
 from schemas.rule_ids import RuleResult, Verdict
 
 
@@ -137,7 +137,7 @@ class QualityReference(StageReference):
         return round(sum(source.weight * source.n_tokens for source in self.sources))
 
 
-class Side(StrEnum):
+class Role(StrEnum):
     """Which model was judged."""
 
     BASE = "base"
@@ -148,7 +148,7 @@ class Side(StrEnum):
 class EvaluationReference(StageReference):
     """Output of a judging stage: `losses`, `answers`, `row_scores` (.jsonl), `metrics`, `slices` (.json)."""
 
-    side: Side
+    role: Role
     model_sha256: str
     """Of the model judged; two evaluations of equal models have equal scores."""
     tokenizer_sha256: str
@@ -181,7 +181,7 @@ class TrainedReference(StageReference):
 class DecisionReference(StageReference):
     """Output of `decide`: `gates.json`, the gate report."""
 
-    report: GateReport
+    report: DecisionReport
 
     @property
     def decision(self) -> Decision:

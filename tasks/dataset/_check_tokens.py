@@ -23,7 +23,7 @@ from tasks.rows.feature_table import FeatureTable
 from tasks.tokens.light_renderer import load_check_renderer
 from tasks.tokens.rendering import Renderer
 from tasks.tokens.view import sample_rendered
-from tasks.tokens.writing import SideTokens, TokenOutput, write_tokens
+from tasks.tokens.writing import SplitTokens, TokenOutput, write_tokens
 from tasks.training.plan.speed import tokens_per_second
 
 SHOWN_ROWS = 3
@@ -87,7 +87,7 @@ def _is_showable(conversation: Conversation) -> bool:
     return not secret_kinds(json.dumps(conversation.messages, ensure_ascii=False))
 
 
-def _add_columns(found: SetColumns, table: FeatureTable, tokens: SideTokens) -> None:
+def _add_columns(found: SetColumns, table: FeatureTable, tokens: SplitTokens) -> None:
     found.columns["is_usable"] = tokens.columns["is_written"]
     for rule, definition in SET_RULES.items():
         if definition.is_token_rule:

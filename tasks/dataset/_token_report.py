@@ -71,7 +71,7 @@ def make_token_report(
     """Sum up the rows that would be trained.
 
     Args:
-        columns: `n_tokens`, `n_supervised_tokens` and `is_written` of `SideTokens.columns`.
+        columns: `n_tokens`, `n_supervised_tokens` and `is_written` of `SplitTokens.columns`.
         config: Its quality and training sections and the seed count.
         tokens_per_second: Speed of training.
 

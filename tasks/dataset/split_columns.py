@@ -14,19 +14,19 @@ from schemas.rules.check_set import SET_RULES
 from tasks.dataset.comparisons import SetColumns, compare_rows, example, first_true
 from tasks.dataset.profile import add_languages
 from tasks.dataset.row_pass import SetPass, plan_features
-from tasks.dataset.split_rows import Side
+from tasks.dataset.split_rows import Split
 from tasks.engine.cache import locate
 from tasks.rows.check import CheckRequest
 from tasks.rows.feature_table import DTYPES, FeatureTable
 from tasks.rows.features import FeatureRequest
 from tasks.sources.stored_rows import kept_blocks
-from tasks.tokens.writing import SideTokens
+from tasks.tokens.writing import SplitTokens
 
-Sides = Sequence[SideTokens]
+Sides = Sequence[SplitTokens]
 """Tokens of the training and the evaluation rows, and of the validation rows where there are any."""
 
 
-def compare_sides(
+def compare_splits(
     split: SplitReference,
     checked: CheckedReference,
     quality: QualityConfig,
@@ -44,7 +44,7 @@ def compare_sides(
         Features of the rows that are trained, measured or judged, and the columns.
     """
     table = FeatureTable.load(locate(split, "row_features"))
-    table = table.select(table.column("part") != Side.UNUSED)
+    table = table.select(table.column("part") != Split.UNUSED)
     found = compare_rows(table, checked.n_quarantined_rows)
     add_languages(found, table, quality.languages)
     _compare_with_training(found, table)
@@ -58,7 +58,7 @@ def _compare_with_training(found: SetColumns, table: FeatureTable) -> None:
     """Mark the evaluation rows whose prompt or nearly whose text is trained, or chooses a checkpoint."""
     import numpy
 
-    is_eval = table.column("part") == Side.EVAL
+    is_eval = table.column("part") == Split.EVAL
     marks = numpy.zeros(int(is_eval.sum()), dtype=bool)
     for name in ("prompt", "whole", "cluster"):
         keys = table.column(name)

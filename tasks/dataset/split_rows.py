@@ -12,7 +12,7 @@ from schemas.errors import ConfigError
 from tasks.dataset.comparisons import repeats
 
 
-class Side(IntEnum):
+class Split(IntEnum):
     """Where a row goes; also the name of its file."""
 
     TRAIN = 0
@@ -72,7 +72,7 @@ def group_rows(prompt: Any, cluster: Any) -> Any:
     return first[inverse]
 
 
-def choose_sides(groups: Any, prompt: Any, split: SplitConfig, seed: int) -> Any:
+def choose_splits(groups: Any, prompt: Any, split: SplitConfig, seed: int) -> Any:
     """Decide for every row where it goes.
 
     Args:
@@ -82,7 +82,7 @@ def choose_sides(groups: Any, prompt: Any, split: SplitConfig, seed: int) -> Any
         seed: Of the run.
 
     Returns:
-        The `Side` of each row.
+        The `Split` of each row.
 
     Raises:
         ConfigError: One side would be empty.
@@ -90,13 +90,13 @@ def choose_sides(groups: Any, prompt: Any, split: SplitConfig, seed: int) -> Any
     import numpy
 
     positions = group_positions(groups, prompt, seed)
-    sides: Any = numpy.full(len(groups), int(Side.TRAIN), dtype=numpy.uint8)
+    sides: Any = numpy.full(len(groups), int(Split.TRAIN), dtype=numpy.uint8)
     held_out = numpy.flatnonzero(positions < split.eval_fraction)
     if not len(held_out) or len(held_out) == len(groups):
-        raise _empty_side(positions, split, "training" if len(held_out) else "evaluation")
+        raise _empty_split(positions, split, "training" if len(held_out) else "evaluation")
     ranked = held_out[numpy.lexsort((held_out, positions[held_out]))]
-    sides[ranked[: split.max_eval_rows]] = Side.EVAL
-    sides[ranked[split.max_eval_rows :]] = Side.UNUSED
+    sides[ranked[: split.max_eval_rows]] = Split.EVAL
+    sides[ranked[split.max_eval_rows :]] = Split.UNUSED
     keep_for_validation(sides, positions, split)
     return sides
 
@@ -127,7 +127,7 @@ def keep_for_validation(sides: Any, positions: Any, split: SplitConfig) -> None:
     """Take rows out of the training that measure its loss; evaluation rows stay what they are.
 
     Args:
-        sides: The `Side` of each row; changed here.
+        sides: The `Split` of each row; changed here.
         positions: What `group_positions` gave.
         split: Fractions; validation rows lie from the first on, over the length of the second.
 
@@ -137,15 +137,15 @@ def keep_for_validation(sides: Any, positions: Any, split: SplitConfig) -> None:
     if not split.validation_fraction:
         return
     end = split.eval_fraction + split.validation_fraction
-    is_free = sides == Side.TRAIN
+    is_free = sides == Split.TRAIN
     is_kept = is_free & (positions >= split.eval_fraction) & (positions < end)
     if not is_kept.any() or is_kept.sum() == is_free.sum():
         side = "training" if is_kept.any() else "validation"
-        raise _empty_side(positions[is_free], split, side, is_validation=True)
-    sides[is_kept] = Side.VALIDATION
+        raise _empty_split(positions[is_free], split, side, is_validation=True)
+    sides[is_kept] = Split.VALIDATION
 
 
-def _empty_side(
+def _empty_split(
     positions: Any, split: SplitConfig, side: str, *, is_validation: bool = False
 ) -> ConfigError:
     """Say which fraction would leave rows on both sides."""
@@ -165,7 +165,7 @@ def _empty_side(
     )
 
 
-def sides_beside_pinned(groups: Any, n_pinned: int) -> Any:
+def splits_besides_pinned(groups: Any, n_pinned: int) -> Any:
     """Train every row but those that stand in a group with a pinned evaluation row.
 
     Args:
@@ -173,16 +173,16 @@ def sides_beside_pinned(groups: Any, n_pinned: int) -> Any:
         n_pinned: Pinned rows.
 
     Returns:
-        The `Side` of each row.
+        The `Split` of each row.
 
     Raises:
         ConfigError: No row is left to train.
     """
     import numpy
 
-    sides = numpy.where(groups < n_pinned, int(Side.UNUSED), int(Side.TRAIN)).astype(numpy.uint8)
-    sides[:n_pinned] = Side.EVAL
-    if not (sides == Side.TRAIN).any():
+    sides = numpy.where(groups < n_pinned, int(Split.UNUSED), int(Split.TRAIN)).astype(numpy.uint8)
+    sides[:n_pinned] = Split.EVAL
+    if not (sides == Split.TRAIN).any():
         raise ConfigError(
             "every row is like a pinned evaluation row, so none is left to train",
             where="split.pinned",

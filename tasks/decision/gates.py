@@ -15,8 +15,8 @@ from tasks.decision.intervals import (
     MIN_INTERVAL_ROWS,
     RowScores,
     bootstrap_interval,
-    figure_interval,
     figure_of,
+    metric_interval,
     score_columns,
 )
 
@@ -136,7 +136,7 @@ def absolute_gate(
     if problem:
         return _refuse(gate, problem)
     figure = float(figure_of(gate.metric, *score_columns(challenger)))
-    low, high = figure_interval(gate.metric, challenger, gates, seed)
+    low, high = metric_interval(gate.metric, challenger, gates, seed)
     is_lower_better = metric_direction(gate.metric) is Direction.LOWER
     is_met = figure <= gate.limit if is_lower_better else figure >= gate.limit
     return _result(
@@ -227,7 +227,7 @@ def _find_problem(gate: GateDefinition, sides: Mapping[str, RowScores], gates: G
                 f"first on row {lacking[0]}"
             )
     for side, found in sides.items():
-        bad = sorted(row for row, score in found.items() if not _is_figure(*score))
+        bad = sorted(row for row, score in found.items() if not _is_number(*score))
         if bad:
             return (
                 f"{gate.metric} of {side} is NaN or infinite on {len(bad)} of {len(rows)} rows, "
@@ -245,7 +245,7 @@ def _find_problem(gate: GateDefinition, sides: Mapping[str, RowScores], gates: G
     return ""
 
 
-def _is_figure(value: float, weight: float) -> bool:
+def _is_number(value: float, weight: float) -> bool:
     """Tell whether value / weight is a number; a row without tokens has 0 / 0."""
     return math.isfinite(value) and weight > 0
 

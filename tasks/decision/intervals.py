@@ -54,7 +54,7 @@ def figure_of(metric: str, values: Any, weights: Any, axis: int = -1) -> Any:
         return numpy.exp(mean)
 
 
-def figure_interval(
+def metric_interval(
     metric: str, scores: RowScores, gates: GateConfig, seed: int
 ) -> tuple[float, float]:
     """Find the interval of a set's figure.
@@ -93,7 +93,7 @@ def metric_intervals(
     for metric, figure in metrics.items():
         scores = {} if figure is None else read_scores(folder, metric)
         if len(scores) >= MIN_INTERVAL_ROWS and all(weight > 0 for _, weight in scores.values()):
-            low, high = figure_interval(metric, scores, gates, seed)
+            low, high = metric_interval(metric, scores, gates, seed)
             if math.isfinite(low) and math.isfinite(high):
                 found[metric] = (low, high)
     return found

@@ -26,7 +26,7 @@ from tasks.evaluation.answers import RowAnswer
 from tasks.evaluation.backend import choose_backend
 from tasks.evaluation.losses import RowLoss
 from tasks.evaluation.row_scores import LM_EVAL_PREFIX, read_scores, score_answers, summarise
-from tasks.evaluation.scores_cache import JudgedModel, copy_scores, keep_scores
+from tasks.evaluation.scores_cache import EvaluatedModel, copy_scores, keep_scores
 from tasks.evaluation.slices import check_columns, write_slices
 
 
@@ -71,8 +71,8 @@ def _content(name: str) -> str:
     return file_sha256(path) if path.is_file() else ""
 
 
-def judge_model(
-    model: JudgedModel,
+def evaluate(
+    model: EvaluatedModel,
     quality: QualityReference,
     evaluation: EvaluationConfig,
     seed: int,
@@ -110,7 +110,7 @@ def judge_model(
 
 
 def _held_out_scores(
-    model: JudgedModel,
+    model: EvaluatedModel,
     quality: QualityReference,
     evaluation: EvaluationConfig,
     seed: int,
@@ -133,7 +133,7 @@ def _held_out_scores(
 
 
 def _lm_eval_scores(
-    model: JudgedModel, config: LmEvalConfig, seed: int, *, is_renewed: bool
+    model: EvaluatedModel, config: LmEvalConfig, seed: int, *, is_renewed: bool
 ) -> LmEvalScores:
     """Give the scores of lm-evaluation-harness, which do not depend on the pinned rows."""
     require_lm_eval()  # its version is part of the key

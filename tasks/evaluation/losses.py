@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from schemas.config.evaluation import EvaluationConfig
 from tasks.engine.progress import progress_bar
-from tasks.tokens.token_file import IGNORED_LABEL
+from tasks.tokens.token_file import NOT_TRAINED
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,13 +73,13 @@ def _batch_losses(model: PreTrainedModel, batch: Sequence[dict[str, Any]]) -> It
     length = max(len(row["input_ids"]) for row in batch)
     input_ids = torch.zeros((len(batch), length), dtype=torch.long)
     attention_mask = torch.zeros_like(input_ids)
-    labels = torch.full_like(input_ids, IGNORED_LABEL)
+    labels = torch.full_like(input_ids, NOT_TRAINED)
     for index, row in enumerate(batch):
         n_tokens = len(row["input_ids"])
         input_ids[index, :n_tokens] = torch.tensor(row["input_ids"])
         attention_mask[index, :n_tokens] = 1
         labels[index, :n_tokens] = torch.tensor(row["labels"])
-    places = (labels[:, 1:] != IGNORED_LABEL).any(dim=0).nonzero().flatten()
+    places = (labels[:, 1:] != NOT_TRAINED).any(dim=0).nonzero().flatten()
     with torch.inference_mode():
         logits = _logits_at(model, input_ids, attention_mask, places.to(model.device))
     for index, row in enumerate(batch):
@@ -110,7 +110,7 @@ def _score_row(logits: Tensor, targets: Tensor) -> tuple[float, int, int]:
     """
     import torch
 
-    is_scored = targets != IGNORED_LABEL
+    is_scored = targets != NOT_TRAINED
     chosen, targets = logits[is_scored].float(), targets[is_scored]
     loss_sum = torch.nn.functional.cross_entropy(chosen, targets, reduction="sum")
     n_correct = (chosen.argmax(dim=-1) == targets).sum()

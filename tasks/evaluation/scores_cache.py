@@ -25,7 +25,7 @@ Reference = TypeVar("Reference", bound=StageReference)
 
 
 @dataclass(frozen=True)
-class JudgedModel:
+class EvaluatedModel:
     """A model to judge, which is fetched only if it has to be measured."""
 
     sha256: str
@@ -34,7 +34,7 @@ class JudgedModel:
     """Gives the folders of model and tokenizer as long as it is entered."""
 
 
-def model_in(folder: Path, sha256: str) -> JudgedModel:
+def model_in(folder: Path, sha256: str) -> EvaluatedModel:
     """Describe a model whose folder lies on this disk, its tokenizer with it.
 
     Args:
@@ -49,7 +49,7 @@ def model_in(folder: Path, sha256: str) -> JudgedModel:
     def fetch() -> Iterator[tuple[Path, Path]]:
         yield folder, folder
 
-    return JudgedModel(sha256, fetch)
+    return EvaluatedModel(sha256, fetch)
 
 
 def keep_scores(

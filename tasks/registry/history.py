@@ -14,9 +14,13 @@ from tasks.registry.tags import (
     CHAMPION_TAG,
     DECISION_TAG,
     DRIFT_TAG,
-    JUDGED_AT_TAG,
+    EVAL_SHA256_TAG,
+    EVALUATED_AT_TAG,
     METRIC_PREFIX,
     PROMOTED_AT_TAG,
+    QUARANTINED_ROWS_TAG,
+    REASON_TAG,
+    TRAIN_ROWS_TAG,
 )
 
 if TYPE_CHECKING:
@@ -122,24 +126,24 @@ def describe_version(version: ModelVersion, holders: dict[str, int | None]) -> R
         Its line in the history.
     """
     tags, number = version.tags, int(version.version)
-    judged_at = tags.get(JUDGED_AT_TAG)
+    judged_at = tags.get(EVALUATED_AT_TAG)
     return Retrain(
         version=number,
         judged_at=datetime.fromisoformat(judged_at)
         if judged_at
         else datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
         decision=tags.get(DECISION_TAG, ""),
-        reason=tags.get("sft.reason", ""),
+        reason=tags.get(REASON_TAG, ""),
         promoted_at=tags.get(PROMOTED_AT_TAG, ""),
         compared_with=tags.get(CHAMPION_TAG, ""),
         aliases=tuple(alias for alias, holder in holders.items() if holder == number),
         loss=_number(tags.get(f"{METRIC_PREFIX}challenger.loss")),
         champion_loss=_number(tags.get(f"{METRIC_PREFIX}champion.loss")),
         base_loss=_number(tags.get(f"{METRIC_PREFIX}base.loss")),
-        n_train_rows=_count(tags.get("sft.train_rows")),
-        n_quarantined_rows=_count(tags.get("sft.quarantined_rows")),
+        n_train_rows=_count(tags.get(TRAIN_ROWS_TAG)),
+        n_quarantined_rows=_count(tags.get(QUARANTINED_ROWS_TAG)),
         drift=_number(tags.get(DRIFT_TAG)),
-        eval_sha256=tags.get("sft.eval_sha256", ""),
+        eval_sha256=tags.get(EVAL_SHA256_TAG, ""),
     )
 
 

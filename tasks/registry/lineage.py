@@ -14,23 +14,41 @@ from typing import Any
 import yaml
 
 from schemas.config.run import RunConfig
-from schemas.records.references import Evidence, Side
+from schemas.records.references import Evidence, Role
 from schemas.rule_ids import SetRule
 from tasks.engine.home import source_folder
 from tasks.engine.redaction import public_settings, without_folders
 from tasks.registry.tags import (
+    BASE_FINGERPRINT_TAG,
+    BASE_MODEL_TAG,
+    BASE_REVISION_TAG,
     CHAMPION_TAG,
+    CODE_COMMIT_TAG,
+    CODE_VERSION_TAG,
+    CONFIG_SHA256_TAG,
+    DATASET_SOURCE_TAG,
     DATASET_TAG,
     DECISION_SHA256_TAG,
     DECISION_TAG,
     DRIFT_TAG,
+    EVAL_IS_PINNED_TAG,
+    EVAL_ROWS_SHA256_TAG,
+    EVAL_ROWS_TAG,
+    EVAL_SHA256_TAG,
+    EVALUATED_AT_TAG,
     FINGERPRINT_TAG,
+    FLOW_RUN_ID_TAG,
+    FLOW_RUN_URL_TAG,
     GATES_TAG,
-    JUDGED_AT_TAG,
     MAX_TAG_CHARACTERS,
     METRIC_PREFIX,
     MODE_TAG,
+    MODEL_TAG,
+    QUARANTINED_ROWS_TAG,
+    REASON_TAG,
     SETTINGS_TAG,
+    TEMPLATE_SHA256_TAG,
+    TRAIN_ROWS_TAG,
 )
 from tasks.sources.mixture import public_title
 
@@ -107,21 +125,21 @@ def lineage_tags(config: RunConfig, evidence: Evidence, run_id: str) -> dict[str
     tags = {
         FINGERPRINT_TAG: version_fingerprint(config.registry.name, evidence),
         DATASET_TAG: evidence.checked.kept_sha256,
-        "sft.dataset_source": public_title(config.data.origin),
-        "sft.train_rows": str(evidence.quality.n_train_rows),
-        "sft.eval_rows": str(evidence.quality.n_eval_rows),
-        "sft.quarantined_rows": str(evidence.checked.n_quarantined_rows),
+        DATASET_SOURCE_TAG: public_title(config.data.origin),
+        TRAIN_ROWS_TAG: str(evidence.quality.n_train_rows),
+        EVAL_ROWS_TAG: str(evidence.quality.n_eval_rows),
+        QUARANTINED_ROWS_TAG: str(evidence.checked.n_quarantined_rows),
         DRIFT_TAG: _drift(evidence),
-        "sft.eval_sha256": evidence.quality.eval_sha256,
-        "sft.eval_rows_sha256": evidence.split.eval_sha256,
-        "sft.eval_is_pinned": str(evidence.split.is_pinned).lower(),
-        "sft.template_sha256": evidence.template.template_sha256,
-        "sft.base_model": without_folders(evidence.template.model_name),
-        "sft.base_revision": config.model.revision or "",
-        "sft.base_fingerprint": evidence.template.model_fingerprint,
-        "sft.model_sha256": evidence.trained.sha256,
+        EVAL_SHA256_TAG: evidence.quality.eval_sha256,
+        EVAL_ROWS_SHA256_TAG: evidence.split.eval_sha256,
+        EVAL_IS_PINNED_TAG: str(evidence.split.is_pinned).lower(),
+        TEMPLATE_SHA256_TAG: evidence.template.template_sha256,
+        BASE_MODEL_TAG: without_folders(evidence.template.model_name),
+        BASE_REVISION_TAG: config.model.revision or "",
+        BASE_FINGERPRINT_TAG: evidence.template.model_fingerprint,
+        MODEL_TAG: evidence.trained.sha256,
         SETTINGS_TAG: settings_sha256(config),
-        "sft.config_sha256": hashlib.sha256(config_text(config).encode()).hexdigest(),
+        CONFIG_SHA256_TAG: hashlib.sha256(config_text(config).encode()).hexdigest(),
     }
     tags |= decision_tags(evidence, run_id) | code_tags(source_folder()) | flow_run_tags()
     return {name: shorten(text) for name, text in tags.items() if text}
@@ -147,20 +165,20 @@ def decision_tags(evidence: Evidence, run_id: str) -> dict[str, str]:
     tags = {
         DECISION_TAG: report.decision.value,
         MODE_TAG: report.mode.value,
-        "sft.reason": report.reason,
+        REASON_TAG: report.reason,
         DECISION_SHA256_TAG: evidence.decision.sha256,
-        JUDGED_AT_TAG: datetime.now(UTC).isoformat(timespec="seconds"),
+        EVALUATED_AT_TAG: datetime.now(UTC).isoformat(timespec="seconds"),
         CHAMPION_TAG: "none" if report.champion_version is None else str(report.champion_version),
         GATES_TAG: f"runs:/{run_id}/gates.json",
     }
-    for side, metrics in metrics_by_side(evidence).items():
+    for role, metrics in metrics_by_role(evidence).items():
         for metric, value in metrics.items():
             if value is not None:
-                tags[f"{METRIC_PREFIX}{side.value}.{metric}"] = repr(value)
+                tags[f"{METRIC_PREFIX}{role.value}.{metric}"] = repr(value)
     return tags
 
 
-def metrics_by_side(evidence: Evidence) -> dict[Side, dict[str, float | None]]:
+def metrics_by_role(evidence: Evidence) -> dict[Role, dict[str, float | None]]:
     """Collect the figures of every model that was judged.
 
     Args:
@@ -171,9 +189,9 @@ def metrics_by_side(evidence: Evidence) -> dict[Side, dict[str, float | None]]:
     """
     champion = evidence.champion.evaluation
     return {
-        Side.BASE: dict(evidence.baseline.metrics),
-        **({Side.CHAMPION: dict(champion.metrics)} if champion else {}),
-        Side.CHALLENGER: dict(evidence.evaluation.metrics),
+        Role.BASE: dict(evidence.baseline.metrics),
+        **({Role.CHAMPION: dict(champion.metrics)} if champion else {}),
+        Role.CHALLENGER: dict(evidence.evaluation.metrics),
     }
 
 
@@ -187,10 +205,10 @@ def code_tags(source: Path) -> dict[str, str]:
         The package's version; run from a clone, also the commit, with -dirty after it when files
         under version control were changed.
     """
-    tags = {"sft.code_version": importlib.metadata.version("sft-flow")}
+    tags = {CODE_VERSION_TAG: importlib.metadata.version("sft-flow")}
     if (source / ".git").exists() and (commit := _ask_git(source, "rev-parse", "HEAD")):
         changes = _ask_git(source, "status", "--porcelain", "--untracked-files=no")
-        tags["sft.code_commit"] = f"{commit}-dirty" if changes else commit
+        tags[CODE_COMMIT_TAG] = f"{commit}-dirty" if changes else commit
     return tags
 
 
@@ -224,7 +242,7 @@ def flow_run_tags() -> dict[str, str]:
     if not run_id:
         return {}
     address = url_for("flow-run", obj_id=run_id)
-    return {"sft.flow_run_id": str(run_id), "sft.flow_run_url": address or ""}
+    return {FLOW_RUN_ID_TAG: str(run_id), FLOW_RUN_URL_TAG: address or ""}
 
 
 def shorten(text: str, n_characters: int = MAX_TAG_CHARACTERS) -> str:

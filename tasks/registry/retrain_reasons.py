@@ -17,7 +17,7 @@ from tasks.engine.cache import locate
 from tasks.registry.champion import ChampionData, read_champion_profile
 from tasks.registry.lineage import settings_sha256
 from tasks.registry.store import alias_holder, connect, store_errors
-from tasks.registry.tags import JUDGED_AT_TAG, SETTINGS_TAG
+from tasks.registry.tags import EVALUATED_AT_TAG, SETTINGS_TAG
 from tasks.sources.row_digests import ROW_DIGESTS, count_changes
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ DIGESTS_ARTIFACT = f"data/{ROW_DIGESTS}"
 
 
 @dataclass(frozen=True)
-class JudgedVersion:
+class EvaluatedVersion:
     """What is known of the version judged last."""
 
     version: int
@@ -39,7 +39,7 @@ class JudgedVersion:
     """uint64, shape (n_rows,), sorted; None where they were not kept."""
 
 
-def find_judged(registry: RegistryConfig) -> JudgedVersion | None:
+def find_evaluated(registry: RegistryConfig) -> EvaluatedVersion | None:
     """Find the version of a name that was judged last, promoted or refused.
 
     Args:
@@ -54,9 +54,9 @@ def find_judged(registry: RegistryConfig) -> JudgedVersion | None:
         if number is None:
             return None
         found = client.get_model_version(registry.name, str(number))
-        judged_at = found.tags.get(JUDGED_AT_TAG)
+        judged_at = found.tags.get(EVALUATED_AT_TAG)
         run_id = str(found.run_id or "")
-        return JudgedVersion(
+        return EvaluatedVersion(
             version=number,
             run_id=run_id,
             settings_sha256=found.tags.get(SETTINGS_TAG, ""),
@@ -82,7 +82,7 @@ def _read_digests(client: MlflowClient, run_id: str) -> numpy.ndarray | None:
 
 
 def weigh_reasons(
-    config: RunConfig, dataset: DatasetReference, judged: JudgedVersion | None
+    config: RunConfig, dataset: DatasetReference, judged: EvaluatedVersion | None
 ) -> RetrainDecision:
     """Decide whether there is a reason to train, before the rows are looked at closely.
 
@@ -120,7 +120,7 @@ def weigh_reasons(
 
 
 def _count_changes(
-    dataset: DatasetReference, judged: JudgedVersion
+    dataset: DatasetReference, judged: EvaluatedVersion
 ) -> tuple[int | None, int | None]:
     import numpy
 
@@ -164,7 +164,7 @@ def wants_drift(config: RunConfig, decision: RetrainDecision) -> bool:
 
 
 def weigh_drift(
-    config: RunConfig, decision: RetrainDecision, judged: JudgedVersion, profile: DataProfile
+    config: RunConfig, decision: RetrainDecision, judged: EvaluatedVersion, profile: DataProfile
 ) -> RetrainDecision:
     """Decide whether the rows have drifted far enough to train on.
 

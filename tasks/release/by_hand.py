@@ -9,7 +9,7 @@ from schemas.config.registry import RegistryConfig
 from schemas.errors import PromotionRefused, RegistryError
 from schemas.records.decision import Decision
 from tasks.registry.store import alias_holder, connect, store_errors
-from tasks.registry.tags import DECISION_TAG
+from tasks.registry.tags import DECISION_TAG, REASON_TAG
 from tasks.release.promotion import Guard, Request, make_champion, user_name
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def promote_by_hand(
                 "the gates did not pass this version",
                 where=f"models:/{registry.name}/{version}",
                 expected=f"{DECISION_TAG}={Decision.PROMOTE.value}",
-                got=found.tags.get("sft.reason") or "no decision: no gate saw it",
+                got=found.tags.get(REASON_TAG) or "no decision: no gate saw it",
                 fix="train a better model, or insist with --force --reason '...'",
             )
         return _make_champion(client, registry, version, reason or "by hand")

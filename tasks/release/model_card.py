@@ -14,7 +14,7 @@ from schemas.records.references import Evidence
 from tasks.engine.cache import locate
 from tasks.engine.redaction import without_folders
 from tasks.models.hub import HUB_ID
-from tasks.registry.lineage import metrics_by_side, shorten
+from tasks.registry.lineage import metrics_by_role, shorten
 from tasks.sources.mixture import public_title
 
 MAX_DESCRIPTION_CHARACTERS = 5000
@@ -64,7 +64,7 @@ def card_facts(config: RunConfig, evidence: Evidence, licence: str) -> dict[str,
             "max_new_tokens": config.evaluation.max_new_tokens,
             "is_pinned": evidence.split.is_pinned,
         },
-        "metrics": {side.value: figures for side, figures in metrics_by_side(evidence).items()},
+        "metrics": {role.value: figures for role, figures in metrics_by_role(evidence).items()},
         "report": evidence.decision.report.model_dump(mode="json"),
     }
 
@@ -88,7 +88,7 @@ def model_card(facts: CardFacts) -> str:
         f"Fine-tuned from `{facts['base_model']}`.",
         f"**{facts['report']['decision']}**: {facts['report']['reason']}",
         "## Figures",
-        figures_table(facts["metrics"]),
+        metrics_table(facts["metrics"]),
         gates_table(facts["report"]),
         "## Data",
         _data(facts["data"]),
@@ -138,20 +138,20 @@ def readme(facts: CardFacts) -> str:
     return f"---\n{yaml.safe_dump(known, sort_keys=False)}---\n\n{model_card(facts)}"
 
 
-def figures_table(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
+def metrics_table(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
     """Lay out the figures, one metric a line and one column for each model.
 
     Args:
-        metrics: Side to metrics.
+        metrics: Role to metrics.
 
     Returns:
         A Markdown table; `-` where nothing was measured.
     """
-    sides = list(metrics)
+    roles = list(metrics)
     names = dict.fromkeys(name for figures in metrics.values() for name in figures)
-    lines = [_row("metric", *sides), _row(*["---"] * (len(sides) + 1))]
+    lines = [_row("metric", *roles), _row(*["---"] * (len(roles) + 1))]
     for name in names:
-        lines.append(_row(name, *(_figure(metrics[side].get(name)) for side in sides)))
+        lines.append(_row(name, *(_figure(metrics[role].get(name)) for role in roles)))
     return "\n".join(lines)
 
 
@@ -159,7 +159,7 @@ def gates_table(report: Mapping[str, Any]) -> str:
     """Lay out what each gate found.
 
     Args:
-        report: A `GateReport` as plain values.
+        report: A `DecisionReport` as plain values.
 
     Returns:
         A Markdown table; empty without gates.

@@ -20,14 +20,14 @@ DELETING = "deleting"
 DELETED = "deleted"
 
 
-class Swept(NamedTuple):
+class Pruned(NamedTuple):
     """What a sweep deleted."""
 
     freed_bytes: int
     versions: tuple[int, ...]
 
 
-def sweep_rejected(client: MlflowClient, registry: RegistryConfig, name: str) -> Swept:
+def prune_refused(client: MlflowClient, registry: RegistryConfig, name: str) -> Pruned:
     """Delete the weights of old refused versions; figures, tags and lineage stay.
 
     A version keeps its weights when it is among the last `registry.keep_rejected` refused ones,
@@ -52,7 +52,7 @@ def sweep_rejected(client: MlflowClient, registry: RegistryConfig, name: str) ->
             freed_bytes += delete_model_files(client, model_id_of(str(version.source)))
             client.set_model_version_tag(name, version.version, WEIGHTS_TAG, DELETED)
             versions.append(int(version.version))
-    return Swept(freed_bytes, tuple(versions))
+    return Pruned(freed_bytes, tuple(versions))
 
 
 def find_surplus(client: MlflowClient, n_kept: int, name: str) -> list[ModelVersion]:

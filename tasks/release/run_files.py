@@ -14,11 +14,11 @@ from schemas.records.references import Evidence, TrainedReference
 from tasks.engine.cache import locate
 from tasks.engine.redaction import public_settings
 from tasks.models.files import remove_paths
-from tasks.registry.lineage import config_text, lineage_tags, metrics_by_side
+from tasks.registry.lineage import config_text, lineage_tags, metrics_by_role
 from tasks.registry.store import flatten
-from tasks.registry.tags import ADAPTER_TAG, LICENCE_TAG, TRAINING_RUN_TAG
+from tasks.registry.tags import ADAPTER_TAG, LICENCE_TAG, SOURCE_TAG, TRAINING_RUN_TAG
 from tasks.release.model_card import CardFacts, readme
-from tasks.release.reload.spec import EVALUATION_FOLDER, write_judged
+from tasks.release.reload.spec import EVALUATION_FOLDER, write_evaluated
 from tasks.sources.mixture import public_title
 from tasks.sources.row_digests import ROW_DIGESTS
 from tasks.training.live_metrics import Point, log_points, read_training_run
@@ -89,7 +89,7 @@ def log_training(client: MlflowClient, run_id: str, config: RunConfig, evidence:
 
     mlflow.log_params(flatten(public_settings(config.model_dump(mode="json"))))
     data = public_title(config.data.origin)
-    source = CodeDatasetSource(tags={"sft.source": data})
+    source = CodeDatasetSource(tags={SOURCE_TAG: data})
     digest = evidence.checked.kept_sha256[:MAX_DIGEST]
     mlflow.log_input(
         MetaDataset(source=source, name=data[-250:], digest=digest), context="training"
@@ -143,7 +143,7 @@ def log_decision(
     now = round(time.time() * 1000)
     points = [
         Point(f"{side.value}/{name}", value, 0, now)
-        for side, figures in metrics_by_side(evidence).items()
+        for side, figures in metrics_by_role(evidence).items()
         for name, value in figures.items()
         if value is not None
     ]
@@ -154,7 +154,7 @@ def log_decision(
     client.log_text(run_id, readme(card), f"{CARD_FOLDER}/README.md")
     client.log_text(run_id, json.dumps(dict(card), indent=1), f"{CARD_FOLDER}/facts.json")
     with tempfile.TemporaryDirectory() as scratch:
-        write_judged(config, evidence, Path(scratch))
+        write_evaluated(config, evidence, Path(scratch))
         client.log_artifacts(run_id, scratch, EVALUATION_FOLDER)
 
 

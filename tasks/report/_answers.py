@@ -23,39 +23,39 @@ _PIECE = re.compile(r"\s+|\w+|[^\w\s]")
 
 @dataclass(frozen=True)
 class ComparedAnswer:
-    """One prompt with every side's answer."""
+    """One prompt with every role's answer."""
 
     prompt: str
     reference: str
-    sides: dict[str, list[Stretch]]
+    roles: dict[str, list[Stretch]]
     is_exact: dict[str, bool]
-    """Side to whether the whole answer is the reference."""
+    """Role to whether the whole answer is the reference."""
 
 
 def compare_answers(
-    answers: Sequence[Mapping[str, str]], sides: Sequence[str]
+    answers: Sequence[Mapping[str, str]], roles: Sequence[str]
 ) -> list[ComparedAnswer]:
     """Lay the answers out for the page.
 
     Args:
-        answers: Prompt, reference and the answer of each side by its name.
-        sides: Names of the sides.
+        answers: Prompt, reference and the answer of each role by its name.
+        roles: Names of the roles.
 
     Returns:
         The first 200, each text cut to its share of the page.
     """
     shown = answers[:MOST_ANSWERS]
-    n_texts = max(1, len(shown) * (2 + 2 * len(sides)))
+    n_texts = max(1, len(shown) * (2 + 2 * len(roles)))
     most = min(MOST_CHARACTERS, ALL_CHARACTERS // n_texts)
     return [
         ComparedAnswer(
             prompt=cut(answer["prompt"], most),
             reference=cut(answer["reference"], most),
-            sides={
-                side: _marked(cut(answer["reference"], most), cut(answer[side], most))
-                for side in sides
+            roles={
+                role: _marked(cut(answer["reference"], most), cut(answer[role], most))
+                for role in roles
             },
-            is_exact={side: answer[side].strip() == answer["reference"].strip() for side in sides},
+            is_exact={role: answer[role].strip() == answer["reference"].strip() for role in roles},
         )
         for answer in shown
     ]
@@ -84,11 +84,11 @@ def cut(text: str, most: int = MOST_CHARACTERS) -> str:
     return f"{text[:most]} … ({left_out:,} more characters)" if left_out > 0 else text
 
 
-def judge_figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def judge_counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Sum up what a judging model said.
 
     Args:
-        rows: Lines of `judge_<side>.jsonl`.
+        rows: Lines of `judge_<role>.jsonl`.
 
     Returns:
         Rows judged, won, lost and tied by the challenger; flips (the two orders contradict each

@@ -83,7 +83,7 @@ def rule_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def metric_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Lay the metrics of every side out.
+    """Lay the metrics of every role out.
 
     Args:
         report: `report.json`.
@@ -92,9 +92,9 @@ def metric_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         One row per metric, with a column for base, champion if there is one, and challenger.
     """
     metrics: Mapping[str, Mapping[str, float | None]] = report["metrics"]
-    names = dict.fromkeys(name for side in metrics.values() for name in side)
+    names = dict.fromkeys(name for role in metrics.values() for name in role)
     return [
-        {"metric": name} | {side: _figure(found.get(name)) for side, found in metrics.items()}
+        {"metric": name} | {role: _figure(found.get(name)) for role, found in metrics.items()}
         for name in names
     ]
 

@@ -149,7 +149,7 @@ def skip_reason(result: RuleResult) -> str:
     return SKIPPED.get(rule, "there was no row to look at")
 
 
-def write_gate_report(report: CheckReport, folder: Path) -> Path:
+def write_data_page(report: CheckReport, folder: Path) -> Path:
     """Write the report of a check.
 
     Args:
@@ -165,11 +165,11 @@ def write_gate_report(report: CheckReport, folder: Path) -> Path:
         with written(folder / "profile.json") as stream:
             stream.write(report.profile.model_dump_json(indent=1).encode("utf-8"))
     with written(folder / "report.html") as stream:
-        stream.write(render_gate_page(report).encode("utf-8"))
+        stream.write(render_data_page(report).encode("utf-8"))
     return folder / "report.html"
 
 
-def render_gate_page(report: CheckReport) -> str:
+def render_data_page(report: CheckReport) -> str:
     """Render the page: one HTML file without script or any outside resource.
 
     Args:

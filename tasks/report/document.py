@@ -11,7 +11,7 @@ from schemas.records.references import (
     Evidence,
     PromotionReference,
     RetrainDecision,
-    Side,
+    Role,
     VersionReference,
 )
 from tasks.decision.intervals import metric_intervals
@@ -21,7 +21,8 @@ from tasks.engine.jsonl import read_jsonl
 from tasks.engine.redaction import public_settings
 from tasks.evaluation.slices import rows_where_base_was_better, worst_slice
 from tasks.registry.lineage import flow_run_tags
-from tasks.report._answers import judge_figures
+from tasks.registry.tags import FLOW_RUN_ID_TAG, FLOW_RUN_URL_TAG
+from tasks.report._answers import judge_counts
 from tasks.sources.mixture import title
 from tasks.tokens.rendering import load_renderer
 from tasks.tokens.view import view_rows
@@ -29,10 +30,10 @@ from tasks.tokens.view import view_rows
 MAX_WORSE_ROWS = 10
 """Rows shown on which the base was better."""
 
-JUDGED_SIDES = {"generate_baseline": "base", "evaluate_champion": "champion"}
+EVALUATED_ROLES = {"generate_baseline": "base", "evaluate_champion": "champion"}
 
 
-def sides_of(evidence: Evidence) -> dict[str, EvaluationReference]:
+def splits_of(evidence: Evidence) -> dict[str, EvaluationReference]:
     """Name the evaluations of a run.
 
     Args:
@@ -42,31 +43,31 @@ def sides_of(evidence: Evidence) -> dict[str, EvaluationReference]:
         base, champion where there is one, challenger, in that order.
     """
     found = {
-        Side.BASE.value: evidence.baseline,
-        Side.CHAMPION.value: evidence.champion.evaluation,
-        Side.CHALLENGER.value: evidence.evaluation,
+        Role.BASE.value: evidence.baseline,
+        Role.CHAMPION.value: evidence.champion.evaluation,
+        Role.CHALLENGER.value: evidence.evaluation,
     }
-    return {side: scores for side, scores in found.items() if scores is not None}
+    return {role: scores for role, scores in found.items() if scores is not None}
 
 
 def pair_answers(
     answers: dict[str, list[dict[str, Any]]], prompts: list[dict[str, Any]]
 ) -> list[dict[str, str]]:
-    """Lay every side's answers to the same prompt side by side.
+    """Lay every role's answers to the same prompt side by side.
 
     Args:
-        answers: Side to its answers, in the same order on every side.
+        answers: Role to its answers, in the same order on every role.
         prompts: The evaluation prompts, for the question as the user wrote it.
 
     Returns:
-        One mapping per prompt: prompt, reference, and the answer of each side by its name.
+        One mapping per prompt: prompt, reference, and the answer of each role by its name.
     """
     questions = {row["row"]: row["question"] for row in prompts}
     return [
         {
             "prompt": questions[rows[0]["row"]],
             "reference": rows[0]["reference"],
-            **{side: row["answer"] for side, row in zip(answers, rows, strict=True)},
+            **{role: row["answer"] for role, row in zip(answers, rows, strict=True)},
         }
         for rows in zip(*answers.values(), strict=True)
     ]
@@ -92,11 +93,11 @@ def build_report(
         The document written as `report.json`; docs/operate.md describes its fields.
     """
     report = evidence.decision.report
-    sides = sides_of(evidence)
+    roles = splits_of(evidence)
     prompts = read_jsonl(locate(evidence.quality, "eval_prompts.jsonl"))
     training = json.loads(locate(evidence.trained, "training.json").read_text(encoding="utf-8"))
-    answers = {side: read_jsonl(locate(one, "answers.jsonl")) for side, one in sides.items()}
-    slices = _slices(sides)
+    answers = {role: read_jsonl(locate(one, "answers.jsonl")) for role, one in roles.items()}
+    slices = _slices(roles)
     return {
         "decision": report.decision.value,
         "mode": report.mode.value,
@@ -107,11 +108,11 @@ def build_report(
         "judge": judge_part(evidence),
         "training_rows": training_rows(evidence),
         "timings": run_timings(),
-        "metrics": {side: scores.metrics for side, scores in sides.items()},
-        "intervals": _intervals(config, sides),
+        "metrics": {role: scores.metrics for role, scores in roles.items()},
+        "intervals": _intervals(config, roles),
         "answers": pair_answers(answers, prompts),
         "slices": slices,
-        "worst_slice": worst_slice(slices[Side.CHALLENGER.value], "loss"),
+        "worst_slice": worst_slice(slices[Role.CHALLENGER.value], "loss"),
         "base_was_better": _base_was_better(evidence, prompts),
         "data": _data_part(config, evidence),
         "training": {**training, "method": config.training.method.value},
@@ -129,18 +130,18 @@ def _base_was_better(evidence: Evidence, prompts: list[dict[str, Any]]) -> list[
 
 
 def _intervals(
-    config: RunConfig, sides: dict[str, EvaluationReference]
+    config: RunConfig, roles: dict[str, EvaluationReference]
 ) -> dict[str, dict[str, tuple[float, float]]]:
     return {
-        side: metric_intervals(locate(scores, ""), scores.metrics, config.gates, config.seed)
-        for side, scores in sides.items()
+        role: metric_intervals(locate(scores, ""), scores.metrics, config.gates, config.seed)
+        for role, scores in roles.items()
     }
 
 
-def _slices(sides: dict[str, EvaluationReference]) -> dict[str, Any]:
+def _slices(roles: dict[str, EvaluationReference]) -> dict[str, Any]:
     return {
-        side: json.loads(locate(scores, "slices.json").read_text(encoding="utf-8"))
-        for side, scores in sides.items()
+        role: json.loads(locate(scores, "slices.json").read_text(encoding="utf-8"))
+        for role, scores in roles.items()
     }
 
 
@@ -217,7 +218,7 @@ def summarise(report: dict[str, Any]) -> str:
     """
     registry, metrics = report["registry"], report["metrics"]
     version = f" version {registry['version']}" if registry["version"] else ""
-    names = list(dict.fromkeys(name for side in metrics.values() for name in side))
+    names = list(dict.fromkeys(name for role in metrics.values() for name in role))
     lines = [
         f"## {registry['name']}{version}: {outcome(report)}",
         "",
@@ -231,7 +232,7 @@ def summarise(report: dict[str, Any]) -> str:
         f"| metric | {' | '.join(metrics)} |",
         f"|---|{'---|' * len(metrics)}",
         *(
-            f"| {name} | {' | '.join(_figure(side.get(name)) for side in metrics.values())} |"
+            f"| {name} | {' | '.join(_figure(role.get(name)) for role in metrics.values())} |"
             for name in names
         ),
     ]
@@ -265,11 +266,11 @@ def run_timings() -> dict[str, Any]:
         an id and stages outside a flow run.
     """
     tags = flow_run_tags()
-    run_id = tags.get("sft.flow_run_id")
+    run_id = tags.get(FLOW_RUN_ID_TAG)
     entries = read_entries(run_id) if run_id else []
     return {
         "flow_run_id": run_id,
-        "flow_run_url": tags.get("sft.flow_run_url") or None,
+        "flow_run_url": tags.get(FLOW_RUN_URL_TAG) or None,
         "stages": [
             entry.model_dump(mode="json", include={"stage", "event", "detail", "seconds"})
             for entry in entries
@@ -284,10 +285,10 @@ def judge_part(evidence: Evidence) -> dict[str, dict[str, int]]:
         evidence: What the run rests on.
 
     Returns:
-        Opponent to figures, see `judge_figures`; nothing where no model judged.
+        Opponent to figures, see `judge_counts`; nothing where no model judged.
     """
     found = {}
     for path in sorted(locate(evidence.decision, "").glob("judge_*.jsonl")):
         stage = path.stem.removeprefix("judge_")
-        found[JUDGED_SIDES.get(stage, stage)] = judge_figures(read_jsonl(path))
+        found[EVALUATED_ROLES.get(stage, stage)] = judge_counts(read_jsonl(path))
     return found

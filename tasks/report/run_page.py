@@ -74,7 +74,7 @@ def render_page(report: dict[str, Any], curve: dict[str, str]) -> str:
         report=report,
         outcome=outcome(report),
         curve=curve,
-        figures=training_figures(report["training"]),
+        figures=training_facts(report["training"]),
         found_rules=found_rules,
         quiet_rules=quiet_rules,
         rows=[cut_row(row) for row in report["training_rows"]],
@@ -104,7 +104,7 @@ def sort_rules(
     return found, [rule for rule in rules if rule not in found]
 
 
-def training_figures(training: dict[str, Any]) -> dict[str, str]:
+def training_facts(training: dict[str, Any]) -> dict[str, str]:
     """Put the figures of a training into words.
 
     Args:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.engine.redaction import public_settings
 from tasks.registry.store import connect, experiment_id, store_errors
+from tasks.registry.tags import ERROR_TAG, SWEEP_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 PARENT_TAG = "mlflow.parentRunId"
-SWEEP_TAG = "sft.sweep"
-TRIAL_TAG = "sft.trial"
-ERROR_TAG = "sft.error"
 VALIDATION_LOSS = "validation_loss"
 MAX_TAG_CHARACTERS = 5000
 """Longest value of a tag in MLflow 3.17 (500 until 2.x)."""

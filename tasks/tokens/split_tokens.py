@@ -14,13 +14,13 @@ from tasks.engine.cache import locate
 from tasks.engine.jsonl import json_line, read_lines
 from tasks.engine.progress import progress_bar
 from tasks.tokens.rendering import Renderer, render_prompt
-from tasks.tokens.writing import SideTokens, TokenOutput, write_tokens
+from tasks.tokens.writing import SplitTokens, TokenOutput, write_tokens
 
 MAX_TRAIN_PROMPTS = 64
 """Training rows whose prompts are kept, to compare what is trained with what will be asked."""
 
 
-def read_side(path: Path, total: int, label: str) -> Iterator[Conversation]:
+def read_split(path: Path, total: int, label: str) -> Iterator[Conversation]:
     """Read the conversations of one side.
 
     Args:
@@ -35,13 +35,13 @@ def read_side(path: Path, total: int, label: str) -> Iterator[Conversation]:
         yield Conversation.from_json(line)
 
 
-def tokenise_sides(
+def tokenise_splits(
     split: SplitReference,
     renderer: Renderer,
     quality: QualityConfig,
     weights: Mapping[str, float],
     folder: Path,
-) -> tuple[SideTokens, ...]:
+) -> tuple[SplitTokens, ...]:
     """Write the tokens of the training, the evaluation and, where there are any, the validation rows.
 
     Args:
@@ -70,14 +70,14 @@ def tokenise_sides(
     limit = quality.max_length_tokens
     sides = {}
     for name, output in outputs.items():
-        rows = read_side(locate(split, f"{name}.jsonl"), totals[name], f"tokenise {name}")
+        rows = read_split(locate(split, f"{name}.jsonl"), totals[name], f"tokenise {name}")
         sides[name] = write_tokens(rows, renderer, settings, limit, output)
     rows_path = locate(split, "train.jsonl")
     write_train_prompts(rows_path, sides["train"], renderer, folder / "train_prompts.jsonl")
     return tuple(sides.values())
 
 
-def write_train_prompts(rows: Path, side: SideTokens, renderer: Renderer, path: Path) -> None:
+def write_train_prompts(rows: Path, side: SplitTokens, renderer: Renderer, path: Path) -> None:
     """Write the prompts of the first rows that are trained, as the model will be asked them.
 
     Args:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 READ_ROWS = 10_000
 
-IGNORED_LABEL = -100
 
 NOT_TRAINED = -100
 """Label of a token that the loss leaves out."""

@@ -48,7 +48,7 @@ class TokenOutput:
 
 
 @dataclass
-class SideTokens:
+class SplitTokens:
     """What was written of one side, and the features of every row of it."""
 
     n_rows: int = 0
@@ -140,7 +140,7 @@ def write_tokens(
     settings: Mapping[SetRule, RuleSetting],
     max_length_tokens: int,
     output: TokenOutput,
-) -> SideTokens:
+) -> SplitTokens:
     """Render rows and write the tokens of those that stay.
 
     Args:
@@ -153,7 +153,7 @@ def write_tokens(
     Returns:
         Counts, columns, digest.
     """
-    side = SideTokens()
+    side = SplitTokens()
     parts = [_measure([], settings, max_length_tokens)]
     n_seen = 0
     pairs = render_rows(renderer, conversations)
@@ -187,7 +187,7 @@ def _measure(
     return columns
 
 
-def _sum_up(side: SideTokens, parts: list[dict[str, Column]]) -> None:
+def _sum_up(side: SplitTokens, parts: list[dict[str, Column]]) -> None:
     import numpy
 
     for name in list(parts[0]):

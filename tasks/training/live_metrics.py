@@ -19,6 +19,7 @@ from tasks.engine.cache import write_whole
 from tasks.engine.home import tracking_uri
 from tasks.engine.redaction import without_secrets
 from tasks.registry.store import connect, experiment_id, flatten
+from tasks.registry.tags import ERROR_TAG, STAGE_TAG, TRAINING_FINGERPRINT_TAG
 from tasks.training._pusher import Pusher
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
@@ -30,7 +31,6 @@ RUN_FILE = "mlflow_run.json"
 PUSH_SECONDS = 5.0
 MAX_BATCH_METRICS = 1000
 """MLflow's limit of one request."""
-ERROR_TAG = "sft.error"
 MAX_ERROR_CHARACTERS = 500
 
 
@@ -225,7 +225,7 @@ class LiveMetrics:
         run = client.create_run(
             experiment_id(client, self._experiment),
             run_name=f"train-{digest[:8]}",
-            tags={"sft.stage": "train_model", "sft.training_fingerprint": digest},
+            tags={STAGE_TAG: "train_model", TRAINING_FINGERPRINT_TAG: digest},
         )
         settings = flatten(self._spec.training.model_dump(mode="json"), "training.")
         params = [Param(name, value) for name, value in settings.items()]

@@ -18,7 +18,7 @@ from flows import _approval
 from flows._approval import ask_for_approval, read_answer
 from schemas.config.gates import DecisionMode
 from schemas.config.registry import RegistryConfig
-from schemas.records.decision import Decision, GateReport
+from schemas.records.decision import Decision, DecisionReport
 from schemas.records.references import Approval, DecisionReference, VersionReference
 
 PLACE: dict[str, Any] = {"stage": "x", "folder": "stages/x/y", "sha256": "0" * 64}
@@ -35,7 +35,7 @@ VERSION = VersionReference(
 
 
 def decided(decision: Decision) -> DecisionReference:
-    report = GateReport(
+    report = DecisionReport(
         mode=DecisionMode.ENFORCE,
         decision=decision,
         reason="loss_below_base: 0.5 better",

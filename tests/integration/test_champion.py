@@ -12,7 +12,7 @@ import pytest
 from schemas.config.evaluation import EvaluationConfig
 from schemas.config.registry import RegistryConfig
 from schemas.errors import ModelSourceError, RegistryBusy
-from schemas.records.references import ChampionReference, Side, TrainedReference
+from schemas.records.references import ChampionReference, Role, TrainedReference
 from tasks.engine.cache import OutputFolder, locate, look_up
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.keys import stage_key
@@ -101,7 +101,7 @@ def test_champion_is_judged_on_the_same_rows(home: Path, toy: Path, register: Re
     found = run(home, toy)
     assert found.version == version
     assert found.evaluation is not None
-    assert found.evaluation.side is Side.CHAMPION
+    assert found.evaluation.role is Role.CHAMPION
     assert found.evaluation.model_sha256 == "m" * 64
     assert found.evaluation.metrics["loss"] is not None
     assert len(read_jsonl(locate(found.evaluation, "losses.jsonl"))) == found.evaluation.n_rows

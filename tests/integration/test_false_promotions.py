@@ -87,8 +87,8 @@ def draw(scores: RowScores, rows: list[int]) -> RowScores:
 
 
 def is_promoted(champion: RowScores, challenger: RowScores, rows: list[int], seed: int) -> bool:
-    sides = draw(champion, rows), draw(challenger, rows)
-    return conclude([comparison_gate(GATE, *sides, GATES, seed)])[0] is Decision.PROMOTE
+    contest = draw(champion, rows), draw(challenger, rows)
+    return conclude([comparison_gate(GATE, *contest, GATES, seed)])[0] is Decision.PROMOTE
 
 
 def slope(model: PreTrainedModel, tokens: Path) -> Tensor:

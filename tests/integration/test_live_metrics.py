@@ -12,7 +12,8 @@ from prefect.artifacts import Artifact
 from schemas.config.run import RunConfig
 from schemas.errors import LossNotFinite
 from tasks.registry.store import connect
-from tasks.training.live_metrics import ERROR_TAG, LiveMetrics, read_training_run
+from tasks.registry.tags import ERROR_TAG
+from tasks.training.live_metrics import LiveMetrics, read_training_run
 from tasks.training.monitor import TrainingMonitor
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 from tests.support.trainings import make_spec, step, watch

@@ -49,7 +49,7 @@ CONTRASTS = """() => {
 
 
 def full_report(n_answers: int) -> dict[str, Any]:
-    sides = ("base", "champion", "challenger")
+    roles = ("base", "champion", "challenger")
     answers = [
         {
             "prompt": f"Question {number} <b>",
@@ -88,8 +88,8 @@ def full_report(n_answers: int) -> dict[str, Any]:
     report = toy_report(
         answers=answers,
         gates=[gate(), gate(against="champion", verdict="failed", interval_low=-0.5)],
-        metrics={side: {"loss": 1.5, "chrf": 0.5} for side in sides},
-        slices=dict.fromkeys(sides, slices),
+        metrics={role: {"loss": 1.5, "chrf": 0.5} for role in roles},
+        slices=dict.fromkeys(roles, slices),
         retrain={"detail": "214 rows are new"},
         judge={"base": {"rows": 4, "won": 3, "flips": 1}},
         training_rows=[[("<|im_start|>user\nHi", False), ("Hello", True)]],

@@ -12,7 +12,7 @@ from schemas.config.registry import RegistryConfig
 from tasks.registry.store import connect, has_model_files
 from tasks.registry.tags import WEIGHTS_TAG
 from tasks.release import retention
-from tasks.release.retention import Swept, sweep_rejected
+from tasks.release.retention import Pruned, prune_refused
 
 N_BYTES = 1000
 KEEP_ONE = RegistryConfig(name="toy", keep_rejected=1)
@@ -51,12 +51,12 @@ def has_files(client: Any, *versions: tuple[int, str]) -> list[bool]:
 
 def test_older_refused_versions_lose_their_weights_and_keep_the_rest(client: Any) -> None:
     versions = [add_version(client) for _ in range(3)]
-    assert sweep_rejected(client, KEEP_ONE, "toy") == Swept(2 * N_BYTES, (2, 1))
+    assert prune_refused(client, KEEP_ONE, "toy") == Pruned(2 * N_BYTES, (2, 1))
     assert has_files(client, *versions) == [False, False, True]
-    swept = client.get_model_version("toy", "1")
-    assert swept.tags[WEIGHTS_TAG] == "deleted"
-    assert swept.tags["sft.decision"] == "refuse"
-    assert sweep_rejected(client, KEEP_ONE, "toy") == Swept(0, ())
+    pruned = client.get_model_version("toy", "1")
+    assert pruned.tags[WEIGHTS_TAG] == "deleted"
+    assert pruned.tags["sft.decision"] == "refuse"
+    assert prune_refused(client, KEEP_ONE, "toy") == Pruned(0, ())
 
 
 @pytest.mark.parametrize("alias", ["champion", "previous", "challenger", "of-my-own"])
@@ -64,7 +64,7 @@ def test_a_version_with_an_alias_keeps_its_weights(client: Any, alias: str) -> N
     versions = [add_version(client) for _ in range(3)]
     client.set_registered_model_alias("toy", alias, "1")
     keep_none = KEEP_ONE.model_copy(update={"keep_rejected": 0})
-    assert sweep_rejected(client, keep_none, "toy").versions == (3, 2)
+    assert prune_refused(client, keep_none, "toy").versions == (3, 2)
     assert has_files(client, *versions) == [True, False, False]
 
 
@@ -72,7 +72,7 @@ def test_only_what_we_refused_loses_its_weights(client: Any) -> None:
     versions = [add_version(client, decision) for decision in ("promote", None, "refuse")]
     client.set_model_version_tag("toy", "2", "sft.decision", "refuse")  # a person's own tag
     keep_none = KEEP_ONE.model_copy(update={"keep_rejected": 0})
-    assert sweep_rejected(client, keep_none, "toy").versions == (3,)
+    assert prune_refused(client, keep_none, "toy").versions == (3,)
     assert has_files(client, *versions) == [True, True, False]
 
 
@@ -81,9 +81,9 @@ def test_a_version_of_the_same_files_protects_them(client: Any) -> None:
     add_version(client)
     client.create_registered_model("other")
     other = client.create_model_version("other", first[1])
-    assert sweep_rejected(client, KEEP_ONE, "toy") == Swept(0, ())
+    assert prune_refused(client, KEEP_ONE, "toy") == Pruned(0, ())
     client.delete_model_version("other", other.version)
-    assert sweep_rejected(client, KEEP_ONE, "toy") == Swept(N_BYTES, (1,))
+    assert prune_refused(client, KEEP_ONE, "toy") == Pruned(N_BYTES, (1,))
 
 
 def test_a_sweep_that_was_killed_is_finished_by_the_next(
@@ -98,9 +98,9 @@ def test_a_sweep_that_was_killed_is_finished_by_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(retention, "delete_model_files", die)
         with pytest.raises(KeyboardInterrupt):
-            sweep_rejected(client, KEEP_ONE, "toy")
+            prune_refused(client, KEEP_ONE, "toy")
     assert client.get_model_version("toy", "1").tags[WEIGHTS_TAG] == "deleting"
-    assert sweep_rejected(client, KEEP_ONE, "toy") == Swept(N_BYTES, (1,))
+    assert prune_refused(client, KEEP_ONE, "toy") == Pruned(N_BYTES, (1,))
     assert has_files(client, first) == [False]
 
 
@@ -116,6 +116,6 @@ def test_an_alias_given_while_the_sweep_is_at_it_saves_the_weights(
         set_tag(*args)
 
     monkeypatch.setattr(client, "set_model_version_tag", promote_first)
-    assert sweep_rejected(client, KEEP_ONE, "toy") == Swept(0, ())
+    assert prune_refused(client, KEEP_ONE, "toy") == Pruned(0, ())
     assert has_files(client, first) == [True]
     assert WEIGHTS_TAG not in client.get_model_version("toy", "1").tags

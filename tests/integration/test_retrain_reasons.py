@@ -17,7 +17,7 @@ from tasks.engine.cache import locate
 from tasks.engine.journal import last_flow_run_id, read_entries
 from tasks.load_dataset import load_dataset
 from tasks.registry.rejections import read_rejections
-from tasks.registry.retrain_reasons import find_judged
+from tasks.registry.retrain_reasons import find_evaluated
 from tests.integration.conftest import N_ROWS, ToyRun
 from tests.support.toy import toy_rows, write_jsonl
 
@@ -61,7 +61,7 @@ def test_retrain_trains_where_there_is_a_reason(toy_run: ToyRun, settings: dict[
     assert isinstance(reference, ReportReference)
     report = json.loads(locate(reference, "report.json").read_text(encoding="utf-8"))
     assert report["retrain"]["reason"] == "first"
-    judged = find_judged(config.registry)
+    judged = find_evaluated(config.registry)
     assert judged is not None
     assert judged.digests is not None
     assert len(judged.digests) == N_ROWS + 3

@@ -12,7 +12,7 @@ from schemas.records.references import (
     ChampionReference,
     DecisionReference,
     EvaluationReference,
-    Side,
+    Role,
 )
 from schemas.rule_ids import Verdict
 from tasks.decide import decide
@@ -24,20 +24,20 @@ N_ROWS = 24
 NO_CHAMPION = ChampionReference(stage="evaluate_champion", folder="none", sha256="none")
 
 
-def judge(home: Path, side: Side, loss: float, **changes: Any) -> EvaluationReference:
+def judge(home: Path, role: Role, loss: float, **changes: Any) -> EvaluationReference:
     """Write the scores of a model whose loss is the same on every row.
 
     Args:
         home: The work directory.
-        side: Whose scores.
+        role: Whose scores.
         loss: In nats per token.
         changes: Fields of the record that differ.
 
     Returns:
         The record.
     """
-    stage = {Side.BASE: "generate_baseline", Side.CHAMPION: "evaluate_champion"}.get(
-        side, "evaluate_model"
+    stage = {Role.BASE: "generate_baseline", Role.CHAMPION: "evaluate_champion"}.get(
+        role, "evaluate_model"
     )
     folder = home / "stages" / stage / "key"
     folder.mkdir(parents=True)
@@ -51,15 +51,15 @@ def judge(home: Path, side: Side, loss: float, **changes: Any) -> EvaluationRefe
     ]
     write_jsonl(folder / "row_scores.jsonl", exact)
     answers: list[dict[str, object]] = [
-        {"row": n, "answer": side, "question": "q", "reference": "r"} for n in rows
+        {"row": n, "answer": role, "question": "q", "reference": "r"} for n in rows
     ]
     write_jsonl(folder / "answers.jsonl", answers)
     facts = {
         "stage": stage,
         "folder": f"stages/{stage}/key",
-        "sha256": side.value,
-        "side": side,
-        "model_sha256": side.value,
+        "sha256": role.value,
+        "role": role,
+        "model_sha256": role.value,
         "tokenizer_sha256": "t",
         "eval_sha256": "e",
         "n_rows": N_ROWS,

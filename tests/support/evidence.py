@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas.config.gates import DecisionMode
 from schemas.config.run import RunConfig
-from schemas.records.decision import Decision, GateReport
+from schemas.records.decision import Decision, DecisionReport
 from schemas.records.references import (
     ChampionReference,
     CheckedReference,
@@ -23,7 +23,7 @@ from schemas.records.references import (
     EvaluationReference,
     Evidence,
     QualityReference,
-    Side,
+    Role,
     SplitReference,
     TemplateReference,
     TrainedReference,
@@ -88,7 +88,7 @@ def make_records(seed: int = 0) -> Evidence:
     Returns:
         Evidence with a decision to promote.
     """
-    evaluation = _evaluation(Side.CHALLENGER, f"k{seed}", f"m{seed}", {"loss": 2.0, "chrf": 0.5})
+    evaluation = _evaluation(Role.CHALLENGER, f"k{seed}", f"m{seed}", {"loss": 2.0, "chrf": 0.5})
     return Evidence(
         dataset=_reference(
             DatasetReference, "load_dataset", f"k{seed}", source="toy.jsonl", n_rows=9
@@ -150,7 +150,7 @@ def make_records(seed: int = 0) -> Evidence:
             last_loss=2.0,
             n_trainable_parameters=99,
         ),
-        baseline=_evaluation(Side.BASE, f"k{seed}", "base", {"loss": 3.0, "chrf": 0.25}),
+        baseline=_evaluation(Role.BASE, f"k{seed}", "base", {"loss": 3.0, "chrf": 0.25}),
         champion=_reference(ChampionReference, "evaluate_champion", f"k{seed}"),
         evaluation=evaluation,
         decision=_reference(
@@ -180,7 +180,7 @@ def decide_again(
     (folder / "gates.json").write_text(report.model_dump_json())
     champion = None
     if champion_version:
-        champion = _evaluation(Side.CHAMPION, key, "champion", {"loss": 2.5, "chrf": 0.375})
+        champion = _evaluation(Role.CHAMPION, key, "champion", {"loss": 2.5, "chrf": 0.375})
     return evidence.model_copy(
         update={
             "decision": _reference(DecisionReference, "decide", key, report=report),
@@ -230,12 +230,12 @@ def _reference(kind: type[Any], stage: str, key: str, **facts: Any) -> Any:
     )
 
 
-def _evaluation(side: Side, key: str, model: str, metrics: dict[str, float]) -> EvaluationReference:
+def _evaluation(role: Role, key: str, model: str, metrics: dict[str, float]) -> EvaluationReference:
     return _reference(  # type: ignore[no-any-return]
         EvaluationReference,
         "evaluate_model",
         key,
-        side=side,
+        role=role,
         model_sha256=model,
         tokenizer_sha256="t",
         eval_sha256="f" * 64,
@@ -245,8 +245,8 @@ def _evaluation(side: Side, key: str, model: str, metrics: dict[str, float]) -> 
     )
 
 
-def _report(decision: Decision, champion_version: int | None) -> GateReport:
-    return GateReport(
+def _report(decision: Decision, champion_version: int | None) -> DecisionReport:
+    return DecisionReport(
         mode=DecisionMode.ENFORCE,
         decision=decision,
         reason=f"{decision.value}: champion {champion_version}",

@@ -111,7 +111,7 @@ def test_private_modules_and_names_stay_in_their_wing(path: Path) -> None:
 def test_wings_have_a_caption_and_nothing_else() -> None:
     """No re-exports: a face that re-exports would put its wing into every key that uses it."""
     for path in SOURCES:
-        if path.name == "__init__.py":
+        if path.name == "__init__.py" and path.parent.parent != ROOT:
             body = ast.parse(path.read_text(encoding="utf-8")).body
             assert [type(node) for node in body] == [ast.Expr], names_of(path)
 

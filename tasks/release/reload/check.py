@@ -26,7 +26,7 @@ from tasks.release.reload.run import OUTCOME_FILE
 from tasks.release.reload.spec import (
     EVALUATION_FOLDER,
     SETTINGS_FILE,
-    JudgedSettings,
+    EvaluatedSettings,
     Observation,
     ReloadSpec,
 )
@@ -72,20 +72,20 @@ def check_reload(name: str, version: int, n_prompts: int) -> ReloadFacts:
     """
     address = f"models:/{name}/{version}"
     with tempfile.TemporaryDirectory(prefix="sft-flow-reload-") as scratch:
-        folder = fetch_judged(name, version, Path(scratch))
+        folder = fetch_evaluated(name, version, Path(scratch))
         settings = read_settings(folder, address)
         spec = ReloadSpec(
             address=address, folder=str(folder), n_prompts=n_prompts, settings=settings
         )
         observed = run_process(spec)
-        judged_losses = {
+        evaluated_losses = {
             int(row["row"]): (float(row["loss_sum_nats"]), int(row["n_tokens"]))
             for row in read_jsonl(folder / "losses.jsonl")
         }
-    return compare(settings, judged_losses, observed, address)
+    return compare(settings, evaluated_losses, observed, address)
 
 
-def fetch_judged(name: str, version: int, scratch: Path) -> Path:
+def fetch_evaluated(name: str, version: int, scratch: Path) -> Path:
     """Fetch what was kept of a version's judging.
 
     Args:
@@ -134,11 +134,11 @@ def _unusable(what: str, address: str, got: str) -> RegistryError:
     )
 
 
-def read_settings(folder: Path, address: str) -> JudgedSettings:
+def read_settings(folder: Path, address: str) -> EvaluatedSettings:
     """Read how the version was judged.
 
     Args:
-        folder: What `fetch_judged` fetched.
+        folder: What `fetch_evaluated` fetched.
         address: The version, for the message.
 
     Returns:
@@ -149,7 +149,7 @@ def read_settings(folder: Path, address: str) -> JudgedSettings:
     """
     try:
         text = (folder / SETTINGS_FILE).read_text(encoding="utf-8")
-        return JudgedSettings.model_validate_json(text)
+        return EvaluatedSettings.model_validate_json(text)
     except (OSError, ValidationError) as error:
         got = f"{SETTINGS_FILE}: {type(error).__name__}"
         raise _unusable("nothing says how the version was judged", address, got) from error
@@ -224,8 +224,8 @@ def read_outcome(outcome: dict[str, Any]) -> Observation:
 
 
 def compare(
-    settings: JudgedSettings,
-    judged_losses: dict[int, tuple[float, int]],
+    settings: EvaluatedSettings,
+    evaluated_losses: dict[int, tuple[float, int]],
     observed: Observation,
     address: str,
 ) -> ReloadFacts:
@@ -233,7 +233,7 @@ def compare(
 
     Args:
         settings: How the version was judged.
-        judged_losses: Row to the sum of its tokens' losses in nats, and the number of tokens.
+        evaluated_losses: Row to the sum of its tokens' losses in nats, and the number of tokens.
         observed: What the fresh process found.
         address: The version, for the message.
 
@@ -254,7 +254,7 @@ def compare(
     largest = 0.0
     tolerance = max(LOSS_TOLERANCE, observed.precision)
     for row, got_nats in observed.losses.items():
-        expected_nats, n_tokens = judged_losses[row]
+        expected_nats, n_tokens = evaluated_losses[row]
         floor = LOSS_FLOOR_NATS * n_tokens
         # Not "is greater": a loss that is no number must not pass.
         if not math.isclose(got_nats, expected_nats, rel_tol=tolerance, abs_tol=floor):

@@ -24,7 +24,7 @@ TOKENS_FILE = "tokens.parquet"
 SAFETENSORS_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
-class JudgedSettings(Record):
+class EvaluatedSettings(Record):
     """How a model was judged, and what of it must be the same when it is loaded again."""
 
     model_sha256: str
@@ -48,7 +48,7 @@ class ReloadSpec(Record):
     folder: str
     """Holds the files of the judging; gets the outcome."""
     n_prompts: int
-    settings: JudgedSettings
+    settings: EvaluatedSettings
 
 
 class Difference(Record):
@@ -113,7 +113,7 @@ def weights_dtype(folder: Path) -> str:
     return SAFETENSORS_TYPES.get(found, found)
 
 
-def judged_settings(config: RunConfig, evidence: Evidence) -> JudgedSettings:
+def evaluated_settings(config: RunConfig, evidence: Evidence) -> EvaluatedSettings:
     """Collect what a reload must agree with.
 
     Args:
@@ -126,7 +126,7 @@ def judged_settings(config: RunConfig, evidence: Evidence) -> JudgedSettings:
     folder = locate(evidence.trained, "model")
     path = folder / "generation_config.json"
     generation: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    return JudgedSettings(
+    return EvaluatedSettings(
         model_sha256=evidence.trained.sha256,
         template_sha256=evidence.template.template_sha256,
         stop_token_ids=stop_ids(generation.get("eos_token_id")),
@@ -139,7 +139,7 @@ def judged_settings(config: RunConfig, evidence: Evidence) -> JudgedSettings:
     )
 
 
-def write_judged(config: RunConfig, evidence: Evidence, folder: Path) -> None:
+def write_evaluated(config: RunConfig, evidence: Evidence, folder: Path) -> None:
     """Write what a later reload check needs: one generation batch of prompts, and every score.
 
     Args:
@@ -157,5 +157,5 @@ def write_judged(config: RunConfig, evidence: Evidence, folder: Path) -> None:
     parquet.write_table(tokens, folder / TOKENS_FILE)
     for name in ("losses.jsonl", "answers.jsonl"):
         (folder / name).write_bytes(locate(evidence.evaluation, name).read_bytes())
-    settings = judged_settings(config, evidence).model_dump_json(indent=1)
+    settings = evaluated_settings(config, evidence).model_dump_json(indent=1)
     (folder / SETTINGS_FILE).write_text(settings, encoding="utf-8")

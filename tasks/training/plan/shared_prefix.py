@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tasks.tokens.token_file import IGNORED_LABEL
+from tasks.tokens.token_file import NOT_TRAINED
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,8 +36,8 @@ def shared_prefix(*sets: Dataset) -> tuple[int, ...]:
             if (
                 len(prefix) + 1 >= shortest
                 or (ids[here] != token).any()
-                or (labels[here + 1] != IGNORED_LABEL).any()
-                or (labels[here] != IGNORED_LABEL).any()
+                or (labels[here + 1] != NOT_TRAINED).any()
+                or (labels[here] != NOT_TRAINED).any()
             ):
                 return tuple(prefix)
         prefix.append(token)

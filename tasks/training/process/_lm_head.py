@@ -10,7 +10,7 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
-from tasks.tokens.token_file import IGNORED_LABEL
+from tasks.tokens.token_file import NOT_TRAINED
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -98,7 +98,7 @@ def labelled_output(head: nn.Module, states: Tensor, labels: Tensor, n_items: An
     from trl.trainer.utils import FusedCausalLMOutput
 
     targets = labels[:, 1:].to(states.device)
-    mask = targets != IGNORED_LABEL
+    mask = targets != NOT_TRAINED
     scores, is_top1 = score_tokens(head, states[:, :-1][mask], targets[mask])
     # Scattered into zeros, a batch without a label still has a (zero) gradient.
     log_probs = scores.new_zeros(mask.shape).masked_scatter(mask, scores)

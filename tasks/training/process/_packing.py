@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.tokens.token_file import IGNORED_LABEL
+from tasks.tokens.token_file import NOT_TRAINED
 from tasks.training.plan.shared_prefix import (
     N_PROBE_ROWS,
     PROBE_TOKENS,
@@ -90,13 +90,13 @@ class SharedPrefixCollator:
         import torch
 
         n_prefix = len(self.prefix)
-        ids, labels, lengths = list(self.prefix), [IGNORED_LABEL] * n_prefix, [n_prefix]
+        ids, labels, lengths = list(self.prefix), [NOT_TRAINED] * n_prefix, [n_prefix]
         for sequence in sequences:
             ids.extend(sequence["input_ids"])
             labels.extend(sequence["labels"])
             lengths.extend(sequence["seq_lengths"])
         for start in itertools.accumulate(lengths[:-1]):
-            labels[start] = IGNORED_LABEL  # it would be predicted from the end of another row
+            labels[start] = NOT_TRAINED  # it would be predicted from the end of another row
         positions = [
             *range(n_prefix),
             *(n_prefix + place for length in lengths[1:] for place in range(length)),

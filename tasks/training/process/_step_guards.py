@@ -37,7 +37,7 @@ SHOWN_ROWS = 5
 
 
 @dataclass(frozen=True)
-class StepFigures:
+class StepNumbers:
     """What one optimiser step would apply, over all its batches and processes."""
 
     step: int
@@ -52,7 +52,7 @@ class StepFigures:
     """fp16: the scaler itself passes over steps whose gradient is not finite."""
 
 
-def check_step(figures: StepFigures) -> None:
+def check_step(figures: StepNumbers) -> None:
     """Look at a step before the optimiser applies it.
 
     Adapters start with B = 0, so that the gradient of A is 0 in step 1 while that of B is not:
@@ -255,7 +255,7 @@ class GuardedSteps:
         n_empty = sum(batch.n_labels == 0 for batch in batches)
         both = torch.stack([loss.float(), torch.as_tensor(n_empty).to(loss.device).float()])
         total, n_empty_batches = trainer.accelerator.reduce(both, "sum").tolist()
-        figures = StepFigures(
+        figures = StepNumbers(
             step=trainer.state.global_step + 1,
             loss=total,
             n_empty_batches=round(n_empty_batches),

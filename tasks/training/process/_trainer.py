@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer, read_facts
-from tasks.tokens.token_file import IGNORED_LABEL
+from tasks.tokens.token_file import NOT_TRAINED
 from tasks.training.plan.choices import Head, Packing
 from tasks.training.plan.machine import examine_machine
 from tasks.training.plan.setup import sequence_tokens
@@ -85,7 +85,7 @@ def make_trainer_class() -> type[SFTTrainer]:
 
         def prediction_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
             result = super().prediction_step(model, inputs, *args, **options)
-            n_labels = (inputs["labels"][..., 1:] != IGNORED_LABEL).sum()
+            n_labels = (inputs["labels"][..., 1:] != NOT_TRAINED).sum()
             here = torch.stack([result[0].double() * n_labels, n_labels.double()])
             self.scored += here.to(self.scored.device)
             return result

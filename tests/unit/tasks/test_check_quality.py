@@ -19,7 +19,7 @@ from schemas.records.references import (
 )
 from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity, Verdict
 from tasks.check_quality import check_quality, judge
-from tasks.dataset.split_rows import Side
+from tasks.dataset.split_rows import Split
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import json_line, read_lines
 from tasks.engine.keys import StageKey
@@ -139,8 +139,8 @@ def measure(rows: Path, sizes: tuple[int, int], folder: Path) -> None:
     """Write the features the split would leave; evaluation rows first, then validation."""
     table = FeatureTable(folder)
     compare_all([rows], table, 0.8)
-    parts = [Side.EVAL] * sizes[0] + [Side.VALIDATION] * sizes[1]
-    parts += [Side.TRAIN] * (table.n_rows - sum(sizes))
+    parts = [Split.EVAL] * sizes[0] + [Split.VALIDATION] * sizes[1]
+    parts += [Split.TRAIN] * (table.n_rows - sum(sizes))
     table.append("part", numpy.array(parts))
     table.save()
 

@@ -10,16 +10,16 @@ import pytest
 
 from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ConfigError
-from schemas.records.decision import Decision, GateReport
-from schemas.records.references import Side
+from schemas.records.decision import Decision, DecisionReport
+from schemas.records.references import Role
 from schemas.rule_ids import Verdict
 from tasks.engine.cache import locate
 from tests.support.decisions import N_ROWS, NO_CHAMPION, crown, judge, run, verdicts
 
 
 def test_decide_compares_the_first_model_with_the_base_alone(work_folder: Path) -> None:
-    base = judge(work_folder, Side.BASE, 3.0)
-    found = run(base, NO_CHAMPION, judge(work_folder, Side.CHALLENGER, 2.0))
+    base = judge(work_folder, Role.BASE, 3.0)
+    found = run(base, NO_CHAMPION, judge(work_folder, Role.CHALLENGER, 2.0))
     assert found.decision is Decision.PROMOTE
     assert found.is_promotion
     assert found.reason == (
@@ -37,9 +37,9 @@ def test_decide_compares_the_first_model_with_the_base_alone(work_folder: Path) 
 
 
 def test_decide_asks_for_more_than_the_champion_has(work_folder: Path) -> None:
-    base = judge(work_folder, Side.BASE, 3.0)
-    champion = crown(judge(work_folder, Side.CHAMPION, 2.0))
-    found = run(base, champion, judge(work_folder, Side.CHALLENGER, 2.5))
+    base = judge(work_folder, Role.BASE, 3.0)
+    champion = crown(judge(work_folder, Role.CHAMPION, 2.0))
+    found = run(base, champion, judge(work_folder, Role.CHALLENGER, 2.5))
     assert found.decision is Decision.REFUSE
     assert found.reason.startswith("loss_below_champion: loss 2.5000 against 2.0000 of champion")
     assert verdicts(found)["loss_below_base"] is Verdict.PASSED
@@ -47,18 +47,18 @@ def test_decide_asks_for_more_than_the_champion_has(work_folder: Path) -> None:
 
 
 def test_decide_refuses_a_tie_with_the_champion(work_folder: Path) -> None:
-    base = judge(work_folder, Side.BASE, 3.0)
-    champion = crown(judge(work_folder, Side.CHAMPION, 2.0))
-    found = run(base, champion, judge(work_folder, Side.CHALLENGER, 2.0))
+    base = judge(work_folder, Role.BASE, 3.0)
+    champion = crown(judge(work_folder, Role.CHAMPION, 2.0))
+    found = run(base, champion, judge(work_folder, Role.CHALLENGER, 2.0))
     assert found.decision is Decision.REFUSE
     assert found.reason.endswith("a tie: no row tells the two apart")
 
 
 def test_decide_writes_the_report(work_folder: Path) -> None:
-    base = judge(work_folder, Side.BASE, 3.0)
-    found = run(base, NO_CHAMPION, judge(work_folder, Side.CHALLENGER, 2.0))
+    base = judge(work_folder, Role.BASE, 3.0)
+    found = run(base, NO_CHAMPION, judge(work_folder, Role.CHALLENGER, 2.0))
     text = locate(found, "gates.json").read_text(encoding="utf-8")
-    assert GateReport.model_validate_json(text) == found.report
+    assert DecisionReport.model_validate_json(text) == found.report
     assert (found.report.confidence, found.report.eval_sha256, found.report.n_eval_rows) == (
         0.95,
         "e",
@@ -67,9 +67,9 @@ def test_decide_writes_the_report(work_folder: Path) -> None:
 
 
 def test_decide_compares_nothing_across_evaluation_sets(work_folder: Path) -> None:
-    base = judge(work_folder, Side.BASE, 3.0)
-    champion = crown(judge(work_folder, Side.CHAMPION, 4.0, eval_sha256="other"))
-    found = run(base, champion, judge(work_folder, Side.CHALLENGER, 2.0))
+    base = judge(work_folder, Role.BASE, 3.0)
+    champion = crown(judge(work_folder, Role.CHAMPION, 4.0, eval_sha256="other"))
+    found = run(base, champion, judge(work_folder, Role.CHALLENGER, 2.0))
     assert found.decision is Decision.REFUSE
     assert found.reason == (
         "same_evaluation: champion was judged on evaluation set other, the challenger on e"
@@ -78,8 +78,8 @@ def test_decide_compares_nothing_across_evaluation_sets(work_folder: Path) -> No
 
 
 def test_decide_asks_for_a_gain_where_every_limit_allows_a_loss(work_folder: Path) -> None:
-    base = judge(work_folder, Side.BASE, 3.0)
-    challenger = judge(work_folder, Side.CHALLENGER, 3.1)
+    base = judge(work_folder, Role.BASE, 3.0)
+    challenger = judge(work_folder, Role.CHALLENGER, 3.1)
     slack = {"loss_below_base": {"limit": -0.5}}
     found = run(base, NO_CHAMPION, challenger, {"checks": slack})
     assert verdicts(found)["loss_below_base"] is Verdict.PASSED
@@ -92,10 +92,10 @@ def test_decide_asks_for_a_gain_where_every_limit_allows_a_loss(work_folder: Pat
 def test_decide_compares_answers_with_a_champion_that_lacks_tokens_of_the_rows(
     work_folder: Path,
 ) -> None:
-    base = judge(work_folder, Side.BASE, 3.0)
-    champion = crown(judge(work_folder, Side.CHAMPION, 4.0, tokenizer_sha256="other"))
+    base = judge(work_folder, Role.BASE, 3.0)
+    champion = crown(judge(work_folder, Role.CHAMPION, 4.0, tokenizer_sha256="other"))
     (work_folder / "stages" / "evaluate_champion" / "key" / "losses.jsonl").write_text("")
-    challenger = judge(work_folder, Side.CHALLENGER, 2.0)
+    challenger = judge(work_folder, Role.CHALLENGER, 2.0)
     found = run(base, champion, challenger)
     assert "champion and challenger have different tokenizers" in found.reason
     own = {
@@ -108,17 +108,17 @@ def test_decide_compares_answers_with_a_champion_that_lacks_tokens_of_the_rows(
 
 
 def test_decide_refuses_losses_of_another_tokenizer(work_folder: Path) -> None:
-    base = judge(work_folder, Side.BASE, 3.0)
-    champion = crown(judge(work_folder, Side.CHAMPION, 4.0, tokenizer_sha256="other"))
-    found = run(base, champion, judge(work_folder, Side.CHALLENGER, 2.0))
+    base = judge(work_folder, Role.BASE, 3.0)
+    champion = crown(judge(work_folder, Role.CHAMPION, 4.0, tokenizer_sha256="other"))
+    found = run(base, champion, judge(work_folder, Role.CHALLENGER, 2.0))
     assert found.decision is Decision.REFUSE
     assert "champion and challenger have different tokenizers" in found.reason
 
 
 def test_decide_refuses_too_few_rows(work_folder: Path) -> None:
-    base = judge(work_folder, Side.BASE, 3.0)
+    base = judge(work_folder, Role.BASE, 3.0)
     few = {"min_eval_rows": N_ROWS + 1}
-    found = run(base, NO_CHAMPION, judge(work_folder, Side.CHALLENGER, 2.0), few)
+    found = run(base, NO_CHAMPION, judge(work_folder, Role.CHALLENGER, 2.0), few)
     assert found.decision is Decision.REFUSE
     assert found.reason == (
         "min_eval_rows: 24 held-out rows, at least 25 wanted; "
@@ -127,7 +127,7 @@ def test_decide_refuses_too_few_rows(work_folder: Path) -> None:
 
 
 def test_decide_lets_a_warning_gate_warn(work_folder: Path) -> None:
-    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
     matches = {"metric": "exact_match", "against": "base", "severity": "warn"}
     chrf = {"metric": "chrf", "against": "base", "severity": "warn"}
     found = run(base, NO_CHAMPION, own, {"checks": {"matches": matches, "chrf": chrf}})
@@ -139,7 +139,7 @@ def test_decide_lets_a_warning_gate_warn(work_folder: Path) -> None:
 
 
 def test_decide_asks_every_blocking_gate(work_folder: Path) -> None:
-    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
     half = {"metric": "exact_match", "against": "absolute", "limit": 0.5}
     found = run(base, NO_CHAMPION, own, {"checks": {"half_match": half}})
     assert found.decision is Decision.REFUSE
@@ -147,7 +147,7 @@ def test_decide_asks_every_blocking_gate(work_folder: Path) -> None:
 
 
 def test_decide_promotes_nothing_on_the_gain_of_a_gate_that_only_warns(work_folder: Path) -> None:
-    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
     found = run(base, NO_CHAMPION, own, {"checks": {"loss_below_base": {"severity": "warn"}}})
     assert verdicts(found)["loss_below_base"] is Verdict.PASSED
     assert found.decision is Decision.REFUSE
@@ -157,7 +157,7 @@ def test_decide_promotes_nothing_on_the_gain_of_a_gate_that_only_warns(work_fold
 def test_decide_leaves_out_what_is_off_and_refuses_when_nothing_was_compared(
     work_folder: Path,
 ) -> None:
-    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
     found = run(base, NO_CHAMPION, own, {"checks": {"loss_below_base": {"severity": "off"}}})
     assert "loss_below_base" not in verdicts(found)
     assert found.decision is Decision.REFUSE
@@ -165,7 +165,7 @@ def test_decide_leaves_out_what_is_off_and_refuses_when_nothing_was_compared(
 
 
 def test_decide_in_a_dry_run_decides_the_same_and_moves_nothing(work_folder: Path) -> None:
-    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
     found = run(base, NO_CHAMPION, own, {"mode": "dry_run"})
     assert found.decision is Decision.PROMOTE
     assert found.report.mode == "dry_run"
@@ -173,7 +173,7 @@ def test_decide_in_a_dry_run_decides_the_same_and_moves_nothing(work_folder: Pat
 
 
 def test_decide_judges_nothing_when_the_mode_is_off(work_folder: Path) -> None:
-    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
     found = run(base, NO_CHAMPION, own, {"mode": "off"})
     assert found.decision is Decision.SKIPPED
     assert found.report.gates == ()
@@ -182,7 +182,7 @@ def test_decide_judges_nothing_when_the_mode_is_off(work_folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["losses.jsonl", "row_scores.jsonl"])
 def test_decide_fails_the_run_when_scores_are_gone(work_folder: Path, name: str) -> None:
-    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
     locate(base, name).unlink()
     matches = {"metric": "exact_match", "against": "base"}
     with pytest.raises(FileNotFoundError):
@@ -190,7 +190,7 @@ def test_decide_fails_the_run_when_scores_are_gone(work_folder: Path, name: str)
 
 
 def test_decide_fails_the_run_when_scores_are_damaged(work_folder: Path) -> None:
-    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
     locate(own, "losses.jsonl").write_text('{"row": 0, "loss_sum', encoding="utf-8")
     with pytest.raises(json.JSONDecodeError):
         run(base, NO_CHAMPION, own)
@@ -230,10 +230,10 @@ def test_decide_counts_wins_beyond_one_half(
     decision: Decision,
 ) -> None:
     def post(*_: object, json: dict[str, Any], **__: object) -> Reply:
-        is_first = f"<Answer A>\n{Side.CHALLENGER}" in json["messages"][-1]["content"]
+        is_first = f"<Answer A>\n{Role.CHALLENGER}" in json["messages"][-1]["content"]
         return Reply(words[0] if is_first else words[1])
 
-    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
     monkeypatch.setattr("requests.post", post)
     found = run(base, NO_CHAMPION, own, WINS, JUDGE)
     gate = found.report.gates[-1]
@@ -244,7 +244,7 @@ def test_decide_counts_wins_beyond_one_half(
 def test_decide_fails_the_run_when_the_judge_does_not_serve(
     work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base, own = judge(work_folder, Side.BASE, 3.0), judge(work_folder, Side.CHALLENGER, 2.0)
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
     monkeypatch.setattr("requests.post", lambda *_, **__: Reply("", 401))
     with pytest.raises(ConfigError):
         run(base, NO_CHAMPION, own, WINS, JUDGE)

@@ -12,7 +12,7 @@ import pytest
 from schemas.config.run import DataSource, SplitConfig
 from schemas.errors import DataRejected
 from schemas.records.references import CheckedReference
-from tasks.dataset.split_rows import Side
+from tasks.dataset.split_rows import Split
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_lines
 from tasks.engine.keys import StageKey, file_sha256
@@ -60,12 +60,12 @@ def split(
     return split_rows(write(folder / "kept.jsonl", rows), config, seed, 0.8, folder)
 
 
-def numbers(folder: Path, side: Side) -> list[int]:
+def numbers(folder: Path, side: Split) -> list[int]:
     return [row["line"] for row in read_lines(folder / side.file)]
 
 
-def sides_of(folder: Path) -> dict[int, Side]:
-    found = [(number, side) for side in Side for number in numbers(folder, side)]
+def splits_of(folder: Path) -> dict[int, Split]:
+    found = [(number, side) for side in Split for number in numbers(folder, side)]
     assert len(dict(found)) == len(found)
     return dict(found)
 
@@ -83,21 +83,21 @@ def test_groups_stay_together_and_no_row_is_lost(tmp_path: Path) -> None:
         ]
     random.Random(3).shuffle(rows)
     counts = split(tmp_path, rows, SplitConfig(eval_fraction=0.3, max_eval_rows=6))
-    found = sides_of(tmp_path)
+    found = splits_of(tmp_path)
     assert sorted(found) == list(range(160))
     assert counts.n_groups == 80
-    assert counts.n_eval_rows == len(numbers(tmp_path, Side.EVAL)) == 6
-    assert counts.n_unused_rows == len(numbers(tmp_path, Side.UNUSED)) > 0
+    assert counts.n_eval_rows == len(numbers(tmp_path, Split.EVAL)) == 6
+    assert counts.n_unused_rows == len(numbers(tmp_path, Split.UNUSED)) > 0
     assert counts.n_train_rows + counts.n_unused_rows + 6 == 160
     for first in range(0, 160, 2):
-        assert (found[first] is Side.TRAIN) is (found[first + 1] is Side.TRAIN)
+        assert (found[first] is Split.TRAIN) is (found[first + 1] is Split.TRAIN)
     written = json.loads((tmp_path / "split.json").read_text())
     assert written == vars(counts)
 
 
 def test_files_keep_the_order_of_the_rows(tmp_path: Path) -> None:
     split(tmp_path, lines(60), SplitConfig(eval_fraction=0.3))
-    for side in (Side.TRAIN, Side.EVAL):
+    for side in (Split.TRAIN, Split.EVAL):
         assert numbers(tmp_path, side) == sorted(numbers(tmp_path, side))
         assert numbers(tmp_path, side)
     kept = (tmp_path / "kept.jsonl").read_text().splitlines()
@@ -108,7 +108,7 @@ def test_features_of_every_row_and_its_side_are_left_for_the_set_rules(tmp_path:
     split(tmp_path, lines(40), SplitConfig(eval_fraction=0.3))
     table = FeatureTable.load(tmp_path / "row_features")
     assert table.n_rows == 40
-    found = sides_of(tmp_path)
+    found = splits_of(tmp_path)
     assert table.column("line").tolist() == list(range(1, 41))
     assert table.column("part").tolist() == [int(found[number]) for number in range(1, 41)]
     assert len(table.column("cluster")) == len(table.column("whole")) == 40
@@ -127,8 +127,8 @@ def test_rows_keep_their_side_when_others_are_added(tmp_path: Path) -> None:
     config = SplitConfig(eval_fraction=0.2, max_eval_rows=1000)
     split(tmp_path / "few", old, config)
     split(tmp_path / "many", old + new, config)
-    few, many = sides_of(tmp_path / "few"), sides_of(tmp_path / "many")
-    assert set(few.values()) == {Side.TRAIN, Side.EVAL}
+    few, many = splits_of(tmp_path / "few"), splits_of(tmp_path / "many")
+    assert set(few.values()) == {Split.TRAIN, Split.EVAL}
     assert {number: many[number] for number in few} == few
     assert [many[301 + number] for number in range(0, 40, 2)] == [
         few[number * 5 + 1] for number in range(0, 40, 2)
@@ -139,9 +139,9 @@ def test_added_rows_push_others_out_of_the_evaluation_only_into_the_unused(tmp_p
     config = SplitConfig(eval_fraction=0.3, max_eval_rows=30)
     split(tmp_path / "few", lines(300), config)
     split(tmp_path / "many", lines(500), config)
-    few, many = sides_of(tmp_path / "few"), sides_of(tmp_path / "many")
+    few, many = splits_of(tmp_path / "few"), splits_of(tmp_path / "many")
     moved = {(few[number], many[number]) for number in few if few[number] is not many[number]}
-    assert moved == {(Side.EVAL, Side.UNUSED)}
+    assert moved == {(Split.EVAL, Split.UNUSED)}
 
 
 def test_same_rows_give_the_same_files_and_another_seed_others(tmp_path: Path) -> None:
@@ -157,13 +157,13 @@ def test_validation_rows_are_taken_from_the_training_and_no_other_row_moves(
     split(tmp_path / "without", lines(300), SplitConfig(eval_fraction=0.2))
     config = SplitConfig(eval_fraction=0.2, validation_fraction=0.1)
     counts = split(tmp_path / "with", lines(300), config)
-    before, after = sides_of(tmp_path / "without"), sides_of(tmp_path / "with")
+    before, after = splits_of(tmp_path / "without"), splits_of(tmp_path / "with")
     moved = {(before[n], after[n]) for n in before if before[n] is not after[n]}
-    assert moved == {(Side.TRAIN, Side.VALIDATION)}
-    assert counts.n_validation_rows == len(numbers(tmp_path / "with", Side.VALIDATION)) > 0
-    assert numbers(tmp_path / "without", Side.VALIDATION) == []
+    assert moved == {(Split.TRAIN, Split.VALIDATION)}
+    assert counts.n_validation_rows == len(numbers(tmp_path / "with", Split.VALIDATION)) > 0
+    assert numbers(tmp_path / "without", Split.VALIDATION) == []
     table = FeatureTable.load(tmp_path / "with" / "row_features")
-    assert (table.column("part") == Side.VALIDATION).sum() == counts.n_validation_rows
+    assert (table.column("part") == Split.VALIDATION).sum() == counts.n_validation_rows
 
 
 def test_validation_rows_stay_the_same_beside_a_pinned_evaluation_set(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_validation_rows_stay_the_same_beside_a_pinned_evaluation_set(tmp_path: 
     split(tmp_path / "first", lines(100), config)
     earlier = DataSource(source=str(tmp_path / "first" / "eval.jsonl"))
     split(tmp_path / "second", lines(150), config.model_copy(update={"pinned": earlier}))
-    first, second = (numbers(tmp_path / name, Side.VALIDATION) for name in ("first", "second"))
+    first, second = (numbers(tmp_path / name, Split.VALIDATION) for name in ("first", "second"))
     assert first == [number for number in second if number <= 100]
     assert len(second) > len(first) > 0
 
@@ -200,7 +200,7 @@ def test_pinned_rows_are_the_evaluation_rows_and_rows_like_them_are_not_used(
         "n_validation_rows": 0,
         "n_groups": 31,
     }
-    assert numbers(tmp_path / "out", Side.UNUSED) == [3, 5]
+    assert numbers(tmp_path / "out", Split.UNUSED) == [3, 5]
     judged = list(read_lines(tmp_path / "out" / "eval.jsonl"))
     assert [(row["file"], row["line"]) for row in judged] == [
         ("pinned.jsonl", n) for n in (1, 2, 3)
@@ -215,10 +215,10 @@ def test_evaluation_file_of_an_earlier_run_can_be_pinned_as_it_is(tmp_path: Path
     config = SplitConfig(pinned=DataSource(source=str(earlier)))
     counts = split(tmp_path / "second", lines(100), config, seed=9)
     assert (tmp_path / "second" / "eval.jsonl").read_bytes() == earlier.read_bytes()
-    n_eval = len(numbers(tmp_path / "first", Side.EVAL))
+    n_eval = len(numbers(tmp_path / "first", Split.EVAL))
     assert (counts.n_eval_rows, counts.n_unused_rows) == (n_eval, n_eval)
     # What was judged before is not trained now, and everything else is.
-    assert numbers(tmp_path / "second", Side.UNUSED) == numbers(tmp_path / "first", Side.EVAL)
+    assert numbers(tmp_path / "second", Split.UNUSED) == numbers(tmp_path / "first", Split.EVAL)
     assert counts.n_train_rows == 100 - n_eval
 
 

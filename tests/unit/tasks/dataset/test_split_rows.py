@@ -9,12 +9,12 @@ import pytest
 from schemas.config.run import SplitConfig
 from schemas.errors import ConfigError
 from tasks.dataset.split_rows import (
-    Side,
-    choose_sides,
+    Split,
+    choose_splits,
     group_rows,
     keep_for_validation,
     prompt_position,
-    sides_beside_pinned,
+    splits_besides_pinned,
 )
 
 
@@ -47,19 +47,19 @@ def placed(*wanted: float) -> Any:
 def test_sides_are_chosen_by_position_and_surplus_is_not_used() -> None:
     prompt = placed(0.05, 0.5, 0.01, 0.08, 0.1)
     config = SplitConfig(eval_fraction=0.1, max_eval_rows=2)
-    sides = choose_sides(numpy.arange(5), prompt, config, 1)
-    assert sides.tolist() == [Side.EVAL, Side.TRAIN, Side.EVAL, Side.UNUSED, Side.TRAIN]
+    sides = choose_splits(numpy.arange(5), prompt, config, 1)
+    assert sides.tolist() == [Split.EVAL, Split.TRAIN, Split.EVAL, Split.UNUSED, Split.TRAIN]
 
 
 def test_first_row_of_a_group_decides_for_all() -> None:
     prompt = placed(0.05, 0.5, 0.01, 0.5)
     groups = numpy.array([0, 0, 2, 3])
-    sides = choose_sides(groups, prompt, SplitConfig(eval_fraction=0.1), 1)
-    assert sides.tolist() == [Side.EVAL, Side.EVAL, Side.EVAL, Side.TRAIN]
-    turned = choose_sides(
+    sides = choose_splits(groups, prompt, SplitConfig(eval_fraction=0.1), 1)
+    assert sides.tolist() == [Split.EVAL, Split.EVAL, Split.EVAL, Split.TRAIN]
+    turned = choose_splits(
         numpy.array([0, 0, 2, 3]), prompt[[1, 0, 2, 3]], SplitConfig(eval_fraction=0.1), 1
     )
-    assert turned.tolist() == [Side.TRAIN, Side.TRAIN, Side.EVAL, Side.TRAIN]
+    assert turned.tolist() == [Split.TRAIN, Split.TRAIN, Split.EVAL, Split.TRAIN]
 
 
 @pytest.mark.parametrize(("fraction", "side"), [(0.1, "evaluation"), (0.9, "training")])
@@ -67,19 +67,19 @@ def test_empty_side_is_a_configuration_fault(fraction: float, side: str) -> None
     prompt = placed(0.201, 0.6)
     lowest, highest = (prompt_position(int(key), 1) for key in prompt)
     with pytest.raises(ConfigError) as caught:
-        choose_sides(numpy.arange(2), prompt, SplitConfig(eval_fraction=fraction), 1)
+        choose_splits(numpy.arange(2), prompt, SplitConfig(eval_fraction=fraction), 1)
     assert caught.value.what == f"the split would leave no {side} row"
     assert caught.value.where == "split.eval_fraction"
     least, most = int(lowest * 1000 + 1) / 1000, int(highest * 1000) / 1000
     assert caught.value.fix == f"set split.eval_fraction to a value from {least:.3f} to {most:.3f}"
     for advised in (least, most):
-        sides = choose_sides(numpy.arange(2), prompt, SplitConfig(eval_fraction=advised), 1)
-        assert sides.tolist() == [Side.EVAL, Side.TRAIN]
+        sides = choose_splits(numpy.arange(2), prompt, SplitConfig(eval_fraction=advised), 1)
+        assert sides.tolist() == [Split.EVAL, Split.TRAIN]
 
 
 def test_one_group_can_never_be_split() -> None:
     with pytest.raises(ConfigError) as caught:
-        choose_sides(numpy.array([0, 0]), placed(0.2, 0.2), SplitConfig(), 1)
+        choose_splits(numpy.array([0, 0]), placed(0.2, 0.2), SplitConfig(), 1)
     assert caught.value.fix == "add rows with other prompts"
     assert caught.value.got == "0.1 of 1 groups in 2 rows"
 
@@ -88,14 +88,14 @@ def test_groups_from_the_evaluation_fraction_on_are_kept_for_validation() -> Non
     prompt = placed(0.05, 0.5, 0.11, 0.19, 0.01)
     groups = numpy.array([0, 1, 2, 3, 4, 2])
     config = SplitConfig(eval_fraction=0.1, max_eval_rows=1, validation_fraction=0.05)
-    sides = choose_sides(groups, prompt[[0, 1, 2, 3, 4, 1]], config, 1)
+    sides = choose_splits(groups, prompt[[0, 1, 2, 3, 4, 1]], config, 1)
     assert sides.tolist() == [
-        Side.UNUSED,
-        Side.TRAIN,
-        Side.VALIDATION,
-        Side.TRAIN,
-        Side.EVAL,
-        Side.VALIDATION,
+        Split.UNUSED,
+        Split.TRAIN,
+        Split.VALIDATION,
+        Split.TRAIN,
+        Split.EVAL,
+        Split.VALIDATION,
     ]
 
 
@@ -107,7 +107,7 @@ def test_empty_side_through_validation_names_the_fraction_that_would_do(
     first, last = (prompt_position(int(key), 1) - 0.1 for key in prompt[1:])
     config = SplitConfig(eval_fraction=0.1, validation_fraction=fraction)
     with pytest.raises(ConfigError) as caught:
-        choose_sides(numpy.arange(3), prompt, config, 1)
+        choose_splits(numpy.arange(3), prompt, config, 1)
     assert caught.value.what == f"the split would leave no {side} row"
     assert caught.value.where == "split.validation_fraction"
     assert caught.value.got == f"{fraction:g} of 2 groups in 2 rows"
@@ -116,12 +116,12 @@ def test_empty_side_through_validation_names_the_fraction_that_would_do(
     assert caught.value.fix == advice
     for advised in (least, most):
         better = config.model_copy(update={"validation_fraction": advised})
-        sides = choose_sides(numpy.arange(3), prompt, better, 1)
-        assert sides.tolist() == [Side.EVAL, Side.VALIDATION, Side.TRAIN]
+        sides = choose_splits(numpy.arange(3), prompt, better, 1)
+        assert sides.tolist() == [Split.EVAL, Split.VALIDATION, Split.TRAIN]
 
 
 def test_validation_needs_a_group_above_the_evaluation_fraction() -> None:
-    sides = numpy.array([Side.EVAL, Side.TRAIN])
+    sides = numpy.array([Split.EVAL, Split.TRAIN])
     with pytest.raises(ConfigError) as caught:
         keep_for_validation(
             sides,
@@ -134,15 +134,15 @@ def test_validation_needs_a_group_above_the_evaluation_fraction() -> None:
 def test_rows_like_a_pinned_one_are_neither_trained_nor_judged() -> None:
     #                      pinned: 0, 1
     groups = numpy.array([0, 1, 0, 3, 3, 1])
-    assert sides_beside_pinned(groups, 2).tolist() == [
-        Side.EVAL,
-        Side.EVAL,
-        Side.UNUSED,
-        Side.TRAIN,
-        Side.TRAIN,
-        Side.UNUSED,
+    assert splits_besides_pinned(groups, 2).tolist() == [
+        Split.EVAL,
+        Split.EVAL,
+        Split.UNUSED,
+        Split.TRAIN,
+        Split.TRAIN,
+        Split.UNUSED,
     ]
     with pytest.raises(ConfigError, match="none is left to train") as caught:
-        sides_beside_pinned(numpy.array([0, 1, 0]), 2)
+        splits_besides_pinned(numpy.array([0, 1, 0]), 2)
     assert caught.value.where == "split.pinned"
     assert caught.value.got == "2 pinned rows and 1 others"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.config.gates import Against, GateConfig, GateDefinition
-from schemas.records.references import EvaluationReference, Side
+from schemas.records.references import EvaluationReference, Role
 from schemas.rule_ids import Severity, Verdict
 from tasks.decision.gates import (
     absolute_gate,
@@ -37,7 +37,7 @@ def judged(**changes: Any) -> EvaluationReference:
         "stage": "evaluate_model",
         "folder": "f",
         "sha256": "s",
-        "side": Side.CHALLENGER,
+        "side": Role.CHALLENGER,
         "model_sha256": "m",
         "tokenizer_sha256": "t",
         "eval_sha256": "e",

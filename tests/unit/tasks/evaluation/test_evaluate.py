@@ -14,13 +14,13 @@ import pytest
 import tasks.engine._code_hash
 from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ConfigError
-from schemas.records.references import EvaluationReference, QualityReference, Side
+from schemas.records.references import EvaluationReference, QualityReference, Role
 from tasks.engine._code_hash import code_sha256
 from tasks.engine.cache import OutputFolder
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.keys import StageKey
-from tasks.evaluation.evaluate import HELD_OUT, evaluation_fingerprint, judge_model
-from tasks.evaluation.scores_cache import JudgedModel
+from tasks.evaluation.evaluate import HELD_OUT, evaluate, evaluation_fingerprint
+from tasks.evaluation.scores_cache import EvaluatedModel
 from tests.support.evaluations import EVALUATION, N_ROWS, write_quality
 from tests.support.toy import make_toy_model
 
@@ -42,7 +42,7 @@ class Fetched:
     def __init__(self, folder: Path, sha256: str = "m" * 64) -> None:
         self.n_times = 0
         self.folder = folder
-        self.model = JudgedModel(sha256, self.fetch)
+        self.model = EvaluatedModel(sha256, self.fetch)
 
     @contextmanager
     def fetch(self) -> Iterator[tuple[Path, Path]]:
@@ -51,20 +51,20 @@ class Fetched:
 
 
 def judge(
-    side: Side,
-    model: JudgedModel,
+    role: Role,
+    model: EvaluatedModel,
     quality: QualityReference,
     evaluation: EvaluationConfig = EVALUATION,
     seed: int = 1,
 ) -> EvaluationReference:
     """Judge as a stage does."""
-    output = OutputFolder(StageKey(f"judge_{side}", {"stage": f"judge_{side}"}))
-    facts = judge_model(model, quality, evaluation, seed, output)
-    return output.commit(EvaluationReference, side=side, **facts)
+    output = OutputFolder(StageKey(f"judge_{role}", {"stage": f"judge_{role}"}))
+    facts = evaluate(model, quality, evaluation, seed, output)
+    return output.commit(EvaluationReference, role=role, **facts)
 
 
 def test_judge_model_writes_every_file_and_names_what_it_judged(home: Path, toy: Path) -> None:
-    found = judge(Side.BASE, Fetched(toy).model, write_quality(home, toy))
+    found = judge(Role.BASE, Fetched(toy).model, write_quality(home, toy))
     folder = home / found.folder
     names = {"losses.jsonl", "answers.jsonl", "row_scores.jsonl", "slices.json", "metrics.json"}
     assert {path.name for path in folder.iterdir()} == names | {"manifest.json"}
@@ -82,10 +82,10 @@ def test_challenger_that_became_champion_is_not_loaded_again(home: Path, toy: Pa
     folder = home / "trained"
     shutil.copytree(toy, folder)
     quality = write_quality(home, toy)
-    challenger = judge(Side.CHALLENGER, Fetched(folder).model, quality)
+    challenger = judge(Role.CHALLENGER, Fetched(folder).model, quality)
     shutil.rmtree(folder)
     again = Fetched(folder)
-    champion = judge(Side.CHAMPION, again.model, quality)
+    champion = judge(Role.CHAMPION, again.model, quality)
     assert again.n_times == 0
     assert champion.sha256 == challenger.sha256
     assert champion.metrics == challenger.metrics
@@ -94,9 +94,9 @@ def test_challenger_that_became_champion_is_not_loaded_again(home: Path, toy: Pa
 
 def test_another_metric_does_not_ask_the_model_again(home: Path, toy: Path) -> None:
     quality, model = write_quality(home, toy), Fetched(toy)
-    first = judge(Side.BASE, model.model, quality)
+    first = judge(Role.BASE, model.model, quality)
     changed = EVALUATION.model_copy(update={"metrics": ()})
-    second = judge(Side.BASE, model.model, quality, changed)
+    second = judge(Role.BASE, model.model, quality, changed)
     assert model.n_times == 1
     assert first.metrics.keys() > second.metrics.keys()
 
@@ -105,7 +105,7 @@ def test_edited_metric_is_seen_by_the_stage_and_does_not_ask_the_model_again(
     home: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quality, model = write_quality(home, toy), Fetched(toy)
-    judge(Side.BASE, model.model, quality)
+    judge(Role.BASE, model.model, quality)
     before, present = code_sha256("tasks.evaluate_model"), tasks.engine._code_hash.read_code
 
     def edited(module: str) -> str:
@@ -113,7 +113,7 @@ def test_edited_metric_is_seen_by_the_stage_and_does_not_ask_the_model_again(
 
     monkeypatch.setattr(tasks.engine._code_hash, "read_code", edited)
     assert code_sha256("tasks.evaluate_model") != before
-    judge(Side.BASE, model.model, quality)
+    judge(Role.BASE, model.model, quality)
     assert model.n_times == 1
 
 
@@ -126,25 +126,25 @@ def test_other_settings_measure_again(
     change: Mapping[str, Any], seed: int, home: Path, toy: Path
 ) -> None:
     quality, model = write_quality(home, toy), Fetched(toy)
-    judge(Side.BASE, model.model, quality)
-    judge(Side.BASE, model.model, quality, EVALUATION.model_copy(update=change), seed)
+    judge(Role.BASE, model.model, quality)
+    judge(Role.BASE, model.model, quality, EVALUATION.model_copy(update=change), seed)
     assert model.n_times == 2
 
 
 def test_other_rows_or_another_model_measure_again(home: Path, toy: Path) -> None:
     model, other = Fetched(toy), Fetched(toy, "n" * 64)
-    judge(Side.BASE, model.model, write_quality(home, toy))
-    judge(Side.BASE, other.model, write_quality(home, toy))
-    judge(Side.BASE, model.model, write_quality(home, toy, "f" * 64))
+    judge(Role.BASE, model.model, write_quality(home, toy))
+    judge(Role.BASE, other.model, write_quality(home, toy))
+    judge(Role.BASE, model.model, write_quality(home, toy, "f" * 64))
     assert (model.n_times, other.n_times) == (2, 1)
 
 
 def test_damaged_scores_are_measured_again(home: Path, toy: Path) -> None:
     quality, model = write_quality(home, toy), Fetched(toy)
-    first = judge(Side.BASE, model.model, quality)
+    first = judge(Role.BASE, model.model, quality)
     [kept] = (home / "stages" / HELD_OUT.name).glob("*/answers.jsonl")
     kept.write_text("[]", encoding="utf-8")
-    second = judge(Side.BASE, model.model, quality)
+    second = judge(Role.BASE, model.model, quality)
     assert model.n_times == 2
     assert first.sha256 == second.sha256
 
@@ -154,10 +154,10 @@ def test_failed_measuring_leaves_nothing_behind(home: Path, toy: Path) -> None:
 
     quality = write_quality(home, toy)
     with pytest.raises(ModelSourceError, match="the model cannot be loaded"):
-        judge(Side.BASE, Fetched(home / "nowhere").model, quality)
+        judge(Role.BASE, Fetched(home / "nowhere").model, quality)
     entries = [path for path in (home / "stages" / HELD_OUT.name).iterdir() if path.is_dir()]
     assert entries == []
-    judge(Side.BASE, Fetched(toy).model, quality)
+    judge(Role.BASE, Fetched(toy).model, quality)
 
 
 def test_evaluation_fingerprint_follows_the_files(tmp_path: Path) -> None:
@@ -175,5 +175,5 @@ def test_misspelt_slice_is_found_before_any_model_is_asked(home: Path, toy: Path
     fetched, quality = Fetched(toy), write_quality(home, toy)
     settings = EvaluationConfig(slices=("topik",))
     with pytest.raises(ConfigError, match="the column 'topik'"):
-        judge(Side.BASE, fetched.model, quality, settings)
+        judge(Role.BASE, fetched.model, quality, settings)
     assert fetched.n_times == 0

@@ -8,13 +8,13 @@ import pytest
 
 from schemas.config.run import RunConfig
 from schemas.records.decision import Decision
-from schemas.records.references import Evidence, Side
+from schemas.records.references import Evidence, Role
 from tasks.registry.lineage import (
     code_tags,
     config_text,
     flow_run_tags,
     lineage_tags,
-    metrics_by_side,
+    metrics_by_role,
     shorten,
     version_fingerprint,
 )
@@ -50,12 +50,12 @@ def test_fingerprint_depends_on_each_part(evidence: Evidence, part: str, field: 
 
 
 def test_sides_have_a_champion_only_where_there_is_one(evidence: Evidence, tmp_path: Path) -> None:
-    assert list(metrics_by_side(evidence)) == [Side.BASE, Side.CHALLENGER]
+    assert list(metrics_by_role(evidence)) == [Role.BASE, Role.CHALLENGER]
     compared = decide_again(evidence, tmp_path, Decision.REFUSE, 7)
-    assert metrics_by_side(compared) == {
-        Side.BASE: {"loss": 3.0, "chrf": 0.25},
-        Side.CHAMPION: {"loss": 2.5, "chrf": 0.375},
-        Side.CHALLENGER: {"loss": 2.0, "chrf": 0.5},
+    assert metrics_by_role(compared) == {
+        Role.BASE: {"loss": 3.0, "chrf": 0.25},
+        Role.CHAMPION: {"loss": 2.5, "chrf": 0.375},
+        Role.CHALLENGER: {"loss": 2.0, "chrf": 0.5},
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 from schemas.config.run import RunConfig
 from schemas.records.references import DatasetReference, RetrainDecision, RetrainReason
 from tasks.registry.lineage import settings_sha256
-from tasks.registry.retrain_reasons import JudgedVersion, wants_drift, weigh_reasons
+from tasks.registry.retrain_reasons import EvaluatedVersion, wants_drift, weigh_reasons
 from tasks.sources.row_digests import ROW_DIGESTS
 
 FOLDER = "stages/load_dataset/k"
@@ -35,8 +35,8 @@ def configured(**retrain: Any) -> RunConfig:
     return RunConfig.model_validate({"retrain": retrain})
 
 
-def judged_on(digests: numpy.ndarray | None, *, age_days: float = 0) -> JudgedVersion:
-    return JudgedVersion(
+def judged_on(digests: numpy.ndarray | None, *, age_days: float = 0) -> EvaluatedVersion:
+    return EvaluatedVersion(
         version=3,
         run_id="r",
         settings_sha256=settings_sha256(RunConfig()),

@@ -8,8 +8,8 @@ import yaml
 from tasks.release.model_card import (
     MAX_DESCRIPTION_CHARACTERS,
     description,
-    figures_table,
     gates_table,
+    metrics_table,
     model_card,
     readme,
 )
@@ -67,7 +67,7 @@ def facts() -> dict[str, Any]:
 
 
 def test_figures_stand_side_by_side() -> None:
-    table = figures_table({"base": {"loss": 2.5}, "challenger": {"loss": 1.25, "chrf": None}})
+    table = metrics_table({"base": {"loss": 2.5}, "challenger": {"loss": 1.25, "chrf": None}})
     assert table.splitlines() == [
         "| metric | base | challenger |",
         "| --- | --- | --- |",

@@ -12,7 +12,7 @@ from tasks.report._answers import (
     compare_answers,
     cut,
     diff_words,
-    judge_figures,
+    judge_counts,
 )
 
 
@@ -37,7 +37,7 @@ def test_judge_figures_count_flips_and_unreadable_replies() -> None:
         {"win": 0.5, "verdicts": ["opponent", "challenger"]},
         {"win": 0.5, "verdicts": ["unreadable", "unreadable"]},
     ]
-    assert judge_figures(rows) == {
+    assert judge_counts(rows) == {
         "rows": 4,
         "won": 1,
         "lost": 1,

@@ -12,11 +12,11 @@ from schemas.rule_ids import RowRule, RuleExample, RuleResult, SetRule, Severity
 from schemas.rules.profile import DataProfile
 from tasks.dataset.check_file import CheckOptions, CheckReport, CheckVerdict, Scope, check_file
 from tasks.report.data_page import (
-    render_gate_page,
+    render_data_page,
     rule_line,
     skip_reason,
     verdict_reasons,
-    write_gate_report,
+    write_data_page,
 )
 from tests.support.toy import toy_rows, write_jsonl
 
@@ -125,7 +125,7 @@ def test_report_of_a_real_check_is_written_whole(tmp_path: Path) -> None:
     rows: list[Any] = [*toy_rows(12), {"messages": [{"role": "user", "content": "a"}]}]
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     report = check_file(DataSource(source=str(path)), RunConfig())
-    page = write_gate_report(report, tmp_path / "out")
+    page = write_data_page(report, tmp_path / "out")
     assert page == tmp_path / "out" / "report.html"
     written = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
     assert CheckReport.model_validate(written) == report
@@ -145,7 +145,7 @@ def test_page_without_a_set_says_so(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", toy_rows(2))
     options = CheckOptions(Scope.ROWS)
     report = check_file(DataSource(source=str(path)), RunConfig(), options)
-    write_gate_report(report, tmp_path / "out")
+    write_data_page(report, tmp_path / "out")
     assert "Only the row rules were looked at." in (tmp_path / "out/report.html").read_text("utf-8")
     assert not (tmp_path / "out" / "profile.json").exists()
 
@@ -161,7 +161,7 @@ def test_page_is_safe_whatever_the_data_holds() -> None:
         profile=DataProfile(n_rows=1, roles={HOSTILE: 1}, languages={HOSTILE: 1}),
         tokens={HOSTILE: HOSTILE, "rendered_rows": [[[HOSTILE, True], ["a\n", False]]]},
     )
-    page = render_gate_page(report)
+    page = render_data_page(report)
     assert {"script", "img", "link"}.isdisjoint(tags_of(page).names)
     assert {address[0] for address in tags_of(page).addresses} == {"#"}
     assert "\u202e" not in page
@@ -176,6 +176,6 @@ def test_page_with_every_rule_and_long_rows_stays_small() -> None:
     examples = tuple(RuleExample(file="f" * 999, line=n, detail="\x00" * 9999) for n in range(5))
     rules = [broken(rule, examples=examples) for rule in (*RowRule, *SetRule)]
     rows = [[["\x00" * 100_000, True]], [["<", False]] * 99_999, [["&" * 60, True]] * 9_999]
-    page = render_gate_page(toy_report(*rules, tokens={"rendered_rows": rows}))
+    page = render_data_page(toy_report(*rules, tokens={"rendered_rows": rows}))
     assert len(page.encode()) < 2_000_000
     assert page.count("the rest of the row is not shown") == 3

@@ -14,8 +14,8 @@ def test_pair_answers_shows_the_question_as_it_was_asked() -> None:
     def answered(answer: str) -> list[dict[str, Any]]:
         return [{"row": 4, "prompt": "<s>Why?</s>", "reference": "r", "answer": answer}]
 
-    sides = {"base": answered("b"), "champion": answered("c"), "challenger": answered("t")}
-    assert pair_answers(sides, [{"row": 4, "prompt": "<s>Why?</s>", "question": "Why?"}]) == [
+    roles = {"base": answered("b"), "champion": answered("c"), "challenger": answered("t")}
+    assert pair_answers(roles, [{"row": 4, "prompt": "<s>Why?</s>", "question": "Why?"}]) == [
         {"prompt": "Why?", "reference": "r", "base": "b", "champion": "c", "challenger": "t"}
     ]
 

@@ -13,7 +13,7 @@ from tasks.report.run_page import (
     key_gate,
     render_page,
     sort_rules,
-    training_figures,
+    training_facts,
 )
 from tests.support.reports import gate, toy_report, toy_training
 
@@ -29,7 +29,7 @@ def test_embed_curve_holds_the_picture_and_its_words(tmp_path: Path) -> None:
 
 
 def test_training_figures_are_in_units_people_read() -> None:
-    assert training_figures(toy_training()) == {
+    assert training_facts(toy_training()) == {
         "device": "cpu",
         "steps": "1,200",
         "tokens": "9,000",
@@ -40,7 +40,7 @@ def test_training_figures_are_in_units_people_read() -> None:
         "batch": "2 sequences x 4 accumulated x 1 processes",
         "loss": "2.0000 → 1.0000",
     }
-    rest = training_figures(
+    rest = training_facts(
         toy_training(best_step=40, best_validation_loss=1.25, resumed_from_step=20)
     )
     assert rest["model is of step"] == "40"

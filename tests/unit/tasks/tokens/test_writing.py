@@ -14,7 +14,7 @@ from tasks.engine.jsonl import json_line
 from tasks.tokens.rendering import RenderedRow, Renderer, load_renderer, render_prompt, render_row
 from tasks.tokens.writing import (
     BATCH_ROWS,
-    SideTokens,
+    SplitTokens,
     TokenOutput,
     dropped_rows,
     token_columns,
@@ -205,4 +205,4 @@ def test_equal_weights_of_one_are_not_written(renderer: Renderer, tmp_path: Path
 
 
 def test_row_whose_reason_was_not_kept_says_that_it_has_no_tokens() -> None:
-    assert SideTokens(columns=token_columns([row(0, None)], 8)).detail(0) == "no tokens"
+    assert SplitTokens(columns=token_columns([row(0, None)], 8)).detail(0) == "no tokens"

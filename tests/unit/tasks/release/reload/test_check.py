@@ -11,13 +11,13 @@ from tasks.release.reload.check import compare, read_outcome, read_settings, run
 from tasks.release.reload.spec import (
     SETTINGS_FILE,
     Difference,
-    JudgedSettings,
+    EvaluatedSettings,
     Observation,
     ReloadSpec,
 )
 from tests.support.evidence import CONFIG
 
-SETTINGS = JudgedSettings(
+SETTINGS = EvaluatedSettings(
     model_sha256="m",
     template_sha256="t",
     stop_token_ids=(2,),

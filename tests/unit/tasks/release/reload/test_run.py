@@ -8,7 +8,7 @@ import pytest
 from schemas.config.evaluation import Backend
 from tasks.release.reload import run as reload_process
 from tasks.release.reload.run import Answering, run
-from tasks.release.reload.spec import JudgedSettings, ReloadSpec
+from tasks.release.reload.spec import EvaluatedSettings, ReloadSpec
 from tests.support.evidence import CONFIG
 from tests.support.toy import make_toy_model
 
@@ -17,7 +17,7 @@ SPEC = ReloadSpec(
     address="models:/toy/1",
     folder="",
     n_prompts=1,
-    settings=JudgedSettings(
+    settings=EvaluatedSettings(
         model_sha256="",
         template_sha256="",
         stop_token_ids=(),

@@ -23,7 +23,7 @@ from schemas.errors import (
 )
 from tasks.training.process._step_guards import (
     GuardedSteps,
-    StepFigures,
+    StepNumbers,
     check_step,
     check_trainable,
     check_weights,
@@ -32,7 +32,7 @@ from tasks.training.process._step_guards import (
 )
 from tests.support.toy import make_toy_model
 
-GOOD = StepFigures(step=1, loss=2.0, n_empty_batches=0, grad_norm=1.0)
+GOOD = StepNumbers(step=1, loss=2.0, n_empty_batches=0, grad_norm=1.0)
 N_ROWS = 6
 
 
@@ -49,7 +49,7 @@ N_ROWS = 6
         (replace(GOOD, grad_norm=0.0), GradientIsZero),
     ],
 )
-def test_check_step_names_what_is_wrong(figures: StepFigures, error: type[TrainingError]) -> None:
+def test_check_step_names_what_is_wrong(figures: StepNumbers, error: type[TrainingError]) -> None:
     with pytest.raises(error) as caught:
         check_step(figures)
     assert type(caught.value) is error
@@ -68,7 +68,7 @@ def test_check_step_names_what_is_wrong(figures: StepFigures, error: type[Traini
         replace(GOOD, grad_norm=math.inf, has_loss_scaling=True),  # the scaler skips the step
     ],
 )
-def test_check_step_lets_unusual_steps_pass(figures: StepFigures) -> None:
+def test_check_step_lets_unusual_steps_pass(figures: StepNumbers) -> None:
     check_step(figures)
     with pytest.raises(LossNotFinite):  # the same step is refused for what is wrong
         check_step(replace(figures, loss=math.nan))
