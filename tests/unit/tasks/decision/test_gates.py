@@ -37,7 +37,7 @@ def judged(**changes: Any) -> EvaluationReference:
         "stage": "evaluate_model",
         "folder": "f",
         "sha256": "s",
-        "side": Role.CHALLENGER,
+        "role": Role.CHALLENGER,
         "model_sha256": "m",
         "tokenizer_sha256": "t",
         "eval_sha256": "e",
