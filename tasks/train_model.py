@@ -58,7 +58,7 @@ def describe_training(
     training: TrainingConfig,
     seed: int,
 ) -> TrainingSpec:
-    """Plan the training for this machine; its checkpoints' folder depends on all that affects the weights."""
+    """Plan the training; its checkpoints' folder depends on all that affects the weights."""
     model = locate(template, "model")
     train_tokens = locate(quality, "train_tokens.parquet")
     training = with_accelerate_file(training)

@@ -64,8 +64,8 @@ def measure_held_out(
 ) -> dict[str, Any]:
     """Load a model from disk and measure it; write `losses.jsonl` and `answers.jsonl`.
 
-    `folders` are those of model and tokenizer, which may be the same; `quality_folder` is the output
-    of `check_quality`. Greedy decoding does not draw, so the seed only guards the rest.
+    `folders` are those of model and tokenizer, which may be the same; `quality_folder` is the
+    output of `check_quality`. Greedy decoding does not draw, so the seed only guards the rest.
     """
     from transformers import set_seed
 

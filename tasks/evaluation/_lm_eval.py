@@ -39,8 +39,8 @@ def run_lm_eval(
 ) -> None:
     """Run the configured tasks on a model (`folders`: model, tokenizer), prompted as in use.
 
-    Writes `lm_eval_scores.jsonl`: row, task and score of each document. The seed is that of few-shot
-    examples and sampling.
+    Writes `lm_eval_scores.jsonl`: row, task and score of each document. The seed is that of
+    few-shot examples and sampling.
     """
     require_lm_eval()
     from lm_eval import simple_evaluate

@@ -54,8 +54,8 @@ def keep_scores(
 ) -> Reference:
     """Return stored scores, or measure and store them.
 
-    `measure` fills a folder and returns the record's own fields; the key is made of the definition and
-    `arguments`. With `is_renewed` the scores are measured again even if they are stored.
+    `measure` fills a folder and returns the record's own fields; the key is made of definition
+    and `arguments`. With `is_renewed` the scores are measured again even if they are stored.
     """
     key = stage_key(definition, arguments)
     with stage_lock(key, lambda sentence: get_run_logger().info(sentence)):

@@ -47,7 +47,7 @@ def load_prepared_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def load_prepared_model(folder: Path, device: str, **options: Any) -> PreTrainedModel:
     """Load the weights of a prepared model onto the CPU; `options` go to `from_pretrained`.
 
-    If `device`, where it will run, is a CPU, it computes in float32 whatever the checkpoint's format.
+    A CPU as `device`, where it will run, computes in float32 whatever the checkpoint's format.
     """
     import torch
     from transformers import AutoModelForCausalLM

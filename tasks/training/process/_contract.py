@@ -196,7 +196,7 @@ def _check_prompt(rows: TokenRows, index: int, prompt: str, rules: RowRules) -> 
         raise _breach(
             rows,
             index,
-            "between the prompt of inference and the trained answer are tokens that are not trained",
+            "tokens between the prompt of inference and the trained answer are not trained",
             ("an answer right after the prompt", rules.show(ids[n_asked : n_asked + n_between])),
             "let {% generation %} of the training template begin where the prompt ends",
         )

@@ -16,12 +16,7 @@ from schemas.config.training import EarlyStopping, GuardSettings, TrainingConfig
 from schemas.errors import LossNotFinite, LossSpike, NothingLearned
 
 if TYPE_CHECKING:
-    from transformers import (
-        TrainerCallback,
-        TrainerControl,
-        TrainerState,
-        TrainingArguments,
-    )
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 LogEntry = dict[str, Any]
 
@@ -35,9 +30,10 @@ MIN_WINDOW = 5
 NOISE_ERRORS = 3.0
 """Standard errors by which the end may be above its limit: rows differ in difficulty.
 
-An error ends the run, so it must be sure. Of 2,000 curves of 10 losses with normal noise and no trend
-1 % were refused, of those that fall by one standard error none, of those that rise by six 99 %. A curve
-without noise is refused whenever it is flat; a noisy one is left to the validation loss."""
+An error ends the run, so it must be certain. Of 2,000 curves of 10 losses with normal noise and
+no trend 1 % were refused, of those that fall by one standard error none, of those that rise by
+six 99 %. A curve without noise is refused whenever it is flat; a noisy one is left to the
+validation loss."""
 
 
 def training_losses(log: Sequence[LogEntry]) -> list[float]:

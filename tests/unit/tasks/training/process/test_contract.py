@@ -169,7 +169,7 @@ def start_late(row: Row) -> None:
         (drop_stop, "would not learn to stop", "'.'"),
         (drop_marker, "lacks the template's role markers", "user"),
         (change_prompt, "they differ at token 12", "'"),
-        (start_late, "are tokens that are not trained", "'Y'"),
+        (start_late, "the trained answer are not trained", "'Y'"),
     ],
 )
 def test_check_contract_names_the_row_and_what_is_wrong(
