@@ -1,4 +1,4 @@
-"""Task `check_environment`: what would otherwise fail after an hour fails in the first second."""
+"""Task `check_environment`: find in the first second what would otherwise fail after an hour."""
 
 from __future__ import annotations
 
@@ -22,14 +22,7 @@ MIN_FREE_VARIABLE = "SFT_MIN_FREE_BYTES"
 
 
 def check_work_directory(folder: Path) -> None:
-    """Make the work directory and prove that it can be written to.
-
-    Args:
-        folder: The work directory.
-
-    Raises:
-        WorkDirectoryError: It cannot be made or written, or the disk is nearly full.
-    """
+    """Create the work directory; WorkDirectoryError if it is not writable or its disk is full."""
     probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,28 +34,28 @@ def check_work_directory(folder: Path) -> None:
             where=str(folder),
             expected="a folder with write permission",
             got=error.strerror or str(error),
-            fix="set SFT_HOME to a folder of yours, or mend its permissions",
+            fix="set SFT_HOME to another folder, or fix its permissions",
         ) from error
     free = shutil.disk_usage(folder).free
-    wanted = int(os.environ.get(MIN_FREE_VARIABLE, MIN_FREE_BYTES))
-    if free < wanted:
+    needed = int(os.environ.get(MIN_FREE_VARIABLE, MIN_FREE_BYTES))
+    if free < needed:
         raise WorkDirectoryError(
             "the disk of the work directory is nearly full",
             where=str(folder),
-            expected=f"at least {wanted / 2**30:.1f} GiB free",
+            expected=f"at least {needed / 2**30:.1f} GiB free",
             got=f"{free / 2**30:.1f} GiB",
             fix=f"free space, set SFT_HOME to another disk, or set {MIN_FREE_VARIABLE}",
         )
 
 
 def _check_environment() -> None:
-    """Check the work directory and reach the registry, before any work is done."""
+    """Check the work directory and the registry before any work is done."""
     check_work_directory(work_directory())
     ping(tracking_uri())
 
 
 class _EnvironmentTask(Task[[], None]):
-    """A task that a plan passes over, since looking is not allowed to touch servers."""
+    """A task that `plan` skips, since a plan must not contact servers."""
 
     def __call__(self) -> None:  # type: ignore[override]
         """Check, unless planning."""

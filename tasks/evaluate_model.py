@@ -22,18 +22,7 @@ def evaluate_model(
     evaluation: EvaluationConfig,
     seed: int,
 ) -> EvaluationReference:
-    """Score the challenger, merged and loaded from disk, exactly as the base was scored.
-
-    Args:
-        output: Gets what `evaluate` writes.
-        trained: Holds the model folder that will be registered.
-        quality: Holds the tokenised rows and the rendered prompts.
-        evaluation: How models are judged.
-        seed: Seed of everything random.
-
-    Returns:
-        The metrics and where the row scores lie.
-    """
+    """Score the challenger, merged and loaded from disk, exactly as the base was scored."""
     model = model_in(locate(trained, "model"), trained.sha256)
     facts = evaluate(model, quality, evaluation, seed, output)
     return output.commit(EvaluationReference, role=Role.CHALLENGER, **facts)

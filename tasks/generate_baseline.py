@@ -27,18 +27,7 @@ def generate_baseline(
     evaluation: EvaluationConfig,
     seed: int,
 ) -> EvaluationReference:
-    """Let the untouched base model answer and score it on the held-out rows.
-
-    Args:
-        output: Gets what `evaluate` writes.
-        template: Holds the model folder.
-        quality: Holds the tokenised rows and the rendered prompts.
-        evaluation: How models are judged.
-        seed: Seed of everything random.
-
-    Returns:
-        The metrics and where the row scores lie.
-    """
+    """Generate and score the answers of the untouched base model on the held-out rows."""
     model = model_in(locate(template, "model"), template.sha256)
     facts = evaluate(model, quality, evaluation, seed, output)
     return output.commit(EvaluationReference, role=Role.BASE, **facts)

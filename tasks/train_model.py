@@ -1,4 +1,4 @@
-"""Stage `train_model`: supervised fine-tuning in a process of its own, resumable."""
+"""Stage `train_model`: supervised fine-tuning in a separate, resumable process."""
 
 from __future__ import annotations
 
@@ -29,27 +29,14 @@ from tasks.training.process.spec import TrainingSpec
 
 
 def weight_parts(parts: dict[str, str]) -> dict[str, str]:
-    """Leave out what cannot change the weights of a step, so that a limit can be set anew half-way.
-
-    Args:
-        parts: Of the stage's key.
-
-    Returns:
-        Those that a checkpoint depends on.
-    """
+    """Leave out key parts that cannot change the weights of a step: limits can change half-way."""
     names = ("guards.", "logging_steps", "save_steps", "save_total_limit")
     idle = tuple(f"config training.{name}" for name in names)
     return {name: text for name, text in parts.items() if not name.startswith(idle)}
 
 
 def forget_earlier_runs(checkpoints: Path) -> None:
-    """Remove the checkpoints of other flow runs, so that a refresh trains from the beginning.
-
-    Those of this run stay: a retry goes on from them.
-
-    Args:
-        checkpoints: The folder of the training.
-    """
+    """Remove other flow runs' checkpoints for a refresh; a retry resumes from its own."""
     context = FlowRunContext.get()
     run_id = str(context.flow_run.id) if context and context.flow_run else ""
     marker = checkpoints / "refreshed_by"
@@ -71,18 +58,7 @@ def describe_training(
     training: TrainingConfig,
     seed: int,
 ) -> TrainingSpec:
-    """Write down for the training process what it does on this machine, and where.
-
-    Args:
-        output: Of the stage.
-        template: Holds the prepared base model.
-        quality: Holds the tokenised rows.
-        training: Parameters of the training.
-        seed: Seed of data order, dropout and adapter weights.
-
-    Returns:
-        What `run_training` takes; the checkpoints' folder is that of all that shapes the weights.
-    """
+    """Plan the training; its checkpoints' folder depends on all that affects the weights."""
     model = locate(template, "model")
     train_tokens = locate(quality, "train_tokens.parquet")
     training = with_accelerate_file(training)
@@ -125,16 +101,9 @@ def train_model(
 ) -> TrainedReference:
     """Fine-tune the prepared model on the checked rows.
 
-    Args:
-        output: Gets `model/` (merged), `adapter/` for LoRA, `history.json`, `training.json`,
-            `loss_curve.svg`, and `mlflow_run.json` where the training was shown in MLflow.
-        template: Holds the prepared base model.
-        quality: Holds the tokenised rows.
-        training: Parameters of the training.
-        seed: Seed of data order, dropout and adapter weights.
-
-    Returns:
-        Figures of the training and where the model lies.
+    The output gets `model/` (merged), `adapter/` for LoRA, `history.json`, `training.json`,
+    `loss_curve.svg`, and `mlflow_run.json` where the training was shown in MLflow. The seed is that
+    of data order, dropout and adapter weights.
     """
     spec = describe_training(output, template, quality, training, seed)
     if is_refreshed(Stage.TRAIN_MODEL):

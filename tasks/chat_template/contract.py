@@ -1,4 +1,4 @@
-"""The template contract: what holds between the training and the inference text of a model."""
+"""The template contract: rules for the training and the inference text of a model."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ USER_TURNS = ("How tall may a fence be?", "And who decides that?")
 ASSISTANT_TURNS = ("Two metres at most.", "Your local council.")
 SYSTEM_TURN = "Answer briefly."
 FIX = (
-    "write a template that keeps the contract, with {% generation %} and {% endgeneration %} round "
-    "what the assistant says and its stop token, and set template.kind=file and template.path"
+    "write a template that keeps the contract, with {% generation %} and {% endgeneration %} around "
+    "the assistant's text and its stop token, and set template.kind=file and template.path"
 )
 
 
 class TemplateRule(StrEnum):
-    """What the contract demands."""
+    """Rules of the contract."""
 
     RENDERS = "renders"
     MARKERS_PRESENT = "markers_present"
@@ -56,11 +56,7 @@ class Probe:
 
 
 def make_probes() -> tuple[Probe, ...]:
-    """Make the fixed conversations: one and two turns, each without and with a system message.
-
-    Returns:
-        The probes, those without a system message first.
-    """
+    """Make fixed conversations of one and two turns: first without, then with a system message."""
     dialogue: list[Message] = []
     for question, answer in zip(USER_TURNS, ASSISTANT_TURNS, strict=True):
         dialogue.append({"role": "user", "content": question})
@@ -75,7 +71,7 @@ def make_probes() -> tuple[Probe, ...]:
 
 
 def check_contract(tokenizer: PreTrainedTokenizerBase, training_template: str) -> str:
-    """Hold a tokenizer and a training template to the contract.
+    """Check a tokenizer and a training template against the contract.
 
     Args:
         tokenizer: Tokenizer with its inference template set.
@@ -85,7 +81,7 @@ def check_contract(tokenizer: PreTrainedTokenizerBase, training_template: str) -
         The token that ends an assistant turn.
 
     Raises:
-        TemplateError: A rule of the contract is broken; the message names it.
+        TemplateError: A rule of the contract is broken; the message contains it.
     """
     if not has_markers(training_template):
         raise _breach(
@@ -107,7 +103,7 @@ def check_contract(tokenizer: PreTrainedTokenizerBase, training_template: str) -
 
 
 def _check_probe(tokenizer: PreTrainedTokenizerBase, training_template: str, probe: Probe) -> str:
-    """Check one conversation and name its stop token."""
+    """Check one conversation and return its stop token."""
     messages = list(probe.messages)
     inference = render(tokenizer, messages)
     training = render(tokenizer, messages, chat_template=training_template)
@@ -126,19 +122,7 @@ def _check_probe(tokenizer: PreTrainedTokenizerBase, training_template: str, pro
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **options: Any) -> str:
-    """Render a conversation to text.
-
-    Args:
-        tokenizer: Tokenizer with a chat template.
-        messages: The conversation.
-        **options: For `apply_chat_template`.
-
-    Returns:
-        The text.
-
-    Raises:
-        TemplateError: The template cannot render it.
-    """
+    """Render a conversation to text; TemplateError when the template cannot."""
     from jinja2.exceptions import TemplateError as JinjaError
 
     try:
@@ -156,7 +140,7 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **op
 def supervised_tokens(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], training_template: str
 ) -> tuple[list[int], list[int]]:
-    """Tokenise a conversation and tell which tokens are trained.
+    """Tokenise a conversation and mark which tokens are trained.
 
     Args:
         tokenizer: Tokenizer backed by the `tokenizers` library.
@@ -164,7 +148,7 @@ def supervised_tokens(
         training_template: Jinja source with generation markers.
 
     Returns:
-        Token ids, and 1 or 0 for each.
+        Token ids, and 1 (trained) or 0 for each.
     """
     output = tokenizer.apply_chat_template(
         list(messages),
@@ -177,7 +161,7 @@ def supervised_tokens(
 
 
 def _is_system_refused(tokenizer: PreTrainedTokenizerBase, probe: Probe) -> bool:
-    """Tell whether a template has no place for a system message, which it may."""
+    """Return whether a template has no place for a system message, which is allowed."""
     if probe.messages[0]["role"] != "system":
         return False
     try:
@@ -194,7 +178,7 @@ def _check_prefixes(tokenizer: PreTrainedTokenizerBase, probe: Probe, text: str)
         if not text.startswith(prompt) or ids[: len(prompt_ids)] != prompt_ids:
             raise _breach(
                 TemplateRule.PROMPT_IS_PREFIX,
-                "the prompt at inference is not how the training text begins",
+                "the training text does not begin with the prompt at inference",
                 where=probe.name,
                 expected=repr(prompt),
                 got=repr(text[: len(prompt)]),
@@ -258,7 +242,7 @@ def _marked_pieces(ids: list[int], mask: list[int]) -> list[list[int]]:
 
 
 def _stop_token(tokenizer: PreTrainedTokenizerBase, piece: list[int]) -> str:
-    """Name the first of the special tokens a marked turn ends with; empty when there is none."""
+    """Return the first of the special tokens a marked turn ends with; empty when there is none."""
     stop = ""
     for token in reversed(piece):
         if token in tokenizer.added_tokens_decoder:
@@ -269,19 +253,11 @@ def _stop_token(tokenizer: PreTrainedTokenizerBase, piece: list[int]) -> str:
 
 
 def check_pad(tokenizer: PreTrainedTokenizerBase, stop: str) -> None:
-    """Check that padding cannot be taken for the end of a turn.
-
-    Args:
-        tokenizer: With its pad token set.
-        stop: The token that ends a turn.
-
-    Raises:
-        TemplateError: There is no pad token, or it is the stop token.
-    """
+    """Check that padding cannot be confused with the end of a turn."""
     if tokenizer.pad_token is None or tokenizer.pad_token == stop:
         raise _breach(
             TemplateRule.PAD_TOKEN,
-            "padding cannot be told from the end of a turn",
+            "padding cannot be distinguished from the end of a turn",
             expected=f"a pad token other than {stop}",
             got=str(tokenizer.pad_token),
         )

@@ -1,4 +1,4 @@
-"""Set-up of a chat template on a model: template, tokens, embeddings, generation settings."""
+"""Set up a chat template on a model: template, tokens, embeddings, generation settings."""
 
 from __future__ import annotations
 
@@ -59,31 +59,22 @@ class PreparedTemplate:
 
     @property
     def n_added_tokens(self) -> int:
-        """Count the tokens that were added."""
+        """Number of added tokens."""
         return len(self.added_token_ids)
 
 
 def set_up_template(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TemplateConfig
 ) -> PreparedTemplate:
-    """Give a model its chat template, with tokens, embeddings and generation settings to match.
-
-    Args:
-        model: Changed in place.
-        tokenizer: Changed in place.
-        config: Where the template comes from.
-
-    Returns:
-        The training template, which keeps the contract, and what was added.
-    """
+    """Set a chat template, with tokens, embeddings and generation settings to match, in place."""
     known = dict(tokenizer.get_vocab())
-    former_eos = tokenizer.eos_token
+    previous_eos = tokenizer.eos_token
     origin, training = set_template(model, tokenizer, config)
     training, stop_token = choose_variant(tokenizer, training)
     tokenizer.eos_token = stop_token
-    former_stops = stop_ids(model) if origin == TemplateOrigin.MODEL else []
-    stops = list(dict.fromkeys([int(tokenizer.eos_token_id), *former_stops]))
-    set_pad_token(tokenizer, former_eos, stops)
+    previous_stops = stop_ids(model) if origin == TemplateOrigin.MODEL else []
+    stops = list(dict.fromkeys([int(tokenizer.eos_token_id), *previous_stops]))
+    set_pad_token(tokenizer, previous_eos, stops)
     check_pad(tokenizer, stop_token)
     new_ids = sorted(token for name, token in tokenizer.get_vocab().items() if name not in known)
     resize_embeddings(model, tokenizer, [] if origin == TemplateOrigin.CLONE else new_ids)
@@ -94,16 +85,7 @@ def set_up_template(
 def set_template(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: TemplateConfig
 ) -> tuple[TemplateOrigin, str | None]:
-    """Set the inference template and the tokens it needs.
-
-    Args:
-        model: Changed in place when the template is cloned.
-        tokenizer: Changed in place.
-        config: Where the template comes from.
-
-    Returns:
-        Where it came from, and the training template if the user's file is one.
-    """
+    """Set the inference template; return its origin, and the training template of a user's file."""
     if config.kind == TemplateKind.CLONE:
         clone_template(model, tokenizer, str(config.clone_from))
         return TemplateOrigin.CLONE, None
@@ -122,11 +104,7 @@ def set_template(
 
 
 def add_chatml_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Add the ChatML tokens that the vocabulary lacks, and let the second end a text.
-
-    Args:
-        tokenizer: Changed in place.
-    """
+    """Add the ChatML tokens that the vocabulary lacks, and make the second one end a text."""
     from tokenizers import AddedToken
 
     tokens = [AddedToken(token, special=True, normalized=False) for token in CHATML_TOKENS]
@@ -139,7 +117,7 @@ def choose_variant(tokenizer: PreTrainedTokenizerBase, training: str | None) -> 
 
     Args:
         tokenizer: Tokenizer with its inference template set.
-        training: The user's own, which is then the only candidate; None tries all known ways.
+        training: The user's template, which is then the only candidate; None tries all known ways.
 
     Returns:
         The training template, and the token that ends an assistant turn.
@@ -166,33 +144,22 @@ def choose_variant(tokenizer: PreTrainedTokenizerBase, training: str | None) -> 
 
 
 def stop_ids(model: PreTrainedModel) -> list[int]:
-    """List the tokens at which generation stops so far.
-
-    Args:
-        model: A model with a generation configuration.
-
-    Returns:
-        Token ids, in the configuration's order.
-    """
+    """List the tokens at which generation stops so far, in the configuration's order."""
     present = model.generation_config.eos_token_id
     return present if isinstance(present, list) else [present] if present is not None else []
 
 
 def set_pad_token(
-    tokenizer: PreTrainedTokenizerBase, former_eos: str | None, stops: list[int]
+    tokenizer: PreTrainedTokenizerBase, previous_eos: str | None, stops: list[int]
 ) -> None:
     """Choose a pad token that no answer ends with; add one if the vocabulary has none.
 
-    Args:
-        tokenizer: Changed in place.
-        former_eos: End token before the template was set; no conversation contains it any more.
-        stops: Ids at which generation stops.
+    No conversation contains the end token from before the template was set any more.
     """
     vocabulary = tokenizer.get_vocab()
     taken = {*stops, tokenizer.bos_token_id}
-    candidates = (tokenizer.pad_token, former_eos, *PAD_CANDIDATES)
-    for token in candidates:
-        if token is not None and token in vocabulary and vocabulary[token] not in taken:
+    for token in (tokenizer.pad_token, previous_eos, *PAD_CANDIDATES):
+        if token in vocabulary and vocabulary[token] not in taken:
             tokenizer.pad_token = token
             return
     tokenizer.add_special_tokens({"pad_token": NEW_PAD})
@@ -203,12 +170,10 @@ def resize_embeddings(
 ) -> None:
     """Make room for new tokens and start them at the mean of the existing embeddings.
 
-    Args:
-        model: Changed in place; its size stays when the vocabulary fits.
-        tokenizer: With all tokens added.
-        new_ids: Ids of the tokens that were added and have no embedding of their own yet.
+    The size stays when the vocabulary fits; `new_ids` have no embedding of their own yet.
 
-    Source: transformers 5.17, resize_token_embeddings(mean_resizing=True), after Hewitt 2021,
+    Source:
+        transformers 5.17, resize_token_embeddings(mean_resizing=True), after Hewitt 2021,
         "Initializing New Word Embeddings for Pretrained Language Models".
     """
     import torch
@@ -219,7 +184,7 @@ def resize_embeddings(
     if spare:
         with torch.no_grad():
             for table in (model.get_input_embeddings(), model.get_output_embeddings()):
-                # Rows beyond the old vocabulary were never trained: they are no part of the mean.
+                # Rows beyond the old vocabulary were never trained: the mean excludes them.
                 table.weight[spare] = table.weight[: min(spare)].mean(dim=0)
     if n_needed > n_rows:
         model.resize_token_embeddings(n_needed, pad_to_multiple_of=VOCABULARY_MULTIPLE)
@@ -228,13 +193,7 @@ def resize_embeddings(
 def set_generation(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, stops: list[int]
 ) -> None:
-    """Let generation stop at the end of a turn, and all settings name the same tokens.
-
-    Args:
-        model: Changed in place.
-        tokenizer: With its special tokens set.
-        stops: Ids at which generation stops, the template's own first.
-    """
+    """Stop generation at the end of a turn, and set the same tokens in all settings."""
     for settings in (model.config.get_text_config(), model.generation_config):
         settings.bos_token_id = tokenizer.bos_token_id
         settings.pad_token_id = tokenizer.pad_token_id

@@ -1,4 +1,4 @@
-"""Chat templates that come from outside: the model's own, a file, another tokenizer."""
+"""Chat templates from outside: the model's own, a file, another tokenizer."""
 
 from __future__ import annotations
 
@@ -16,24 +16,14 @@ VOCABULARY_MULTIPLE = 64
 
 
 def own_template(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Take the default one of a model's own templates.
-
-    Args:
-        tokenizer: Tokenizer with one or several templates.
-
-    Returns:
-        Jinja source.
-
-    Raises:
-        TemplateError: It has several, none of them the default.
-    """
+    """Return the model's default template; TemplateError if it has several and no default."""
     template = tokenizer.chat_template
     if isinstance(template, str):
         return template
     if "default" not in template:
         raise TemplateError(
             "the model has several chat templates and none is the default",
-            expected="one named default",
+            expected="one with the name default",
             got=", ".join(sorted(template)),
             fix="save the one you want to a file, and set template.kind=file and template.path",
         )
@@ -41,17 +31,7 @@ def own_template(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def read_user_template(path: str) -> str:
-    """Read the user's own template.
-
-    Args:
-        path: Jinja file.
-
-    Returns:
-        Its text.
-
-    Raises:
-        TemplateError: The file is missing, empty or not text.
-    """
+    """Read the user's template; TemplateError if the file is missing, empty or not text."""
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -106,6 +86,6 @@ def clone_template(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n
             where=where,
             expected="a tokenizer with a chat template",
             got="none",
-            fix="name another tokenizer, or set template.kind=chatml",
+            fix="use another tokenizer, or set template.kind=chatml",
         )
     clone_chat_template(model, tokenizer, name, resize_to_multiple_of=VOCABULARY_MULTIPLE)

@@ -1,4 +1,4 @@
-"""Training variants of chat templates: the same text, with markers round what the assistant says."""
+"""Training variants of chat templates: the same text, with markers around the assistant's text."""
 
 from __future__ import annotations
 
@@ -28,52 +28,25 @@ _HEADER = re.compile(r"\A\{#-.*?-#\}\s*", re.DOTALL)
 
 
 def template_sha256(text: str) -> str:
-    """Hash a template.
-
-    Args:
-        text: Jinja source.
-
-    Returns:
-        Hexadecimal sha256.
-    """
+    """Hash a template's Jinja source."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_template(name: str) -> str:
-    """Read one of our own templates.
-
-    Args:
-        name: File name without `.jinja`.
-
-    Returns:
-        Jinja source.
-    """
+    """Read one of the bundled templates; its name is the file name without `.jinja`."""
     return (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
 
 
 def has_markers(template: str) -> bool:
-    """Tell whether a template marks what the assistant says.
-
-    Args:
-        template: Jinja source.
-
-    Returns:
-        True when it has both markers.
-    """
+    """Return whether a template has both markers of the assistant's text."""
     return bool(_OPEN.search(template) and _CLOSE.search(template))
 
 
 def without_markers(template: str) -> str:
     """Make the inference template of a training template.
 
-    The markers give way to a condition that always holds, since plain removal would undo the
-    whitespace control of their tags.
-
-    Args:
-        template: Jinja source with markers.
-
-    Returns:
-        Jinja source that renders the same text, for tools that do not know the markers.
+    The markers are replaced by a condition that is always true, since plain removal would undo the
+    whitespace control of their tags. So tools that do not support the markers render the same text.
     """
     opened = _OPEN.sub(r"{%\1 if true \2%}", template)
     return _CLOSE.sub(r"{%\1 endif \2%}", opened)
@@ -84,7 +57,7 @@ def derive_variant(template: str, stop_token: str) -> str:
 
     Args:
         template: Jinja source of the inference template.
-        stop_token: What ends an assistant turn.
+        stop_token: The token that ends an assistant turn.
 
     Returns:
         Jinja source with markers; slower to render, once for each assistant turn.
@@ -96,14 +69,7 @@ def derive_variant(template: str, stop_token: str) -> str:
 
 
 def candidate_variants(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str, str]]:
-    """Name the training variants to try for the tokenizer's template, the best first.
-
-    Args:
-        tokenizer: Tokenizer whose chat template is set.
-
-    Yields:
-        Where a variant comes from, and its Jinja source.
-    """
+    """List the training variants to try, the best first, with origin and Jinja source."""
     template = str(tokenizer.chat_template)
     if has_markers(template):
         yield "the template itself", template
@@ -123,6 +89,6 @@ def _trl_variant(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
     try:
         variant: str | None = get_training_chat_template(tokenizer)
-    except ValueError:  # a template TRL does not know
+    except ValueError:  # a template without a variant in TRL
         return None
     return variant

@@ -24,7 +24,7 @@ from tasks.tokens.light_renderer import load_check_renderer
 from tasks.tokens.rendering import Renderer
 from tasks.tokens.view import sample_rendered
 from tasks.tokens.writing import SplitTokens, TokenOutput, write_tokens
-from tasks.training.plan.speed import tokens_per_second
+from tasks.training.plan.speed import expected_speed
 
 SHOWN_ROWS = 3
 
@@ -76,7 +76,7 @@ def add_tokens(
     limit = config.quality.max_length_tokens
     tokens = write_tokens(rows, renderer, token_gate.settings, limit, TokenOutput())
     _add_columns(found, table, tokens)
-    rate, _ = tokens_per_second(config, None)
+    rate, _ = expected_speed(config.training, None)
     report = make_token_report(tokens.columns, config, rate).model_dump(mode="json")
     shown = islice(filter(_is_showable, _conversations(kept)), SHOWN_ROWS)
     return {**report, "rendered_rows": sample_rendered(renderer, shown)}

@@ -1,4 +1,4 @@
-"""Metrics of the user's own: one Python function each, named in the configuration."""
+"""Custom metrics: one Python function each, listed in the configuration."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Function = Callable[[str, str, str], float]
 
 @contextmanager
 def _current_folder() -> Iterator[None]:
-    """Let modules of the folder the command runs in be imported."""
+    """Allow imports of modules in the current folder."""
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:
@@ -41,7 +41,7 @@ def load_metric(name: str, address: str) -> Function:
         The function: (prompt, reference, answer) -> number.
 
     Raises:
-        MetricError: The module or the function is not there, or it cannot be imported.
+        MetricError: The module or the function does not exist, or it cannot be imported.
     """
     module, _, function = address.partition(":")
     try:
@@ -51,35 +51,22 @@ def load_metric(name: str, address: str) -> Function:
         raise MetricError(
             f"the metric {name} cannot be imported",
             where=f"evaluation.custom_metrics.{name}={address}",
-            expected="a Python function that this folder or the environment has",
+            expected="a Python function in this folder or the environment",
             got=f"{type(error).__name__}: {error}",
-            fix="correct module:function, or run in the folder that holds the module",
+            fix="correct module:function, or run in the folder that contains the module",
         ) from error
     if not callable(found):
-        raise _wrong(name, f"{address} is a {type(found).__name__}", "name a function")
+        raise _wrong(name, f"{address} is a {type(found).__name__}", "set the name of a function")
     return found  # type: ignore[no-any-return]
 
 
 def score_with(name: str, function: Function, facts: AnswerFacts, row: int) -> float:
-    """Let a metric score one answer.
-
-    Args:
-        name: The metric.
-        function: What `load_metric` found.
-        facts: The answer.
-        row: Its number, for the message.
-
-    Returns:
-        The score.
-
-    Raises:
-        MetricError: The function raised, or returned something other than a finite number.
-    """
+    """Score one answer; MetricError for a function that fails or returns no finite number."""
     try:
         value = function(facts.prompt, facts.reference, facts.answer)
     except Exception as error:
         got = f"{type(error).__name__}: {error} on row {row}"
-        raise _wrong(name, got, "let the function answer for every row") from error
+        raise _wrong(name, got, "make the function return a number for every row") from error
     # NaN compares false, and an int beyond a double is no score either.
     if not isinstance(value, Real) or not abs(value) <= sys.float_info.max:
         raise _wrong(name, f"{value!r} on row {row}", "return a finite number or a truth value")
@@ -97,17 +84,7 @@ def _wrong(name: str, got: str, fix: str) -> MetricError:
 
 
 def custom_metrics_sha256(evaluation: EvaluationConfig) -> str:
-    """Hash the source files of the user's metrics.
-
-    Args:
-        evaluation: Names them.
-
-    Returns:
-        Hexadecimal sha256; an edited file gives another. What those files import is not in it.
-
-    Raises:
-        MetricError: A function cannot be imported.
-    """
+    """Hash the source files of the custom metrics, but not what those files import."""
     digest = hashlib.sha256()
     for name, address in sorted(evaluation.custom_metrics.items()):
         digest.update(f"{name} {address}\n".encode())
@@ -117,7 +94,7 @@ def custom_metrics_sha256(evaluation: EvaluationConfig) -> str:
 
 
 def _sources(address: str, function: Function) -> dict[str, Path]:
-    """Find the module that is named and the one that defines what a decorator wraps."""
+    """Find the module that is configured and the one that defines what a decorator wraps."""
     modules = {address.partition(":")[0], getattr(inspect.unwrap(function), "__module__", None)}
     files = {name: getattr(sys.modules.get(name), "__file__", None) for name in modules if name}
     return {name: Path(file) for name, file in files.items() if file}

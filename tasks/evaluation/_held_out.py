@@ -1,6 +1,6 @@
-"""Measure one model on the pinned rows: what it loses on the references, and what it answers.
+"""Measure one model on the pinned rows: its losses on the references, and its answers.
 
-Nothing here depends on the metrics, so that another metric does not ask the model again.
+Nothing here depends on the metrics, so that another metric does not generate answers again.
 """
 
 from __future__ import annotations
@@ -41,13 +41,9 @@ ANSWERS_FILE = "answers.jsonl"
 
 
 def generation_settings(evaluation: EvaluationConfig) -> dict[str, Any]:
-    """Name everything but model and rows that can shape losses and answers.
+    """Return every setting that affects losses and answers, besides model and rows.
 
-    Args:
-        evaluation: Batch sizes and limits, which are part of it: float sums depend on the batch.
-
-    Returns:
-        Setting to value; equal settings give equal scores.
+    Batch sizes are part of it, since float sums depend on the batch.
     """
     return {
         "n_generation_rows": evaluation.n_generation_rows,
@@ -66,17 +62,10 @@ def measure_held_out(
     seed: int,
     output: Path,
 ) -> dict[str, Any]:
-    """Load a model from disk and measure it.
+    """Load a model from disk and measure it; write `losses.jsonl` and `answers.jsonl`.
 
-    Args:
-        folders: Of the model and of its tokenizer, which may be the same.
-        quality_folder: Output of `check_quality`.
-        evaluation: Batch sizes and limits.
-        seed: Seed of generation; greedy decoding does not draw, so it only guards the rest.
-        output: Folder that gets `losses.jsonl` and `answers.jsonl`.
-
-    Returns:
-        `tokenizer_sha256`, `n_rows`, `n_answers`.
+    `folders` are those of model and tokenizer, which may be the same; `quality_folder` is the
+    output of `check_quality`. Greedy decoding does not draw, so the seed only guards the rest.
     """
     from transformers import set_seed
 
@@ -100,7 +89,7 @@ def measure_held_out(
 def _load(
     model_folder: Path, tokenizer_folder: Path
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load what is judged; files that make no model are a fault of the model, tried only once."""
+    """Load the model; files that make no model are a fault of the model and are not tried again."""
     from safetensors import SafetensorError
 
     device = choose_device(Device.AUTO)
@@ -113,18 +102,18 @@ def _load(
 
 
 def _losses(model: PreTrainedModel, tokens: Path, evaluation: EvaluationConfig) -> list[RowLoss]:
-    """Measure losses, unless the rows hold tokens this model has not.
+    """Measure losses, unless the rows contain tokens that this model does not have.
 
     The rows are pinned as token ids of this run's tokenizer. A champion with another one has no
-    comparable loss; the gate refuses the comparison by the tokenizers' hashes and says so.
+    comparable loss; the promotion gate refuses the comparison by the tokenizers' hashes.
     """
     import pyarrow.compute as compute
     import pyarrow.parquet as parquet
 
     ids = compute.list_flatten(parquet.read_table(tokens, columns=["input_ids"])["input_ids"])
     highest = compute.max(ids).as_py()
-    n_known = int(model.get_input_embeddings().weight.shape[0])
-    if highest is not None and highest >= n_known:
+    n_embeddings = int(model.get_input_embeddings().weight.shape[0])
+    if highest is not None and highest >= n_embeddings:
         return []
     return measure_losses(model, tokens, evaluation)
 
@@ -136,7 +125,7 @@ def _answer_with_vllm(
     evaluation: EvaluationConfig,
     seed: int,
 ) -> list[RowAnswer]:
-    """Answer with vLLM; the model has left the GPU, its generation configuration is still read."""
+    """Answer with vLLM; the model has left the GPU, but its generation configuration is read."""
     import torch
 
     torch.cuda.empty_cache()
@@ -160,21 +149,12 @@ def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash what decides which ids a text becomes: equal tokenisation, equal hash.
 
     Template, padding, truncation and special tokens that a caller may add do not count.
-
-    Args:
-        tokenizer: As it was loaded.
-
-    Returns:
-        Hexadecimal sha256.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        parts: dict[str, Any] = {
-            "class": type(tokenizer).__name__,
-            "vocabulary": tokenizer.get_vocab(),
-        }
+        parts = {"class": type(tokenizer).__name__, "vocabulary": tokenizer.get_vocab()}
     else:
-        whole = json.loads(backend.to_str())
+        saved = json.loads(backend.to_str())
         names = ("added_tokens", "normalizer", "pre_tokenizer", "model")
-        parts = {name: whole.get(name) for name in names}
+        parts = {name: saved.get(name) for name in names}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

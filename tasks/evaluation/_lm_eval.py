@@ -1,4 +1,4 @@
-"""Tasks of lm-evaluation-harness on one model; needs the extra `lm-eval`."""
+"""Run tasks of lm-evaluation-harness on one model; needs the extra `lm-eval`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.config.evaluation import LmEvalConfig
 from schemas.config.training import Device
@@ -14,17 +14,16 @@ from schemas.errors import ConfigError
 from tasks.engine.jsonl import write_jsonl
 from tasks.models.device import choose_device
 
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+
 SCORES_FILE = "lm_eval_scores.jsonl"
 PREFERRED = ("acc_norm", "acc", "exact_match", "f1")
-"""Figure of a document that counts, where a task gives several."""
+"""Metric of a document that counts, where a task has several."""
 
 
 def require_lm_eval() -> None:
-    """Check that the extra is installed.
-
-    Raises:
-        ConfigError: It is not.
-    """
+    """Check that the extra is installed, else raise ConfigError."""
     if importlib.util.find_spec("lm_eval") is None:
         raise ConfigError(
             "evaluation.lm_eval needs lm-evaluation-harness, which is not installed",
@@ -38,16 +37,10 @@ def require_lm_eval() -> None:
 def run_lm_eval(
     folders: tuple[Path, Path], settings: LmEvalConfig, seed: int, output: Path
 ) -> None:
-    """Run the named tasks on a model, asked as it is asked in use.
+    """Run the configured tasks on a model (`folders`: model, tokenizer), prompted as in use.
 
-    Args:
-        folders: Of the model and of its tokenizer, whose chat template is applied.
-        settings: Tasks, examples of each, chat template or not.
-        seed: Of few-shot examples and sampling.
-        output: Gets `lm_eval_scores.jsonl`: row, task and score of each document.
-
-    Raises:
-        ConfigError: The extra is missing, there is no such task, or its file cannot be read.
+    Writes `lm_eval_scores.jsonl`: row, task and score of each document. The seed is that of
+    few-shot examples and sampling.
     """
     require_lm_eval()
     from lm_eval import simple_evaluate
@@ -83,8 +76,8 @@ def run_lm_eval(
     write_jsonl(output / SCORES_FILE, list(_scores(found, settings.tasks)))
 
 
-def _task(name: str) -> Any:
-    """Give a task of the library by its name, or one of a file as the settings it holds."""
+def _task(name: str) -> str | dict[str, Any]:
+    """Return the name of a task of the library, or the settings in a task file."""
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         return name
@@ -105,7 +98,7 @@ def _unreadable(name: str, got: str) -> ConfigError:
         where=f"evaluation.lm_eval.tasks: {name}",
         expected="settings of one task in plain YAML, without !function",
         got=got,
-        fix="write its templates and metrics as text, or name a task that the library brings along",
+        fix="write its templates and metrics as text, or use a task of the library",
     )
 
 
@@ -113,24 +106,25 @@ def _stem(name: str) -> str:
     return Path(name).stem if name.endswith((".yaml", ".yml")) else name
 
 
-def _check_task(name: str, manager: Any) -> None:
+def _check_task(name: str, manager: TaskManager) -> None:
     if name.endswith((".yaml", ".yml")):
-        known, is_known = "a readable file", Path(name).is_file()
+        expected, exists = "a readable file", Path(name).is_file()
     else:
         near = difflib.get_close_matches(name, manager.all_tasks, n=3)
-        known, is_known = f"such as {', '.join(near) or 'arc_easy'}", name in manager.all_tasks
-    if not is_known:
+        expected = f"such as {', '.join(near) or 'arc_easy'}"
+        exists = name in manager.all_tasks
+    if not exists:
         raise ConfigError(
             f"there is no task {name}",
             where="evaluation.lm_eval.tasks",
-            expected=known,
+            expected=expected,
             got=name,
             fix="correct the name: `lm-eval ls tasks` lists them",
         )
 
 
 def _scores(found: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Take one figure of each document; the documents of a group's tasks are counted through."""
+    """Take one metric of each document; the documents of a group's tasks are numbered through."""
     for name in tasks:
         leaves = _leaves(_stem(name), found.get("group_subtasks") or {})
         documents = [(leaf, one) for leaf in leaves for one in _documents(found, leaf)]
@@ -140,13 +134,13 @@ def _scores(found: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[dict[str
 
 
 def _leaves(name: str, groups: Mapping[str, Sequence[str]]) -> list[str]:
-    """Name the tasks of a group, or the task itself."""
+    """List the tasks of a group, or the task itself."""
     parts = groups.get(name) or ()
     return [leaf for part in parts for leaf in _leaves(part, groups)] if parts else [name]
 
 
 def _documents(found: Mapping[str, Any], task: str) -> list[dict[str, Any]]:
-    """Give each document once, as the task's first filter left it."""
+    """List each document once, with the task's first filter."""
     documents: list[dict[str, Any]] = found["samples"].get(task, [])
     first = documents[0].get("filter") if documents else None
     kept = [document for document in documents if document.get("filter") == first]
@@ -154,18 +148,18 @@ def _documents(found: Mapping[str, Any], task: str) -> list[dict[str, Any]]:
 
 
 def _metric(name: str, document: Mapping[str, Any], directions: Mapping[str, Any]) -> str:
-    """Choose the figure that counts: one number a document, and more of it is better."""
-    able = [
+    """Choose the metric that counts: one number per document, and more of it is better."""
+    usable = [
         metric
         for metric in (*PREFERRED, *document["metrics"])
         if isinstance(document.get(metric), (bool, int, float)) and directions.get(metric)
     ]
-    if not able:
+    if not usable:
         raise ConfigError(
-            f"the task {name} gives no figure of which more is better for each document",
+            f"the task {name} has no metric per document of which more is better",
             where="evaluation.lm_eval.tasks",
             expected="a metric such as acc or exact_match",
             got=", ".join(document["metrics"]),
-            fix="name another task",
+            fix="choose another task",
         )
-    return able[0]
+    return usable[0]

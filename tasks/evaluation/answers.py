@@ -1,4 +1,4 @@
-"""What a model answers to prompts that were rendered once: greedy, batched, left-padded."""
+"""Generate answers to prompts that were rendered once: greedy, batched, left-padded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def answer_prompts(
     prompts: Sequence[dict[str, Any]],
     evaluation: EvaluationConfig,
 ) -> list[RowAnswer]:
-    """Let the model answer, greedily, in left-padded batches of similar length.
+    """Generate answers greedily, in left-padded batches of similar length.
 
     Args:
         model: The model, in evaluation mode.
@@ -46,7 +46,7 @@ def answer_prompts(
         evaluation: Batch size and longest answer.
 
     Returns:
-        One answer per prompt, in the order given.
+        One answer per prompt, in the same order.
     """
     tokens = encode_prompts(tokenizer, prompts)
     generated = generate_tokens(model, tokens, evaluation, int(tokenizer.pad_token_id or 0))
@@ -56,20 +56,9 @@ def answer_prompts(
 def encode_prompts(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[dict[str, Any]]
 ) -> list[list[int]]:
-    """Turn rendered prompts into tokens; nothing is added to what the template wrote.
-
-    Args:
-        tokenizer: The model's.
-        prompts: Rows with `prompt`.
-
-    Returns:
-        The ids of each prompt.
-    """
-    if not prompts:
-        return []
+    """Turn rendered prompts (`prompt` of each row) into token ids; no token is added."""
     texts = [row["prompt"] for row in prompts]
-    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return ids
+    return tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
 
 
 def generate_tokens(
@@ -87,9 +76,9 @@ def generate_tokens(
         pad_token_id: Fills shorter prompts from the left and ended answers from the right.
 
     Returns:
-        The ids behind each prompt, in the order given: up to a stop token, then padding.
+        The ids after each prompt, in the same order: up to a stop token, then padding.
     """
-    # The longest first: where memory does not suffice, it is known at once.
+    # The longest first: if memory is too small, that fails at once.
     order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
     generated: dict[int, list[int]] = {}
     with progress_bar(total=len(prompts), label="answers", unit="prompt") as bar:
@@ -129,8 +118,7 @@ def _generate(
             top_k=None,
             pad_token_id=pad_token_id,
         )
-    answers: list[list[int]] = generated[:, length:].tolist()
-    return answers
+    return generated[:, length:].tolist()
 
 
 def read_answers(
@@ -144,11 +132,11 @@ def read_answers(
     Args:
         tokenizer: The model's.
         prompts: Rows with `row`, `prompt`, `reference`, and `question` where there is one.
-        generated: Token ids behind each prompt; whatever follows a stop token is padding.
+        generated: Token ids after each prompt; whatever follows a stop token is padding.
         stops: Tokens that end an answer.
 
     Returns:
-        One answer per prompt, in the order given.
+        One answer per prompt, in the same order.
     """
     answers = []
     for row, tokens in zip(prompts, generated, strict=True):
@@ -171,13 +159,6 @@ def read_answers(
 
 
 def stop_token_ids(model: PreTrainedModel) -> frozenset[int]:
-    """Name the tokens that end an answer.
-
-    Args:
-        model: A model with a generation configuration.
-
-    Returns:
-        Its end-of-sequence ids.
-    """
+    """Return the end-of-sequence ids of a model's generation configuration."""
     ids = model.generation_config.eos_token_id
     return frozenset([ids] if isinstance(ids, int) else ids or [])

@@ -1,4 +1,4 @@
-"""What generates the answers: transformers everywhere, vLLM where it is installed with a GPU."""
+"""Generate answers with transformers, or with vLLM where it is installed with a GPU."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from schemas.config.evaluation import Backend
 from schemas.errors import ConfigError
 
 GPU_MEMORY_FRACTION = 0.8
-"""Of the GPU's memory; the rest is left to what else runs there."""
+"""Share of the GPU's memory; the rest is left to other processes."""
 
 
 def choose_backend(wish: Backend) -> Backend:
-    """Settle what generates the answers.
+    """Choose what generates the answers.
 
     Args:
-        wish: auto takes vLLM where it is installed and a CUDA GPU is there.
+        wish: auto takes vLLM where it is installed and there is a CUDA GPU.
 
     Returns:
         transformers or vllm.
 
     Raises:
-        ConfigError: vLLM is asked for and cannot run here.
+        ConfigError: vLLM is configured and cannot run here.
     """
     if wish is Backend.TRANSFORMERS:
         return wish
     is_installed = importlib.util.find_spec("vllm") is not None
-    has_gpu = is_installed and _has_gpu()  # torch is loaded only where the answer depends on it
-    if is_installed and has_gpu:
+    if is_installed and _has_gpu():  # torch is loaded only where the choice depends on it
         return Backend.VLLM
     if wish is Backend.VLLM:
         raise ConfigError(
@@ -52,17 +51,7 @@ def _has_gpu() -> bool:
 def engine_arguments(
     model: Path, tokenizer: Path, *, longest_tokens: int, seed: int
 ) -> dict[str, Any]:
-    """Write down how vLLM is started.
-
-    Args:
-        model: Folder of the weights.
-        tokenizer: Folder of the tokenizer.
-        longest_tokens: Longest prompt with its answer.
-        seed: Seed of generation.
-
-    Returns:
-        Arguments of `vllm.LLM`.
-    """
+    """Return the arguments of `vllm.LLM`; `longest_tokens`: longest prompt with its answer."""
     return {
         "model": str(model),
         "tokenizer": str(tokenizer),
@@ -76,16 +65,7 @@ def engine_arguments(
 def sampling_arguments(
     *, max_new_tokens: int, stops: frozenset[int], repetition_penalty: float
 ) -> dict[str, Any]:
-    """Write down greedy decoding as `generate` does it.
-
-    Args:
-        max_new_tokens: Longest answer.
-        stops: Tokens that end an answer.
-        repetition_penalty: As the model's generation configuration has it; 1 for none.
-
-    Returns:
-        Arguments of `vllm.SamplingParams`.
-    """
+    """Return the arguments of `vllm.SamplingParams` for greedy decoding as `generate` does it."""
     return {
         "temperature": 0.0,
         "max_tokens": max_new_tokens,
@@ -100,15 +80,16 @@ def generate_with_vllm(
 ) -> list[list[int]]:
     """Answer prompts with vLLM, which batches and sorts by itself.
 
-    Source: https://docs.vllm.ai/en/v0.11.0/api/vllm/index.html (`LLM.generate`).
-
     Args:
         prompts: Token ids of each prompt.
-        engine: What `engine_arguments` gives.
-        sampling: What `sampling_arguments` gives.
+        engine: From `engine_arguments`.
+        sampling: From `sampling_arguments`.
 
     Returns:
-        The token ids of each answer; a stop token ends it where the model gave one.
+        The token ids of each answer; a stop token ends it where the model produced one.
+
+    Source:
+        https://docs.vllm.ai/en/v0.11.0/api/vllm/index.html (`LLM.generate`).
     """
     from vllm import LLM, SamplingParams
 

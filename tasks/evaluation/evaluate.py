@@ -1,4 +1,4 @@
-"""Judge one model: the same code for base, champion and challenger."""
+"""Evaluate one model: the same code for base, champion and challenger."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tasks.evaluation.slices import check_columns, write_slices
 
 
 class HeldOutScores(StageReference):
-    """Kept `losses.jsonl` and `answers.jsonl` of one model."""
+    """Stored `losses.jsonl` and `answers.jsonl` of one model."""
 
     tokenizer_sha256: str
     n_rows: int
@@ -39,7 +39,7 @@ class HeldOutScores(StageReference):
 
 
 class LmEvalScores(StageReference):
-    """Kept `lm_eval_scores.jsonl` of one model."""
+    """Stored `lm_eval_scores.jsonl` of one model."""
 
 
 HELD_OUT = StageDefinition(
@@ -51,14 +51,7 @@ LM_EVAL = StageDefinition(
 
 
 def evaluation_fingerprint(arguments: Mapping[str, Any]) -> str:
-    """Name what judging reads beside the arguments: files, the user's functions, the backend.
-
-    Args:
-        arguments: Of a judging stage, by name.
-
-    Returns:
-        Text that changes when one of them does.
-    """
+    """Return text that changes with the files, custom metrics and backend of an evaluation."""
     evaluation: EvaluationConfig = arguments["evaluation"]
     tasks = evaluation.lm_eval.tasks if evaluation.lm_eval else ()
     files = [f"{name} {_content(name)}" for name in (evaluation.json_schema, *tasks) if name]
@@ -78,18 +71,18 @@ def evaluate(
     seed: int,
     output: OutputFolder,
 ) -> dict[str, Any]:
-    """Measure a model, or take what was measured of it before, and score it.
+    """Measure a model, or reuse what was measured of it before, and score it.
 
     Args:
-        model: The model; fetched only if its scores are not kept yet.
-        quality: Holds the tokenised rows and the rendered prompts.
-        evaluation: How models are judged.
+        model: The model; fetched only if its scores are not stored yet.
+        quality: Contains the tokenised rows and the rendered prompts.
+        evaluation: How models are evaluated.
         seed: Seed of everything random.
         output: Gets `losses.jsonl`, `answers.jsonl`, `row_scores.jsonl`, `slices.json`,
-            `metrics.json`, and `lm_eval_scores.jsonl` where such tasks are named.
+            `metrics.json`, and `lm_eval_scores.jsonl` where such tasks are configured.
 
     Returns:
-        The fields of an `EvaluationReference` that judging settles.
+        The fields of an `EvaluationReference` that depend on the evaluation.
     """
     is_renewed = is_refreshed(output.key.stage)
     prompts = locate(quality, "eval_prompts.jsonl")
@@ -117,7 +110,7 @@ def _held_out_scores(
     *,
     is_renewed: bool,
 ) -> HeldOutScores:
-    """Give losses and answers of the pinned rows."""
+    """Measure losses and answers of the pinned rows, or reuse stored ones."""
     arguments = {
         "model_sha256": model.sha256,
         "eval_sha256": quality.eval_sha256,
@@ -135,7 +128,7 @@ def _held_out_scores(
 def _lm_eval_scores(
     model: EvaluatedModel, config: LmEvalConfig, seed: int, *, is_renewed: bool
 ) -> LmEvalScores:
-    """Give the scores of lm-evaluation-harness, which do not depend on the pinned rows."""
+    """Run lm-evaluation-harness, or reuse stored scores; they do not depend on the pinned rows."""
     require_lm_eval()  # its version is part of the key
     arguments = {
         "model_sha256": model.sha256,
@@ -153,7 +146,7 @@ def _lm_eval_scores(
 
 
 def _score(prompts: Path, evaluation: EvaluationConfig, folder: Path) -> dict[str, float | None]:
-    """Score kept losses and answers, row by row, by slices and over all, into the same folder."""
+    """Score stored losses and answers, row by row, by slices and over all, into the same folder."""
     losses = [RowLoss(**row) for row in read_jsonl(folder / LOSSES_FILE)]
     answers = [RowAnswer(**row) for row in read_jsonl(folder / ANSWERS_FILE)]
     row_scores = score_answers(answers, evaluation)

@@ -1,4 +1,4 @@
-"""Held-out loss of a model, row by row, on tokens that were rendered once."""
+"""Measure the held-out loss of a model, row by row, on tokens that were rendered once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def measure_losses(
 def _batch_losses(model: PreTrainedModel, batch: Sequence[dict[str, Any]]) -> Iterator[RowLoss]:
     """Score a batch; the logits at position t predict the token at t + 1.
 
-    Logits are made only for positions that are scored in some row of the batch: those of the
+    Logits are computed only for positions that are scored in some row of the batch: those of the
     prompts would be the larger part of a table as wide as the vocabulary.
 
     Shape:
@@ -91,7 +91,7 @@ def _batch_losses(model: PreTrainedModel, batch: Sequence[dict[str, Any]]) -> It
 def _logits_at(
     model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, places: Tensor
 ) -> Tensor:
-    """Run the model and give the logits at some positions of every row."""
+    """Return the logits at some positions of every row."""
     inputs = {
         "input_ids": input_ids.to(model.device),
         "attention_mask": attention_mask.to(model.device),
@@ -118,14 +118,6 @@ def _score_row(logits: Tensor, targets: Tensor) -> tuple[float, int, int]:
 
 
 def batches(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
-    """Cut a sequence into pieces.
-
-    Args:
-        rows: The sequence.
-        size: Longest piece.
-
-    Yields:
-        Consecutive pieces.
-    """
+    """Split a sequence into consecutive pieces of at most `size`."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]

@@ -1,4 +1,4 @@
-"""Scores row by row: what every metric, gate and slice is made of."""
+"""Score answers row by row, as every metric, gate and slice needs it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from typing import Any
 
 from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import MetricError
-from schemas.metrics import (
-    ANSWER_METRICS,
-    TOKEN_METRICS,
-    AnswerFacts,
-    MetricOptions,
-)
+from schemas.metrics import ANSWER_METRICS, TOKEN_METRICS, AnswerFacts, MetricOptions
 from tasks.engine.jsonl import read_jsonl
 from tasks.evaluation._custom_metrics import load_metric, score_with
 from tasks.evaluation.answers import RowAnswer
@@ -29,21 +24,18 @@ MAX_LOSS = 700.0
 def score_answers(
     answers: Sequence[RowAnswer], evaluation: EvaluationConfig
 ) -> list[dict[str, Any]]:
-    """Score every answer by every metric asked for.
+    """Score every answer by every configured metric.
 
     Args:
-        answers: What the model answered.
-        evaluation: Names the metrics and what they need.
+        answers: The model's answers.
+        evaluation: The metrics and their settings.
 
     Returns:
-        One mapping an answer: `row`, and `scores`, metric to figure; None where a metric does
+        One mapping per answer: `row`, and `scores`, metric to value; None where a metric does
         not apply to the row.
-
-    Raises:
-        MetricError: A metric of the user's failed, or the JSON Schema cannot be read.
     """
     options = MetricOptions(_read_schema(evaluation.json_schema), evaluation.pattern)
-    own = {name: load_metric(name, at) for name, at in evaluation.custom_metrics.items()}
+    custom = {name: load_metric(name, at) for name, at in evaluation.custom_metrics.items()}
     scored = []
     for answer in answers:
         facts = AnswerFacts(
@@ -58,14 +50,14 @@ def score_answers(
         for name in evaluation.metrics:
             value = ANSWER_METRICS[name].score(facts, options)
             scores[name] = None if value is None else float(value)
-        for name, function in own.items():
+        for name, function in custom.items():
             scores[name] = score_with(name, function, facts, answer.row)
         scored.append({"row": answer.row, "scores": scores})
     return scored
 
 
 def _read_schema(path: str | None) -> str | None:
-    """Read the JSON Schema once, and make sure that it is one."""
+    """Read the JSON Schema once, and check that it is one."""
     if path is None:
         return None
     from jsonschema.exceptions import SchemaError
@@ -91,18 +83,11 @@ def _read_schema(path: str | None) -> str | None:
 def summarise(
     losses: Sequence[RowLoss], row_scores: Sequence[Mapping[str, Any]]
 ) -> dict[str, float | None]:
-    """Turn row scores into the figures of a model.
+    """Compute the metrics of a model from row scores.
 
     loss: sum of the row losses over the sum of their tokens (nats per token). perplexity:
     exp(loss). token_accuracy: share of supervised tokens that were the model's first choice.
-    Every other metric: the mean over the rows it applies to.
-
-    Args:
-        losses: Row losses.
-        row_scores: What `score_answers` gave.
-
-    Returns:
-        Metric to figure; None where nothing was measured.
+    Every other metric: the mean over the rows it applies to. A metric without rows is None.
     """
     n_tokens = sum(row.n_tokens for row in losses)
     loss = sum(row.loss_sum_nats for row in losses) / n_tokens if n_tokens else None
@@ -120,27 +105,20 @@ def summarise(
 
 
 def perplexity(loss: float) -> float:
-    """Turn a loss into a perplexity.
-
-    Args:
-        loss: Nats per token.
-
-    Returns:
-        exp(loss); infinity where a double overflows.
-    """
+    """Return exp(loss), with the loss in nats per token; infinity where a double overflows."""
     return math.exp(loss) if loss < MAX_LOSS else math.inf
 
 
 def read_scores(folder: Path, metric: str) -> dict[int, tuple[float, float]]:
-    """Read what one metric found on each row.
+    """Read the values of one metric on each row.
 
     Args:
-        folder: Output of a judging stage.
+        folder: Output of an evaluation stage.
         metric: Any metric by name; perplexity gives the rows of the loss.
 
     Returns:
-        Row to (sum, weight): nats and tokens, correct tokens and tokens, or a figure and 1; a
-        row the metric does not apply to is left out.
+        Row to (sum, weight): nats and tokens, correct tokens and tokens, or a value and 1; rows
+        that the metric does not apply to are left out.
     """
     if metric in TOKEN_METRICS:
         column = "n_correct_tokens" if metric == "token_accuracy" else "loss_sum_nats"

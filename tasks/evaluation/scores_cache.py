@@ -1,6 +1,6 @@
-"""Scores of models, kept by what they depend on, so that no model is measured twice.
+"""Scores of models, stored by what they depend on, so that no model is measured twice.
 
-The entries lie beside the stages' outputs and are verified in the same way, but their keys hold
+The entries are next to the stages' outputs and are verified in the same way, but their keys contain
 the model's content and not its place in a run: a challenger that became champion, or a base that
 did not change, is not loaded again by the next retrain.
 """
@@ -26,24 +26,16 @@ Reference = TypeVar("Reference", bound=StageReference)
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model to judge, which is fetched only if it has to be measured."""
+    """A model to evaluate, which is fetched only if it has to be measured."""
 
     sha256: str
-    """Of its content: what the registry's tag and the stages' records name it by."""
+    """Of its content, as in the registry's tag and the stages' records."""
     fetch: Callable[[], AbstractContextManager[tuple[Path, Path]]]
-    """Gives the folders of model and tokenizer as long as it is entered."""
+    """Provides the folders of model and tokenizer while the context is open."""
 
 
 def model_in(folder: Path, sha256: str) -> EvaluatedModel:
-    """Describe a model whose folder lies on this disk, its tokenizer with it.
-
-    Args:
-        folder: The model folder.
-        sha256: Of its content.
-
-    Returns:
-        The model.
-    """
+    """Describe a model whose folder, with its tokenizer, is on this disk."""
 
     @contextmanager
     def fetch() -> Iterator[tuple[Path, Path]]:
@@ -60,17 +52,10 @@ def keep_scores(
     *,
     is_renewed: bool,
 ) -> Reference:
-    """Give scores that were kept, or measure and keep them.
+    """Return stored scores, or measure and store them.
 
-    Args:
-        definition: Names the kind of scores, the code that measures them, and their record.
-        arguments: Everything else they depend on.
-        measure: Fills a folder and returns the record's own fields.
-        record: The definition's record.
-        is_renewed: Measure anew although the scores are there.
-
-    Returns:
-        The record, as it was returned when they were measured.
+    `measure` fills a folder and returns the record's own fields; the key is made of definition
+    and `arguments`. With `is_renewed` the scores are measured again even if they are stored.
     """
     key = stage_key(definition, arguments)
     with stage_lock(key, lambda sentence: get_run_logger().info(sentence)):
@@ -87,12 +72,7 @@ def keep_scores(
 
 
 def copy_scores(scores: StageReference, folder: Path) -> None:
-    """Copy kept files into a stage's output, which then stands for itself.
-
-    Args:
-        scores: What `keep_scores` gave.
-        folder: Where to.
-    """
+    """Copy stored files into a stage's output, which is then complete without them."""
     for path in (work_directory() / scores.folder).iterdir():
         if path.name != MANIFEST:
             shutil.copyfile(path, folder / path.name)

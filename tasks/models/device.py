@@ -1,22 +1,15 @@
-"""Which device a model runs on."""
+"""Choose the device that a model runs on, and recognise a full memory."""
 
 from __future__ import annotations
 
 from schemas.config.training import Device
 
 ALLOCATION_FAILURES = ("out of memory", "can't allocate memory", "not enough memory")
-"""A CPU that has no memory left makes torch raise a plain RuntimeError."""
+"""On a CPU without free memory torch raises a plain RuntimeError."""
 
 
 def choose_device(wish: Device) -> str:
-    """Pick a device that is there.
-
-    Args:
-        wish: auto takes cuda, then mps, then cpu; anything else is taken at its word.
-
-    Returns:
-        A torch device name.
-    """
+    """Return a torch device name; auto takes cuda, then mps, then cpu."""
     import torch
 
     if wish is not Device.AUTO:
@@ -29,14 +22,7 @@ def choose_device(wish: Device) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out, on any device.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        True for a failed allocation.
-    """
+    """Return whether an error is a failed allocation, on any device."""
     import torch
 
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):

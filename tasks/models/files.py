@@ -1,4 +1,4 @@
-"""The files of a model: which must be there, what they may do, and their hash."""
+"""The files of a model: which ones it needs, what they may do, and their hash."""
 
 from __future__ import annotations
 
@@ -15,29 +15,20 @@ from tasks.engine.keys import file_sha256
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")
 """One of these makes a tokenizer."""
 
-PATH_KEYS = frozenset(
-    (
-        "_name_or_path",
-        "base_model_name_or_path",
-        "merges_file",
-        "name_or_path",
-        "special_tokens_map_file",
-        "tokenizer_file",
-        "vocab_file",
-    )
-)
-"""Settings in which the libraries leave the place a model was read from."""
+PATH_KEYS = {
+    "_name_or_path",
+    "base_model_name_or_path",
+    "merges_file",
+    "name_or_path",
+    "special_tokens_map_file",
+    "tokenizer_file",
+    "vocab_file",
+}
+"""Settings in which the libraries write where a model was read from."""
 
 
 def folder_sha256(folder: Path) -> str:
-    """Hash the names and contents of a folder's files, hidden ones aside.
-
-    Args:
-        folder: A model folder.
-
-    Returns:
-        Hexadecimal sha256; the folder's own name does not count.
-    """
+    """Hash names and contents of a folder's files; hidden files do not count."""
     digest = hashlib.sha256()
     for name in file_names(folder):
         digest.update(f"{name} {file_sha256(folder / name)}\n".encode())
@@ -45,14 +36,7 @@ def folder_sha256(folder: Path) -> str:
 
 
 def file_names(folder: Path) -> list[str]:
-    """List a folder's files, hidden ones aside.
-
-    Args:
-        folder: A model folder.
-
-    Returns:
-        Relative names in order.
-    """
+    """List the relative names of a folder's files in order, without hidden ones."""
     names = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(
         name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)
@@ -60,7 +44,7 @@ def file_names(folder: Path) -> list[str]:
 
 
 def check_files(names: Iterable[str], where: str, config: ModelConfig) -> None:
-    """Check that config, tokenizer and weights of a permitted kind are there.
+    """Check that config, tokenizer and weights of a permitted kind are present.
 
     Args:
         names: Files of the model.
@@ -77,7 +61,7 @@ def check_files(names: Iterable[str], where: str, config: ModelConfig) -> None:
             where=where,
             expected="config.json, model.safetensors, tokenizer.json",
             got=_shown(present),
-            fix="name the folder that save_pretrained wrote, or the .gguf file itself",
+            fix="set the folder that save_pretrained wrote, or the .gguf file itself",
         )
     if not present & set(TOKENIZER_FILES):
         raise ModelSourceError(
@@ -94,12 +78,12 @@ def check_files(names: Iterable[str], where: str, config: ModelConfig) -> None:
         raise ModelSourceError(
             "the weights are pickled, which can run code" if is_pickled else "there are no weights",
             where=where,
-            expected="model.safetensors, whole or in shards",
+            expected="model.safetensors, complete or in shards",
             got=_shown(present),
             fix="convert them with save_pretrained, or set model.allow_pickle=true if you trust "
             "where they come from"
             if is_pickled
-            else "name a folder that holds the weights",
+            else "set a folder that contains the weights",
         )
 
 
@@ -110,14 +94,14 @@ def _shown(names: set[str]) -> str:
 
 
 def refuse_custom_code(settings: Iterable[Path], config: ModelConfig) -> None:
-    """Refuse a model that brings Python code, unless that is allowed.
+    """Refuse a model with Python code, unless that is allowed.
 
     Args:
         settings: Its config.json and tokenizer_config.json; the second may be missing.
         config: The model section.
 
     Raises:
-        ModelSourceError: A file names code to run, or is not JSON.
+        ModelSourceError: A file refers to code, or is not JSON.
     """
     for path in settings:
         if not path.is_file():
@@ -128,39 +112,27 @@ def refuse_custom_code(settings: Iterable[Path], config: ModelConfig) -> None:
             raise unloadable(str(path), error) from error
         if values.get("auto_map") and not config.trust_remote_code:
             raise ModelSourceError(
-                "the model brings Python code of its own",
+                "the model contains Python code",
                 where=f"auto_map in {path}",
-                expected="an architecture that transformers knows",
+                expected="an architecture of transformers",
                 got=json.dumps(values["auto_map"]),
-                fix="take another model, or read that code and set model.trust_remote_code=true",
+                fix="use another model, or read that code and set model.trust_remote_code=true",
             )
 
 
 def unloadable(where: str, error: Exception) -> ModelSourceError:
-    """Explain that a library cannot make a model of the files.
-
-    Args:
-        where: The model.
-        error: What the library said.
-
-    Returns:
-        The error to raise.
-    """
+    """Make the error that a library cannot load a model from the files."""
     return ModelSourceError(
         "the model cannot be loaded",
         where=where,
-        expected="whole files of a causal language model that transformers knows",
+        expected="complete files of a causal language model that transformers supports",
         got=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}",
-        fix="load it with AutoModelForCausalLM.from_pretrained to see more, or fetch it again",
+        fix="load it with AutoModelForCausalLM.from_pretrained to see more, or download it again",
     )
 
 
 def remove_paths(folder: Path) -> None:
-    """Take this machine's paths out of the settings of a model.
-
-    Args:
-        folder: Its files; JSON settings are rewritten where they name an absolute path.
-    """
+    """Remove absolute paths of this machine from a model's JSON settings."""
     for name in file_names(folder):
         if not name.endswith("config.json"):
             continue
@@ -180,10 +152,6 @@ def _clean(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        key: "" if key in PATH_KEYS and _is_place(item) else _clean(item)
+        key: "" if key in PATH_KEYS and Path(str(item)).is_absolute() else _clean(item)
         for key, item in value.items()
     }
-
-
-def _is_place(value: Any) -> bool:
-    return isinstance(value, str) and Path(value).is_absolute()

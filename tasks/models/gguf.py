@@ -1,4 +1,4 @@
-"""Models in a .gguf file: de-quantised on load, their tokenizer set right."""
+"""Load models from a .gguf file: de-quantised, with their tokenizer corrected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOKEN_FIELDS = {
 BYTE_LEVEL = "gpt2"
 """Value of `tokenizer.ggml.model` for byte-level BPE."""
 DIGIT_BY_DIGIT = "smollm"
-"""Value of `tokenizer.ggml.pre` for vocabularies that part every digit before anything else."""
+"""Value of `tokenizer.ggml.pre` for vocabularies that split off every digit first."""
 
 
 def load_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -41,66 +41,37 @@ def load_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         ModelSourceError: The file is damaged, or its architecture is unknown.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    where, name = str(path.parent), path.name
-    try:
-        with _tamed_conversion():
-            facts = read_tokenizer_facts(path)
-            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
-            model = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.float32)
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
-    mend_tokenizer(tokenizer, facts)
+    with _readable(path):
+        tokenizer = _load_tokenizer(path)
+        model = AutoModelForCausalLM.from_pretrained(
+            str(path.parent), gguf_file=path.name, dtype=torch.float32
+        )
     tokenizer.model_max_length = model.config.max_position_embeddings
     return _without_quantization(model), tokenizer
 
 
 def load_gguf_tokenizer(path: Path) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
-    """Load what a .gguf file says of its model, without the weights.
+    """Load tokenizer and configuration as `load_gguf` makes them, without the weights."""
+    from transformers import AutoConfig
 
-    Args:
-        path: The file.
-
-    Returns:
-        Tokenizer and configuration, as `load_gguf` would make them.
-
-    Raises:
-        ModelSourceError: The file is damaged, or its architecture is unknown.
-    """
-    from transformers import AutoConfig, AutoTokenizer
-
-    where, name = str(path.parent), path.name
-    try:
-        with _tamed_conversion():
-            facts = read_tokenizer_facts(path)
-            tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
-            config = AutoConfig.from_pretrained(where, gguf_file=name)
-    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
-    mend_tokenizer(tokenizer, facts)
-    return tokenizer, config
+    with _readable(path):
+        tokenizer = _load_tokenizer(path)
+        return tokenizer, AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
 
 
-def _unreadable(path: Path, error: Exception) -> ModelSourceError:
-    return ModelSourceError(
-        "the .gguf file cannot be read",
-        where=str(path),
-        expected="a whole GGUF file of an architecture that transformers knows",
-        got=f"{type(error).__name__}: {error}",
-        fix="download it again, or name a model folder in safetensors format",
-    )
+def _load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    facts = read_tokenizer_facts(path)
+    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    _fix_tokenizer(tokenizer, facts)
+    return tokenizer
 
 
 def read_tokenizer_facts(path: Path) -> dict[str, int | str]:
-    """Read which tokens the file says begin, end and pad a text, and the tokenizer's kind.
-
-    Args:
-        path: A .gguf file.
-
-    Returns:
-        Key (without `tokenizer.ggml.`) to value, for the keys that the file has.
-    """
+    """Read begin, end and pad token and the tokenizer's kind, for the keys that the file has."""
     from gguf import GGUFReader
 
     fields = GGUFReader(str(path)).fields
@@ -109,16 +80,12 @@ def read_tokenizer_facts(path: Path) -> dict[str, int | str]:
     return {key: field.contents() for key, field in found.items() if field is not None}
 
 
-def mend_tokenizer(tokenizer: PreTrainedTokenizerBase, facts: Mapping[str, int | str]) -> None:
+def _fix_tokenizer(tokenizer: PreTrainedTokenizerBase, facts: Mapping[str, int | str]) -> None:
     """Correct what transformers 5.17 gets wrong when it reads a tokenizer from a .gguf file.
 
     It takes `<|im_start|>` for SmolLM2's end token, forgets the pad token, and decodes byte-level
-    text as if it came from SentencePiece. It also leaves out that SmolLM2 was trained on single
+    text as if it came from SentencePiece. It also ignores that SmolLM2 was trained on single
     digits, so that white space before a number came out otherwise.
-
-    Args:
-        tokenizer: What transformers made; changed in place.
-        facts: What the file says.
     """
     from tokenizers import decoders, pre_tokenizers
 
@@ -138,7 +105,7 @@ def mend_tokenizer(tokenizer: PreTrainedTokenizerBase, facts: Mapping[str, int |
 
 
 def _without_quantization(model: PreTrainedModel) -> PreTrainedModel:
-    """Move the weights to a fresh model, since one read from GGUF refuses to be saved."""
+    """Move the weights to a fresh model, since one read from GGUF cannot be saved."""
     from transformers import AutoModelForCausalLM
 
     config = copy.deepcopy(model.config)
@@ -150,18 +117,26 @@ def _without_quantization(model: PreTrainedModel) -> PreTrainedModel:
 
 
 @contextmanager
-def _tamed_conversion() -> Iterator[None]:
-    """Read the file once and let the bar vanish when done; transformers offers neither.
+def _readable(path: Path) -> Iterator[None]:
+    """Read the file once, remove the bar when done, and wrap errors; transformers does neither.
 
     It parses the file four times, which is half of the loading time of a small model.
     """
     import gguf
     from transformers import modeling_gguf_pytorch_utils as conversion
 
-    former_reader, former_bar = gguf.GGUFReader, conversion.tqdm
-    gguf.GGUFReader = cache(former_reader)
-    conversion.tqdm = partial(former_bar, leave=False, disable=not sys.stderr.isatty())
+    previous_reader, previous_bar = gguf.GGUFReader, conversion.tqdm
+    gguf.GGUFReader = cache(previous_reader)
+    conversion.tqdm = partial(previous_bar, leave=False, disable=not sys.stderr.isatty())
     try:
         yield
+    except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
+        raise ModelSourceError(
+            "the .gguf file cannot be read",
+            where=str(path),
+            expected="a complete GGUF file of an architecture that transformers supports",
+            got=f"{type(error).__name__}: {error}",
+            fix="download it again, or use a model folder in safetensors format",
+        ) from error
     finally:
-        gguf.GGUFReader, conversion.tqdm = former_reader, former_bar
+        gguf.GGUFReader, conversion.tqdm = previous_reader, previous_bar

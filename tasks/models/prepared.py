@@ -1,4 +1,4 @@
-"""The prepared model folder: how it is loaded, by every stage in the same way."""
+"""Load the prepared model folder; every stage does it this way."""
 
 from __future__ import annotations
 
@@ -15,33 +15,21 @@ FACTS_NAME = "sft_flow.json"
 
 
 class PreparedFacts(Record):
-    """What a loader must know of a prepared model; it lies in the folder and goes where it goes."""
+    """How to load a prepared model; stored in the model folder."""
 
     added_token_ids: tuple[int, ...] = ()
-    """Tokens that the chat template brought; LoRA trains their rows too."""
+    """Tokens added for the chat template; LoRA trains their rows too."""
     trust_remote_code: bool = False
     """Whether the configuration allows the model's own Python code."""
 
 
 def write_facts(folder: Path, facts: PreparedFacts) -> None:
-    """Leave the facts beside the model's own files.
-
-    Args:
-        folder: The model folder.
-        facts: What a loader must know.
-    """
+    """Write the facts next to the model's own files."""
     (folder / FACTS_NAME).write_text(facts.model_dump_json(indent=1), encoding="utf-8")
 
 
 def read_facts(folder: Path) -> PreparedFacts:
-    """Read the facts of a model folder.
-
-    Args:
-        folder: The model folder.
-
-    Returns:
-        Its facts; the defaults for a folder that was not prepared here.
-    """
+    """Read the facts of a model folder; the defaults for a folder that was not prepared here."""
     path = folder / FACTS_NAME
     if not path.is_file():
         return PreparedFacts()
@@ -49,14 +37,7 @@ def read_facts(folder: Path) -> PreparedFacts:
 
 
 def load_prepared_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a prepared model.
-
-    Args:
-        folder: The model folder.
-
-    Returns:
-        The tokenizer.
-    """
+    """Load the tokenizer of a prepared model."""
     from transformers import AutoTokenizer
 
     trust = read_facts(folder).trust_remote_code
@@ -64,15 +45,9 @@ def load_prepared_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def load_prepared_model(folder: Path, device: str, **options: Any) -> PreTrainedModel:
-    """Load the weights of a prepared model.
+    """Load the weights of a prepared model onto the CPU; `options` go to `from_pretrained`.
 
-    Args:
-        folder: The model folder.
-        device: Where it will run; a CPU computes in float32 whatever the checkpoint's format.
-        **options: Further arguments of `from_pretrained`; they win.
-
-    Returns:
-        The model, on the CPU still.
+    A CPU as `device`, where it will run, computes in float32 whatever the checkpoint's format.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -87,13 +62,9 @@ def load_prepared_model(folder: Path, device: str, **options: Any) -> PreTrained
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """List the tokens that would be read as markers if they stood in a text.
+    """List the tokens that would be read as markers if they occurred in a text.
 
-    Args:
-        tokenizer: Of the prepared model.
-
-    Returns:
-        Special tokens and added ones, in order; added runs of blanks and plain words are texts.
+    Special tokens and added ones, in order; added runs of blanks and plain words count as text.
     """
     added = {token.content for token in tokenizer.added_tokens_decoder.values()}
     marked = {token for token in added if token.strip() and not token.isalnum()}

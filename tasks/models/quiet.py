@@ -1,4 +1,4 @@
-"""Keep transformers from talking while a stage works; what matters is checked and raised."""
+"""Silence transformers while a stage works; what matters is checked and raised."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence the warnings and bars of transformers, and put its settings back afterwards.
+    """Silence the warnings and bars of transformers, and restore its settings afterwards.
 
     The hub's bars stay as they are, so that a model's download shows progress.
-
-    Yields:
-        Nothing.
     """
     from transformers.utils import logging
 
@@ -33,7 +30,7 @@ def quiet_transformers() -> Iterator[None]:
 
 @contextmanager
 def _hub_bars_kept() -> Iterator[None]:
-    """Put the hub's bars back as they were: transformers switches them along with its own."""
+    """Restore the hub's bars: transformers switches them along with its own."""
     from huggingface_hub.utils import (
         are_progress_bars_disabled,
         disable_progress_bars,
@@ -41,7 +38,7 @@ def _hub_bars_kept() -> Iterator[None]:
     )
 
     switch_back = disable_progress_bars if are_progress_bars_disabled() else enable_progress_bars
-    with warnings.catch_warnings():  # the hub warns when its environment variable has the last word
+    with warnings.catch_warnings():  # the hub warns when its environment variable takes precedence
         warnings.filterwarnings("ignore", message="Cannot (en|dis)able progress bars")
         yield
         switch_back()

@@ -1,4 +1,4 @@
-"""The sizes of a prepared model, read from its files without loading it."""
+"""Read the sizes of a prepared model from its files without loading it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEADER_LENGTH_BYTES = 8
 
 
 class ModelShape(Record):
-    """What the memory of a training follows from."""
+    """Sizes that determine the memory of a training."""
 
     n_parameters: int
     n_layers: int
@@ -47,11 +47,7 @@ class ModelShape(Record):
 def read_model_shape(folder: Path) -> ModelShape | None:
     """Read a model's sizes from `config.json` and the headers of its weight files.
 
-    Args:
-        folder: The prepared model.
-
-    Returns:
-        The sizes; None for an architecture that names them otherwise.
+    None for an architecture with other names for them.
     """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config = config.get("text_config", config)
@@ -74,14 +70,7 @@ def read_model_shape(folder: Path) -> ModelShape | None:
 
 
 def count_parameters(folder: Path) -> int:
-    """Count the parameters in a folder's safetensors files; tied ones are stored once.
-
-    Args:
-        folder: The prepared model.
-
-    Returns:
-        Elements of all tensors together.
-    """
+    """Count the parameters in a folder's safetensors files; tied ones are stored once."""
     return sum(
         math.prod(tensor["shape"])
         for path in sorted(folder.glob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""Where a model comes from: bundled, folder, .gguf file, hub or MLflow registry."""
+"""Find and load a model: bundled, folder, .gguf file, hub or MLflow registry."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SOURCE_KINDS = (
 
 
 class SourceKind(StrEnum):
-    """What a model source stands for."""
+    """Kind of a model source."""
 
     BUNDLED = "bundled"
     FOLDER = "folder"
@@ -49,7 +49,7 @@ class SourceKind(StrEnum):
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A source, told apart from the others; `path` is set for all that lie on disk."""
+    """A model source; `path` is set for all that are on disk."""
 
     kind: SourceKind
     name: str
@@ -57,7 +57,7 @@ class ModelSource:
 
 
 def resolve_source(source: str) -> ModelSource:
-    """Tell what a source stands for.
+    """Find out the kind of a source.
 
     Args:
         source: `model.source` of the configuration.
@@ -90,7 +90,7 @@ def resolve_source(source: str) -> ModelSource:
 
 @dataclass(frozen=True)
 class Start:
-    """The model that training starts from, once it is known whether there is one to continue from."""
+    """The model that training starts from, once it is known whether it continues from a version."""
 
     model: ModelConfig
     note: str = ""
@@ -100,12 +100,7 @@ class Start:
 def choose_start(config: ModelConfig) -> Start:
     """Continue from a registered version where the alias has one, else start from the source.
 
-    Args:
-        config: The model section; `continue_from` as `RunConfig.start` gives it.
-
-    Returns:
-        The model section whose source is what is loaded: a version by its number, since the alias
-        may move while the run goes on.
+    The result's source is a version by its number, since the alias may move while the run goes on.
     """
     if config.continue_from is None:
         return Start(config)
@@ -119,14 +114,7 @@ def choose_start(config: ModelConfig) -> Start:
 
 
 def model_fingerprint(config: ModelConfig) -> str:
-    """Name the content of the configured model: equal models, equal fingerprints.
-
-    Args:
-        config: The model section.
-
-    Returns:
-        sha256 of a file or folder, hub commit, or registered version with its run.
-    """
+    """Return sha256 of a file or folder, hub commit, or registered version with its run."""
     source = resolve_source(config.source)
     match source.kind:
         case SourceKind.BUNDLED | SourceKind.GGUF | SourceKind.FOLDER:
@@ -138,7 +126,7 @@ def model_fingerprint(config: ModelConfig) -> str:
 
 
 def _files_sha256(source: ModelSource) -> str:
-    """Hash what lies on disk; files that cannot be read are a fault of the source."""
+    """Hash files on disk; files that cannot be read are a fault of the source."""
     try:
         if source.kind is SourceKind.FOLDER:
             return folder_sha256(source.path)
@@ -153,76 +141,45 @@ def _files_sha256(source: ModelSource) -> str:
 
 
 def load_model(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the configured model with its tokenizer, after looking at what its files may do.
+    """Load the configured model with its tokenizer, after checking what its files may do.
 
     Weights keep the checkpoint's type; those of a .gguf file become 32-bit floats.
-
-    Args:
-        config: The model section.
-
-    Returns:
-        Model and tokenizer.
     """
     source = resolve_source(config.source)
     match source.kind:
         case SourceKind.BUNDLED | SourceKind.GGUF:
             return load_gguf(source.path)
         case SourceKind.FOLDER:
-            return load_folder(source.path, source.path, config)
+            return _load_folder(source.path, source.path, config)
         case SourceKind.HUB:
-            return load_hub_model(source.name, config)
+            return _load_hub_model(source.name, config)
         case SourceKind.REGISTRY:
             with tempfile.TemporaryDirectory() as scratch:
                 model, tokenizer = fetch_registered(find_registered(source.name), Path(scratch))
-                return load_folder(model, tokenizer, config)
+                return _load_folder(model, tokenizer, config)
 
 
-def load_folder(
+def _load_folder(
     folder: Path, tokenizer_folder: Path, config: ModelConfig
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model folder.
-
-    Args:
-        folder: With config and weights.
-        tokenizer_folder: With the tokenizer; mostly the same.
-        config: The model section.
-
-    Returns:
-        Model and tokenizer.
-    """
+    """Load a model folder; the tokenizer's folder is usually the same."""
     tokenizer_names = file_names(tokenizer_folder)
     check_files({*file_names(folder), *tokenizer_names}, str(folder), config)
     refuse_custom_code([folder / "config.json", tokenizer_folder / "tokenizer_config.json"], config)
     return _from_pretrained(str(folder), str(tokenizer_folder), None, config)
 
 
-def load_hub_model(
+def _load_hub_model(
     name: str, config: ModelConfig
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model from the hub, pinned to the commit its revision stands for now.
-
-    Args:
-        name: Hub id.
-        config: The model section.
-
-    Returns:
-        Model and tokenizer.
-    """
+    """Load a model from the hub, pinned to the current commit of its revision."""
     found = find_safe_hub_model(name, config)
     with hub_errors(name):
         return _from_pretrained(name, name, found.commit, config)
 
 
 def find_safe_hub_model(name: str, config: ModelConfig) -> HubModel:
-    """Find a model on the hub and look at what its files may do.
-
-    Args:
-        name: Hub id.
-        config: The model section.
-
-    Returns:
-        Its commit and files.
-    """
+    """Find a model's commit and files on the hub and check what the files may do."""
     found = find_hub_model(name, config.revision)
     check_files(found.files, name, config)
     settings = found.files & {"config.json", "tokenizer_config.json"}
@@ -233,7 +190,7 @@ def find_safe_hub_model(name: str, config: ModelConfig) -> HubModel:
 def _from_pretrained(
     folder: str, tokenizer_folder: str, revision: str | None, config: ModelConfig
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load with transformers; weights that are missing are a fault, not a warning."""
+    """Load with transformers; missing weights are an error, not a warning."""
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -251,8 +208,8 @@ def _from_pretrained(
         raise
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise unloadable(folder, error) from error
-    if lacking := sorted(str(key) for key in notes["missing_keys"]):
-        raise unloadable(folder, KeyError(f"weights missing: {', '.join(lacking[:5])}"))
+    if missing := sorted(str(key) for key in notes["missing_keys"]):
+        raise unloadable(folder, KeyError(f"weights missing: {', '.join(missing[:5])}"))
     if not tokenizer.is_fast:
         raise unloadable(tokenizer_folder, ValueError("its tokenizer has no tokenizer.json form"))
     return model, tokenizer

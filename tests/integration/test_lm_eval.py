@@ -71,7 +71,7 @@ def test_scores_take_groups_filters_and_directions_as_they_are() -> None:
     assert [(row["row"], row["score"]) for row in rows] == [(0, 1.0), (1, 0.5), (2, 0.25)]
     assert {row["task"] for row in rows} == {"both"}
     found["higher_is_better"] = {"one": {"acc": False, "ter": False}}
-    with pytest.raises(ConfigError, match="no figure of which more is better"):
+    with pytest.raises(ConfigError, match="no metric per document of which more is better"):
         list(_scores(found, ["one"]))
 
 

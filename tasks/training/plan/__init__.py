@@ -1,1 +1,1 @@
-"""What is decided before a training starts, from facts about machine, model and rows."""
+"""Decide how to train, before a training starts: from machine, model and rows alone."""

@@ -1,4 +1,4 @@
-"""The user's own accelerate configuration, as far as it shapes a training."""
+"""The user's accelerate configuration file: number of processes and how weights are distributed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ WHERE = "training.accelerate_config"
 
 
 def with_accelerate_file(training: TrainingConfig) -> TrainingConfig:
-    """Take the number of processes and their division from the user's accelerate file.
+    """Take the number of processes and their distribution from the user's accelerate file.
 
     Args:
-        training: Names the file, if there is one.
+        training: The configuration; `accelerate_config` is the path of the file.
 
     Returns:
-        The configuration with `processes` and `distribution` as the file has them.
+        The configuration with `processes` and `distribution` from the file.
 
     Raises:
-        ConfigError: The file is missing, is no YAML mapping or names no number of processes.
+        ConfigError: The file is missing, is no YAML mapping or sets no number of processes.
     """
     if training.accelerate_config is None:
         return training
@@ -31,11 +31,11 @@ def with_accelerate_file(training: TrainingConfig) -> TrainingConfig:
     processes = settings.get("num_processes")
     if not isinstance(processes, int) or processes < 1:
         raise ConfigError(
-            "the accelerate file does not say how many processes there are",
+            "the accelerate file sets no number of processes",
             where=f"{WHERE}: {path}",
             expected="num_processes, a whole number from 1",
             got=repr(processes),
-            fix="make the file anew: accelerate config --config_file PATH",
+            fix="create the file again: accelerate config --config_file PATH",
         )
     is_sharded = settings.get("distributed_type") == "FSDP"
     return training.model_copy(
@@ -58,30 +58,22 @@ def _read(path: Path) -> Mapping[str, Any]:
             where=f"{WHERE}: {path}",
             expected="a YAML file made by accelerate config",
             got=str(error).splitlines()[0],
-            fix="correct the path, or make the file: accelerate config --config_file PATH",
+            fix="correct the path, or create the file: accelerate config --config_file PATH",
         ) from error
     if not isinstance(settings, Mapping):
         raise ConfigError(
-            "the accelerate file holds no settings",
+            "the accelerate file contains no settings",
             where=f"{WHERE}: {path}",
-            expected="a YAML mapping, as accelerate config makes it",
+            expected="a YAML mapping, as accelerate config writes it",
             got=type(settings).__name__,
-            fix="make the file anew: accelerate config --config_file PATH",
+            fix="create the file again: accelerate config --config_file PATH",
         )
     return settings
 
 
 def accelerate_file_sha256(arguments: Mapping[str, Any]) -> str:
-    """Name the content of the file, so that a changed one trains anew.
-
-    Args:
-        arguments: Of the stage, with its `training` section.
-
-    Returns:
-        sha256 of the file; empty when there is none.
-    """
+    """Return the sha256 of the file, empty without one, so that a changed file trains again."""
     from tasks.engine.keys import file_sha256
 
-    given = arguments["training"].accelerate_config
-    path = Path(given).expanduser() if given else None
-    return file_sha256(path) if path and path.is_file() else ""
+    path = Path(arguments["training"].accelerate_config or "").expanduser()
+    return file_sha256(path) if path.is_file() else ""

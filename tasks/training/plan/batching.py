@@ -9,18 +9,11 @@ from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError
 
 CPU_PASS_TOKENS = 4096
-"""A CPU is as fast with 512 tokens a pass as with more (measured), so memory need not be filled."""
+"""A CPU is as fast with 512 tokens a pass as with more (measured), so memory is not filled."""
 
 
 def effective_batch(training: TrainingConfig) -> int:
-    """Count the sequences of one optimiser step over all processes.
-
-    Args:
-        training: The configuration.
-
-    Returns:
-        effective_batch_size, or batch size x accumulation x processes.
-    """
+    """Count the sequences of one optimiser step over all processes."""
     if training.effective_batch_size is not None:
         return training.effective_batch_size
     # The configuration allows `auto` only together with effective_batch_size.
@@ -36,7 +29,7 @@ def wished_batching(training: TrainingConfig) -> Batching:
         training: The configuration; `auto` counts as everything in one pass.
 
     Returns:
-        The batching that is wished for, before memory is looked at.
+        The batching before memory is considered.
 
     Raises:
         ConfigError: The effective batch cannot be divided evenly.
@@ -69,15 +62,7 @@ def _uneven(training: TrainingConfig, effective: int, divisor: int) -> ConfigErr
 
 
 def fit_batching(wished: Batching, fits: Callable[[int], bool]) -> Batching | None:
-    """Take the largest batch per device that fits, at most the wished one.
-
-    Args:
-        wished: Names the sequences of a step.
-        fits: Tells whether so many sequences at a time fit.
-
-    Returns:
-        A batching with the same product; None when not even one sequence fits.
-    """
+    """Take the largest batch per device that fits, with the same product; None when none fits."""
     candidate: Batching | None = wished
     while candidate is not None and not fits(candidate.per_device):
         candidate = _divided(candidate, candidate.per_device - 1)
@@ -85,19 +70,12 @@ def fit_batching(wished: Batching, fits: Callable[[int], bool]) -> Batching | No
 
 
 def halve(batching: Batching) -> Batching | None:
-    """Make the batch smaller after memory ran out; the product stays.
-
-    Args:
-        batching: What did not fit.
-
-    Returns:
-        At most half as many sequences at a time; None when it was one.
-    """
+    """Halve the batch per device after memory ran out, keeping the product; None if it was one."""
     return _divided(batching, batching.per_device // 2)
 
 
 def _divided(batching: Batching, at_most: int) -> Batching | None:
-    """Take the largest divisor that is not above a limit, so that no sequence is left over."""
+    """Take the largest divisor up to a limit, so that no sequence is left over."""
     per_process = batching.per_device * batching.accumulation
     for per_device in range(at_most, 0, -1):
         if per_process % per_device == 0:

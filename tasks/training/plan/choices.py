@@ -1,4 +1,4 @@
-"""How to train on this machine: every choice with its reason, from the machine's record alone."""
+"""Choose how to train on a machine; every choice comes with its reason."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from schemas.errors import ConfigError
 from tasks.training.plan.machine import Machine
 
 COMPILE_SECONDS = 216.0
-"""What compiling SmolLM2-135M took on two CPU cores (torch 2.13)."""
+"""Measured: what compiling SmolLM2-135M took on two CPU cores (torch 2.13)."""
 COMPILE_GAIN_FRACTION = 0.04
 """Share of the time it saved there: LoRA, 217 to 226 tokens per second."""
 HUB_FLASH_ATTENTION = "kernels-community/flash-attn2"
-"""What transformers 5.17 takes from the hub for FlashAttention 2."""
+"""The FlashAttention 2 kernel that transformers 5.17 downloads from the hub."""
 
 
 class Precision(StrEnum):
@@ -31,13 +31,13 @@ class Packing(StrEnum):
 
     OFF = "off"
     PADDING_FREE = "padding_free"
-    """TRL's best-fit decreasing; attention reads the borders off the position ids."""
+    """TRL's best-fit decreasing; attention finds the borders in the position ids."""
     SHARED_PROMPT = "shared_prompt"
-    """Ours: rows attend one by one, and what all their prompts begin with is computed once."""
+    """Rows attend one by one, and what all their prompts begin with is computed once."""
 
 
 class Kernels(StrEnum):
-    """Who computes norms, activations and rotations."""
+    """What computes norms, activations and rotations."""
 
     TORCH = "torch"
     HUB = "hub"
@@ -45,12 +45,12 @@ class Kernels(StrEnum):
 
 
 class Head(StrEnum):
-    """Who computes the loss from the last hidden states."""
+    """What computes the loss from the last hidden states."""
 
     OURS = "ours"
-    """Labelled positions alone, loss alone."""
+    """Scores labelled positions only and computes no statistics (`_lm_head`)."""
     FUSED = "fused"
-    """TRL's, in Triton."""
+    """TRL's head, in Triton."""
 
 
 class Choices(Record):
@@ -70,20 +70,17 @@ class Choices(Record):
     threads: int
     """CPU threads of each training process."""
     reasons: dict[str, str]
-    """One sentence a choice, by field."""
+    """One sentence for each choice, by field."""
 
     @property
     def model_arguments(self) -> dict[str, Any]:
-        """Arguments of `from_pretrained` beside the folder."""
-        chosen: dict[str, Any] = {
-            "dtype": self.weights_dtype,
-            "attn_implementation": self.attention,
-        }
+        """Arguments of `from_pretrained` besides the folder."""
+        chosen = {"dtype": self.weights_dtype, "attn_implementation": self.attention}
         return chosen | ({"use_kernels": True} if self.kernels is Kernels.HUB else {})
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables to set before the training process starts, where the user has not."""
+        """Variables to set before the training process starts, unless the user has set them."""
         hub = self.kernels is Kernels.HUB or self.attention == HUB_FLASH_ATTENTION
         return {
             "OMP_NUM_THREADS": str(self.threads),
@@ -91,18 +88,10 @@ class Choices(Record):
         }
 
     def described(self) -> dict[str, str]:
-        """Lay the choices out for a report.
-
-        Returns:
-            `value: reason` by name, in the order of the fields.
-        """
-        return {
-            name: f"{_word(getattr(self, name))}: {reason}" for name, reason in self.reasons.items()
-        }
-
-
-def _word(value: object) -> str:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+        """Format the choices for a report: `value: reason` by name."""
+        values = {name: getattr(self, name) for name in self.reasons}
+        words = {n: ("off", "on")[v] if isinstance(v, bool) else v for n, v in values.items()}
+        return {name: f"{words[name]}: {reason}" for name, reason in self.reasons.items()}
 
 
 def choose(
@@ -114,7 +103,7 @@ def choose(
     """Choose how to train.
 
     Args:
-        training: What the user asked for.
+        training: The configuration.
         machine: Where it will run.
         has_to_recompute: Whether one sequence at a time fits into memory only when activations
             are computed twice; None when not known.
@@ -122,42 +111,24 @@ def choose(
 
     Returns:
         The choices with their reasons.
-
-    Raises:
-        ConfigError: Method qlora without a CUDA GPU or without bitsandbytes.
     """
     refuse_qlora_elsewhere(training, machine)
-    precision, why_precision = _precision(machine)
-    attention, why_attention = _attention(machine)
-    is_flash = attention != "sdpa"
-    packing, why_packing = _packing(training, machine, is_flash)
-    recompute, why_recompute = _recomputation(training, has_to_recompute)
-    kernels, why_kernels = _kernels(machine)
-    head, why_head = _head(machine)
-    is_compiled, why_compile = _compile(training, machine, planned_seconds)
-    threads, why_threads = _threads(training, machine)
+    precision, attention = _precision(machine), _attention(machine)
+    chosen: dict[str, tuple[Any, str]] = {
+        "device": (machine.device, _why_device(machine)),
+        "precision": precision,
+        "attention": attention,
+        "packing": _packing(training, machine, is_flash=attention[0] != "sdpa"),
+        "gradient_checkpointing": _recomputation(training, has_to_recompute),
+        "kernels": _kernels(machine),
+        "head": _head(machine),
+        "torch_compile": _compile(training, machine, planned_seconds),
+        "threads": _threads(training, machine),
+    }
     return Choices(
-        device=machine.device,
-        precision=precision,
-        weights_dtype=_weights_dtype(training, machine, precision),
-        attention=attention,
-        packing=packing,
-        gradient_checkpointing=recompute,
-        kernels=kernels,
-        head=head,
-        torch_compile=is_compiled,
-        threads=threads,
-        reasons={
-            "device": _why_device(machine),
-            "precision": why_precision,
-            "attention": why_attention,
-            "packing": why_packing,
-            "gradient_checkpointing": why_recompute,
-            "kernels": why_kernels,
-            "head": why_head,
-            "torch_compile": why_compile,
-            "threads": why_threads,
-        },
+        weights_dtype=_weights_dtype(training, machine, precision[0]),
+        reasons={name: reason for name, (_, reason) in chosen.items()},
+        **{name: value for name, (value, _) in chosen.items()},
     )
 
 
@@ -165,7 +136,7 @@ def refuse_qlora_elsewhere(training: TrainingConfig, machine: Machine) -> None:
     """Refuse 4-bit training where it cannot run, before anything is loaded.
 
     Args:
-        training: Names the method.
+        training: The configuration.
         machine: Where it would run.
 
     Raises:
@@ -217,7 +188,7 @@ def _kind(machine: Machine) -> str:
 
 
 def _weights_dtype(training: TrainingConfig, machine: Machine, precision: Precision) -> str:
-    """Trained weights stay in fp32, else small updates are rounded away; frozen ones need not."""
+    """Trained weights stay in fp32, or small updates are rounded away; frozen ones need not."""
     if machine.device == "cpu" or not training.has_adapter or precision is Precision.FP32:
         return "float32"
     return "bfloat16" if precision is Precision.BF16 else "float16"
@@ -231,7 +202,7 @@ def _attention(machine: Machine) -> tuple[str, str]:
     if machine.has_flash_attention:
         return "flash_attention_2", "the package flash_attn is installed"
     if machine.has_hub_kernels:
-        return HUB_FLASH_ATTENTION, "the package kernels is installed and fetches it from the hub"
+        return HUB_FLASH_ATTENTION, "the package kernels is installed and downloads it from the hub"
     return "sdpa", "neither flash_attn nor kernels is installed"
 
 
@@ -242,18 +213,21 @@ def _packing(training: TrainingConfig, machine: Machine, is_flash: bool) -> tupl
         return Packing.PADDING_FREE, "flash attention keeps rows apart without a mask"
     if machine.device != "cpu":
         return Packing.PADDING_FREE, "a GPU is faster with one kernel and a mask than row by row"
-    return Packing.SHARED_PROMPT, "rows attend one by one; what all prompts begin with is read once"
+    return (
+        Packing.SHARED_PROMPT,
+        "rows attend one by one; what all prompts begin with is computed once",
+    )
 
 
 def _recomputation(training: TrainingConfig, has_to_recompute: bool | None) -> tuple[bool, str]:
     if training.gradient_checkpointing != "auto":
-        wish = training.gradient_checkpointing
-        return wish, f"training.gradient_checkpointing={str(wish).lower()}"
+        is_on = training.gradient_checkpointing
+        return is_on, f"training.gradient_checkpointing={str(is_on).lower()}"
     if has_to_recompute:
-        return True, "without it not one sequence fits into memory"
+        return True, "without it, not even one sequence fits into memory"
     if has_to_recompute is None:
-        return False, "memory decides once rows and model are prepared"
-    return False, "memory holds the activations"
+        return False, "decided by memory once rows and model are prepared"
+    return False, "the activations fit into memory"
 
 
 def _kernels(machine: Machine) -> tuple[Kernels, str]:
@@ -269,7 +243,7 @@ def _kernels(machine: Machine) -> tuple[Kernels, str]:
 def _head(machine: Machine) -> tuple[Head, str]:
     if machine.has_triton:
         return Head.FUSED, "TRL's head runs fused in Triton here"
-    return Head.OURS, "without Triton TRL's head takes about a fifth of a step for its statistics"
+    return Head.OURS, "without Triton, TRL's head takes about a fifth of a step for its statistics"
 
 
 def _compile(

@@ -1,4 +1,4 @@
-"""What of this machine matters to training; every choice takes the record, so tests can make one."""
+"""What matters of a machine for training; every choice takes this record, so tests can make one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from schemas.errors import ConfigError
 PROCESSOR_FACTS = Path("/proc/cpuinfo")
 PROCESSOR_TOPOLOGY = Path("/sys/devices/system/cpu")
 GPU_NODES = ("nvidia0", "nvidiactl", "kfd", "dxg")
-"""Device files of CUDA, of ROCm and of CUDA under WSL; without one, torch need not be asked."""
+"""Device files of CUDA, of ROCm and of CUDA under WSL; without one, torch is not imported."""
 KERNELS_VERSIONS = ("0.16.0", "0.17.0")
-"""From, and below: what transformers 5.17 takes (utils/import_utils.py)."""
+"""From, and below: the versions that transformers 5.17 accepts (utils/import_utils.py)."""
 FLASH_ATTENTION_VERSION = "2.3.3"
-"""The oldest that transformers 5.17 takes."""
+"""The oldest version that transformers 5.17 accepts."""
 
 ROOT = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
@@ -48,25 +48,26 @@ class Machine(Record):
     """bf16 is computed in hardware, not emulated."""
     has_fp16_units: bool = False
     has_flash_attention: bool = False
-    """The package flash_attn is there and the GPU can run it (Ampere or newer)."""
+    """The package flash_attn is installed and the GPU can run it (Ampere or newer)."""
     has_hub_kernels: bool = False
-    """The package kernels is there and may ask the hub for compiled ones."""
+    """The package kernels is installed and may download compiled ones from the hub."""
     has_liger: bool = False
     has_bitsandbytes: bool = False
     has_triton: bool = False
+    """For GPUs only: TRL's fused head runs Triton nowhere else."""
 
 
 def examine_machine(wish: Device) -> Machine:
-    """Look at the device training would take.
+    """Examine the device that training would use.
 
     Args:
         wish: auto takes cuda, then mps, then cpu.
 
     Returns:
-        What matters of it.
+        Its memory, cores, number formats and installed packages.
 
     Raises:
-        ConfigError: The device that was asked for is not here.
+        ConfigError: The requested device is not present.
     """
     may_have_gpu = sys.platform != "linux" or any(Path("/dev", name).exists() for name in GPU_NODES)
     if wish is Device.CPU or (wish is Device.AUTO and not may_have_gpu):
@@ -97,7 +98,6 @@ def _examine_processor() -> Machine:
         has_bf16_units=bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}),
         has_fp16_units=bool(flags & {"amx_fp16"}),
         has_bitsandbytes=_is_installed("bitsandbytes"),
-        has_triton=False,  # TRL's fused head runs Triton on GPUs only
     )
 
 
@@ -139,14 +139,7 @@ def _examine_mps() -> Machine:
 
 
 def count_physical_cores(topology: Path = PROCESSOR_TOPOLOGY) -> int:
-    """Count the cores this process may use, two hyper-threads being one core.
-
-    Args:
-        topology: Where the kernel describes the processors.
-
-    Returns:
-        Cores within the affinity mask and the container's quota, at least 1.
-    """
+    """Count the cores that affinity mask and container quota allow; two hyper-threads are one."""
     import psutil
 
     if hasattr(os, "sched_getaffinity"):
@@ -159,7 +152,7 @@ def count_physical_cores(topology: Path = PROCESSOR_TOPOLOGY) -> int:
 
 
 def _core_of(topology: Path, number: int) -> str:
-    """Name the core of a logical processor; one without a description is its own core."""
+    """Return the core of a logical processor; one without a description is its own core."""
     try:
         return (topology / f"cpu{number}" / "topology" / "thread_siblings_list").read_text()
     except OSError:
@@ -167,7 +160,7 @@ def _core_of(topology: Path, number: int) -> str:
 
 
 def _processor_flags() -> set[str]:
-    """Read the instruction sets; torch 2.9 has no public way to ask for them."""
+    """Read the instruction sets; torch 2.9 has no public function for them."""
     try:
         lines = PROCESSOR_FACTS.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -204,14 +197,9 @@ def _is_offline() -> bool:
 
 
 def available_memory_bytes(root: Path = ROOT, own_groups: Path = OWN_GROUPS) -> int | None:
-    """Read how much memory the tightest group above this process still allows.
+    """Read how much memory the tightest control group of this process still allows.
 
-    Args:
-        root: Where the control groups are mounted.
-        own_groups: The kernel's list of the process's groups.
-
-    Returns:
-        Limit less usage, with reclaimable file pages counted as free; None without a limit.
+    Limit less usage, with reclaimable file pages counted as free; None without a limit.
 
     Source:
         Linux kernel, Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
@@ -227,15 +215,7 @@ def available_memory_bytes(root: Path = ROOT, own_groups: Path = OWN_GROUPS) -> 
 
 
 def processor_quota(root: Path = ROOT, own_groups: Path = OWN_GROUPS) -> float | None:
-    """Read how many processors' time the tightest group above this process may use.
-
-    Args:
-        root: Where the control groups are mounted.
-        own_groups: The kernel's list of the process's groups.
-
-    Returns:
-        Quota over period, e.g. 1.5; None without a quota.
-    """
+    """Return quota over period (e.g. 1.5) of the tightest control group; None without a quota."""
     found = []
     for folder in _group_folders(root, own_groups, "cpu"):
         words = _read(folder / "cpu.max").split()
@@ -247,7 +227,7 @@ def processor_quota(root: Path = ROOT, own_groups: Path = OWN_GROUPS) -> float |
 
 
 def _group_folders(root: Path, own_groups: Path, controller: str) -> Iterator[Path]:
-    """Name the folders of the process's group and of those above it, for either version."""
+    """List the folders of the process's group and of those above it, for either version."""
     for line in _read(own_groups).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

@@ -1,4 +1,4 @@
-"""How much memory a training needs, estimated before it starts from the model's sizes."""
+"""Estimate how much memory a training needs, from the model's sizes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ OPTIMISER_BYTES = 8
 NF4_BYTES = 0.52
 """4 bits, and the doubly quantised scales (Dettmers et al. 2023, arXiv:2305.14314: 0.127 bits)."""
 PROCESS_BYTES = {"cpu": 700 * 2**20, "cuda": 700 * 2**20, "mps": 500 * 2**20}
-"""Python with torch, transformers, TRL and PEFT, measured on a CPU; on a GPU a guess for its context."""
+"""Python with torch, transformers, TRL and PEFT, measured on a CPU; for a GPU's context a guess."""
 HEAD_COPIES = 3
 """Logits, their softmax and their gradient exist together."""
 FUSED_HEAD_TOKENS = 4096
-"""TRL 1.16 projects in tiles; this many rows of logits is more than it holds at once."""
+"""TRL 1.16 projects in tiles; this many rows of logits is more than it keeps at once."""
 SLACK_FRACTION = 0.1
 """Of everything but the process: what allocators lose between blocks of unequal size.
 
@@ -51,12 +51,12 @@ class MemoryEstimate(Record):
 
     @property
     def has_room(self) -> bool:
-        """Tell whether the training fits."""
+        """Return whether the training fits."""
         return self.total_bytes <= self.available_bytes
 
 
 class PassSize(Record):
-    """What one forward pass holds."""
+    """Size of one forward pass."""
 
     n_sequences: int
     sequence_tokens: int
@@ -74,13 +74,13 @@ def estimate_memory(
     size: PassSize,
     available_bytes: int,
 ) -> MemoryEstimate:
-    """Add up what a training process holds at its peak.
+    """Add up the memory of a training process at its peak.
 
     Args:
-        training: Its method, adapter and distribution count.
+        training: The configuration: method, adapter, distribution.
         choices: Number formats, recomputation and head.
         shape: The model.
-        size: Of one forward pass.
+        size: One forward pass.
         available_bytes: Free for this process.
 
     Returns:
@@ -105,15 +105,10 @@ def estimate_memory(
 
 
 def count_trained(training: TrainingConfig, shape: ModelShape) -> int:
-    """Count the parameters that are trained.
+    """Count the trained parameters.
 
-    Args:
-        training: Method and rank.
-        shape: The model.
-
-    Returns:
-        All of them, or r x (inputs + outputs) for each of the seven linear maps of each layer,
-        which is an upper bound where fewer get an adapter; DoRA adds a length per output.
+    With an adapter: r x (inputs + outputs) for each of the seven linear maps of each layer, an
+    upper bound where fewer get an adapter; DoRA adds a length per output.
     """
     if not training.has_adapter:
         return shape.n_parameters
@@ -128,7 +123,7 @@ def count_trained(training: TrainingConfig, shape: ModelShape) -> int:
 def _weights_bytes(
     training: TrainingConfig, choices: Choices, shape: ModelShape, trained: int
 ) -> int:
-    """Weigh the model, its adapter, and the copies in half precision that autocast keeps."""
+    """Count the model, its adapter, and the copies in half precision that autocast keeps."""
     if training.method is Method.QLORA:
         embeddings = shape.vocabulary_size * shape.hidden_size
         linear = max(0, shape.n_parameters - embeddings)
@@ -146,17 +141,17 @@ def _weights_bytes(
 def _activations_bytes(
     training: TrainingConfig, choices: Choices, shape: ModelShape, size: PassSize
 ) -> int:
-    """Weigh what the backward pass needs.
+    """Count what the backward pass needs.
 
     A decoder layer with RMSNorm, grouped-query attention that never stores its scores (sdpa,
     flash) and a gated MLP keeps, in numbers per token: 6h for two norms (input, normalised,
     output; 4h when their scale is frozen), 2q for queries and attention output, 2k for keys and
     values (2q where a mask makes sdpa repeat them, and the mask's row in fp32), and 4f for gate,
-    its SiLU, up and their product. LoRA adds r per linear map. With recomputation each layer keeps its input alone, and
-    one layer at a time all of it.
+    its SiLU, up and their product. LoRA adds r per linear map. With recomputation each layer keeps
+    only its input, and one layer at a time all of it.
 
     Source:
-        Korthikanti et al. 2022, arXiv:2205.05198, section 4, counted anew for this layer; equal
+        Korthikanti et al. 2022, arXiv:2205.05198, section 4, counted again for this layer; equal
         to the tensors autograd saves for SmolLM2-135M within 1 %.
     """
     hidden, query, key_value = shape.hidden_size, shape.query_size, shape.key_value_size
@@ -177,7 +172,7 @@ def _activations_bytes(
 
 
 def _head_bytes(choices: Choices, shape: ModelShape, n_tokens: int) -> int:
-    """Weigh the logits, as if every token were trained."""
+    """Count the logits, as if every token were trained."""
     rows = min(n_tokens, FUSED_HEAD_TOKENS) if choices.head is Head.FUSED else n_tokens
     return HEAD_COPIES * FP32_BYTES * shape.vocabulary_size * rows
 
@@ -185,16 +180,7 @@ def _head_bytes(choices: Choices, shape: ModelShape, n_tokens: int) -> int:
 def too_large(
     estimate: MemoryEstimate, training: TrainingConfig, size: PassSize
 ) -> MemoryExhausted:
-    """Say that a training does not fit even with one sequence at a time.
-
-    Args:
-        estimate: For the smallest batch.
-        training: Tells which advice is left.
-        size: Of that batch.
-
-    Returns:
-        The error to raise, with the needed and the available memory.
-    """
+    """Make the error that a training does not fit even with one sequence at a time."""
     advice = [
         "training.gradient_checkpointing=auto" if training.gradient_checkpointing is False else "",
         "" if training.has_adapter else "training.method=lora",
@@ -213,20 +199,6 @@ def too_large(
 
 
 def describe(estimate: MemoryEstimate) -> str:
-    """Name the parts of an estimate.
-
-    Args:
-        estimate: The estimate.
-
-    Returns:
-        E.g. `weights 0.50 GiB, gradients 0.02 GiB, ...`.
-    """
-    parts = {
-        "weights": estimate.weights_bytes,
-        "gradients": estimate.gradients_bytes,
-        "optimiser": estimate.optimiser_bytes,
-        "activations": estimate.activations_bytes,
-        "head": estimate.head_bytes,
-        "process": estimate.process_bytes,
-    }
-    return ", ".join(f"{name} {gibibytes(value)}" for name, value in parts.items())
+    """Format the parts of an estimate: `weights 0.50 GiB, gradients 0.02 GiB, ...`."""
+    names = ("weights", "gradients", "optimiser", "activations", "head", "process")
+    return ", ".join(f"{name} {gibibytes(getattr(estimate, f'{name}_bytes'))}" for name in names)

@@ -1,4 +1,4 @@
-"""Everything decided before a training starts: choices, batching and memory, from facts alone."""
+"""Set up a training before it starts: choices, batching and memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.training.plan.shared_prefix import shared_prefix
 from tasks.training.plan.speed import estimate_steps, expected_speed
 
 USED_FRACTION = 0.9
-"""Share of the free memory a training may be planned to take: the estimate is one."""
+"""Share of the free memory that a training may be planned to use; the rest absorbs errors."""
 
 
 class Workload(Record):
@@ -26,10 +26,10 @@ class Workload(Record):
 
     n_rows: int
     n_tokens: int
-    """Of all rows together."""
+    """In all rows together."""
     longest_row_tokens: int
     prefix_tokens: int = 0
-    """That all rows begin with, and that packing on a CPU takes off them."""
+    """Common to the beginning of all rows; packing on a CPU computes them once."""
 
 
 class TrainingSetup(Record):
@@ -39,20 +39,13 @@ class TrainingSetup(Record):
     choices: Choices
     batching: Batching
     memory: MemoryEstimate | None = None
-    """None while model or rows are not known, or for an architecture of other proportions."""
+    """None while model or rows are not known, or for an architecture of another shape."""
     notes: tuple[str, ...] = ()
-    """What a reader of the report should know."""
+    """Shown in the plan and the report."""
 
 
 def read_workload(train_tokens: Path) -> Workload:
-    """Measure the training rows of an epoch.
-
-    Args:
-        train_tokens: Parquet with `input_ids` and, where sources are weighted, `weight`.
-
-    Returns:
-        Their number and lengths.
-    """
+    """Measure the training rows of an epoch; a column `weight` counts rows more or less often."""
     import numpy
     import pyarrow.compute as compute
     import pyarrow.parquet as parquet
@@ -80,22 +73,21 @@ def prepare_training(
 ) -> TrainingSetup:
     """Choose how to train, so that it fits into memory.
 
-    Activations are recomputed only when not one sequence fits otherwise; a batch that does not
-    fit is divided, with more accumulation in its place.
+    Activations are recomputed only when not even one sequence fits otherwise; a batch that does not
+    fit is divided, with more accumulation instead.
 
     Args:
-        training: What the user asked for.
+        training: The configuration.
         machine: Where it will run.
         shape: The model's sizes; None when not known.
-        workload: What there is to train on; None when not known.
+        workload: The rows; None when not known.
 
     Returns:
         The setup.
 
     Raises:
         ConfigError: The effective batch cannot be divided, there are more processes than GPUs, fsdp
-            is asked for on a CPU, or
-            QLoRA cannot run here.
+            is set on a CPU, or QLoRA cannot run here.
         MemoryExhausted: Not even one sequence at a time fits.
     """
     training = with_accelerate_file(training)
@@ -122,7 +114,7 @@ def prepare_training(
 def _unmeasured(
     wished: Batching, machine: Machine, choices: Choices, is_auto: bool
 ) -> TrainingSetup:
-    """Take the batch as it is set, or the one that is least likely not to fit."""
+    """Take the batch as configured; for `auto` the one that most likely fits."""
     one = fit_batching(wished, lambda n_sequences: n_sequences == 1) or wished
     note = "batch auto is 1 here: the sizes of the model or the rows are not known"
     return TrainingSetup(
@@ -136,19 +128,19 @@ def _unmeasured(
 def _fitted(
     training: TrainingConfig, machine: Machine, shape: ModelShape, tokens: int, choices: Choices
 ) -> TrainingSetup | None:
-    """Find the largest batch that fits with these choices; None when not one sequence does."""
+    """Find the largest batch that fits with these choices; None when no sequence fits."""
     wished = wished_batching(training)
     is_auto = training.per_device_train_batch_size == "auto"
     limit = CPU_PASS_TOKENS if is_auto and machine.device == "cpu" else None
     available = available_bytes(training, machine)
 
-    def weigh(n_sequences: int) -> MemoryEstimate:
+    def estimate(n_sequences: int) -> MemoryEstimate:
         size = PassSize(n_sequences=n_sequences, sequence_tokens=tokens)
         return estimate_memory(training, choices, shape, size, available)
 
     def fits(n_sequences: int) -> bool:
         is_short = limit is None or n_sequences == 1 or n_sequences * tokens <= limit
-        return is_short and weigh(n_sequences).has_room
+        return is_short and estimate(n_sequences).has_room
 
     batching = fit_batching(wished, fits)
     if batching is None:
@@ -156,7 +148,7 @@ def _fitted(
     notes: tuple[str, ...] = ()
     if not is_auto and batching != wished:
         notes = (
-            f"a batch of {wished.per_device} needs {gibibytes(weigh(wished.per_device).total_bytes)} "
+            f"a batch of {wished.per_device} needs {gibibytes(estimate(wished.per_device).total_bytes)} "
             f"of {gibibytes(available)}: {batching.per_device} at a time, "
             f"{batching.accumulation} accumulated; the effective batch stays {batching.effective}",
         )
@@ -164,52 +156,29 @@ def _fitted(
         machine=machine,
         choices=choices,
         batching=batching,
-        memory=weigh(batching.per_device),
+        memory=estimate(batching.per_device),
         notes=notes,
     )
 
 
 def available_bytes(training: TrainingConfig, machine: Machine) -> int:
-    """Tell how much memory one process may be planned to take.
+    """Return how much memory one process may be planned to use.
 
-    Args:
-        training: Says how many processes there are.
-        machine: Names its free memory.
-
-    Returns:
-        Nine tenths of the device's, or of the process's share where all use one memory.
+    Nine tenths of the device's, or of the process's share where all processes use one memory.
     """
     sharers = 1 if machine.device == "cuda" else training.processes
     return round(USED_FRACTION * machine.free_memory_bytes / sharers)
 
 
 def sequence_tokens(training: TrainingConfig, longest_row_tokens: int) -> int:
-    """Tell how long a sequence can get; rows are never cut.
-
-    Args:
-        training: Packing counts.
-        longest_row_tokens: Of the training rows.
-
-    Returns:
-        The longest row, or the length rows are packed to where that is more.
-    """
+    """Return the length of the longest sequence: rows are never cut, but packed."""
     return max(longest_row_tokens, training.packing_length_tokens if training.packing else 0)
 
 
 def planned_seconds(
     training: TrainingConfig, machine: Machine, shape: ModelShape | None, workload: Workload
 ) -> float:
-    """Estimate how long the training takes without compiling.
-
-    Args:
-        training: Steps and epochs count.
-        machine: Its device counts.
-        shape: The model, if known.
-        workload: The rows.
-
-    Returns:
-        Seconds.
-    """
+    """Estimate the seconds of a training without compiling."""
     n_parameters = shape.n_parameters if shape else None
     rate, _ = expected_speed(training, n_parameters, machine.device)
     _, n_tokens_seen = estimate_steps(training, workload.n_rows, workload.n_tokens)
@@ -217,7 +186,7 @@ def planned_seconds(
 
 
 def _refuse_processes(training: TrainingConfig, machine: Machine) -> None:
-    """Refuse more processes than devices, and sharing weights where accelerate cannot."""
+    """Refuse more processes than devices, and fsdp on a CPU."""
     if training.processes == 1:
         return
     if machine.device == "cpu" and training.distribution is Distribution.FSDP:

@@ -1,17 +1,19 @@
-"""Which rows begin alike, so that their common prefix is computed once."""
+"""Find the prefix that rows have in common, so that it is computed once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tasks.tokens.token_file import NOT_TRAINED
 
 if TYPE_CHECKING:
+    import numpy
     from datasets import Dataset
+    from numpy.typing import NDArray
 
 N_PROBE_ROWS = 3
 PROBE_TOKENS = 32
-"""Rows, and tokens of each after the prefix, by which a model shows that it keeps rows apart."""
+"""Rows, and tokens of each after the prefix, that test whether a model keeps rows apart."""
 SHARED_SHARE = 8
 """At most an eighth of a sequence is shared: attention keeps a copy of the prefix for every row, so
 many short rows behind a long prompt would take several times the memory that was planned."""
@@ -21,7 +23,7 @@ def shared_prefix(*sets: Dataset) -> tuple[int, ...]:
     """Find the tokens that every row begins with and no row is trained on.
 
     Args:
-        *sets: Datasets with `input_ids` and `labels`; all that will be packed with this prefix.
+        *sets: Datasets with `input_ids` and `labels` that will be packed with this prefix.
 
     Returns:
         The longest common prefix after which every row still has an unlabelled token, so that the
@@ -44,8 +46,14 @@ def shared_prefix(*sets: Dataset) -> tuple[int, ...]:
     return tuple(prefix)
 
 
-def _flat_columns(rows: Dataset) -> tuple[Any, Any, Any, int]:
-    """Lay the tokens of all rows end to end: starts, tokens, labels, length of the shortest row."""
+def _flat_columns(
+    rows: Dataset,
+) -> tuple[NDArray[numpy.int64], NDArray[numpy.int32], NDArray[numpy.int32], int]:
+    """Concatenate the tokens of all rows: starts, ids, labels, length of the shortest row.
+
+    Shape:
+        starts (rows,), ids and labels (tokens of all rows,); -100 = not trained.
+    """
     import numpy
 
     table = rows.with_format("arrow")[:]

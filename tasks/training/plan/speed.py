@@ -1,11 +1,10 @@
-"""How many steps a training takes and how fast it goes on this machine, for estimates."""
+"""Estimate how many steps a training takes and how fast it runs on this machine."""
 
 from __future__ import annotations
 
 import json
 import math
 
-from schemas.config.run import RunConfig
 from schemas.config.training import Method, TrainingConfig
 from schemas.records.stages import Stage
 from tasks.engine.home import work_directory
@@ -17,33 +16,20 @@ MEASURED_TOKENS_PER_SECOND = {Method.LORA: 150.0, Method.QLORA: 150.0, Method.FU
 MEASURED_PARAMETERS = 134_515_008
 
 
-def tokens_per_second(config: RunConfig, n_parameters: int | None) -> tuple[float, str]:
-    """Tell how fast training goes: as last measured here, else as measured by us.
-
-    Args:
-        config: Its training method counts.
-        n_parameters: Of the model, if known.
-
-    Returns:
-        Tokens per second and where the figure comes from.
-    """
-    return expected_speed(config.training, n_parameters)
-
-
 def expected_speed(
     training: TrainingConfig, n_parameters: int | None, device: str = ""
 ) -> tuple[float, str]:
-    """Tell how fast training goes: as last measured here on this device, else as measured by us.
+    """Return the speed of the last training here, or else of ours, scaled by model size.
 
     Args:
-        training: Its method counts.
-        n_parameters: Of the model, if known.
+        training: The configuration; its method counts.
+        n_parameters: Size of the model, if known.
         device: cpu, cuda or mps; empty takes the last training on any.
 
     Returns:
-        Tokens per second and where the figure comes from.
+        Tokens per second, and where the number comes from.
     """
-    # A name that begins with a dot is of an output that is not whole.
+    # A name that begins with a dot is of an incomplete output.
     records = (work_directory() / "stages" / Stage.TRAIN_MODEL).glob("[!.]*/training.json")
     for path in sorted(records, key=lambda path: path.stat().st_mtime, reverse=True):
         try:
@@ -65,10 +51,10 @@ def estimate_steps(
     """Count optimiser steps and the tokens they see, with packing taken as perfect.
 
     Args:
-        training: Packing, effective batch and epochs count.
+        training: The configuration: packing, effective batch and epochs.
         n_rows: Training rows.
-        n_tokens: Their tokens together.
-        prefix_tokens: That the rows share; a sequence holds them once, an eighth of it at most.
+        n_tokens: Tokens in all of them.
+        prefix_tokens: Common to all rows; a sequence contains them once, an eighth of it at most.
 
     Returns:
         Steps = ceil(epochs x ceil(sequences / effective batch)), or max_steps; and tokens.

@@ -1,1 +1,1 @@
-"""Inside the training process: TRL, guards, packing, checkpoints."""
+"""Code of the training process: TRL, guards, packing, checkpoints."""

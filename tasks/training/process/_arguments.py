@@ -1,4 +1,4 @@
-"""The configuration in the words of TRL, PEFT and bitsandbytes."""
+"""Translate the configuration into arguments of TRL, PEFT and bitsandbytes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,10 @@ if TYPE_CHECKING:
 def sft_arguments(
     spec: TrainingSpec, choices: Choices, longest_row_tokens: int, *, is_packed: bool = False
 ) -> SFTConfig:
-    """Translate the configuration for TRL.
+    """Return TRL's arguments.
 
-    Args:
-        spec: What to train.
-        choices: How, on this machine.
-        longest_row_tokens: Rows are never cut, so a packed sequence holds at least this many.
-        is_packed: The rows are packed already, and TRL need not look at them.
-
-    Returns:
-        TRL's arguments.
+    Rows are never cut, so a packed sequence has room for at least `longest_row_tokens`; rows that
+    are packed already (`is_packed`) are not prepared by TRL.
     """
     from trl import SFTConfig
 
@@ -50,14 +44,14 @@ def sft_arguments(
         weight_decay=training.weight_decay,
         neftune_noise_alpha=training.neftune_noise_alpha,
         max_grad_norm=training.max_grad_norm,
-        logging_steps=1,  # the curve is thinned afterwards, so that interruptions leave no mark
+        logging_steps=1,  # the curve is thinned later, the same with or without an interruption
         logging_nan_inf_filter=False,
         eval_strategy="steps" if training.eval_steps else "no",
         eval_steps=training.eval_steps,
         eval_on_start=bool(training.eval_steps) and spec.resume_from is None,
         save_strategy="steps",
         save_steps=training.save_steps,
-        save_total_limit=None,  # the callback seals checkpoints and prunes them
+        save_total_limit=None,  # the callback seals and removes checkpoints
         save_only_model=False,
         packing=choices.packing is not Packing.OFF and not is_packed,
         dataset_kwargs={"skip_prepare_dataset": is_packed},
@@ -79,11 +73,11 @@ def sft_arguments(
 
 
 def _distribution_arguments(training: TrainingConfig, choices: Choices) -> dict[str, Any]:
-    """Say who recomputes activations: under fsdp it is fsdp, which saves a gathering of weights."""
+    """Under fsdp, fsdp recomputes activations, which saves a gathering of weights."""
     is_sharded = (
         training.distribution is Distribution.FSDP
         and training.processes > 1
-        and training.accelerate_config is None  # the user's file says it all
+        and training.accelerate_config is None  # the user's file decides
     )
     if not is_sharded:
         return {"gradient_checkpointing": choices.gradient_checkpointing}
@@ -99,15 +93,10 @@ def _distribution_arguments(training: TrainingConfig, choices: Choices) -> dict[
 
 
 def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> LoraConfig | None:
-    """Translate the adapter settings for PEFT.
+    """Return PEFT's arguments; None when every weight is trained.
 
-    Args:
-        training: The configuration.
-        new_token_ids: Tokens without a trained embedding: they all start at the mean, and a model
-            whose embeddings are frozen could never tell its stop token from the others.
-
-    Returns:
-        PEFT's arguments, or None when every weight is trained.
+    `new_token_ids` have no trained embedding: they all start at the mean, and a model whose
+    embeddings are frozen could never distinguish its stop token from the others.
     """
     from peft import LoraConfig
 
@@ -127,10 +116,10 @@ def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> 
 
 
 def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
-    """Insist that every layer named for an adapter is there, as PEFT would look for it.
+    """Check that the model has every layer named for an adapter, as PEFT looks for them.
 
     Args:
-        training: Names layers, or gives a regular expression of their full names.
+        training: `lora.target_modules` lists layers, or is a regular expression of full names.
         model: Without an adapter.
 
     Raises:
@@ -150,36 +139,21 @@ def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
             one for one in target if not any(f".{name}".endswith(f".{one}") for name in names)
         ]
     if missing:
-        layers = {
-            name.rpartition(".")[2] for name, layer in model.named_modules() if _is_linear(layer)
-        }
+        from torch.nn import Linear
+
+        modules = model.named_modules()
+        layers = {name.rpartition(".")[2] for name, one in modules if isinstance(one, Linear)}
         raise ConfigError(
             "the model has no such layer to adapt",
             where="training.lora.target_modules",
             expected=f"all-linear, or some of {', '.join(sorted(layers))}",
             got=", ".join(missing),
-            fix="set training.lora.target_modules=all-linear, or name layers that are there",
+            fix="set training.lora.target_modules=all-linear, or list layers that the model has",
         )
 
 
-def _is_linear(layer: Any) -> bool:
-    import torch
-
-    return isinstance(layer, torch.nn.Linear)
-
-
 def quantisation_arguments(training: TrainingConfig, machine: Machine) -> BitsAndBytesConfig | None:
-    """Translate method qlora for bitsandbytes: NF4, doubly quantised, computed in bf16.
-
-    Args:
-        training: The configuration.
-        machine: Where it runs.
-
-    Returns:
-        The argument `quantization_config` of `from_pretrained`; None for the other methods.
-
-    Raises:
-        ConfigError: Method qlora without a CUDA GPU or without bitsandbytes.
+    """Return `quantization_config` for method qlora: NF4, doubly quantised, computed in bf16.
 
     Source:
         Dettmers et al. 2023, arXiv:2305.14314, section 3.

@@ -1,4 +1,4 @@
-"""The template contract on the real rows: what is trained is what the model will be asked."""
+"""Check the template contract on the training rows: the model trains on what inference asks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import NoLabels, TrainingContractBroken
 from tasks.chat_template.contract import make_probes, render
@@ -17,12 +17,12 @@ from tasks.training.process.spec import TrainingSpec
 
 if TYPE_CHECKING:
     import numpy
-    from transformers import PreTrainedTokenizerBase
-
-    Array: TypeAlias = numpy.ndarray[Any, numpy.dtype[Any]]
+    from datasets import Dataset
+    from numpy.typing import NDArray
+    from transformers import DataCollator, PreTrainedTokenizerBase
 
 SAMPLE_ROWS = 64
-"""Rows that are read as text or held against their prompts; the other rules look at every row."""
+"""Rows that are decoded or compared with their prompts; the other rules check every row."""
 SHOWN_TOKENS = 24
 RERUN = "set the data gate's rule {rule} to block, which leaves such rows out, and run again"
 TEMPLATE = "the rows were not made with this model's chat template: run the flow from the start"
@@ -30,7 +30,7 @@ TEMPLATE = "the rows were not made with this model's chat template: run the flow
 
 @dataclass(frozen=True)
 class RowRules:
-    """What the rows are held to, read off the tokenizer and its template."""
+    """What rows are checked against, read from the tokenizer and its template."""
 
     tokenizer: PreTrainedTokenizerBase
     stop_ids: frozenset[int]
@@ -39,22 +39,22 @@ class RowRules:
     has_bos_per_turn: bool
     """Some templates open every turn with the BOS token."""
 
-    def show(self, ids: Array) -> str:
-        """Write tokens out for a message, the first few of them."""
+    def show(self, ids: NDArray[numpy.int32]) -> str:
+        """Format the first few tokens for a message."""
         text = str(self.tokenizer.decode(ids[:SHOWN_TOKENS].tolist(), skip_special_tokens=False))
         return repr(text) + (" …" if len(ids) > SHOWN_TOKENS else "")
 
 
 def check_contract(spec: TrainingSpec, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Hold the tokenised training rows to the template contract, before the first step.
+    """Check the tokenised training rows against the template contract, before the first step.
 
     Args:
-        spec: Names the rows, the prepared model and the prompts as inference renders them.
+        spec: Where the rows, the prepared model and the prompts of inference are.
         tokenizer: Of the prepared model, with its inference template.
 
     Raises:
-        NoLabels: A row has nothing to train on.
-        TrainingContractBroken: A row breaks the contract; the message names row and rule.
+        NoLabels: A row has no token to train on.
+        TrainingContractBroken: A row breaks the contract; the message contains row and rule.
         TemplateError: The template cannot render a plain conversation.
     """
     rules = read_rules(spec.model, tokenizer)
@@ -62,13 +62,13 @@ def check_contract(spec: TrainingSpec, tokenizer: PreTrainedTokenizerBase) -> No
     stride = max(1, count_rows(spec.train_tokens) // SAMPLE_ROWS)
     n_before = n_compared = 0
     for rows in read_token_rows(spec.train_tokens):
-        check_labels(rows, rules)
-        check_bos(rows, rules)
+        _check_labels(rows, rules)
+        _check_bos(rows, rules)
         for index in range(-n_before % stride, len(rows.numbers), stride):
-            check_marker(rows, index, rules)
+            _check_marker(rows, index, rules)
         for index, number in enumerate(rows.numbers.tolist() if prompts else ()):
             if number in prompts:
-                check_prompt(rows, index, prompts[number], rules)
+                _check_prompt(rows, index, prompts[number], rules)
                 n_compared += 1
         n_before += len(rows.numbers)
     if prompts and not n_compared:
@@ -82,18 +82,7 @@ def check_contract(spec: TrainingSpec, tokenizer: PreTrainedTokenizerBase) -> No
 
 
 def read_rules(model: Path, tokenizer: PreTrainedTokenizerBase) -> RowRules:
-    """Find out how the template writes an answer, on a probe conversation.
-
-    Args:
-        model: The prepared model's folder, for the tokens that stop generation.
-        tokenizer: Its tokenizer.
-
-    Returns:
-        The rules.
-
-    Raises:
-        TemplateError: The template cannot render a plain conversation.
-    """
+    """Find out how the template writes an answer, with a probe conversation."""
     probe = make_probes()[1]  # two turns, no system message
     asked, question = probe.before(1), probe.messages[0]["content"]
     prompt = render(tokenizer, asked, add_generation_prompt=True)
@@ -107,18 +96,8 @@ def read_rules(model: Path, tokenizer: PreTrainedTokenizerBase) -> RowRules:
     )
 
 
-def check_labels(rows: TokenRows, rules: RowRules) -> None:
-    """Check that each row has labels, that they are its tokens, and that answers end with a stop.
-
-    Args:
-        rows: The rows.
-        rules: Names the stop tokens.
-
-    Raises:
-        NoLabels: A row has nothing to train on.
-        TrainingContractBroken: A label is not the token it stands for, or a trained piece does
-            not end with a stop token.
-    """
+def _check_labels(rows: TokenRows, rules: RowRules) -> None:
+    """Check that each row has labels, which are its tokens, and that answers end with a stop."""
     import numpy
 
     is_trained = rows.labels != NOT_TRAINED
@@ -135,7 +114,7 @@ def check_labels(rows: TokenRows, rules: RowRules) -> None:
         raise _breach(
             rows,
             rows.row_of(place),
-            "a label is not the token it stands for",
+            "a label differs from its token",
             (rules.show(rows.ids[place : place + 1]), rules.show(rows.labels[place : place + 1])),
             TEMPLATE,
         )
@@ -154,16 +133,8 @@ def check_labels(rows: TokenRows, rules: RowRules) -> None:
         )
 
 
-def check_bos(rows: TokenRows, rules: RowRules) -> None:
-    """Check that the BOS token stands at the start of a row at most, and once.
-
-    Args:
-        rows: The rows.
-        rules: Names the token, and tells whether the template opens every turn with it.
-
-    Raises:
-        TrainingContractBroken: A row has two BOS tokens in a row, or one in its middle.
-    """
+def _check_bos(rows: TokenRows, rules: RowRules) -> None:
+    """Check that only the first token of a row is a BOS token."""
     import numpy
 
     bos = rules.tokenizer.bos_token_id
@@ -177,23 +148,14 @@ def check_bos(rows: TokenRows, rules: RowRules) -> None:
         raise _breach(
             rows,
             rows.row_of(place),
-            "a BOS token stands behind the start of the row",
+            "a BOS token comes after the start of the row",
             ("one at most, and first", rules.show(rows.ids[max(place - 4, 0) : place + 4])),
             RERUN.format(rule="double_bos"),
         )
 
 
-def check_marker(rows: TokenRows, index: int, rules: RowRules) -> None:
-    """Check that an answer is opened as the template opens it.
-
-    Args:
-        rows: The rows.
-        index: Which of them, counted from 0.
-        rules: Names the marker.
-
-    Raises:
-        TrainingContractBroken: The marker does not stand in the row.
-    """
+def _check_marker(rows: TokenRows, index: int, rules: RowRules) -> None:
+    """Check that an answer is opened as the template opens it."""
     ids, labels = rows.row(index)
     end = int((labels != NOT_TRAINED).nonzero()[0][-1])
     text = str(rules.tokenizer.decode(ids[:end].tolist(), skip_special_tokens=False))
@@ -207,18 +169,8 @@ def check_marker(rows: TokenRows, index: int, rules: RowRules) -> None:
         )
 
 
-def check_prompt(rows: TokenRows, index: int, prompt: str, rules: RowRules) -> None:
-    """Check that the prompt of inference begins the row, and that the trained answer follows it.
-
-    Args:
-        rows: The rows.
-        index: Which of them, counted from 0.
-        prompt: Everything before the last assistant turn, as inference renders it.
-        rules: Holds the tokenizer.
-
-    Raises:
-        TrainingContractBroken: The row begins otherwise, or the answer starts elsewhere.
-    """
+def _check_prompt(rows: TokenRows, index: int, prompt: str, rules: RowRules) -> None:
+    """Check that the row begins with the prompt of inference and continues with the answer."""
     import numpy
 
     ids, labels = rows.row(index)
@@ -234,7 +186,7 @@ def check_prompt(rows: TokenRows, index: int, prompt: str, rules: RowRules) -> N
         raise _breach(
             rows,
             index,
-            f"the prompt of inference is not how the row begins: they differ at token {n_same}",
+            f"the row does not begin with the prompt of inference: they differ at token {n_same}",
             (rules.show(asked[first:]), rules.show(ids[first:])),
             RERUN.format(rule="prompt_not_prefix"),
         )
@@ -244,8 +196,8 @@ def check_prompt(rows: TokenRows, index: int, prompt: str, rules: RowRules) -> N
         raise _breach(
             rows,
             index,
-            "between the prompt of inference and the trained answer stand tokens nobody trains",
-            ("an answer right behind the prompt", rules.show(ids[n_asked : n_asked + n_between])),
+            "tokens between the prompt of inference and the trained answer are not trained",
+            ("an answer right after the prompt", rules.show(ids[n_asked : n_asked + n_between])),
             "let {% generation %} of the training template begin where the prompt ends",
         )
 
@@ -263,13 +215,13 @@ def _read_prompts(path: Path | None) -> Mapping[int, str]:
     return {line["row"]: line["prompt"] for line in lines}
 
 
-def check_padding(collator: Any, rows: Any) -> None:
-    """Check that the collator trains what the rows say, and no padding.
+def check_padding(collator: DataCollator, rows: Dataset) -> None:
+    """Check that batches train the labels of their rows, and no padding.
 
-    Whether the pad token is the stop token does not matter then.
+    Then the pad token may be the stop token, too.
 
     Args:
-        collator: What the trainer makes batches with.
+        collator: The trainer's.
         rows: The trainer's rows; two of different lengths are tried.
 
     Raises:

@@ -1,30 +1,31 @@
-"""How often each training row is seen in an epoch."""
+"""Choose how often each training row is seen in an epoch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy
+    from numpy.typing import NDArray
 
-    Numbers: TypeAlias = numpy.ndarray[Any, numpy.dtype[numpy.int64]]
 
-
-def repeat_rows(weights: Sequence[float] | Numbers, seed: int) -> Numbers:
-    """Choose the rows of an epoch: each as often as its weight says.
+def repeat_rows(
+    weights: Sequence[float] | NDArray[numpy.float32], seed: int
+) -> NDArray[numpy.int64]:
+    """Choose the rows of an epoch, each as often as its weight requires.
 
     A row is taken floor(weight) times; of the rows that share a weight, a share as large as its
     fractional part, at least one of them, is drawn to be taken once more. So 0.5 keeps half of the
     rows, and 1.5 repeats half of them. The same weights and seed give the same rows.
 
     Args:
-        weights: Of each row, above 0; the column `weight` of `train_tokens.parquet`.
-        seed: Of the draw.
+        weights: Weight of each row, above 0; the column `weight` of `train_tokens.parquet`.
+        seed: Seed of the draw.
 
     Returns:
-        Numbers of rows, rising; a row taken twice stands there twice.
+        Row numbers in rising order; a row taken twice appears twice.
 
     Shape:
         weights: (rows,). Result: (rows of an epoch,).

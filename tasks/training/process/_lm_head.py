@@ -1,7 +1,7 @@
-"""The language-model head scored where there is a label, and nowhere else.
+"""Compute the language-model head only where there is a label.
 
 TRL 1.16's fused head, off CUDA and XPU, projects every position, computes entropy and projects
-again in the backward pass: 19 % of a step at 135 M parameters, and the prompts' positions besides.
+again in the backward pass: 19 % of a step at 135 M parameters, and also the prompts' positions.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from tasks.tokens.token_file import NOT_TRAINED
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers.utils import ModelOutput
+    from trl.trainer.utils import FusedCausalLMOutput
 
 DEVICES = ("cpu", "mps")
 """Where TRL 1.16 has no Triton kernel and tensors may change their shape from step to step."""
 LARGEST_LOGITS_BYTES = 2**30
-"""Logits beyond this are made in pieces, and again in the backward pass."""
+"""Logits beyond this are computed in pieces, and again in the backward pass."""
 LOGIT_CHANGES = (
     "final_logit_softcapping",
     "logit_scale",
@@ -27,27 +29,20 @@ LOGIT_CHANGES = (
     "lm_head_multiplier",
     "logits_scaling",
 )
-"""Settings by which a model changes its logits after the head; TRL 1.16 knows them."""
+"""Settings by which a model changes its logits after the head; TRL 1.16 handles them."""
 
 
 def has_plain_loss(config: PreTrainedConfig) -> bool:
-    """Tell whether the loss is the cross-entropy of what the head gives, and no more.
-
-    Args:
-        config: Of the model.
-
-    Returns:
-        False where logits are scaled or capped, or mixture-of-experts routers add a loss.
-    """
+    """False where a model scales or caps its logits, or mixture-of-experts routers add a loss."""
     text = config.get_text_config()
     changes = any(getattr(text, name, None) not in (None, 1.0) for name in LOGIT_CHANGES)
     return not changes and not getattr(text, "output_router_logits", False)
 
 
 def score_labelled_only(model: PreTrainedModel, device: str) -> bool:
-    """Put the head in the place of TRL's, where it gives the same loss and gradients.
+    """Replace TRL's head where ours gives the same loss and gradients.
 
-    To be called between making the `SFTTrainer` and training, before anything wraps the model.
+    Call it after making the `SFTTrainer` and before anything wraps the model for training.
 
     Args:
         model: The trainer's, as TRL patched it; with PEFT, the wrapped model.
@@ -56,15 +51,19 @@ def score_labelled_only(model: PreTrainedModel, device: str) -> bool:
     Returns:
         False where TRL's head stays.
     """
-    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
     if device not in DEVICES or not has_plain_loss(base.config):
         return False
     fused_forward = base.forward
 
     @functools.wraps(type(base).forward)  # `generate` checks its arguments against the signature
     def forward(
-        self: Any, *args: Any, fused_lm_head: bool = False, labels: Any = None, **options: Any
-    ) -> Any:
+        self: PreTrainedModel,
+        *args: Any,
+        fused_lm_head: bool = False,
+        labels: Tensor | None = None,
+        **options: Any,
+    ) -> ModelOutput:
         is_ours = fused_lm_head and labels is not None and options.get("shift_labels") is None
         if not is_ours:
             asked = {"fused_lm_head": fused_lm_head} if fused_lm_head else {}
@@ -79,12 +78,14 @@ def score_labelled_only(model: PreTrainedModel, device: str) -> bool:
     return True
 
 
-def labelled_output(head: nn.Module, states: Tensor, labels: Tensor, n_items: Any) -> Any:
-    """Score the labelled positions and lay the scores out as TRL's loss reads them.
+def labelled_output(
+    head: nn.Module, states: Tensor, labels: Tensor, n_items: Tensor | int | None
+) -> FusedCausalLMOutput:
+    """Score the labelled positions, in the form that TRL's loss reads.
 
     Args:
         head: Makes logits from states.
-        states: What the model's layers give.
+        states: Last hidden states.
         labels: The tokens to predict; -100 = not trained.
         n_items: Divides the summed loss; None divides it by the number of labels.
 
@@ -93,7 +94,7 @@ def labelled_output(head: nn.Module, states: Tensor, labels: Tensor, n_items: An
         t + 1, so every field is (batch, seq - 1).
 
     Returns:
-        TRL's `FusedCausalLMOutput`; its entropy, which only TRL's log shows, is left at zero.
+        TRL's `FusedCausalLMOutput`; its entropy, shown only in TRL's log, is left at zero.
     """
     from trl.trainer.utils import FusedCausalLMOutput
 
@@ -124,7 +125,7 @@ def score_tokens(head: nn.Module, states: Tensor, targets: Tensor) -> tuple[Tens
         states (tokens, hidden), targets and both results (tokens,).
 
     Returns:
-        log p of each token, and whether none is more likely.
+        log p of each token, and whether no token is more likely.
     """
     import torch
     from torch.utils.checkpoint import checkpoint
@@ -142,7 +143,6 @@ def score_tokens(head: nn.Module, states: Tensor, targets: Tensor) -> tuple[Tens
 
 
 def _score_piece(head: nn.Module, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Project and score."""
     from torch.nn.functional import cross_entropy
 
     logits = head(states).float()

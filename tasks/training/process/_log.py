@@ -1,4 +1,4 @@
-"""The log of a training: its loss curve, its best measurement, its figures."""
+"""Read the trainer's log: loss curve and best measurement."""
 
 from __future__ import annotations
 
@@ -6,19 +6,11 @@ from collections.abc import Sequence
 
 from tasks.training.process._loss_guards import LogEntry, validation_losses
 
-KEPT = (
-    "step",
-    "epoch",
-    "loss",
-    "eval_loss",
-    "learning_rate",
-    "grad_norm",
-    "n_tokens_seen",
-)
+KEPT = ("step", "epoch", "loss", "eval_loss", "learning_rate", "grad_norm", "n_tokens_seen")
 
 
 def loss_curve(log: Sequence[LogEntry], every_steps: int) -> list[LogEntry]:
-    """Thin the trainer's log, which has an entry for every step, to the points asked for.
+    """Thin the trainer's log, which has an entry for every step, to some points.
 
     A point's loss is the mean over the steps since the point before, so that the curve is the
     same whether or not the training was interrupted between two points.
@@ -48,16 +40,6 @@ def loss_curve(log: Sequence[LogEntry], every_steps: int) -> list[LogEntry]:
 
 
 def best_measurement(log: Sequence[LogEntry]) -> tuple[int, float] | None:
-    """Find the step with the lowest validation loss; the first of equals.
-
-    Args:
-        log: Entries of the trainer's log.
-
-    Returns:
-        Step and loss in nats per token, or None when nothing was measured.
-    """
-    measured = validation_losses(log)
-    if not measured:
-        return None
-    step = min(measured, key=lambda step: (measured[step], step))
-    return step, measured[step]
+    """Return step and validation loss (nats per token) of the lowest one, the first of equals."""
+    measured = validation_losses(log).items()
+    return min(measured, key=lambda entry: (entry[1], entry[0]), default=None)

@@ -1,11 +1,12 @@
 """Guards of the loss curve: spikes, a validation loss that rises, and nothing learned by the end.
 
-They read the trainer's log alone. It lies in every checkpoint and holds means over all processes,
+They read only the trainer's log. It is in every checkpoint and contains means over all processes,
 so a resumed training decides as an uninterrupted one, and all processes decide alike.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -15,46 +16,33 @@ from schemas.config.training import EarlyStopping, GuardSettings, TrainingConfig
 from schemas.errors import LossNotFinite, LossSpike, NothingLearned
 
 if TYPE_CHECKING:
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 LogEntry = dict[str, Any]
 
 REFERENCE_LOSSES = 20
-"""Losses before a spike whose median it is held against."""
+"""Losses before a spike whose median it is compared with."""
 MIN_REFERENCE_LOSSES = 5
 MIN_SPIKE_NATS = 0.1
 """A loss near 0 triples by chance."""
 MIN_WINDOW = 5
-"""Losses averaged at each end of the curve, at least; shorter curves say nothing."""
+"""Losses averaged at each end of the curve, at least; shorter curves are not checked."""
 NOISE_ERRORS = 3.0
-"""Standard errors by which the end may lie above its limit: rows differ in difficulty.
+"""Standard errors by which the end may be above its limit: rows differ in difficulty.
 
-An error ends the run, so it must be sure. Of 2,000 curves of 10 losses with normal noise and no trend
-1 % were refused, of those that fall by one standard error none, of those that rise by six 99 %. A curve
-without noise is refused whenever it is flat; a noisy one is for the validation loss to judge."""
+An error ends the run, so it must be certain. Of 2,000 curves of 10 losses with normal noise and
+no trend 1 % were refused, of those that fall by one standard error none, of those that rise by
+six 99 %. A curve without noise is refused whenever it is flat; a noisy one is left to the
+validation loss."""
 
 
 def training_losses(log: Sequence[LogEntry]) -> list[float]:
-    """Take the training losses from the log.
-
-    Args:
-        log: `trainer.state.log_history`.
-
-    Returns:
-        Losses in nats per token, in order.
-    """
+    """List the training losses in the log, in nats per token."""
     return [float(entry["loss"]) for entry in log if "loss" in entry]
 
 
 def validation_losses(log: Sequence[LogEntry]) -> dict[int, float]:
-    """Take the validation losses from the log.
-
-    Args:
-        log: `trainer.state.log_history`.
-
-    Returns:
-        Loss in nats per token by step; of two measurements at a step, as after a resume, the first.
-    """
+    """Return nats per token by step; the first of two measurements at a step (after a resume)."""
     measured: dict[int, float] = {}
     for entry in log:
         if "eval_loss" in entry:
@@ -63,16 +51,16 @@ def validation_losses(log: Sequence[LogEntry]) -> dict[int, float]:
 
 
 def check_spike(losses: Sequence[float], settings: GuardSettings, step: int) -> None:
-    """Look at the last losses: one far above the others is noise, several in a row are not.
+    """Check the last losses: one far above the others is noise, several in a row are not.
 
     Args:
-        losses: Training losses so far; the last of them and the 20 before are looked at.
+        losses: Training losses so far; the last of them and the 20 before are compared.
         settings: How far above, and how many in a row.
         step: Optimiser steps made.
 
     Raises:
-        LossSpike: The last `spike_patience` losses all lie above spike_factor x the median of the
-            20 before them, and by 0.1 nats at least.
+        LossSpike: The last `spike_patience` losses are all above spike_factor x the median of the
+            20 before them, and by at least 0.1 nats.
     """
     latest = losses[-settings.spike_patience :]
     before = losses[: -settings.spike_patience][-REFERENCE_LOSSES:]
@@ -86,22 +74,13 @@ def check_spike(losses: Sequence[float], settings: GuardSettings, step: int) -> 
             where=f"up to step {step}",
             expected=f"below {limit:.3f}, as the median before was {median:.3f}",
             got=f"{min(latest):.3f} to {max(latest):.3f}",
-            fix="lower training.learning_rate or training.max_grad_norm; if the rows do differ "
+            fix="lower training.learning_rate or training.max_grad_norm; if the rows really differ "
             "that much, raise training.guards.spike_factor or spike_patience",
         )
 
 
 def has_stopped_improving(log: Sequence[LogEntry], settings: EarlyStopping) -> bool:
-    """Tell whether the validation loss no longer falls.
-
-    Args:
-        log: `trainer.state.log_history`.
-        settings: How long to wait, and what counts as improvement.
-
-    Returns:
-        True when none of the last `patience` measurements undercut the best before it by
-        `min_delta`.
-    """
+    """Return whether none of the last `patience` measurements beats the best by `min_delta`."""
     n_without = 0
     best = math.inf
     for loss in validation_losses(log).values():
@@ -111,18 +90,18 @@ def has_stopped_improving(log: Sequence[LogEntry], settings: EarlyStopping) -> b
 
 
 def check_learning(log: Sequence[LogEntry], training: TrainingConfig) -> str:
-    """Look at the whole curve of a finished training.
+    """Check the loss curve of a finished training.
 
-    The end of the curve may lie above its limit by three standard errors of the difference
+    The end of the curve may be above its limit by three standard errors of the difference
     sqrt(var(first)/n + var(last)/n). The validation loss is measured on the same rows each time,
-    so it needs no such allowance: the best must undercut that of step 0, if there is one.
+    so it needs no such allowance: the best must be below that of step 0, if there is one.
 
     Args:
         log: `trainer.state.log_history`.
-        training: Limits, and whether the best checkpoint is asked for.
+        training: Limits, and whether the best checkpoint is used.
 
     Returns:
-        A sentence when the curve is too short to tell although a limit was set; else empty.
+        A note when the curve is too short to decide although a limit was set; else empty.
 
     Raises:
         NothingLearned: The loss did not fall.
@@ -134,7 +113,9 @@ def check_learning(log: Sequence[LogEntry], training: TrainingConfig) -> str:
     if not is_short:
         _check_curve(losses, training.guards.min_learning_fraction)
     elif training.guards.min_learning_fraction > 0:
-        return f"{len(losses)} logged losses are too few to tell whether something was learned"
+        return (
+            f"{len(losses)} logged losses are too few to decide whether the model learned something"
+        )
     return ""
 
 
@@ -151,7 +132,7 @@ def _check_curve(losses: Sequence[float], min_fraction: float) -> None:
             expected=f"a mean below {limit:.4f} at the end, after {was:.4f} at the beginning",
             got=f"{became:.4f}",
             fix="change training.learning_rate (ten times lower if the loss rose, higher if it "
-            "stood still), train longer, or lower training.guards.min_learning_fraction",
+            "did not change), train longer, or lower training.guards.min_learning_fraction",
         )
 
 
@@ -172,28 +153,38 @@ def _check_validation(measured: dict[int, float]) -> None:
 
 
 def make_loss_guard(training: TrainingConfig, tell: Callable[[str], None]) -> TrainerCallback:
-    """Watch the losses while they are logged.
+    """Make a callback that watches the losses; it raises LossSpike and LossNotFinite.
 
     Args:
         training: Limits and early stopping.
-        tell: Gets a sentence when training stops early, which is no error.
+        tell: Receives a sentence when training stops early, which is no error.
 
     Returns:
-        A callback for the trainer; it raises LossSpike and LossNotFinite.
+        The callback.
     """
     from transformers import TrainerCallback
 
     class LossGuard(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        def on_log(
+            self,
+            args: TrainingArguments,
+            state: TrainerState,
+            control: TrainerControl,
+            logs: dict[str, float] | None = None,
+            **_: Any,
+        ) -> None:
+            logs = logs or {}
             for name in ("loss", "eval_loss"):
-                if name in (logs or {}) and not math.isfinite(logs[name]):
+                if name in logs and not math.isfinite(logs[name]):
                     raise _not_finite(name, logs[name], state.global_step)
-            if "loss" in (logs or {}):
-                wanted = training.guards.spike_patience + REFERENCE_LOSSES
-                losses = last_losses(state.log_history, wanted)
+            if "loss" in logs:
+                n_losses = training.guards.spike_patience + REFERENCE_LOSSES
+                losses = last_losses(state.log_history, n_losses)
                 check_spike(losses, training.guards, state.global_step)
 
-        def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_evaluate(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        ) -> None:
             settings, log = training.early_stopping, state.log_history
             if settings and has_stopped_improving(log, settings):
                 control.should_training_stop = True
@@ -207,23 +198,10 @@ def make_loss_guard(training: TrainingConfig, tell: Callable[[str], None]) -> Tr
     return LossGuard()
 
 
-def last_losses(log: Sequence[LogEntry], n_wanted: int) -> list[float]:
-    """Take the last training losses from the log, without reading all of it.
-
-    Args:
-        log: `trainer.state.log_history`.
-        n_wanted: How many, at most.
-
-    Returns:
-        Losses in nats per token, in order.
-    """
-    found: list[float] = []
-    for entry in reversed(log):
-        if len(found) == n_wanted:
-            break
-        if "loss" in entry:
-            found.append(float(entry["loss"]))
-    return found[::-1]
+def last_losses(log: Sequence[LogEntry], n_most: int) -> list[float]:
+    """List the last training losses in nats per token, without reading all of the log."""
+    newest_first = (float(entry["loss"]) for entry in reversed(log) if "loss" in entry)
+    return list(itertools.islice(newest_first, n_most))[::-1]
 
 
 def _not_finite(name: str, loss: float, step: int) -> LossNotFinite:

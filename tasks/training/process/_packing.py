@@ -1,10 +1,10 @@
-"""Packed sequences whose rows share one copy of their common prompt prefix.
+"""Pack sequences whose rows share one copy of their common prompt prefix.
 
 Every row of a set begins with the tokens its chat template puts first, and often with a long system
-prompt. They are taken off the rows, the rests are packed by TRL, and one copy of the prefix goes
-before all rows of a batch; `_row_attention` keeps the rows apart. Two counts of tokens follow:
-row tokens (what the rows hold, the prefix counted for each of them) and computed tokens (what goes
-through the model, the prefix counted once a batch). There is no padding in either.
+prompt. The prefix is removed from the rows, the rests are packed by TRL, and one copy of it goes
+before all rows of a batch; `_row_attention` keeps the rows apart. This makes two counts of tokens:
+row tokens (of the rows, the prefix counted for each of them) and computed tokens (what goes
+through the model, the prefix counted once per batch). There is no padding in either.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def pack_rows(rows: Dataset, limit_tokens: int, prefix: Sequence[int]) -> Dataset:
-    """Take the prefix off every row and pack the rests.
+    """Remove the prefix from every row and pack the rests.
 
     Args:
         rows: `input_ids` and `labels`; each row begins with the prefix.
@@ -56,36 +56,23 @@ def pack_rows(rows: Dataset, limit_tokens: int, prefix: Sequence[int]) -> Datase
 
 
 def count_row_tokens(row_lengths: Sequence[int]) -> int:
-    """Count the tokens of a batch's rows as they were before packing.
-
-    Args:
-        row_lengths: Tokens of the prefix, then of each rest, as the collator lays them out.
-
-    Returns:
-        Row tokens.
-    """
+    """Count the tokens of rows before packing from the lengths of the prefix and of each rest."""
     n_prefix, *rests = row_lengths
     return n_prefix * len(rests) + sum(rests)
 
 
 @dataclass(frozen=True)
 class SharedPrefixCollator:
-    """Lays packed sequences end to end behind one copy of the prefix."""
+    """Concatenates packed sequences after one copy of the prefix."""
 
     prefix: tuple[int, ...]
 
     def __call__(self, sequences: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Make a batch.
-
-        Args:
-            sequences: What `pack_rows` made.
+        """Make a batch of sequences from `pack_rows`.
 
         Shape:
             input_ids, labels, position_ids and attention_mask (1, seq) with seq the computed
             tokens; row_lengths a list: tokens of the prefix, then of each rest.
-
-        Returns:
-            Arguments of the model.
         """
         import torch
 
@@ -113,7 +100,7 @@ class SharedPrefixCollator:
 def share_prefix(
     model: PreTrainedModel, sets: Sequence[Dataset], limit_tokens: int
 ) -> tuple[list[Dataset], SharedPrefixCollator] | None:
-    """Pack sets for a model that can keep their rows apart, and let it do so.
+    """Pack sets for a model that can keep their rows apart, and make it attend by rows.
 
     Args:
         model: Not wrapped yet.

@@ -1,28 +1,34 @@
-"""What a training leaves: the model to judge, the adapter, the loss curve and the figures."""
+"""Write the results of a training: merged model, adapter, loss curve and metrics."""
 
 from __future__ import annotations
 
 import json
 import resource
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from schemas.config.training import Method
 from schemas.errors import TrainingError, WeightsNotFinite
 from tasks.models.prepared import load_prepared_model, read_facts, write_facts
+from tasks.tokens.token_file import NOT_TRAINED
 from tasks.training.process._callbacks import keep_checkpoint
 from tasks.training.process._log import best_measurement, loss_curve
+from tasks.training.process._loss_guards import training_losses
 from tasks.training.process._step_guards import check_weights
 from tasks.training.process.checkpoints import checkpoint_step
 from tasks.training.process.spec import TrainingFacts, TrainingSpec
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from trl import SFTTrainer
 
-def write_results(trainer: Any, spec: TrainingSpec) -> None:
-    """Save the model and the figures of a finished training.
+
+def write_results(trainer: SFTTrainer, spec: TrainingSpec) -> None:
+    """Save the model and the metrics of a finished training.
 
     Args:
         trainer: After training.
-        spec: Names the folders.
+        spec: What was trained.
 
     Raises:
         TrainingError: No step was made.
@@ -40,34 +46,21 @@ def write_results(trainer: Any, spec: TrainingSpec) -> None:
         (spec.output / "training.json").write_text(text, encoding="utf-8")
 
 
-def load_best(trainer: Any, spec: TrainingSpec) -> tuple[int, float] | None:
-    """Take the weights of the best checkpoint, where early stopping is asked for.
-
-    Args:
-        trainer: After training; its weights are replaced.
-        spec: Names the checkpoints.
-
-    Returns:
-        Step and validation loss of the checkpoint, or None when the last step counts.
-    """
+def load_best(trainer: SFTTrainer, spec: TrainingSpec) -> tuple[int, float] | None:
+    """With early stopping, load the best checkpoint; return its step and validation loss."""
     best = best_measurement(trainer.state.log_history) if spec.training.early_stopping else None
     if best and best[0] != trainer.state.global_step:
         trainer._load_from_checkpoint(str(spec.checkpoints / f"checkpoint-{best[0]}"))
     return best
 
 
-def save_model(trainer: Any, spec: TrainingSpec) -> None:
-    """Save the model to judge and register: merged, in safetensors, with its tokenizer.
-
-    Args:
-        trainer: After training.
-        spec: Names the folders.
-    """
+def save_model(trainer: SFTTrainer, spec: TrainingSpec) -> None:
+    """Save the model to evaluate and register: merged, in safetensors, with its tokenizer."""
     is_sharded = trainer.is_fsdp_enabled
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded else None
     if not trainer.accelerator.is_main_process:
         return
-    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    model = trainer.accelerator.unwrap_model(trainer.model)
     if spec.training.has_adapter:
         model.save_pretrained(spec.output / "adapter", state_dict=weights)
         weights = None
@@ -82,31 +75,19 @@ def save_model(trainer: Any, spec: TrainingSpec) -> None:
     write_facts(spec.output / "model", read_facts(spec.model))
 
 
-def merge_adapter(spec: TrainingSpec) -> Any:
-    """Merge the saved adapter into the base model as it was before training.
-
-    Args:
-        spec: Names both folders.
-
-    Returns:
-        The merged model, on the CPU.
-    """
+def merge_adapter(spec: TrainingSpec) -> PreTrainedModel:
+    """Merge the saved adapter into the base model as it was before training, on the CPU."""
     from peft import PeftModel
 
     base = load_prepared_model(spec.model, "cpu")
     return PeftModel.from_pretrained(base, spec.output / "adapter").merge_and_unload()
 
 
-def save_what_was_trained(trainer: Any, spec: TrainingSpec) -> None:
-    """Save a checkpoint of the last good step, after a guard has stopped the training.
-
-    Args:
-        trainer: As the guard left it.
-        spec: Names the checkpoints.
-    """
+def save_what_was_trained(trainer: SFTTrainer, spec: TrainingSpec) -> None:
+    """Save a checkpoint of the last good step, after a guard has stopped the training."""
     step = trainer.state.global_step
     is_new = step > (checkpoint_step(spec.resume_from) if spec.resume_from else 0)
-    is_alone = trainer.accelerator.num_processes == 1  # the others may wait for this one elsewhere
+    is_alone = trainer.accelerator.num_processes == 1  # others may be waiting elsewhere
     if not (is_new and is_alone) or (spec.checkpoints / f"checkpoint-{step}").exists():
         return
     with suppress(WeightsNotFinite):  # then the checkpoint before is the last good one
@@ -114,21 +95,14 @@ def save_what_was_trained(trainer: Any, spec: TrainingSpec) -> None:
         keep_checkpoint(spec, step, trainer.state.log_history)
 
 
-def measure(trainer: Any, spec: TrainingSpec, best: tuple[int, float] | None) -> TrainingFacts:
-    """Collect the figures of a finished training.
-
-    Args:
-        trainer: After training.
-        spec: What was trained.
-        best: Step and validation loss of the checkpoint that was taken, if any.
-
-    Returns:
-        The figures.
-    """
+def measure(
+    trainer: SFTTrainer, spec: TrainingSpec, best: tuple[int, float] | None
+) -> TrainingFacts:
+    """Collect the metrics of a finished training; `best` is what `load_best` returned."""
     from tasks.training.process._trainer import read_tokens
 
     log = trainer.state.log_history
-    losses = [float(entry["loss"]) for entry in log if "loss" in entry]
+    losses = training_losses(log)
     speeds = [entry["tokens_per_second"] for entry in log if "tokens_per_second" in entry]
     labels = read_tokens(spec.train_tokens, spec.seed)["labels"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux
@@ -136,7 +110,9 @@ def measure(trainer: Any, spec: TrainingSpec, best: tuple[int, float] | None) ->
         device=trainer.args.device.type,
         n_steps=trainer.state.global_step,
         n_tokens_seen=int(max(entry.get("n_tokens_seen", 0) for entry in log)),
-        n_supervised_tokens_per_epoch=sum(sum(label != -100 for label in row) for row in labels),
+        n_supervised_tokens_per_epoch=sum(
+            sum(label != NOT_TRAINED for label in row) for row in labels
+        ),
         first_loss=losses[0],
         last_loss=losses[-1],
         best_step=best[0] if best else None,

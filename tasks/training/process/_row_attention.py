@@ -1,4 +1,4 @@
-"""Attention row by row within a packed sequence, the rows' common prefix computed once.
+"""Attend row by row within a packed sequence; the rows' common prefix is computed once.
 
 For a causal model the prefix's states do not depend on what follows, so one copy serves every row:
 each attends to prefix and itself, with position ids going on from the prefix. Row by row, no
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 NAME = "packed_rows"
-"""What transformers knows this attention by while a model trains with it."""
+"""Name of this attention in transformers while a model trains with it."""
 ISOLATION_TOLERANCE = 1e-2
-"""Largest difference of a packed row's states, in standard deviations: float32 gives under 1e-3,
+"""Largest difference of a packed row's states, in standard deviations: float32 has under 1e-3,
 another row's tokens within reach more than 1."""
 HALF_TOLERANCE = 0.5
-"""The same where the model is kept in 16 bits."""
+"""The same for a model in 16 bits."""
 
 
 def attend_rows(
@@ -43,7 +43,7 @@ def attend_rows(
         attention_mask: Used only without `row_lengths`.
         row_lengths: Tokens of the prefix (0 for none), then of each row without it; None attends
             as transformers' `sdpa` does.
-        **options: What the layer says besides: scaling, dropout.
+        **options: The layer's further options: scaling, dropout.
 
     Shape:
         query, key, value (batch, heads, seq, head width), batch 1 with `row_lengths`; the result
@@ -89,7 +89,7 @@ def attend_rows(
 
 
 def suits_rows(model: PreTrainedModel, longest_row_tokens: int) -> bool:
-    """Tell whether a model's layers only ever meet other tokens through attention that we replace.
+    """Return whether a model's layers combine tokens only through attention that can be replaced.
 
     Args:
         model: Not wrapped yet.
@@ -112,10 +112,9 @@ def suits_rows(model: PreTrainedModel, longest_row_tokens: int) -> bool:
 
 
 def attend_by_rows(model: PreTrainedModel) -> None:
-    """Let a model attend row by row where it is given `row_lengths`, and as before elsewhere.
+    """Make a model attend row by row where it gets `row_lengths`, and as before elsewhere.
 
-    Args:
-        model: Not wrapped yet; saved checkpoints do not name the attention.
+    The model must not be wrapped yet; saved checkpoints do not contain the attention's name.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import sdpa_mask
@@ -132,8 +131,8 @@ def keeps_rows_apart(
 
     Args:
         model: Attends by rows.
-        packed: What the collator makes of the rows.
-        rows: The tokens of each whole row.
+        packed: The collator's batch of the rows.
+        rows: The tokens of each complete row.
 
     Returns:
         Whether every token's last hidden state is the same both ways.

@@ -1,6 +1,6 @@
-"""Guards of the training step: loss, labels, gradient and weights are looked at before they count.
+"""Guards of the training step: check loss, labels, gradient and weights before they are applied.
 
-Everything is decided on figures that are equal in all training processes, so that all of them
+All decisions use numbers that are equal in all training processes, so that all of them
 stop at the same step with the same error.
 """
 
@@ -26,19 +26,19 @@ from tasks.tokens.token_file import NOT_TRAINED, read_token_rows
 
 if TYPE_CHECKING:
     import torch
+    from transformers.trainer_utils import TrainOutput
 
 CALMER = (
     "lower training.learning_rate or raise training.warmup_ratio; "
-    "if it happens in the first steps, look at the named rows and at the base model's weights"
+    "if it happens in the first steps, check the listed rows and the base model's weights"
 )
 SHOWN_NAMES = 3
-
 SHOWN_ROWS = 5
 
 
 @dataclass(frozen=True)
 class StepNumbers:
-    """What one optimiser step would apply, over all its batches and processes."""
+    """Numbers of one optimiser step before it is applied, over all its batches and processes."""
 
     step: int
     """Number of the step, from 1."""
@@ -49,17 +49,17 @@ class StepNumbers:
     grad_norm: float
     """2-norm of the gradient before it was clipped."""
     has_loss_scaling: bool = False
-    """fp16: the scaler itself passes over steps whose gradient is not finite."""
+    """fp16: the scaler itself skips steps whose gradient is not finite."""
 
 
-def check_step(figures: StepNumbers) -> None:
-    """Look at a step before the optimiser applies it.
+def check_step(numbers: StepNumbers) -> None:
+    """Check a step before the optimiser applies it.
 
     Adapters start with B = 0, so that the gradient of A is 0 in step 1 while that of B is not:
     only the norm over both must differ from 0.
 
     Args:
-        figures: Of the step.
+        numbers: Loss, labels and gradient of the step.
 
     Raises:
         NoLabels: A batch has no token to train on.
@@ -68,15 +68,15 @@ def check_step(figures: StepNumbers) -> None:
         GradientNotFinite: The gradient is NaN or infinite.
         GradientIsZero: The gradient of the first step is exactly 0.
     """
-    where, loss, norm = f"step {figures.step}", figures.loss, figures.grad_norm
-    if figures.n_empty_batches:
+    where, loss, norm = f"step {numbers.step}", numbers.loss, numbers.grad_norm
+    if numbers.n_empty_batches:
         raise NoLabels(
             "a batch has no token to train on",
             where=where,
             expected="labels in every batch",
-            got=f"{figures.n_empty_batches} without",
-            fix="look at what the chat template marks in the named rows: sft-flow check "
-            "shows rows with what is trained of them",
+            got=f"{numbers.n_empty_batches} without",
+            fix="check what the chat template marks in the listed rows: sft-flow check "
+            "shows rows with their trained part",
         )
     if not math.isfinite(loss):
         raise LossNotFinite(
@@ -94,7 +94,7 @@ def check_step(figures: StepNumbers) -> None:
             got="0.0",
             fix="train fewer epochs, or use more and more varied rows",
         )
-    if not math.isfinite(norm) and not figures.has_loss_scaling:
+    if not math.isfinite(norm) and not numbers.has_loss_scaling:
         raise GradientNotFinite(
             "the gradient is no longer finite; it was not applied",
             where=where,
@@ -102,7 +102,7 @@ def check_step(figures: StepNumbers) -> None:
             got=str(norm),
             fix=CALMER,
         )
-    if norm == 0 and figures.step == 1:
+    if norm == 0 and numbers.step == 1:
         raise GradientIsZero(
             "the gradient of the first step is exactly 0: the loss does not reach what is trained",
             where=where,
@@ -113,14 +113,7 @@ def check_step(figures: StepNumbers) -> None:
 
 
 def check_trainable(model: torch.nn.Module) -> None:
-    """Look for something to train before the first step.
-
-    Args:
-        model: The model, adapters included.
-
-    Raises:
-        NothingTrainable: No parameter needs a gradient.
-    """
+    """Raise NothingTrainable when no parameter needs a gradient."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise NothingTrainable(
             "no parameter of the model is trained",
@@ -132,34 +125,17 @@ def check_trainable(model: torch.nn.Module) -> None:
 
 
 def nonfinite_parameters(model: torch.nn.Module, *, has_frozen: bool) -> Iterator[str]:
-    """Find weights that are NaN or infinite; one pass over them, so only before saving.
-
-    Args:
-        model: The model, adapters included.
-        has_frozen: Look at the weights that are not trained, too.
-
-    Yields:
-        Names of parameters.
-    """
+    """List trained (or all) weights that are NaN or infinite, in one pass over them."""
     for name, parameter in model.named_parameters():
         if (has_frozen or parameter.requires_grad) and parameter.is_floating_point():
-            weight: Any = parameter.detach()
+            weight = parameter.detach()
             weight = weight.to_local() if hasattr(weight, "to_local") else weight  # FSDP's shards
             if not weight.isfinite().all():
                 yield name
 
 
 def check_weights(model: torch.nn.Module, step: int, *, has_frozen: bool = False) -> None:
-    """Look at the weights before they are saved.
-
-    Args:
-        model: The model, adapters included.
-        step: Optimiser steps made.
-        has_frozen: Look at the weights that are not trained, too: after adapters were merged.
-
-    Raises:
-        WeightsNotFinite: One of them is NaN or infinite.
-    """
+    """Check the weights before they are saved; with `has_frozen` all, else the trained ones."""
     names = list(nonfinite_parameters(model, has_frozen=has_frozen))
     if names:
         raise _weights_error(names, len(names), step)
@@ -173,13 +149,13 @@ def _weights_error(names: list[str], n_broken: int, step: int) -> WeightsNotFini
         expected="finite weights",
         got=f"{n_broken} parameters that are not",
         fix="lower training.learning_rate or raise training.warmup_ratio; "
-        "the checkpoints before this step are whole",
+        "the checkpoints before this step are complete",
     )
 
 
 @dataclass(frozen=True)
 class _SeenBatch:
-    """A batch of the step that is under way."""
+    """A batch of the current step."""
 
     inputs: dict[str, Any]
     loss: torch.Tensor
@@ -193,45 +169,29 @@ class _SeenBatch:
 class GuardedSteps:
     """Mixed in before `SFTTrainer`: nothing is trained, applied or saved that breaks a guard.
 
-    The figures of a step are read once, after clipping and before the optimiser, which costs one
-    wait for the device a step, as logging every step does, and between processes the sum of two
-    numbers. An error leaves weights and optimiser as the step before left them.
+    The numbers of a step are read once, after clipping and before the optimiser, which costs one
+    wait for the device per step, as logging every step does, and between processes the sum of two
+    numbers. An error leaves weights and optimiser as the previous step left them.
     """
 
     train_tokens: Path | None = None
-    """Parquet file of the training rows; with it, an error names the rows of its batch."""
+    """Parquet file of the training rows; with it, an error lists the rows of its batch."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._seen: list[_SeenBatch] = []
 
-    def train(self, *args: Any, **options: Any) -> Any:
-        """Train, unless there is nothing to train.
-
-        Args:
-            *args: For the trainer.
-            **options: For the trainer.
-
-        Returns:
-            What the trainer returns.
-        """
+    def train(self, *args: Any, **options: Any) -> TrainOutput:
+        """Train, unless there is nothing to train."""
         trainer: Any = self
-        check_trainable(trainer.model)
         parent: Any = super()
+        check_trainable(trainer.model)
         return parent.train(*args, **options)
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
-        """Make one forward and backward pass, and remember its figures.
-
-        Args:
-            model: The model.
-            inputs: What the collator made.
-            *args: For the trainer.
-            **options: For the trainer.
-
-        Returns:
-            The loss, still on its device.
-        """
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **options: Any
+    ) -> torch.Tensor:
+        """Make one forward and backward pass, and keep its loss and labels for the check."""
         parent: Any = super()
         loss = parent.training_step(model, inputs, *args, **options)
         # The label of a sequence's first token is never predicted.
@@ -239,14 +199,16 @@ class GuardedSteps:
         self._seen.append(_SeenBatch(inputs, loss, n_labels))
         return loss
 
-    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+    def _get_grad_norm(
+        self, model: torch.nn.Module, grad_norm: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Check the step: the trainer asks for the norm after clipping and before the optimiser."""
         parent: Any = super()
         norm = parent._get_grad_norm(model, grad_norm=grad_norm)
         self._check_seen(norm)
         return norm
 
-    def _check_seen(self, norm: Any) -> None:
+    def _check_seen(self, norm: torch.Tensor) -> None:
         import torch
 
         trainer: Any = self
@@ -255,7 +217,7 @@ class GuardedSteps:
         n_empty = sum(batch.n_labels == 0 for batch in batches)
         both = torch.stack([loss.float(), torch.as_tensor(n_empty).to(loss.device).float()])
         total, n_empty_batches = trainer.accelerator.reduce(both, "sum").tolist()
-        figures = StepNumbers(
+        numbers = StepNumbers(
             step=trainer.state.global_step + 1,
             loss=total,
             n_empty_batches=round(n_empty_batches),
@@ -263,16 +225,18 @@ class GuardedSteps:
             has_loss_scaling=trainer.accelerator.scaler is not None,
         )
         try:
-            check_step(figures)
+            check_step(numbers)
         except TrainingError as error:
             at_fault = [batch.inputs for batch in batches if batch.is_at_fault]
             if not at_fault and not isinstance(error, (NoLabels, LossNotFinite)):
-                at_fault = [batch.inputs for batch in batches]  # else another process holds them
+                at_fault = [
+                    batch.inputs for batch in batches
+                ]  # else the cause is in another process
             named = name_rows(at_fault, self.train_tokens)
             error.where += f", {named}" if named else ""
             raise
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         """Save a checkpoint, unless a trained weight is NaN or infinite in any process."""
         import torch
 
@@ -287,23 +251,23 @@ class GuardedSteps:
 
 
 def name_rows(batches: Iterable[dict[str, Any]], train_tokens: Path | None) -> str:
-    """Name the training rows in some batches.
+    """List the training rows in some batches.
 
     Args:
-        batches: What the collator made.
-        train_tokens: Parquet file of the training rows; None: they cannot be named.
+        batches: Made by the collator.
+        train_tokens: Parquet file of the training rows; None when there is none.
 
     Returns:
         E.g. `training rows 3, 17`, as column `row` numbers them; empty when none is found.
     """
     if train_tokens is None:
         return ""
-    wanted = {piece for batch in batches for piece in split_batch(batch)}
+    pieces = {piece for batch in batches for piece in split_batch(batch)}
     rows = sorted(
         int(number)
         for part in read_token_rows(train_tokens)
         for index, number in enumerate(part.numbers)
-        if part.row(index)[0].tobytes() in wanted
+        if part.row(index)[0].tobytes() in pieces
     )
     if not rows:
         return ""
@@ -312,7 +276,7 @@ def name_rows(batches: Iterable[dict[str, Any]], train_tokens: Path | None) -> s
 
 
 def split_batch(batch: dict[str, Any]) -> Iterator[bytes]:
-    """Take a batch apart into rows.
+    """Split a batch into rows.
 
     Args:
         batch: `input_ids`, with `attention_mask` where rows are padded and `position_ids` where

@@ -1,4 +1,4 @@
-"""TRL's `SFTTrainer` on rows that are tokenised already: small hooks, no fork."""
+"""Build TRL's `SFTTrainer` for rows that are tokenised already: small hooks, no fork."""
 
 from __future__ import annotations
 
@@ -26,23 +26,27 @@ from tasks.training.process._lm_head import score_labelled_only
 from tasks.training.process._loss_guards import has_stopped_improving, make_loss_guard
 from tasks.training.process._packing import SharedPrefixCollator, count_row_tokens, share_prefix
 from tasks.training.process._step_guards import GuardedSteps
-from tasks.training.process.events import StopFlag, say
+from tasks.training.process.events import StopFlag, send
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from trl import SFTTrainer
+    from torch import Tensor, nn
+    from torch.optim.lr_scheduler import LRScheduler
+    from transformers import PreTrainedModel
+    from transformers.trainer_utils import EvalLoopOutput
+    from trl import SFTConfig, SFTTrainer
 
 
 def read_tokens(path: Path, seed: int) -> Dataset:
-    """Load tokenised rows as TRL takes them, each as often as its weight says.
+    """Load the tokenised rows of one epoch.
 
     Args:
         path: Parquet file with `input_ids`, `labels` (-100 = not trained) and perhaps `weight`.
-        seed: Of the draw, where a weight is a fraction.
+        seed: Seed of the draw, where a weight is a fraction.
 
     Returns:
-        A dataset with the first two columns: the rows of one epoch.
+        The columns `input_ids` and `labels`, each row as often as its weight requires.
     """
     import pyarrow.parquet as parquet
     from datasets import Dataset
@@ -55,11 +59,7 @@ def read_tokens(path: Path, seed: int) -> Dataset:
 
 
 def make_trainer_class() -> type[SFTTrainer]:
-    """Make the trainer: TRL's with the guards, which also counts the tokens of rows and its speed.
-
-    Returns:
-        A subclass of `SFTTrainer`.
-    """
+    """Make a subclass of `SFTTrainer` with the guards, which also measures row tokens and speed."""
     import torch
     from trl import SFTTrainer
 
@@ -73,24 +73,30 @@ def make_trainer_class() -> type[SFTTrainer]:
         def note(self, sentence: str) -> None:
             if sentence:
                 self.notes = (*self.notes, sentence)
-                say(TrainingEvent(kind=EventKind.NOTE, detail=sentence))
+                send(TrainingEvent(kind=EventKind.NOTE, detail=sentence))
 
-        def training_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        def training_step(
+            self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any
+        ) -> Tensor:
             self.n_tokens_here += count_tokens(inputs)
             return super().training_step(model, inputs, *args, **options)
 
-        def create_scheduler(self, num_training_steps: int, *args: Any, **options: Any) -> Any:
+        def create_scheduler(
+            self, num_training_steps: int, *args: Any, **options: Any
+        ) -> LRScheduler:
             shorten_warmup(self.args, num_training_steps)
             return super().create_scheduler(num_training_steps, *args, **options)
 
-        def prediction_step(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        def prediction_step(
+            self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any
+        ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
             result = super().prediction_step(model, inputs, *args, **options)
             n_labels = (inputs["labels"][..., 1:] != NOT_TRAINED).sum()
             here = torch.stack([result[0].double() * n_labels, n_labels.double()])
             self.scored += here.to(self.scored.device)
             return result
 
-        def evaluation_loop(self, *args: Any, **options: Any) -> Any:
+        def evaluation_loop(self, *args: Any, **options: Any) -> EvalLoopOutput:
             self.scored = torch.zeros(2, dtype=torch.double, device=self.args.device)
             output = super().evaluation_loop(*args, **options)
             loss_sum, n_labels = self.accelerator.reduce(self.scored).tolist()
@@ -115,55 +121,28 @@ def make_trainer_class() -> type[SFTTrainer]:
     return RowTrainer
 
 
-def shorten_warmup(args: Any, n_steps: int) -> None:
-    """Leave the warm-up out where it would fill the whole training, at a learning rate of 0.
-
-    Args:
-        args: TRL's arguments.
-        n_steps: Optimiser steps of the training.
-    """
+def shorten_warmup(args: SFTConfig, n_steps: int) -> None:
+    """Leave out a warm-up that would fill the complete training, at a learning rate of 0."""
     if args.get_warmup_steps(n_steps) >= n_steps:
         args.warmup_steps = 0
 
 
 def tokens_so_far(log: Sequence[dict[str, Any]]) -> int:
-    """Read how many tokens of rows were seen up to the last step.
-
-    Args:
-        log: `trainer.state.log_history`.
-
-    Returns:
-        Tokens; 0 before the first step.
-    """
+    """Read how many row tokens were seen up to the last logged step."""
     last: dict[str, Any] = next((entry for entry in reversed(log) if "loss" in entry), {})
     return int(last.get("n_tokens_seen", 0))
 
 
 def count_tokens(inputs: dict[str, Any]) -> int:
-    """Count the tokens of rows in a batch.
-
-    Args:
-        inputs: What the collator made.
-
-    Returns:
-        Tokens without padding; a prefix that rows share counts for each of them.
-    """
+    """Count the row tokens of a batch, without padding; a shared prefix counts for each row."""
     if "row_lengths" in inputs:
         return count_row_tokens(inputs["row_lengths"])
     mask = inputs.get("attention_mask")
     return int(inputs["input_ids"].numel() if mask is None else mask.sum())
 
 
-def build_trainer(spec: TrainingSpec, stop: StopFlag) -> Any:
-    """Put model, rows and arguments together, and hold them to the contract.
-
-    Args:
-        spec: What to train.
-        stop: Set when training should end early.
-
-    Returns:
-        The trainer.
-    """
+def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
+    """Put model, rows and arguments together, and check them against the contract."""
     from transformers import set_seed
 
     set_seed(spec.seed)
@@ -184,10 +163,10 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> Any:
     )
     trainer.train_tokens = spec.train_tokens
     trainer.add_callback(make_loss_guard(spec.training, trainer.note))
-    head: Any = trainer.model.get_output_embeddings()
+    head = trainer.model.get_output_embeddings()
     if not hasattr(head, "bias"):
-        # PEFT 0.21 wraps a head that shares its weights with trained token rows and passes on its
-        # merged `weight`, but not the `bias` that TRL 1.16's fused loss asks for.
+        # PEFT 0.21 wraps a head that shares its weights with trained token rows and provides its
+        # merged `weight`, but not the `bias` that TRL 1.16's fused loss reads.
         head.register_parameter("bias", None)
     if spec.choices.head is Head.OURS:
         score_labelled_only(trainer.model, spec.choices.device)
@@ -197,18 +176,10 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> Any:
     return trainer
 
 
-def load_trainable_model(spec: TrainingSpec) -> Any:
-    """Load the prepared model in the format that was chosen for this machine.
-
-    Args:
-        spec: What to train.
-
-    Returns:
-        The model, with 4-bit weights for method qlora.
-    """
+def load_trainable_model(spec: TrainingSpec) -> PreTrainedModel:
+    """Load the prepared model in the format chosen for this machine."""
     options = spec.choices.model_arguments
-    machine = examine_machine(spec.training.device)
-    quantisation = quantisation_arguments(spec.training, machine)
+    quantisation = quantisation_arguments(spec.training, examine_machine(spec.training.device))
     if quantisation:
         options["quantization_config"] = quantisation
     return load_prepared_model(spec.model, spec.choices.device, **options)
@@ -216,7 +187,7 @@ def load_trainable_model(spec: TrainingSpec) -> Any:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The rows as the trainer takes them."""
+    """The rows in the trainer's form."""
 
     training: Dataset
     validation: Dataset | None
@@ -226,24 +197,14 @@ class TrainingData:
 
     @property
     def is_packed(self) -> bool:
-        """Tell whether the rows are packed already."""
+        """Return whether the rows are packed already."""
         return self.collator is not None
 
 
-def read_data(spec: TrainingSpec, model: Any) -> TrainingData:
-    """Read the rows, and pack them where the model keeps packed rows apart by ours.
-
-    Args:
-        spec: Names the rows.
-        model: The model, not wrapped yet.
-
-    Returns:
-        Training rows, and validation rows where they are measured.
-    """
-    training = read_tokens(spec.train_tokens, spec.seed)
-    has_validation = spec.validation_tokens and spec.training.eval_steps
-    sets = [training]
-    if spec.validation_tokens and has_validation:
+def read_data(spec: TrainingSpec, model: PreTrainedModel) -> TrainingData:
+    """Read training and validation rows, and pack them if the model keeps packed rows apart."""
+    sets = [read_tokens(spec.train_tokens, spec.seed)]
+    if spec.validation_tokens and spec.training.eval_steps:
         sets.append(read_tokens(spec.validation_tokens, spec.seed))
     longest = max(len(tokens) for rows in sets for tokens in rows["input_ids"])
     collator = None
@@ -254,13 +215,8 @@ def read_data(spec: TrainingSpec, model: Any) -> TrainingData:
     return TrainingData(sets[0], sets[1] if len(sets) > 1 else None, longest, collator)
 
 
-def continue_training(trainer: Any, spec: TrainingSpec) -> None:
-    """Train from the checkpoint, or from the beginning, to the end.
-
-    Args:
-        trainer: What `build_trainer` made.
-        spec: Names the checkpoint.
-    """
+def continue_training(trainer: SFTTrainer, spec: TrainingSpec) -> None:
+    """Train to the end, from the checkpoint or from the beginning."""
     from transformers.trainer_callback import TrainerState
 
     folder = str(spec.resume_from) if spec.resume_from else None
@@ -269,7 +225,7 @@ def continue_training(trainer: Any, spec: TrainingSpec) -> None:
         patience = spec.training.early_stopping
         was_stopped = patience and has_stopped_improving(state.log_history, patience)
         if state.global_step >= state.max_steps or was_stopped:
-            # Killed between the last step and the result: transformers would make a step more.
+            # Killed between the last step and the result: transformers would make one more step.
             trainer.state = state
             trainer._load_from_checkpoint(folder)
             return
@@ -283,7 +239,7 @@ def accept_numbered_processors() -> None:
     """Let torch load optimiser state onto `cpu:0`.
 
     transformers 5.17 asks for the device of the process, and accelerate 1.15 numbers processors
-    where several processes train on one; torch 2.13 only knows `cpu` itself.
+    where several processes train on one; torch 2.13 only accepts `cpu` itself.
     """
     import torch
 

@@ -1,9 +1,10 @@
-"""Checkpoints that are whole or absent: written aside, sealed with a manifest, then renamed."""
+"""Complete checkpoints: written elsewhere, sealed with a manifest, then renamed."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,19 +16,18 @@ from schemas.base import Record
 from schemas.errors import TrainingError
 
 WRITING = "writing"
-"""Folder the trainer writes to; what lies there is not whole yet."""
+"""Folder the trainer writes to; its content is not complete yet."""
 MANIFEST = "manifest.json"
-BLOCK_BYTES = 1 << 22
 ORPHAN_SECONDS = 600.0
 """Time an orphaned training of the same key gets to finish its step, save and stop."""
 
 
 class CheckpointManifest(Record):
-    """What a checkpoint is of, and what it consists of."""
+    """Fingerprint and files of a checkpoint."""
 
     step: int
     fingerprint: dict[str, str]
-    """What shapes the training, by name; another one's checkpoint is never resumed."""
+    """Everything that affects the weights, by name; other checkpoints are never resumed."""
     files: dict[str, str]
     """XXH3 (128 bit) of each file, by its path in the folder."""
 
@@ -38,23 +38,23 @@ def hold_lock(checkpoints: Path, wait_seconds: float = ORPHAN_SECONDS) -> Iterat
 
     Args:
         checkpoints: The folder of the training.
-        wait_seconds: How long to wait for another one to end.
+        wait_seconds: How long to wait until another process ends.
 
     Yields:
         Nothing; the lock is held.
 
     Raises:
-        TrainingError: The other one has not ended.
+        TrainingError: The other process has not ended.
     """
     lock = FileLock(checkpoints / ".lock")
     try:
         lock.acquire(timeout=wait_seconds)
     except Timeout as error:
         raise TrainingError(
-            "another process still trains the same model on the same rows",
+            "another process is still training the same model on the same rows",
             where=str(checkpoints),
             got=f"no end after {wait_seconds:g} s",
-            fix="wait for it, or end it, then run again: it leaves a checkpoint to go on from",
+            fix="wait for it, or end it, then run again: it leaves a checkpoint to resume from",
         ) from error
     try:
         yield
@@ -63,41 +63,18 @@ def hold_lock(checkpoints: Path, wait_seconds: float = ORPHAN_SECONDS) -> Iterat
 
 
 def checkpoint_step(folder: Path) -> int:
-    """Read the step off a checkpoint's name.
-
-    Args:
-        folder: `checkpoint-<step>`.
-
-    Returns:
-        The step.
-    """
+    """Read the step from the name `checkpoint-<step>`."""
     return int(folder.name.removeprefix("checkpoint-"))
 
 
 def list_checkpoints(checkpoints: Path) -> list[Path]:
-    """List the sealed checkpoints of a training.
-
-    Args:
-        checkpoints: Its folder.
-
-    Returns:
-        Their folders, by rising step.
-    """
+    """List the sealed checkpoints of a training by rising step."""
     found = [path for path in checkpoints.glob("checkpoint-*") if path.name[11:].isdigit()]
     return sorted(found, key=checkpoint_step)
 
 
 def seal_checkpoint(checkpoints: Path, step: int, fingerprint: dict[str, str]) -> Path:
-    """Turn what the trainer has written into a checkpoint, at once.
-
-    Args:
-        checkpoints: The folder of the training.
-        step: Optimiser steps made.
-        fingerprint: What shapes the training.
-
-    Returns:
-        The checkpoint's folder.
-    """
+    """Turn what the trainer has written into a checkpoint, at once, and return its folder."""
     written = checkpoints / WRITING / f"checkpoint-{step}"
     manifest = CheckpointManifest(step=step, fingerprint=fingerprint, files=_digests(written))
     (written / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
@@ -112,15 +89,15 @@ def seal_checkpoint(checkpoints: Path, step: int, fingerprint: dict[str, str]) -
 def last_whole_checkpoint(
     checkpoints: Path, fingerprint: dict[str, str], tell: Callable[[str], None]
 ) -> Path | None:
-    """Find where to resume; remove what was cut off, damaged or belongs to another training.
+    """Find where to resume; remove checkpoints that are incomplete, damaged or of another training.
 
     Args:
         checkpoints: The folder of the training.
-        fingerprint: What shapes the training that wants to resume.
-        tell: Gets a sentence for each checkpoint that is passed over.
+        fingerprint: Everything that affects the weights, by name.
+        tell: Receives a sentence for each checkpoint that is skipped.
 
     Returns:
-        The newest checkpoint that is whole and of this training, or None.
+        The newest complete checkpoint of this training, or None.
     """
     shutil.rmtree(checkpoints / WRITING, ignore_errors=True)
     for folder in reversed(list_checkpoints(checkpoints)):
@@ -133,15 +110,7 @@ def last_whole_checkpoint(
 
 
 def find_fault(folder: Path, fingerprint: dict[str, str]) -> str:
-    """Tell why a checkpoint must not be resumed.
-
-    Args:
-        folder: The checkpoint.
-        fingerprint: What shapes the training that wants to resume.
-
-    Returns:
-        What is wrong; empty when nothing is.
-    """
+    """Return why a checkpoint must not be resumed; empty when nothing is wrong."""
     try:
         text = (folder / MANIFEST).read_text(encoding="utf-8")
         manifest = CheckpointManifest.model_validate_json(text)
@@ -156,13 +125,7 @@ def find_fault(folder: Path, fingerprint: dict[str, str]) -> str:
 
 
 def prune_checkpoints(checkpoints: Path, n_last: int, best_step: int | None) -> None:
-    """Remove old checkpoints.
-
-    Args:
-        checkpoints: The folder of the training.
-        n_last: How many of the newest are kept.
-        best_step: One that is kept besides; None when no step is the best.
-    """
+    """Remove all checkpoints but the newest and that of the best step."""
     for folder in list_checkpoints(checkpoints)[:-n_last]:
         if checkpoint_step(folder) != best_step:
             shutil.rmtree(folder)
@@ -173,13 +136,10 @@ def _differing(left: dict[str, str], right: dict[str, str]) -> list[str]:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    paths: Iterable[Path] = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): _digest(path) for path in paths if path.name != MANIFEST}
-
-
-def _digest(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+    digests = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if path.name != MANIFEST:
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, xxhash.xxh3_128)
+            digests[str(path.relative_to(folder))] = digest.hexdigest()
+    return digests

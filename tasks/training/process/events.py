@@ -1,4 +1,4 @@
-"""How the training process talks: events to its parent, and what tells it to stop."""
+"""Communication of the training process: events to its parent, and requests to stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 from tasks.training.process.spec import STOP_FILE, EventKind, TrainingEvent
 
 PARENT_VARIABLE = "SFT_FLOW_PARENT"
-"""Process id and start time of the process that wants the result."""
+"""Process id and start time of the process that waits for the result."""
 EVENT_STREAM = 1
 """File descriptor of the events; `open_events` moves it, since libraries print to standard output."""
 
@@ -24,26 +24,15 @@ def open_events() -> None:
     os.dup2(2, 1)
 
 
-def say(event: TrainingEvent) -> None:
-    """Write one event to the parent; of several processes the first speaks, and any that fails.
-
-    Args:
-        event: What happened.
-    """
+def send(event: TrainingEvent) -> None:
+    """Write one event to the parent; only the first process writes, and any that fails."""
     if os.environ.get("RANK", "0") == "0" or event.kind is EventKind.FAILED:
-        with suppress(BrokenPipeError):  # nobody listens any more; StopFlag sees it and saves
+        with suppress(BrokenPipeError):  # the parent is gone; StopFlag detects it and saves
             os.write(EVENT_STREAM, (event.model_dump_json() + "\n").encode())
 
 
 def name_process(pid: int) -> str:
-    """Name a process so that a later one with the same id is not taken for it.
-
-    Args:
-        pid: Its id.
-
-    Returns:
-        Id and start time; the id alone when it is gone.
-    """
+    """Return id and start time, which identify a process; the id alone when it is gone."""
     try:
         return f"{pid}:{psutil.Process(pid).create_time()}"
     except psutil.NoSuchProcess:
@@ -51,26 +40,22 @@ def name_process(pid: int) -> str:
 
 
 class StopFlag:
-    """Tells whether training should save and stop; looked at after every step."""
+    """Whether training should save and stop; checked after every step."""
 
     def __init__(self, checkpoints: Path) -> None:
-        """Remember who started this process, and listen for SIGTERM.
-
-        Args:
-            checkpoints: The folder in which the parent leaves its request to stop.
-        """
+        """Remember who started this process, and handle SIGTERM."""
         self.launcher = os.getppid()
         self.parent = os.environ.get(PARENT_VARIABLE, "")
         self.request = checkpoints / STOP_FILE
         self.is_told = False
-        signal.signal(signal.SIGTERM, self._tell)
+        signal.signal(signal.SIGTERM, self._stop)
 
-    def _tell(self, _number: int, _frame: object) -> None:
+    def _stop(self, _number: int, _frame: object) -> None:
         self.is_told = True
 
     @property
     def is_set(self) -> bool:
-        """Tell whether a signal or the parent asked for an end, or the parent is gone."""
+        """Return whether a signal or the parent requested a stop, or the parent is gone."""
         return self.is_told or self.request.exists() or self._is_orphan
 
     @property

@@ -2,7 +2,7 @@
 
 Run as `python -m tasks.training.process.run SPEC.json` by `tasks.training.launch`, or by accelerate in
 several processes, so that the allocator's settings are in the environment before it starts, its
-memory is given back when it ends, and killing it loses no more than the steps since the last
+memory is freed when it ends, and killing it loses no more than the steps since the last
 checkpoint.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from schemas.errors import MemoryExhausted, SftFlowError, TrainingInterrupted
 from tasks.models.device import is_out_of_memory
 from tasks.training.process.checkpoints import hold_lock
-from tasks.training.process.events import StopFlag, open_events, say
+from tasks.training.process.events import StopFlag, open_events, send
 from tasks.training.process.spec import (
     EXIT_GUARD,
     EXIT_INTERRUPTED,
@@ -28,38 +28,24 @@ from tasks.training.process.spec import (
 
 
 def train(spec: TrainingSpec) -> int:
-    """Train, or go on with an interrupted training.
-
-    Args:
-        spec: What to train.
-
-    Returns:
-        The exit code of the process.
-    """
+    """Train, or resume an interrupted training; return the exit code of the process."""
     stop = StopFlag(spec.checkpoints)
     is_first = os.environ.get("RANK", "0") == "0"
     try:
         with hold_lock(spec.checkpoints) if is_first else nullcontext():
             return _train(spec, stop)
     except SftFlowError as error:
-        say(failure(error))
+        send(failure(error))
         return EXIT_GUARD
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        say(failure(MemoryExhausted(str(error).splitlines()[0])))
+        send(failure(MemoryExhausted(str(error).splitlines()[0])))
         return EXIT_OUT_OF_MEMORY
 
 
 def failure(error: SftFlowError) -> TrainingEvent:
-    """Put an error into an event, so that the parent can raise it again.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        The event.
-    """
+    """Make an event of an error, so that the parent can raise it again."""
     return TrainingEvent(
         kind=EventKind.FAILED,
         error=type(error).__name__,
@@ -80,7 +66,7 @@ def _train(spec: TrainingSpec, stop: StopFlag) -> int:
     try:
         continue_training(trainer, spec)
         if stop.is_told:
-            say(failure(TrainingInterrupted("training was told to stop and saved a checkpoint")))
+            send(failure(TrainingInterrupted("training was told to stop and saved a checkpoint")))
             return EXIT_INTERRUPTED
         trainer.note(check_learning(trainer.state.log_history, spec.training))
     except SftFlowError:

@@ -1,4 +1,4 @@
-"""What the training stage tells the training process, and what it hears back."""
+"""Messages between the training stage and the training process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.training.plan.batching import Batching
 from tasks.training.plan.choices import Choices
 
 EXIT_GUARD = 65
-"""A guard stopped the training; its last event names the error (EX_DATAERR)."""
+"""A guard stopped the training; its last event contains the error (EX_DATAERR)."""
 EXIT_OUT_OF_MEMORY = 71
 """Memory ran out: a smaller batch may do (EX_OSERR)."""
 EXIT_INTERRUPTED = 75
@@ -32,21 +32,21 @@ class TrainingSpec(Record):
     """`train_prompts.jsonl`: some training rows' prompts as inference renders them."""
     output: Path
     checkpoints: Path
-    """Belongs to this very training; survives it until the stage's output is whole."""
+    """Of this training only; kept until the stage's output is complete."""
     resume_from: Path | None = None
-    """A whole checkpoint of this training; None starts at step 0."""
+    """A complete checkpoint of this training; None starts at step 0."""
     fingerprint: dict[str, str]
-    """What shapes the result, by name: data, template, model, arguments, code, libraries."""
+    """Everything that affects the weights, by name: data, template, model, arguments, code."""
     training: TrainingConfig
     choices: Choices
     batching: Batching
     notes: tuple[str, ...] = ()
-    """What a reader of the report should know of earlier attempts."""
+    """About earlier attempts, for the report."""
     seed: int
 
 
 class EventKind(StrEnum):
-    """What a line on the process's standard output says."""
+    """Kind of a line on the process's standard output."""
 
     STARTED = "started"
     STEP = "step"
@@ -54,7 +54,7 @@ class EventKind(StrEnum):
     """The validation loss was measured."""
     SAVED = "saved"
     NOTE = "note"
-    """Something a reader of the report should know."""
+    """A sentence for the report."""
     FAILED = "failed"
 
 
@@ -83,7 +83,7 @@ class TrainingEvent(Record):
 
 
 class TrainingFacts(Record):
-    """Figures of a finished training; timings differ from run to run, so they are not content."""
+    """Metrics of a finished training; timings differ from run to run, so they are not content."""
 
     device: str
     n_steps: int

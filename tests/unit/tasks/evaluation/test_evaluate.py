@@ -33,7 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_toy_model(tmp_path_factory.mktemp("judging") / "model")
+    return make_toy_model(tmp_path_factory.mktemp("evaluation") / "model")
 
 
 class Fetched:
@@ -50,21 +50,21 @@ class Fetched:
         yield self.folder, self.folder
 
 
-def judge(
+def evaluate_toy(
     role: Role,
     model: EvaluatedModel,
     quality: QualityReference,
     evaluation: EvaluationConfig = EVALUATION,
     seed: int = 1,
 ) -> EvaluationReference:
-    """Judge as a stage does."""
-    output = OutputFolder(StageKey(f"judge_{role}", {"stage": f"judge_{role}"}))
+    """Evaluate as a stage does."""
+    output = OutputFolder(StageKey(f"evaluate_{role}", {"stage": f"evaluate_{role}"}))
     facts = evaluate(model, quality, evaluation, seed, output)
     return output.commit(EvaluationReference, role=role, **facts)
 
 
-def test_judge_model_writes_every_file_and_names_what_it_judged(home: Path, toy: Path) -> None:
-    found = judge(Role.BASE, Fetched(toy).model, write_quality(home, toy))
+def test_evaluate_writes_every_file_and_names_the_model(home: Path, toy: Path) -> None:
+    found = evaluate_toy(Role.BASE, Fetched(toy).model, write_quality(home, toy))
     folder = home / found.folder
     names = {"losses.jsonl", "answers.jsonl", "row_scores.jsonl", "slices.json", "metrics.json"}
     assert {path.name for path in folder.iterdir()} == names | {"manifest.json"}
@@ -82,10 +82,10 @@ def test_challenger_that_became_champion_is_not_loaded_again(home: Path, toy: Pa
     folder = home / "trained"
     shutil.copytree(toy, folder)
     quality = write_quality(home, toy)
-    challenger = judge(Role.CHALLENGER, Fetched(folder).model, quality)
+    challenger = evaluate_toy(Role.CHALLENGER, Fetched(folder).model, quality)
     shutil.rmtree(folder)
     again = Fetched(folder)
-    champion = judge(Role.CHAMPION, again.model, quality)
+    champion = evaluate_toy(Role.CHAMPION, again.model, quality)
     assert again.n_times == 0
     assert champion.sha256 == challenger.sha256
     assert champion.metrics == challenger.metrics
@@ -94,9 +94,9 @@ def test_challenger_that_became_champion_is_not_loaded_again(home: Path, toy: Pa
 
 def test_another_metric_does_not_ask_the_model_again(home: Path, toy: Path) -> None:
     quality, model = write_quality(home, toy), Fetched(toy)
-    first = judge(Role.BASE, model.model, quality)
+    first = evaluate_toy(Role.BASE, model.model, quality)
     changed = EVALUATION.model_copy(update={"metrics": ()})
-    second = judge(Role.BASE, model.model, quality, changed)
+    second = evaluate_toy(Role.BASE, model.model, quality, changed)
     assert model.n_times == 1
     assert first.metrics.keys() > second.metrics.keys()
 
@@ -105,7 +105,7 @@ def test_edited_metric_is_seen_by_the_stage_and_does_not_ask_the_model_again(
     home: Path, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quality, model = write_quality(home, toy), Fetched(toy)
-    judge(Role.BASE, model.model, quality)
+    evaluate_toy(Role.BASE, model.model, quality)
     before, present = code_sha256("tasks.evaluate_model"), tasks.engine._code_hash.read_code
 
     def edited(module: str) -> str:
@@ -113,7 +113,7 @@ def test_edited_metric_is_seen_by_the_stage_and_does_not_ask_the_model_again(
 
     monkeypatch.setattr(tasks.engine._code_hash, "read_code", edited)
     assert code_sha256("tasks.evaluate_model") != before
-    judge(Role.BASE, model.model, quality)
+    evaluate_toy(Role.BASE, model.model, quality)
     assert model.n_times == 1
 
 
@@ -126,25 +126,25 @@ def test_other_settings_measure_again(
     change: Mapping[str, Any], seed: int, home: Path, toy: Path
 ) -> None:
     quality, model = write_quality(home, toy), Fetched(toy)
-    judge(Role.BASE, model.model, quality)
-    judge(Role.BASE, model.model, quality, EVALUATION.model_copy(update=change), seed)
+    evaluate_toy(Role.BASE, model.model, quality)
+    evaluate_toy(Role.BASE, model.model, quality, EVALUATION.model_copy(update=change), seed)
     assert model.n_times == 2
 
 
 def test_other_rows_or_another_model_measure_again(home: Path, toy: Path) -> None:
     model, other = Fetched(toy), Fetched(toy, "n" * 64)
-    judge(Role.BASE, model.model, write_quality(home, toy))
-    judge(Role.BASE, other.model, write_quality(home, toy))
-    judge(Role.BASE, model.model, write_quality(home, toy, "f" * 64))
+    evaluate_toy(Role.BASE, model.model, write_quality(home, toy))
+    evaluate_toy(Role.BASE, other.model, write_quality(home, toy))
+    evaluate_toy(Role.BASE, model.model, write_quality(home, toy, "f" * 64))
     assert (model.n_times, other.n_times) == (2, 1)
 
 
 def test_damaged_scores_are_measured_again(home: Path, toy: Path) -> None:
     quality, model = write_quality(home, toy), Fetched(toy)
-    first = judge(Role.BASE, model.model, quality)
+    first = evaluate_toy(Role.BASE, model.model, quality)
     [kept] = (home / "stages" / HELD_OUT.name).glob("*/answers.jsonl")
     kept.write_text("[]", encoding="utf-8")
-    second = judge(Role.BASE, model.model, quality)
+    second = evaluate_toy(Role.BASE, model.model, quality)
     assert model.n_times == 2
     assert first.sha256 == second.sha256
 
@@ -154,10 +154,10 @@ def test_failed_measuring_leaves_nothing_behind(home: Path, toy: Path) -> None:
 
     quality = write_quality(home, toy)
     with pytest.raises(ModelSourceError, match="the model cannot be loaded"):
-        judge(Role.BASE, Fetched(home / "nowhere").model, quality)
+        evaluate_toy(Role.BASE, Fetched(home / "nowhere").model, quality)
     entries = [path for path in (home / "stages" / HELD_OUT.name).iterdir() if path.is_dir()]
     assert entries == []
-    judge(Role.BASE, Fetched(toy).model, quality)
+    evaluate_toy(Role.BASE, Fetched(toy).model, quality)
 
 
 def test_evaluation_fingerprint_follows_the_files(tmp_path: Path) -> None:
@@ -175,5 +175,5 @@ def test_misspelt_slice_is_found_before_any_model_is_asked(home: Path, toy: Path
     fetched, quality = Fetched(toy), write_quality(home, toy)
     settings = EvaluationConfig(slices=("topik",))
     with pytest.raises(ConfigError, match="the column 'topik'"):
-        judge(Role.BASE, fetched.model, quality, settings)
+        evaluate_toy(Role.BASE, fetched.model, quality, settings)
     assert fetched.n_times == 0

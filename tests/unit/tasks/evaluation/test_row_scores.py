@@ -1,4 +1,4 @@
-"""Row scores, and the figures made of them, by hand."""
+"""Row scores, and the metrics made of them, by hand."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_score_answers_refuses_what_is_no_json_schema(tmp_path: Path, text: str)
         score_answers([], evaluation.model_copy(update={"json_schema": "missing.json"}))
 
 
-def test_summarise_weighs_tokens_and_leaves_out_rows_without_a_figure() -> None:
+def test_summarise_weighs_tokens_and_leaves_out_rows_without_a_value() -> None:
     rows = [
         {"row": 0, "scores": {"a": 1.0, "b": None}},
         {"row": 1, "scores": {"a": 0.0, "b": None}},

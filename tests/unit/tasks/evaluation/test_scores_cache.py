@@ -13,7 +13,7 @@ from tasks.evaluation.scores_cache import copy_scores, keep_scores, model_in
 
 
 class Kept(StageReference):
-    """A record with one figure."""
+    """A record with one field."""
 
     n_rows: int
 

@@ -62,11 +62,11 @@ def test_check_columns_names_the_columns_there_are() -> None:
     with pytest.raises(ConfigError, match="the column 'categories'") as caught:
         check_columns(prompts, ("category", "categories"))
     assert caught.value.where == "evaluation.slices"
-    assert caught.value.expected == "of the columns there are: category"
-    assert caught.value.fix == "name 'category'"
+    assert caught.value.expected == "one of the columns: category"
+    assert caught.value.fix == "use 'category'"
     with pytest.raises(ConfigError) as caught:
         check_columns(prompts[:1], ("category",))
-    assert caught.value.expected.endswith("none but the conversation")
+    assert caught.value.expected.endswith("none besides the conversation")
 
 
 def test_worst_slice_leaves_small_ones_out() -> None:

@@ -176,7 +176,7 @@ def test_pickled_weights_are_refused_unless_allowed(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
 def test_code_that_comes_with_a_model_is_refused(folder: Path, name: str) -> None:
     edit_json(folder / name, auto_map={"AutoModelForCausalLM": "evil.Model"})
-    with pytest.raises(ModelSourceError, match="Python code of its own") as caught:
+    with pytest.raises(ModelSourceError, match="contains Python code") as caught:
         load_model(config_of(folder))
     assert "model.trust_remote_code=true" in caught.value.fix
     assert name in caught.value.where

@@ -119,7 +119,7 @@ def test_the_parts_add_up() -> None:
     assert describe(found).count("GiB") == 6
 
 
-def test_too_large_names_figures_and_what_would_help() -> None:
+def test_too_large_lists_numbers_and_what_would_help() -> None:
     training = TrainingConfig(method=Method.FULL, gradient_checkpointing=False, processes=2)
     size = PassSize(n_sequences=1, sequence_tokens=512)
     estimate = estimated(SMOLLM, 512, method="full").model_copy(update={"available_bytes": 2**30})

@@ -79,7 +79,7 @@ def test_a_batch_that_does_not_fit_is_divided_with_a_note() -> None:
     assert "effective batch stays 32" in setup.notes[0]
 
 
-def test_a_training_that_cannot_fit_is_refused_with_figures() -> None:
+def test_a_training_that_cannot_fit_is_refused_with_numbers() -> None:
     with pytest.raises(MemoryExhausted, match="even 512 tokens") as caught:
         prepared(processor(2), method="full")
     assert "training.method=lora" in caught.value.fix
@@ -107,7 +107,7 @@ def test_without_a_known_model_the_batch_is_as_set() -> None:
     unknown = prepare_training(TrainingConfig.model_validate(AUTO), processor(8), SHAPE, None)
     assert (batch_of(unknown), unknown.memory) == ((1, 64), None)
     assert "not known" in unknown.notes[0]
-    assert "memory decides" in unknown.choices.reasons["gradient_checkpointing"]
+    assert "decided by memory" in unknown.choices.reasons["gradient_checkpointing"]
 
 
 def test_a_long_training_is_compiled() -> None:

@@ -8,7 +8,6 @@ from tasks.training.plan.speed import (
     MEASURED_PARAMETERS,
     estimate_steps,
     expected_speed,
-    tokens_per_second,
 )
 
 
@@ -36,20 +35,20 @@ def test_estimate_steps_max_steps_goes_before_epochs() -> None:
     assert estimate_steps(config.training, n_rows=40, n_tokens=1000) == (5, 500)
 
 
-def test_tokens_per_second_scales_with_the_model() -> None:
-    rate, origin = tokens_per_second(RunConfig(), 2 * MEASURED_PARAMETERS)
+def test_expected_speed_scales_with_the_model() -> None:
+    rate, origin = expected_speed(RunConfig().training, 2 * MEASURED_PARAMETERS)
     assert rate == 75.0
     assert "estimate" in origin
 
 
-def test_tokens_per_second_of_an_earlier_training_here_goes_first(work_folder: Path) -> None:
+def test_expected_speed_of_an_earlier_training_here_goes_first(work_folder: Path) -> None:
     folder = work_folder / "stages" / "train_model" / "abc"
     folder.mkdir(parents=True)
     (folder / "training.json").write_text('{"tokens_per_second": 42.5}', encoding="utf-8")
     unfinished = folder.with_name(".tmp-def-1")
     unfinished.mkdir()
     (unfinished / "training.json").write_text('{"tokens_per_second": 1.0}', encoding="utf-8")
-    assert tokens_per_second(RunConfig(), None)[0] == 42.5
+    assert expected_speed(RunConfig().training, None)[0] == 42.5
 
 
 def test_expected_speed_passes_over_trainings_on_another_device(work_folder: Path) -> None:

@@ -45,7 +45,7 @@ def test_lock_that_is_held_is_waited_for_and_then_refused(tmp_path: Path) -> Non
         pass
     with (
         hold_lock(tmp_path),
-        pytest.raises(TrainingError, match="another process still trains"),
+        pytest.raises(TrainingError, match="another process is still training"),
         hold_lock(tmp_path, wait_seconds=0.05),
     ):
         pytest.fail("held twice")

@@ -165,11 +165,11 @@ def start_late(row: Row) -> None:
 @pytest.mark.parametrize(
     ("change", "problem", "got"),
     [
-        (move_labels, "a label is not the token it stands for", "'A'"),
+        (move_labels, "a label differs from its token", "'A'"),
         (drop_stop, "would not learn to stop", "'.'"),
         (drop_marker, "lacks the template's role markers", "user"),
         (change_prompt, "they differ at token 12", "'"),
-        (start_late, "stand tokens nobody trains", "'Y'"),
+        (start_late, "the trained answer are not trained", "'Y'"),
     ],
 )
 def test_check_contract_names_the_row_and_what_is_wrong(
@@ -203,7 +203,9 @@ def test_check_contract_compares_with_the_template_of_inference(
 ) -> None:
     prompts = make_prompts(renderer)
     prompts[2]["prompt"] += "<think>"
-    with pytest.raises(TrainingContractBroken, match="not how the row begins") as caught:
+    with pytest.raises(
+        TrainingContractBroken, match="does not begin with the prompt of inference"
+    ) as caught:
         check(tmp_path, renderer, make_rows(renderer), prompts)
     assert "<think>" in caught.value.expected
 
@@ -223,7 +225,7 @@ def test_check_contract_refuses_bos_tokens_behind_the_start(
     if token == "x":
         check_bos_only_at_start(tmp_path, renderer, rows)
         return
-    with pytest.raises(TrainingContractBroken, match="BOS token stands behind") as caught:
+    with pytest.raises(TrainingContractBroken, match="BOS token comes after") as caught:
         check(tmp_path, renderer, rows)
     assert caught.value.where == "training row 10"
 
@@ -233,7 +235,7 @@ def check_bos_only_at_start(folder: Path, renderer: Renderer, rows: list[Row]) -
     prompts = [line for line in make_prompts(renderer) if line["row"] != 10]
     check(folder, renderer, rows, prompts)
     rows[2]["input_ids"][5] = renderer.tokenizer.bos_token_id
-    with pytest.raises(TrainingContractBroken, match="BOS token stands behind") as caught:
+    with pytest.raises(TrainingContractBroken, match="BOS token comes after") as caught:
         check(folder, renderer, rows, prompts)
     assert caught.value.where == "training row 20"
 

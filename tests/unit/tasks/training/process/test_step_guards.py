@@ -37,7 +37,7 @@ N_ROWS = 6
 
 
 @pytest.mark.parametrize(
-    ("figures", "error"),
+    ("numbers", "error"),
     [
         (replace(GOOD, n_empty_batches=1), NoLabels),
         (replace(GOOD, n_empty_batches=1, loss=0.0, grad_norm=0.0), NoLabels),
@@ -49,9 +49,9 @@ N_ROWS = 6
         (replace(GOOD, grad_norm=0.0), GradientIsZero),
     ],
 )
-def test_check_step_names_what_is_wrong(figures: StepNumbers, error: type[TrainingError]) -> None:
+def test_check_step_names_what_is_wrong(numbers: StepNumbers, error: type[TrainingError]) -> None:
     with pytest.raises(error) as caught:
-        check_step(figures)
+        check_step(numbers)
     assert type(caught.value) is error
     assert caught.value.where == "step 1"
     assert caught.value.fix
@@ -59,7 +59,7 @@ def test_check_step_names_what_is_wrong(figures: StepNumbers, error: type[Traini
 
 
 @pytest.mark.parametrize(
-    "figures",
+    "numbers",
     [
         GOOD,
         replace(GOOD, loss=1e-30, grad_norm=1e-30),
@@ -68,10 +68,10 @@ def test_check_step_names_what_is_wrong(figures: StepNumbers, error: type[Traini
         replace(GOOD, grad_norm=math.inf, has_loss_scaling=True),  # the scaler skips the step
     ],
 )
-def test_check_step_lets_unusual_steps_pass(figures: StepNumbers) -> None:
-    check_step(figures)
+def test_check_step_lets_unusual_steps_pass(numbers: StepNumbers) -> None:
+    check_step(numbers)
     with pytest.raises(LossNotFinite):  # the same step is refused for what is wrong
-        check_step(replace(figures, loss=math.nan))
+        check_step(replace(numbers, loss=math.nan))
 
 
 @pytest.fixture(scope="module")
