@@ -23,10 +23,12 @@ CONTRACT_MODULES = frozenset(
         "tasks",
         "tasks.engine.cache",
         "tasks.engine._code_hash",
+        "tasks.engine.files",
         "tasks.engine.home",
         "tasks.engine.journal",
         "tasks.engine.keys",
         "tasks.engine.progress",
+        "tasks.engine.pusher",
         "tasks.engine.stage",
         "schemas",
     }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from schemas.records.references import StageReference
+from tasks.engine.files import write_atomic
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageDefinition, StageKey, explain_absence, file_sha256, last_key_path
 from tasks.engine.locks import take_turns
@@ -101,7 +101,7 @@ def generation(key: StageKey, *, is_renewed: bool) -> int:
     if is_renewed:
         number = uuid.uuid4().int >> 64
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, str(number))
+        write_atomic(path, str(number))
     return number
 
 
@@ -119,18 +119,6 @@ def stage_lock(key: StageKey, tell: Callable[[str], object]) -> Iterator[None]:
     path = work_directory() / f"{key.folder}.lock"
     with take_turns(path, tell, f"another run computes the same {key.stage}: waiting for it"):
         yield
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that readers see the old content or the new, never a part.
-
-    Args:
-        path: Where to; replaced if it exists.
-        text: The new content.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 @dataclass
@@ -184,11 +172,11 @@ class OutputFolder:
             "files": files,
             "result": reference.model_dump(mode="json"),
         }
-        write_whole(self.path / MANIFEST, json.dumps(manifest, indent=1))
+        write_atomic(self.path / MANIFEST, json.dumps(manifest, indent=1))
         final = work_directory() / self.key.folder
         with discarding(final):
             self.path.rename(final)
-        write_whole(last_key_path(self.key.stage), json.dumps(self.key.parts, indent=1))
+        write_atomic(last_key_path(self.key.stage), json.dumps(self.key.parts, indent=1))
         return reference
 
     def abandon(self) -> None:

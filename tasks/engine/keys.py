@@ -1,10 +1,11 @@
-"""The key of a stage's call: everything that shapes its output, part by part."""
+"""Keys: of a stage's call, with everything that shapes its output, and of Prefect's artifacts."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from schemas.records.references import StageReference
 from tasks.engine._code_hash import code_sha256
 from tasks.engine.home import work_directory
 from tasks.engine.redaction import public_settings
+
+SLUG_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -142,3 +145,19 @@ def last_key_path(stage: str) -> Path:
         A path in the work directory.
     """
     return work_directory() / "stages" / stage / "last_key.json"
+
+
+def slug(name: str) -> str:
+    """Make of a registered name what Prefect accepts as the beginning of an artifact's key.
+
+    Args:
+        name: Registered model name.
+
+    Returns:
+        Lowercase letters, digits and dashes. A name that is not of these alone gets some digits
+        of its sha256, so that "FAQ 1" and "faq-1" do not share a history.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if plain == name:
+        return plain
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:SLUG_DIGITS]}"

@@ -30,10 +30,10 @@ from schemas.records.references import ReportReference, RetrainDecision
 from schemas.records.stages import Stage
 from tasks.engine.cache import locate
 from tasks.engine.journal import read_entries
-from tasks.engine.run_bar import finish_progress, slug
+from tasks.engine.keys import slug
+from tasks.engine.run_bar import finish_progress
 from tasks.registry.history import read_history
 from tasks.report._artifacts import page_address, show_rejection, show_report
-from tasks.report._assets import emit_assets
 from tasks.report.document import outcome
 from tasks.report.history_page import write_history
 from tasks.sources.mixture import title
@@ -61,7 +61,7 @@ def _never_fails(
 
 @_never_fails
 def announce_report(flow_run_id: UUID, config: RunConfig, reference: ReportReference) -> None:
-    """Show a report; send an event and assets if this run, not an earlier one, moved the model.
+    """Show a report; send an event if this run, not an earlier one, moved the model.
 
     Args:
         flow_run_id: Given by the decorator.
@@ -75,8 +75,6 @@ def announce_report(flow_run_id: UUID, config: RunConfig, reference: ReportRefer
         payload = report_payload(report, path.parent)
         _send(happening, config.registry.name, payload, flow_run_id)
     show_report(slug(config.registry.name), report, path.parent)
-    if was_computed(str(flow_run_id), Stage.REGISTER_MODEL):
-        emit_assets(config, report)
     if report["registry"]["version"]:
         write_history(read_history(config.registry))
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from schemas.config.training import TrainingConfig
 from schemas.errors import MemoryExhausted, TrainingKilled
-from tasks.engine.cache import write_whole
+from tasks.engine.files import write_atomic
 from tasks.engine.home import python_path
 from tasks.training._failures import log_path, memory_error, training_error
 from tasks.training.plan.batching import halve
@@ -110,7 +110,7 @@ def _resumed(spec: TrainingSpec, listen: Listener) -> TrainingSpec:
 def _run_once(spec: TrainingSpec, listen: Listener) -> tuple[int, TrainingEvent | None]:
     """Run the process until it ends; return its exit code and what it said went wrong."""
     spec_path = spec.checkpoints / "spec.json"
-    write_whole(spec_path, spec.model_dump_json(indent=1))
+    write_atomic(spec_path, spec.model_dump_json(indent=1))
     failure = None
     with log_path(spec).open("a", encoding="utf-8") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command

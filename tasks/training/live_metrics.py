@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from schemas.base import Record
 from schemas.errors import TrainingInterrupted
-from tasks.engine.cache import write_whole
+from tasks.engine.files import write_atomic
 from tasks.engine.home import tracking_uri
+from tasks.engine.pusher import Pusher
 from tasks.engine.redaction import without_secrets
 from tasks.registry.store import connect, experiment_id, flatten
 from tasks.registry.tags import ERROR_TAG, STAGE_TAG, TRAINING_FINGERPRINT_TAG
-from tasks.training._pusher import Pusher
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class LiveMetrics:
             return str(run.info.run_id)
         run_id = self._create_run(client)
         record = TrainingRun(run_id=run_id, tracking_uri=without_secrets(tracking_uri()))
-        write_whole(self._spec.checkpoints / RUN_FILE, record.model_dump_json(indent=1))
+        write_atomic(self._spec.checkpoints / RUN_FILE, record.model_dump_json(indent=1))
         return run_id
 
     def _create_run(self, client: MlflowClient) -> str:
