@@ -13,7 +13,8 @@ from schemas.errors import RegistryError
 from schemas.records.decision import Decision
 from schemas.records.references import Evidence, VersionReference
 from schemas.records.stages import Stage
-from tasks.engine.cache import OutputFolder, locate, write_whole
+from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.files import write_atomic
 from tasks.engine.home import tracking_uri
 from tasks.engine.redaction import without_secrets
 from tasks.engine.stage import is_refreshed, stage_task
@@ -66,7 +67,7 @@ def register(
     experiment = experiment_id(client, config.registry.experiment)
     with mlflow.start_run(experiment_id=experiment, run_name=name) as run:
         run_id = str(run.info.run_id)
-        write_whole(note, run_id)
+        write_atomic(note, run_id)
         log_training(client, run_id, config, evidence)
         log_decision(client, run_id, config, evidence, card)
         model_uri = log_chat_model(config, locate(evidence.trained, "model"))

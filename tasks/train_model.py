@@ -12,7 +12,8 @@ from prefect.context import FlowRunContext
 from schemas.config.training import TrainingConfig
 from schemas.records.references import QualityReference, TemplateReference, TrainedReference
 from schemas.records.stages import Stage
-from tasks.engine.cache import OutputFolder, locate, write_whole
+from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.files import write_atomic
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageKey
 from tasks.engine.stage import is_refreshed, stage_task
@@ -48,7 +49,7 @@ def forget_earlier_runs(checkpoints: Path) -> None:
             if path.is_dir():
                 shutil.rmtree(path)
         (checkpoints / "spec.json").unlink(missing_ok=True)
-        write_whole(marker, run_id)
+        write_atomic(marker, run_id)
 
 
 def describe_training(

@@ -71,6 +71,7 @@ def run_check(
     config = load_config(config_path, overrides)
     rows = _chosen_rows(source, config.data, is_configured=config_path is not None)
     quiet_libraries()
+    from flows.cli.screen import run_screen
     from tasks.dataset.check_file import CheckOptions, CheckVerdict, Scope, check_file
     from tasks.report.data_page import write_data_page
     from tasks.sources.mixture import errors_of
@@ -83,7 +84,7 @@ def run_check(
         with errors_of(name) if name else nullcontext():
             _refuse_overwriting(one, repaired, folder)
     scope = Scope.TOKENS if has_tokens else Scope(only or "set")
-    with keep_stdout_clean():
+    with keep_stdout_clean(), run_screen(has_stages=False):
         report = check_file(rows, config, CheckOptions(scope, repaired, folder))
         page = write_data_page(report, folder)
     if is_json:

@@ -1,4 +1,4 @@
-"""What a run says of a failure on the terminal: one clear message, and no tracebacks before it."""
+"""Failures of a run on the terminal: one clear message, and no tracebacks before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schemas.errors import SftFlowError
 LOGGERS = ("", "prefect", "prefect.flow_runs", "prefect.task_runs", "prefect.engine")
 FINISHED_BADLY = re.compile(r"Finished in state Failed\(.*?encountered an exception:? (\w+)")
 REFUSED = "Finished in state Rejected("
-"""The data gate said no: `flows/_rejections.py`."""
+"""The data gate rejected the rows: `flows/_rejections.py`."""
 RETRY_MESSAGE = "Task run failed with %s: %r - Retry"
 """Beginning of Prefect 3.8's notice; its arguments: kind, error, retry, retries, when."""
 
@@ -21,11 +21,11 @@ class ShortFailures(logging.Filter):
     """Leaves failures to the command's last message.
 
     Prefect 3.8 logs an error as a task's failure, as a flow's failure, and in the final state of
-    either, so the message that says how to mend it would stand under pages of repetition.
+    either, so the message that shows how to fix it would come after pages of repetition.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Drop what repeats an error of ours; take the traceback from everything else.
+        """Drop what repeats an `SftFlowError`; remove the traceback from everything else.
 
         Args:
             record: Changed in place: Prefect's handler for its server comes first, and
@@ -47,12 +47,12 @@ class ShortFailures(logging.Filter):
         finished = FINISHED_BADLY.search(str(record.msg))
         record.exc_info = record.exc_text = None
         if finished:
-            return finished[1] not in _names_of_ours()
+            return finished[1] not in _error_names()
         return not isinstance(error, SftFlowError)
 
 
-def _names_of_ours() -> set[str]:
-    """Name the whole tree of errors; a state holds its error only as text."""
+def _error_names() -> set[str]:
+    """Return every subclass of `SftFlowError`; a state contains its error only as text."""
     waiting, names = [SftFlowError], set()
     while waiting:
         kind = waiting.pop()
@@ -63,14 +63,7 @@ def _names_of_ours() -> set[str]:
 
 @contextmanager
 def short_failures(*, is_wanted: bool = True) -> Iterator[None]:
-    """Keep repetitions and tracebacks of failures from the terminal while the block runs.
-
-    Args:
-        is_wanted: False changes nothing, for --debug.
-
-    Yields:
-        Nothing.
-    """
+    """Keep repetitions and tracebacks of failures from the terminal; all are shown for --debug."""
     from prefect.logging.handlers import APILogHandler
 
     found = {handler for name in LOGGERS for handler in logging.getLogger(name or None).handlers}

@@ -1,4 +1,4 @@
-"""The screen of `sft-flow run`: every stage, its cache, the time it took and the time left."""
+"""What a terminal shows: of a run every stage, and for all commands the counted work."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING
 from schemas.records.stages import Stage
 from tasks.engine.home import work_directory
 from tasks.engine.journal import StageEntry, entries_since, read_entries
+from tasks.engine.progress import Progress, open_progress, shown_on_screen
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-N_FORMER_RUNS = 10
+N_PREVIOUS_RUNS = 10
 """Runs looked at for what a stage took before."""
 REFRESHES_PER_SECOND = 4.0
+BAR_COLUMNS = 20
 
 
 class State(StrEnum):
-    """What became of a stage."""
+    """State of a stage."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -67,16 +69,7 @@ class Row:
 
 
 def compute_rows(entries: Sequence[StageEntry], now: datetime, ending: Ending) -> list[Row]:
-    """Say what became of every stage.
-
-    Args:
-        entries: The run's journal.
-        now: Time on the clock; when the run ended, for one that has.
-        ending: How the run ended.
-
-    Returns:
-        One row for each stage, in the order they run.
-    """
+    """Return one row for each stage, in order; `now` is the end of a run that has ended."""
     newest = {entry.stage: entry for entry in entries}
     last = entries[-1].stage if entries else ""
     return [
@@ -104,45 +97,28 @@ def _compute_row(
     return Row(stage, state, entry.detail, elapsed_seconds)
 
 
-def seconds_left(rows: Sequence[Row], former_seconds: Mapping[str, float]) -> float | None:
+def seconds_left(rows: Sequence[Row], previous_seconds: Mapping[str, float]) -> float | None:
     """Estimate the time left from what the same stages took before.
 
-    Stages that will turn out to be cached take less, so this is rather too much.
-
-    Args:
-        rows: What became of each stage.
-        former_seconds: Seconds by stage, of former runs.
-
-    Returns:
-        Seconds; None as long as a stage lies ahead that never ran here.
+    Stages that will turn out to be cached take less, so this is rather too much. None as long as a
+    stage is ahead that never ran here.
     """
     ahead = [row for row in rows if row.state in (State.WAITING, State.RUNNING)]
-    if any(row.stage not in former_seconds for row in ahead):
+    if any(row.stage not in previous_seconds for row in ahead):
         return None
-    return sum(max(0.0, former_seconds[row.stage] - (row.seconds or 0.0)) for row in ahead)
+    return sum(max(0.0, previous_seconds[row.stage] - (row.seconds or 0.0)) for row in ahead)
 
 
-def read_former_seconds() -> dict[str, float]:
-    """Look up what each stage took the last time it was computed in this work directory.
-
-    Returns:
-        Seconds by stage.
-    """
+def read_previous_seconds() -> dict[str, float]:
+    """Return by stage the seconds of its last computation in this work directory."""
     journals = (work_directory() / "runs").glob("*.jsonl")
-    newest = sorted(journals, key=lambda path: path.stat().st_mtime)[-N_FORMER_RUNS:]
+    newest = sorted(journals, key=lambda path: path.stat().st_mtime)[-N_PREVIOUS_RUNS:]
     entries = [entry for path in newest for entry in read_entries(path.stem)]
     return {entry.stage: entry.seconds for entry in entries if entry.seconds is not None}
 
 
 def clock(seconds: float) -> str:
-    """Write a duration as a clock does.
-
-    Args:
-        seconds: How long.
-
-    Returns:
-        E.g. 0:07 or 1:02:03.
-    """
+    """Format a duration as a clock does, e.g. 0:07 or 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -150,31 +126,32 @@ def clock(seconds: float) -> str:
 
 @dataclass
 class Screen:
-    """What the terminal shows; drawn anew from the run's journal each time."""
+    """What the terminal shows; drawn from the run's journal and the open work each time."""
 
     console: Console
-    former_seconds: Mapping[str, float]
+    previous_seconds: Mapping[str, float]
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     ended: datetime | None = None
     ending: Ending = Ending.OPEN
+    has_stages: bool = True
 
     def __rich__(self) -> RenderableType:
-        """Draw the stages, the bar of the one that runs, and the times."""
+        """Draw the stages, the work of the one that runs, and the times."""
         from rich.console import Group
         from rich.text import Text
 
+        work = open_progress() if self.ending is Ending.OPEN else None
+        bar = [draw_work(work)] if work else []
+        if not self.has_stages:
+            return Group(*bar)
         now = self.ended or datetime.now(UTC)
         rows = compute_rows(entries_since(self.started), now, self.ending)
-        parts: list[RenderableType] = [draw_rows(rows)]
-        bar = _bar_text() if self.ending is Ending.OPEN else ""
-        if bar:
-            parts.append(Text(bar, no_wrap=True, overflow="ellipsis", style="cyan"))
         summary = f"{self.ending.value}, {clock((now - self.started).total_seconds())}"
         if self.ending is Ending.OPEN:
-            left = seconds_left(rows, self.former_seconds)
+            left = seconds_left(rows, self.previous_seconds)
             summary += f", {'time left not known yet' if left is None else f'{clock(left)} left'}"
-        parts.append(Text(summary, style="bold", no_wrap=True, overflow="ellipsis"))
-        return Group(*parts)
+        last = Text(summary, style="bold", no_wrap=True, overflow="ellipsis")
+        return Group(draw_rows(rows), *bar, last)
 
     def adopt_logging(self) -> None:
         """Let log lines appear above the screen; to be called once Prefect has its handlers."""
@@ -191,14 +168,7 @@ class Screen:
 
 
 def draw_rows(rows: Sequence[Row]) -> RenderableType:
-    """Lay the stages out, one line each; what is too long for the terminal is cut.
-
-    Args:
-        rows: What became of each stage.
-
-    Returns:
-        Something that rich prints.
-    """
+    """Draw the stages, one line each; what is too long for the terminal is cut."""
     from rich.spinner import Spinner
     from rich.table import Table
     from rich.text import Text
@@ -209,7 +179,7 @@ def draw_rows(rows: Sequence[Row]) -> RenderableType:
     table.add_column(no_wrap=True, min_width=max(len(state) for state in State))
     table.add_column(no_wrap=True, justify="right", min_width=len("00:00"))
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-    # All spinners turn together: each is made anew, and its phase is the time since its start.
+    # All spinners turn together: the phase of a new one is the time since its start.
     spinner = Spinner("line")
     spinner.start_time = 0.0
     marks = {State.HIT: "=", State.DONE: "+", State.FAILED: "x", State.STOPPED: "!"}
@@ -226,37 +196,55 @@ def draw_rows(rows: Sequence[Row]) -> RenderableType:
     return table
 
 
-def _bar_text() -> str:
-    from tasks.engine.progress import open_bar_text
+def draw_work(work: Progress) -> RenderableType:
+    """Draw counted work on one line: label, share, bar, and what is done."""
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
 
-    return open_bar_text()
+    row = Table.grid(padding=(0, 1))
+    row.add_column(no_wrap=True)
+    label = f"{work.label}: {work.fraction:.0%}" if work.total else f"{work.label}:"
+    cells: list[RenderableType] = [Text(label, style="cyan")]
+    if work.total:
+        row.add_column(no_wrap=True, width=BAR_COLUMNS)
+        cells.append(ProgressBar(work.total, work.n, width=BAR_COLUMNS))
+    row.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    row.add_row(*cells, Text(str(work), style="cyan"))
+    return row
 
 
 @contextmanager
-def run_screen(*, is_wanted: bool = True) -> Iterator[Screen | None]:
-    """Show the screen on standard error while the block runs, and leave its last state there.
+def run_screen(*, is_wanted: bool = True, has_stages: bool = True) -> Iterator[Screen | None]:
+    """Show the screen on standard error while the block runs, and leave the last state of stages.
 
     Args:
         is_wanted: False shows none.
+        has_stages: False shows counted work alone, for commands that are no run.
 
     Yields:
-        The screen; None where nobody watches a terminal that can draw one: then the log's lines
-        tell what happens.
+        The screen; None where standard error is no terminal that can draw one: then the log's lines
+        show what happens.
     """
-    from rich.console import Console
-
-    # Log lines hold brackets, which are no markup.
-    console = Console(stderr=True, markup=False, highlight=False)
-    if not (is_wanted and sys.stderr.isatty() and not console.is_dumb_terminal):
+    if not (is_wanted and sys.stderr.isatty()):
         yield None
         return
+    from rich.console import Console
     from rich.live import Live
 
-    from tasks.engine.progress import bars_without_output
-
-    screen = Screen(console, read_former_seconds())
-    live = Live(screen, console=console, refresh_per_second=REFRESHES_PER_SECOND)
-    with bars_without_output(), live:
+    # Log lines contain brackets, which are no markup.
+    console = Console(stderr=True, markup=False, highlight=False)
+    if console.is_dumb_terminal:
+        yield None
+        return
+    screen = Screen(console, read_previous_seconds(), has_stages=has_stages)
+    live = Live(
+        screen,
+        console=console,
+        refresh_per_second=REFRESHES_PER_SECOND,
+        transient=not has_stages,
+    )
+    with shown_on_screen(), live:
         try:
             yield screen
         except BaseException as error:

@@ -67,15 +67,23 @@ def run_sweep(
 def _run_flow(config: RunConfig, sweep: SweepConfig) -> SweepReport:
     quiet_libraries()
     from flows.cli.failures import short_failures
+    from flows.cli.screen import run_screen
     from flows.services.temporary_server import prefect_api, set_prefect_environment
 
     set_prefect_environment()
     from tasks.sweep.study import require_optuna
 
     require_optuna()
-    with keep_stdout_clean(), prefect_api(), short_failures(is_wanted=not is_debug()):
+    with (
+        keep_stdout_clean(),
+        run_screen(has_stages=False) as screen,
+        prefect_api(),
+        short_failures(is_wanted=not is_debug()),
+    ):
         from flows.sweep_training import sweep_training
 
+        if screen:
+            screen.adopt_logging()
         try:
             return sweep_training(config, sweep)
         except (KeyboardInterrupt, TrainingInterrupted):

@@ -12,6 +12,7 @@ import psutil
 
 from schemas.base import Record
 from schemas.errors import WorkDirectoryError
+from tasks.engine.files import write_atomic
 from tasks.engine.home import work_directory
 from tasks.engine.locks import take_turns
 
@@ -111,9 +112,7 @@ def write_services(services: dict[ServiceName, Service]) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     items = [service.model_dump(mode="json") for service in services.values()]
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(items, indent=1), encoding="utf-8")
-    scratch.replace(path)
+    write_atomic(path, json.dumps(items, indent=1))
 
 
 def local_prefect_api() -> str | None:

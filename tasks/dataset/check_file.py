@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -14,13 +12,13 @@ from typing import Any
 
 from schemas.base import Record
 from schemas.config.run import RunConfig
-from schemas.errors import WorkDirectoryError
 from schemas.rule_ids import RuleResult, RuleSetting, SetRule, Severity, Verdict
 from schemas.rules.check_set import SET_RULES, SetContext, check_set, preload, set_rule_settings
 from schemas.rules.profile import DataProfile
 from tasks.dataset.comparisons import SetColumns, compare_rows
 from tasks.dataset.profile import add_languages, make_profile, read_reference
 from tasks.dataset.row_pass import SetPass, plan_features, start_pass, watch_source
+from tasks.engine.files import open_atomic
 from tasks.rows.check import CheckRequest
 from tasks.rows.feature_table import FeatureTable
 from tasks.rows.tally import RowTally
@@ -208,9 +206,9 @@ def _check_rows(source: Origin, check: SetPass, options: CheckOptions, run: Gate
     quarantine = options.folder / "quarantine.jsonl" if options.folder else None
     kept = run.folder / "kept.jsonl" if options.scope == Scope.TOKENS else None
     with (
-        written(quarantine) as rejected_stream,
-        written(options.repaired) as repaired_stream,
-        written(kept) as kept_stream,
+        open_atomic(quarantine) as rejected_stream,
+        open_atomic(options.repaired) as repaired_stream,
+        open_atomic(kept) as kept_stream,
     ):
         for outcome in watch_source(source, check, run.tally):
             if rejected_stream:
@@ -219,37 +217,3 @@ def _check_rows(source: Origin, check: SetPass, options: CheckOptions, run: Gate
                 repaired_stream.write(outcome.repaired)
             if kept_stream:
                 kept_stream.write(outcome.kept)
-
-
-@contextmanager
-def written(path: Path | None) -> Iterator[Any]:
-    """Open a file that is whole or not there: it gets its name when it is complete.
-
-    Args:
-        path: The file; None: nothing is written.
-
-    Yields:
-        A binary stream, or None.
-
-    Raises:
-        WorkDirectoryError: The file cannot be written.
-    """
-    if path is None:
-        yield None
-        return
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = partial.open("wb")
-    except OSError as error:
-        raise WorkDirectoryError(
-            f"{path.name} cannot be written: {error.strerror or error}",
-            where=str(path.parent),
-            fix="name a folder you may write to",
-        ) from error
-    try:
-        with stream:
-            yield stream
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Hash of the code that implements a stage: its module and every module of ours that it imports."""
+"""Hash of the code that implements a stage: its module and all it imports from us."""
 
 from __future__ import annotations
 
@@ -23,29 +23,21 @@ CONTRACT_MODULES = frozenset(
         "tasks",
         "tasks.engine.cache",
         "tasks.engine._code_hash",
+        "tasks.engine.files",
         "tasks.engine.home",
         "tasks.engine.journal",
         "tasks.engine.keys",
         "tasks.engine.progress",
+        "tasks.engine.pusher",
         "tasks.engine.stage",
         "schemas",
     }
 )
-"""Left out: they carry values and results, which the key covers by content."""
+"""Left out: they carry values and results, which the key contains by content, or only show them."""
 
 
 def code_sha256(module: str) -> str:
-    """Hash the code a stage runs, without comments and docstrings.
-
-    Args:
-        module: Dotted name of the stage's module.
-
-    Returns:
-        A sha256 over the syntax trees of the module and of all it imports from us.
-
-    Raises:
-        ModuleNotFoundError: There is no file of the module, or of one it imports from us.
-    """
+    """Return a sha256 over the syntax trees of a stage's module and all it imports from us."""
     digest = hashlib.sha256()
     for name in sorted(_closure(module)):
         digest.update(f"{name}\n{read_code(name)}\n".encode())
@@ -53,7 +45,7 @@ def code_sha256(module: str) -> str:
 
 
 def _closure(module: str) -> set[str]:
-    """Follow our own imports from one module, wherever in the file they stand."""
+    """Follow our own imports from one module, wherever in the file they are."""
     found: set[str] = set()
     waiting = [module]
     while waiting:
@@ -66,17 +58,7 @@ def _closure(module: str) -> set[str]:
 
 
 def read_code(module: str) -> str:
-    """Render a module without comments, docstrings and layout, so that only behaviour counts.
-
-    Args:
-        module: Dotted name.
-
-    Returns:
-        The syntax tree as text.
-
-    Raises:
-        ModuleNotFoundError: There is no file of the module.
-    """
+    """Return a module's syntax tree without comments, docstrings and layout: its behaviour."""
     return _parse(module)[0]
 
 
@@ -110,7 +92,7 @@ def _is_ours(module: str) -> bool:
 
 
 def _parents(module: str) -> Iterator[str]:
-    """Name the packages around a module, whose `__init__` Python runs first."""
+    """Yield the packages around a module, whose `__init__` Python runs first."""
     while module := module.rpartition(".")[0]:
         yield module
 

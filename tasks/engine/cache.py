@@ -1,15 +1,14 @@
-"""The cache that cannot lie: content keys, verified outputs, and a reason for every miss.
+"""The stages' cache: content keys, verified outputs, and a reason for every miss.
 
 An output is a folder `stages/<stage>/<key>/` in the work directory. It is written under a
-temporary name and renamed when whole; `manifest.json`, written last, lists every file with
-its sha256 and holds the record the stage returned.
+temporary name and renamed when complete; `manifest.json`, written last, lists every file with
+its sha256 and contains the record the stage returned.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from schemas.records.references import StageReference
+from tasks.engine.files import write_atomic
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageDefinition, StageKey, explain_absence, file_sha256, last_key_path
 from tasks.engine.locks import take_turns
@@ -31,7 +31,7 @@ Reference = TypeVar("Reference", bound=StageReference)
 
 @dataclass(frozen=True)
 class Lookup:
-    """What the cache holds for a key: a verified record, or the reason there is none."""
+    """What the cache contains for a key: a verified record, or the reason there is none."""
 
     key: StageKey
     reference: StageReference | None
@@ -40,28 +40,12 @@ class Lookup:
 
 
 def locate(reference: StageReference, name: str) -> Path:
-    """Find a file of a stage's output.
-
-    Args:
-        reference: Record the stage returned.
-        name: File or folder within the output.
-
-    Returns:
-        Its absolute path.
-    """
+    """Return the absolute path of a file or folder in a stage's output."""
     return work_directory() / reference.folder / name
 
 
 def look_up(definition: StageDefinition, key: StageKey) -> Lookup:
-    """Find the output of a key and verify every file of it.
-
-    Args:
-        definition: The stage.
-        key: What `stage_key` computed.
-
-    Returns:
-        The record when everything is as it was written, otherwise the reason for the miss.
-    """
+    """Find the output of a key and verify every file of it against the manifest."""
     folder = work_directory() / key.folder
     if not folder.is_dir():
         return Lookup(key, None, explain_absence(key))
@@ -82,17 +66,17 @@ def look_up(definition: StageDefinition, key: StageKey) -> Lookup:
 
 
 def generation(key: StageKey, *, is_renewed: bool) -> int:
-    """Number the outputs of a key, so that a stale record is never found again.
+    """Return the number to append to Prefect's cache key, so that a stale record is not found.
 
-    The numbers are drawn, not counted: the task runner's records may lie outside the work
-    directory, and a new work directory that counted from one would find those of the old.
+    A new number is random, not counted: Prefect's records may be outside the work directory, and a
+    new work directory that counted from one would find those of the old.
 
     Args:
         key: The stage's key.
-        is_renewed: True when the present output does not count: a new number is drawn.
+        is_renewed: True when the present output does not count: the number becomes a new one.
 
     Returns:
-        The number to append to the task runner's cache key.
+        The number; 0 until the first is made.
     """
     path = work_directory() / f"{key.folder}.generation"
     number = 0
@@ -101,36 +85,16 @@ def generation(key: StageKey, *, is_renewed: bool) -> int:
     if is_renewed:
         number = uuid.uuid4().int >> 64
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, str(number))
+        write_atomic(path, str(number))
     return number
 
 
 @contextmanager
 def stage_lock(key: StageKey, tell: Callable[[str], object]) -> Iterator[None]:
-    """Let one run at a time compute a key; another waits, and then finds the output.
-
-    Args:
-        key: The stage's key.
-        tell: Gets a sentence when there is another to wait for.
-
-    Yields:
-        Nothing, while the lock is held; it is released when the process ends, however it ends.
-    """
+    """Let one run at a time compute a key; another waits, and then finds the output."""
     path = work_directory() / f"{key.folder}.lock"
     with take_turns(path, tell, f"another run computes the same {key.stage}: waiting for it"):
         yield
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that readers see the old content or the new, never a part.
-
-    Args:
-        path: Where to; replaced if it exists.
-        text: The new content.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 @dataclass
@@ -141,9 +105,9 @@ class OutputFolder:
     path: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make the folder under a temporary name, beside its final place.
+        """Make the folder under a temporary name, next to its final place.
 
-        The key's lock is held, so what a killed run left of the same key can go.
+        The key is locked, so what a killed run left of the same key can be removed.
         """
         stage = work_directory() / "stages" / self.key.stage
         for leftover in stage.glob(f".tmp-{self.key.digest}-*"):
@@ -154,7 +118,7 @@ class OutputFolder:
     def commit(
         self, result_type: type[Reference], *, content: tuple[str, ...] = (), **facts: Any
     ) -> Reference:
-        """Hash the files, write the manifest, and put the folder in its place.
+        """Hash the files, write the manifest, and move the folder to its place.
 
         Args:
             result_type: The record to return.
@@ -184,11 +148,11 @@ class OutputFolder:
             "files": files,
             "result": reference.model_dump(mode="json"),
         }
-        write_whole(self.path / MANIFEST, json.dumps(manifest, indent=1))
+        write_atomic(self.path / MANIFEST, json.dumps(manifest, indent=1))
         final = work_directory() / self.key.folder
         with discarding(final):
             self.path.rename(final)
-        write_whole(last_key_path(self.key.stage), json.dumps(self.key.parts, indent=1))
+        write_atomic(last_key_path(self.key.stage), json.dumps(self.key.parts, indent=1))
         return reference
 
     def abandon(self) -> None:
@@ -198,17 +162,11 @@ class OutputFolder:
 
 @contextmanager
 def discarding(folder: Path) -> Iterator[None]:
-    """Take an output away in one step, so that no half of it can be read, and delete it later.
+    """Move an output away in one step, so that no part of it is read; delete it after the block.
 
     Deleting a model takes a while; what another run reads there must be back before that.
-
-    Args:
-        folder: The output folder; there need be none.
-
-    Yields:
-        Nothing, when the place is free and the old output not yet deleted.
     """
-    # Named as what a killed run leaves, which goes when the key is computed the next time.
+    # Named as what a killed run leaves, which is removed when the key is computed the next time.
     condemned = folder.with_name(f".tmp-{folder.name}-{uuid.uuid4().hex[:12]}")
     if folder.exists():
         folder.rename(condemned)

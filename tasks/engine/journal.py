@@ -30,24 +30,12 @@ class StageEntry(Record):
 
 
 def journal_path(flow_run_id: str) -> Path:
-    """Name the journal of one flow run.
-
-    Args:
-        flow_run_id: Prefect's id of the run.
-
-    Returns:
-        Path of a JSONL file in the work directory.
-    """
+    """Return the path of a flow run's journal, a JSONL file in the work directory."""
     return work_directory() / "runs" / f"{flow_run_id}.jsonl"
 
 
 def append_entry(flow_run_id: str, entry: StageEntry) -> None:
-    """Add one line to a run's journal.
-
-    Args:
-        flow_run_id: Prefect's id of the run.
-        entry: What happened.
-    """
+    """Add one line to a run's journal."""
     path = journal_path(flow_run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as stream:
@@ -55,25 +43,14 @@ def append_entry(flow_run_id: str, entry: StageEntry) -> None:
 
 
 def append_duration(flow_run_id: str, stage: str, seconds: float) -> None:
-    """Note that a stage is done.
-
-    Args:
-        flow_run_id: Prefect's id of the run.
-        stage: The stage's name.
-        seconds: What computing it took.
-    """
+    """Note that a stage is done, and the seconds it took to compute."""
     append_entry(flow_run_id, StageEntry(stage=stage, event=DONE, detail="", seconds=seconds))
 
 
 def read_entries(flow_run_id: str) -> list[StageEntry]:
-    """Read a run's journal.
+    """Return one entry for each time a stage was looked up, in order; empty without a journal.
 
-    Args:
-        flow_run_id: Prefect's id of the run.
-
-    Returns:
-        One entry for each time a stage was looked up, in order, with the seconds it took once it
-        is done; empty when there is no journal.
+    An entry has the seconds the stage took once it is done.
     """
     path = journal_path(flow_run_id)
     if not path.is_file():
@@ -92,23 +69,15 @@ def read_entries(flow_run_id: str) -> list[StageEntry]:
 
 
 def last_flow_run_id() -> str | None:
-    """Find the run that wrote last.
-
-    Returns:
-        Its Prefect id, or None when nothing ran in this work directory.
-    """
+    """Return the Prefect id of the run that wrote last; None when nothing ran here."""
     paths = list((work_directory() / "runs").glob("*.jsonl"))
     return max(paths, key=lambda path: path.stat().st_mtime).stem if paths else None
 
 
 def entries_since(started: datetime) -> list[StageEntry]:
-    """Read what this process has noted of the flow run it is at.
+    """Return this process's entries of the flow run that began at `started` or later.
 
-    Args:
-        started: When the run was asked for; what was noted before is of an earlier one.
-
-    Returns:
-        As `read_entries`; empty until the first stage is looked up.
+    As `read_entries`; empty until the first stage is looked up.
     """
     paths = (work_directory() / "runs").glob("*.jsonl")
     changed = [(path.stat().st_mtime, path.stem) for path in paths]

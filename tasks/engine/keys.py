@@ -1,10 +1,11 @@
-"""The key of a stage's call: everything that shapes its output, part by part."""
+"""Keys: of a stage's call, with everything that shapes its output, and of Prefect's artifacts."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,16 @@ from tasks.engine._code_hash import code_sha256
 from tasks.engine.home import work_directory
 from tasks.engine.redaction import public_settings
 
+SLUG_DIGITS = 6
+
 
 @dataclass(frozen=True)
 class StageDefinition:
     """What the key and the check of one stage depend on.
 
-    `fingerprint` names what lies outside the work directory (a source file, a hub commit);
-    `verify` looks at what a hit claims outside it (a registry version) and returns what is
-    wrong, or an empty string.
+    `fingerprint` returns the content outside the work directory (a source file, a hub commit);
+    `verify` checks what a hit claims outside it (a registry version) and returns what is wrong, or
+    an empty string.
     """
 
     name: str
@@ -50,32 +53,20 @@ class StageKey:
 
     @property
     def folder(self) -> str:
-        """Name the output folder, relative to the work directory."""
+        """Output folder, relative to the work directory."""
         return f"stages/{self.stage}/{self.digest}"
 
 
 def file_sha256(path: Path) -> str:
-    """Hash a file without holding it in memory.
-
-    Args:
-        path: The file.
-
-    Returns:
-        Hexadecimal sha256.
-    """
+    """Return a file's hexadecimal sha256, without loading it into memory."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def stage_key(definition: StageDefinition, arguments: Mapping[str, Any]) -> StageKey:
-    """Compute the key of one call.
+    """Compute the key of one call, with one named part for each thing that can change.
 
-    Args:
-        definition: The stage.
-        arguments: Parameter name to value: records count by content, the rest by value.
-
-    Returns:
-        The key, with one named part for each thing that can change.
+    In the arguments records count by content, the rest by value.
     """
     parts = {"stage": definition.name, "code": code_sha256(definition.module)}
     for name, value in arguments.items():
@@ -90,7 +81,7 @@ def stage_key(definition: StageDefinition, arguments: Mapping[str, Any]) -> Stag
 
 
 def _flatten(name: str, value: Any, parts: dict[str, str]) -> None:
-    """Name every leaf: records by the content they refer to, settings by value."""
+    """Add a part for every leaf: records by the content they refer to, settings by value."""
     if isinstance(value, StageReference):
         parts[f"input {name}"] = value.sha256
     elif isinstance(value, BaseModel):
@@ -104,23 +95,16 @@ def _flatten(name: str, value: Any, parts: dict[str, str]) -> None:
 
 
 def explain_absence(key: StageKey) -> str:
-    """Compare with the stage's last key, part by part.
-
-    Args:
-        key: A key without an output.
-
-    Returns:
-        What changed.
-    """
+    """Return what changed since the stage's last key, part by part."""
     last = last_key_path(key.stage)
     try:
-        former: dict[str, str] = json.loads(last.read_text(encoding="utf-8"))
+        previous: dict[str, str] = json.loads(last.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "first run of this stage"
     changed = [
-        f"{name} {_short(former.get(name))} → {_short(key.parts.get(name))}"
-        for name in sorted(former.keys() | key.parts.keys())
-        if former.get(name) != key.parts.get(name)
+        f"{name} {_short(previous.get(name))} → {_short(key.parts.get(name))}"
+        for name in sorted(previous.keys() | key.parts.keys())
+        if previous.get(name) != key.parts.get(name)
     ]
     return f"changed: {'; '.join(changed)}" if changed else "its output was deleted"
 
@@ -133,12 +117,17 @@ def _short(text: str | None) -> str:
 
 
 def last_key_path(stage: str) -> Path:
-    """Name the file with the parts of the last key a stage was computed for.
-
-    Args:
-        stage: The stage's name.
-
-    Returns:
-        A path in the work directory.
-    """
+    """Return the file with the parts of the last key that a stage was computed for."""
     return work_directory() / "stages" / stage / "last_key.json"
+
+
+def slug(name: str) -> str:
+    """Return a registered name in lowercase letters, digits and dashes, as artifact keys need it.
+
+    A name that is not of these alone gets some digits of its sha256, so that "FAQ 1" and "faq-1" do
+    not share a history.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if plain == name:
+        return plain
+    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:SLUG_DIGITS]}"

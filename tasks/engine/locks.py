@@ -1,4 +1,4 @@
-"""One at a time, across processes: who comes second says so and waits."""
+"""One at a time, across processes: the second reports that it waits, and waits."""
 
 from __future__ import annotations
 
@@ -11,15 +11,9 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def take_turns(path: Path, tell: Callable[[str], object], sentence: str) -> Iterator[None]:
-    """Hold a lock, and wait as long as another process does.
+    """Lock a file, in a folder made for it; `tell` gets the sentence if another process has it.
 
-    Args:
-        path: The lock file; its folder is made.
-        tell: Gets the sentence when there is another to wait for.
-        sentence: Says what is waited for.
-
-    Yields:
-        Nothing, while the lock is held; it is released when the process ends, however it ends.
+    The lock is released when the process ends, however it ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)

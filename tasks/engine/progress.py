@@ -1,97 +1,145 @@
-"""Progress bars with an estimate of the time left; plain lines when nobody watches a terminal."""
+"""Work that is counted: what is done, of how much, and how long the rest takes at this pace.
+
+The newest open work is on the terminal's screen and in Prefect's bar of the run. Without a screen
+it is a line every half minute.
+"""
 
 from __future__ import annotations
 
-import io
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from tqdm import tqdm
+from tasks.engine.wording import span
+
+LINE_SECONDS = 30.0
+"""Least time between two lines where there is no screen."""
+MEGABYTE = 1_000_000
+
+OPEN: list[Progress] = []
+"""Work that is not finished, newest last."""
+HAS_SCREEN = False
+"""A screen shows the work, so that no lines are written."""
 
 
-class Nowhere(io.TextIOBase):
-    """Takes what bars write while a screen shows them."""
-
-    def write(self, text: str) -> int:
-        """Forget a text.
-
-        Args:
-            text: What a bar writes.
-
-        Returns:
-            Its length.
-        """
-        return len(text)
+def write_line(text: str) -> None:
+    """Write a line on standard error."""
+    sys.stderr.write(f"{text}\n")
 
 
-SILENT_BARS: list[Any] | None = None
-"""Bars that write nothing, oldest first; None while bars write to standard error."""
+@dataclass(eq=False)
+class Progress:
+    """One piece of work: iterate over it, or call `update` in a `with` block."""
 
+    label: str
+    unit: str
+    total: int | None
+    n: int = 0
+    iterable: Iterable[Any] | None = None
+    write: Callable[[str], object] = write_line
+    next_line_seconds: float | None = None
+    """On the clock; None: a first line when `LINE_SECONDS` have passed."""
+    clock: Callable[[], float] = time.monotonic
+    detail: str = ""
+    """What else there is to show, e.g. the loss."""
+    _first: tuple[float, int] | None = field(default=None, init=False)
+    _latest_seconds: float = field(default=0.0, init=False)
 
-@contextmanager
-def bars_without_output() -> Iterator[None]:
-    """Keep bars from standard error while the block runs; a screen shows them instead.
+    def __post_init__(self) -> None:
+        """Open the work; one that is iterated over is opened when the first unit is asked for."""
+        if self.next_line_seconds is None:
+            self.next_line_seconds = self.clock() + LINE_SECONDS
+        if self.iterable is None:
+            OPEN.append(self)
 
-    Yields:
-        Nothing.
-    """
-    global SILENT_BARS
-    SILENT_BARS = []
-    try:
-        yield
-    finally:
-        SILENT_BARS = None
+    def __iter__(self) -> Iterator[Any]:
+        """Count what is taken."""
+        OPEN.append(self)
+        with self:
+            for item in self.iterable or ():
+                yield item
+                self.update(1)
 
+    def __enter__(self) -> Progress:
+        return self
 
-def open_bar_text() -> str:
-    """Describe the newest bar that is still open.
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    Returns:
-        Its line; empty when there is none.
-    """
-    bars = [bar for bar in SILENT_BARS or () if not bar.disable]
-    return str(bars[-1]).strip() if bars else ""
+    def close(self) -> None:
+        """Finish; a second call does nothing."""
+        if self in OPEN:
+            OPEN.remove(self)
+
+    def update(self, n: int) -> None:
+        """Count `n` more units, and write a line when it is time for one."""
+        self.n += n
+        self._latest_seconds = now = self.clock()
+        self._first = self._first or (now, self.n)
+        if not HAS_SCREEN and now >= (self.next_line_seconds or 0.0):
+            self.next_line_seconds = now + LINE_SECONDS
+            self.write(f"{self.label}: {self}")
+
+    @property
+    def fraction(self) -> float:
+        """Share that is done, 0 to 1; 0 where the total is not known."""
+        return min(1.0, self.n / self.total) if self.total else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time for the rest at the pace since the first update, which may have warmed up."""
+        if self._first is None or self.total is None or self.n <= self._first[1]:
+            return None
+        seconds, n = self._first
+        return (self._latest_seconds - seconds) / (self.n - n) * (self.total - self.n)
+
+    def __str__(self) -> str:
+        """Show count, detail and time left, e.g. "3 of 9 steps, loss 1.000, 6 s left"."""
+        if self.unit == "B":
+            counts = [f"{n / MEGABYTE:,.1f}" for n in (self.n, self.total) if n is not None]
+        else:
+            counts = [f"{n:,}" for n in (self.n, self.total) if n is not None]
+        parts = [f"{' of '.join(counts)} {'MB' if self.unit == 'B' else f'{self.unit}s'}"]
+        if self.detail:
+            parts.append(self.detail)
+        if self.total and self.n < self.total and self.seconds_left is not None:
+            parts.append(f"{span(self.seconds_left)} left")
+        return ", ".join(parts)
 
 
 def progress_bar(
-    iterable: Iterable[Any] | None = None,
-    *,
-    total: int | None,
-    label: str,
-    unit: str,
-    initial: int = 0,
+    iterable: Iterable[Any] | None = None, *, total: int | None, label: str, unit: str
 ) -> Any:
-    """Make a progress bar on standard error.
+    """Show work that is counted.
 
     Args:
-        iterable: What to go through; None for a bar that is moved by hand.
+        iterable: What to go through; None for work that is counted by `update`.
         total: How many units there are, if known.
-        label: What is going on, e.g. "train".
-        unit: What is counted, e.g. "step".
-        initial: Units done before, which took none of the time measured.
+        label: What is going on, e.g. "load".
+        unit: What is counted, e.g. "row"; "B" for bytes.
 
     Returns:
-        A `tqdm` bar: iterate over it, or call `update` and `close`.
+        A `Progress`.
     """
-    is_silent = SILENT_BARS is not None
-    is_terminal = sys.stderr.isatty()
-    is_shown_at_once = is_terminal and total is not None  # a bare "0row" before an error misleads
-    interval_seconds = 0.2 if is_terminal or is_silent else 15.0
-    bar = tqdm(
-        iterable,
-        total=total,
-        initial=initial,
-        desc=label,
-        unit=unit,
-        unit_scale=unit == "B",
-        leave=False,
-        file=Nowhere() if is_silent else None,
-        dynamic_ncols=is_terminal and not is_silent,
-        mininterval=interval_seconds,
-        delay=0.0 if is_shown_at_once or is_silent else interval_seconds,
-    )
-    if SILENT_BARS is not None:
-        SILENT_BARS[:] = [open_bar for open_bar in SILENT_BARS if not open_bar.disable] + [bar]
-    return bar
+    return Progress(label, unit, total, iterable=iterable)
+
+
+def open_progress() -> Progress | None:
+    """Return the newest open work that has something to show."""
+    work = next(reversed(OPEN), None)
+    # "0 rows" before an error would mislead.
+    return work if work and (work.total is not None or work.n) else None
+
+
+@contextmanager
+def shown_on_screen() -> Iterator[None]:
+    """Write no lines while the block runs, because a screen shows the work."""
+    global HAS_SCREEN
+    HAS_SCREEN = True
+    try:
+        yield
+    finally:
+        HAS_SCREEN = False

@@ -8,28 +8,14 @@ from typing import Any
 
 
 def without_secrets(text: str) -> str:
-    """Leave user, password and query out of an address; other text stays as it is.
-
-    Args:
-        text: An address with a scheme, or anything else.
-
-    Returns:
-        What may be shown, logged and stored.
-    """
+    """Remove user, password and query from an address; other text stays as it is."""
     if "://" not in text:
         return text
     return re.sub(r"//[^/]*@", "//", text.split("?")[0])
 
 
 def public_settings(value: Any) -> Any:
-    """Walk through settings and leave the secrets of every address out.
-
-    Args:
-        value: A configuration as plain mappings, lists and values.
-
-    Returns:
-        A copy that may be stored with a run.
-    """
+    """Return a copy of plain settings without the secrets of addresses."""
     if isinstance(value, str):
         return without_secrets(value)
     if isinstance(value, dict):
@@ -40,13 +26,6 @@ def public_settings(value: Any) -> Any:
 
 
 def without_folders(text: str) -> str:
-    """Keep only the last part of an absolute path; other text stays as it is.
-
-    Args:
-        text: A path, or anything else.
-
-    Returns:
-        What may leave the machine.
-    """
+    """Return only the last part of an absolute path; other text stays as it is."""
     path = Path(text.removeprefix("file://"))
     return path.name if path.is_absolute() else text

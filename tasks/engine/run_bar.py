@@ -1,10 +1,8 @@
-"""A bar in Prefect that says how far a run is: one artefact per run, moved on at every stage."""
+"""Prefect's progress bar of a run: one artifact, updated at every stage and while a stage runs."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,9 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import FlowRunContext
 
 from schemas.records.stages import Stage
+from tasks.engine.keys import slug
+from tasks.engine.progress import open_progress
+from tasks.engine.pusher import Pusher
 
 LAST_STAGES = {
     "train-sft": Stage.PUBLISH_REPORT,
@@ -22,18 +23,19 @@ LAST_STAGES = {
     "check-data": Stage.CHECK_QUALITY,
 }
 """Flow to the stage it ends with; other flows get no bar."""
-WHOLE = 100.0
+COMPLETE = 100.0
+PUSH_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
 LOGGER = logging.getLogger(__name__)
-
-DIGEST_DIGITS = 6
 
 
 @dataclass
 class Bar:
-    """The artefact of one run."""
+    """The artifact of one run."""
 
     artifact_id: UUID
     percent: float
+    description: str
 
 
 BARS: dict[UUID, Bar] = {}
@@ -42,56 +44,51 @@ BARS: dict[UUID, Bar] = {}
 
 @contextmanager
 def show_stage(stage: str) -> Iterator[None]:
-    """Move the bar of the current flow run on while a stage runs.
+    """Update the bar of the current flow run before, while and after a stage runs.
 
-    Two requests of some milliseconds each at most. A stage that a run visits again, as a decision
-    made anew does, leaves the bar where it is.
-
-    Args:
-        stage: Name of the stage.
-
-    Yields:
-        Nothing.
+    A request takes some milliseconds. A stage that a run visits again, as a repeated decision does,
+    leaves the bar where it is.
     """
     number, n_stages = place(stage)
     if not number:
         yield
         return
-    move(WHOLE * (number - 1) / n_stages, f"{stage}, {number} of {n_stages}")
+    title = f"{stage}, {number} of {n_stages}"
+    move(COMPLETE * (number - 1) / n_stages, title)
+
+    def push() -> None:
+        work = open_progress()
+        if work:
+            percent = COMPLETE * (number - 1 + work.fraction) / n_stages
+            move(percent, f"{title}; {work.label}: {work}")
+
+    pusher = Pusher(push, name="progress", every_seconds=PUSH_SECONDS, warn=LOGGER.debug)
+    pusher.start()
     try:
         yield
     except BaseException:
-        move(0.0, f"stopped at {stage}, {number} of {n_stages}")
+        pusher.close(CLOSE_SECONDS)
+        move(0.0, f"stopped at {title}")
         raise
+    pusher.close(CLOSE_SECONDS)
     if number == n_stages:
-        move(WHOLE, "done")
+        move(COMPLETE, "done")
 
 
 def finish_progress(description: str) -> None:
-    """Fill the bar of a run that ends before its last stage.
-
-    Args:
-        description: Why there is nothing more to do.
-    """
-    move(WHOLE, description)
+    """Fill the bar of a run that ends before its last stage; the description is the reason."""
+    move(COMPLETE, description)
 
 
 def forget_progress() -> None:
-    """Let go of the current run's bar as the run ends, however it does; Prefect keeps it."""
+    """Drop the current run's bar as the run ends, however it does; Prefect keeps the artifact."""
     context = FlowRunContext.get()
     if context and context.flow_run:
         BARS.pop(context.flow_run.id, None)
 
 
 def place(stage: str) -> tuple[int, int]:
-    """Find a stage among those of the current flow.
-
-    Args:
-        stage: Name of the stage.
-
-    Returns:
-        Its number from 1 and the number of stages; 0 and 0 without a bar.
-    """
+    """Return a stage's number from 1 and the current flow's number of stages; 0, 0 without a bar."""
     context = FlowRunContext.get()
     last = LAST_STAGES.get(context.flow.name) if context and context.flow else None
     stages = list(Stage)
@@ -103,18 +100,15 @@ def place(stage: str) -> tuple[int, int]:
 
 
 def move(percent: float, description: str) -> None:
-    """Create or update the bar; a bar never goes back, and never fails a run.
-
-    Args:
-        percent: How far the run is.
-        description: What it is doing.
-    """
+    """Create or update the bar; a bar never goes back, and never fails a run."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
     run_id, client = context.flow_run.id, context.client
     bar = BARS.get(run_id)
     percent = max(percent, bar.percent if bar else 0.0)
+    if bar and (bar.percent, bar.description) == (percent, description):
+        return
     try:
         if not isinstance(client, SyncPrefectClient):
             return
@@ -129,27 +123,11 @@ def move(percent: float, description: str) -> None:
                     flow_run_id=run_id,
                 )
             )
-            BARS[run_id] = Bar(made.id, percent)
+            BARS[run_id] = Bar(made.id, percent, description)
         else:
             client.update_artifact(
                 bar.artifact_id, ArtifactUpdate(data=percent, description=description)
             )
-            bar.percent = percent
+            bar.percent, bar.description = percent, description
     except Exception as error:
         LOGGER.debug("no progress bar: %s", error)
-
-
-def slug(name: str) -> str:
-    """Make of a registered name what Prefect accepts as the beginning of an artefact's key.
-
-    Args:
-        name: Registered model name.
-
-    Returns:
-        Lowercase letters, digits and dashes. A name that is not of these alone gets some digits
-        of its sha256, so that "FAQ 1" and "faq-1" do not share a history.
-    """
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    if plain == name:
-        return plain
-    return f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:DIGEST_DIGITS]}"

@@ -41,31 +41,20 @@ class PlanReached(Exception):  # noqa: N818 - a stop sign, not a fault
     """Raised while planning at the first stage that would run."""
 
     def __init__(self, lookup: Lookup) -> None:
-        """Keep what the cache said of the stage."""
+        """Keep what the cache contains for the stage."""
         super().__init__(lookup.key.stage)
         self.lookup = lookup
 
 
 @dataclass
 class Plan:
-    """Look-ups made while a flow is walked through without running it."""
+    """Look-ups made while a flow is planned without running it."""
 
     refresh: frozenset[str]
     lookups: list[Lookup] = field(default_factory=list)
 
     def visit(self, definition: StageDefinition, arguments: Mapping[str, Any]) -> StageReference:
-        """Answer from the cache, or stop the walk.
-
-        Args:
-            definition: The stage called.
-            arguments: Its arguments.
-
-        Returns:
-            The verified record.
-
-        Raises:
-            PlanReached: The stage would run.
-        """
+        """Return the verified record of a call; raises PlanReached where the stage would run."""
         found = look_up(definition, stage_key(definition, arguments))
         if definition.name in self.refresh:
             found = Lookup(found.key, None, "refresh was asked for")
@@ -81,7 +70,7 @@ PLAN: ContextVar[Plan | None] = ContextVar("PLAN", default=None)
 
 @dataclass
 class ContentKey(CachePolicy):
-    """Prefect cache policy: the stage's content key, and only if its output is still whole."""
+    """Prefect cache policy: the stage's content key, and only if its output is still complete."""
 
     definition: StageDefinition | None = None
 
@@ -92,15 +81,9 @@ class ContentKey(CachePolicy):
         flow_parameters: dict[str, Any],
         **_: Any,
     ) -> str | None:
-        """Look the output up, say HIT or MISS and why, and return a key that is true.
+        """Look the output up, log HIT or MISS and why, and return Prefect's key.
 
-        Args:
-            task_ctx: The task run.
-            inputs: The stage's arguments.
-            flow_parameters: Not looked at.
-
-        Returns:
-            A key with a stored result when the output is whole; otherwise a key never used before.
+        It is a key with a stored result when the output is complete; otherwise one not used before.
         """
         if self.definition is None:
             return None
@@ -129,7 +112,7 @@ def _announce(found: Lookup, task_run: TaskRun) -> None:
 
 
 class StageTask(Task[P, R], Generic[P, R]):
-    """A Prefect task that knows its stage, and that a plan can walk through."""
+    """A Prefect task with the definition of its stage, which a plan can look up."""
 
     definition: StageDefinition
 
@@ -154,15 +137,15 @@ def stage_task(
 ) -> Callable[[Callable[Concatenate[OutputFolder, P], R]], StageTask[P, R]]:
     """Make a stage of a function that fills an output folder and returns its record.
 
-    The function's first parameter is the `OutputFolder`; callers pass the others, which
-    together are everything the stage reads, so they are its cache key.
+    The function's first parameter is the `OutputFolder`; callers pass the others, which together
+    are everything the stage reads, so they are its cache key.
 
     Args:
         timeout_seconds: Longest time one attempt may take.
         libraries: Packages whose version shapes the output.
         assets: Files other than Python code that shape it.
-        fingerprint: Names content that lies outside the work directory.
-        verify: Checks on a hit what lies outside the work directory.
+        fingerprint: Returns the content outside the work directory that shapes it.
+        verify: Checks on a hit what is outside the work directory.
 
     Returns:
         A decorator that makes the Prefect task.
@@ -188,7 +171,7 @@ def _make_task(
     function: Callable[Concatenate[OutputFolder, P], R],
     timeout_seconds: float,
 ) -> StageTask[P, R]:
-    """Give the function the policy that every stage shares."""
+    """Make a task of the function, with the policy that every stage shares."""
     stage: StageTask[P, R] = StageTask(
         _attempt(definition, function),
         name=definition.name,
@@ -221,7 +204,7 @@ def _attempt(
         with stage_lock(key, _logger().info):
             present = look_up(definition, key).reference
             if isinstance(present, definition.result_type) and not is_refreshed(key.stage):
-                _logger().info("HIT  %s: output is whole, its record was restored", key.stage)
+                _logger().info("HIT  %s: output is complete, its record was restored", key.stage)
                 return present  # type: ignore[return-value]
             started = time.monotonic()
             output = OutputFolder(key)
@@ -246,14 +229,7 @@ def _note_duration(stage: str, seconds: float) -> None:
 
 
 def is_refreshed(stage: str) -> bool:
-    """Tell whether the flow run was asked to compute a stage anew.
-
-    Args:
-        stage: The stage's name.
-
-    Returns:
-        True when the flow's parameter `refresh` names it.
-    """
+    """Return whether the flow's parameter `refresh` contains the stage."""
     context = FlowRunContext.get()
     return context is not None and stage in (context.parameters or {}).get(REFRESH_PARAMETER, ())
 
@@ -263,15 +239,6 @@ def _logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
 
 
 def should_retry(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Retry what trying again can help; never bad data or configuration.
-
-    Args:
-        _task: The task.
-        _run: Its run.
-        state: The failed state, which holds the error.
-
-    Returns:
-        True when the error is an I/O or connection fault.
-    """
+    """Return whether trying again can help: I/O and connections, never data or configuration."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, BaseException) and is_retryable(error)

@@ -14,8 +14,8 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.context import FlowRunContext
 
+from tasks.engine.keys import slug
 from tasks.engine.redaction import without_secrets
-from tasks.engine.run_bar import slug
 
 TABLES = {
     "gates": "The comparisons the decision rests on",

@@ -1,7 +1,7 @@
-"""Tell Prefect what a run came to: events that automations listen to, artefacts that people read.
+"""Send the results of a run to Prefect: events for automations, and artifacts.
 
-Nothing here fails a run: what Prefect does not take is a warning in the log. Without a flow run,
-as in a plan, nothing is said.
+Nothing here fails a run: what Prefect refuses is a warning in the log. Without a flow run, as in a
+plan, nothing is sent.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from schemas.records.references import ReportReference, RetrainDecision
 from schemas.records.stages import Stage
 from tasks.engine.cache import locate
 from tasks.engine.journal import read_entries
-from tasks.engine.run_bar import finish_progress, slug
+from tasks.engine.keys import slug
+from tasks.engine.run_bar import finish_progress
 from tasks.registry.history import read_history
 from tasks.report._artifacts import page_address, show_rejection, show_report
-from tasks.report._assets import emit_assets
 from tasks.report.document import outcome
 from tasks.report.history_page import write_history
 from tasks.sources.mixture import title
@@ -44,7 +44,7 @@ P = ParamSpec("P")
 def _never_fails(
     announce: Callable[Concatenate[UUID, P], None],
 ) -> Callable[P, None]:
-    """Hand over the id of the flow run; without one do nothing, and log what goes wrong."""
+    """Pass the id of the flow run; without one do nothing, and log what goes wrong."""
 
     @functools.wraps(announce)
     def announced(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -61,12 +61,9 @@ def _never_fails(
 
 @_never_fails
 def announce_report(flow_run_id: UUID, config: RunConfig, reference: ReportReference) -> None:
-    """Show a report; send an event and assets if this run, not an earlier one, moved the model.
+    """Show a report; send an event if this run, not an earlier one, decided about the model.
 
-    Args:
-        flow_run_id: Given by the decorator.
-        config: The resolved configuration.
-        reference: Output of `publish_report`.
+    The decorator passes `flow_run_id`.
     """
     path = locate(reference, "report.json")
     report = json.loads(path.read_text(encoding="utf-8"))
@@ -75,21 +72,13 @@ def announce_report(flow_run_id: UUID, config: RunConfig, reference: ReportRefer
         payload = report_payload(report, path.parent)
         _send(happening, config.registry.name, payload, flow_run_id)
     show_report(slug(config.registry.name), report, path.parent)
-    if was_computed(str(flow_run_id), Stage.REGISTER_MODEL):
-        emit_assets(config, report)
     if report["registry"]["version"]:
         write_history(read_history(config.registry))
 
 
 @_never_fails
 def announce_rejection(flow_run_id: UUID, config: RunConfig, error: DataRejected) -> None:
-    """Say that the data gate refused the rows.
-
-    Args:
-        flow_run_id: Given by the decorator.
-        config: The resolved configuration.
-        error: What the gate raised.
-    """
+    """Send an event for data that the data gate rejected, and show the evidence."""
     payload = {
         "reason": error.what,
         "source": title(config.data.origin),
@@ -102,29 +91,17 @@ def announce_rejection(flow_run_id: UUID, config: RunConfig, error: DataRejected
 
 
 def rejected_state(error: DataRejected) -> State[Any]:
-    """Make the state in which a flow run with refused rows ends: failed, and called Rejected.
+    """Make the state in which a flow run with rejected data ends: failed, and named Rejected.
 
-    Its event is prefect.flow-run.Rejected, so that automations on failed runs do not fire on what
-    `announce_rejection` tells. Returned by a flow, it raises the error where the flow was called.
-
-    Args:
-        error: What the gate raised.
-
-    Returns:
-        The state.
+    Its event is prefect.flow-run.Rejected, so that automations on failed runs do not fire besides
+    that of `announce_rejection`. Returned by a flow, it raises the error where the flow was called.
     """
     return Failed(name=REJECTED_STATE, message=error.what, data=error)
 
 
 @_never_fails
 def announce_skip(flow_run_id: UUID, config: RunConfig, decision: RetrainDecision) -> None:
-    """Say that there was no reason to train.
-
-    Args:
-        flow_run_id: Given by the decorator.
-        config: The resolved configuration.
-        decision: What was compared, and what came of it.
-    """
+    """Send an event for a retrain without a reason to train."""
     payload = decision.model_dump(mode="json", exclude={"reason", "detail"})
     payload["reason"] = decision.detail
     _send(Happening.RETRAIN_SKIPPED, config.registry.name, payload, flow_run_id)
@@ -133,60 +110,29 @@ def announce_skip(flow_run_id: UUID, config: RunConfig, decision: RetrainDecisio
 
 @_never_fails
 def announce_promotion(
-    flow_run_id: UUID, registry: RegistryConfig, version: int, former: int | None, reason: str
+    flow_run_id: UUID, registry: RegistryConfig, version: int, previous: int | None, reason: str
 ) -> None:
-    """Say that a person moved the alias.
-
-    Args:
-        flow_run_id: Given by the decorator.
-        registry: Name and aliases.
-        version: Champion now.
-        former: Champion before.
-        reason: What the person gave as the reason.
-    """
-    payload = {"version": version, "previous_version": former, "reason": reason}
+    """Send an event for an alias that was moved by hand, from version `previous` if there was one."""
+    payload = {"version": version, "previous_version": previous, "reason": reason}
     _send(Happening.MODEL_PROMOTED, registry.name, payload, flow_run_id)
 
 
 def verdict_of(report: dict[str, Any]) -> Happening | None:
-    """Name the event that a report is worth.
-
-    Args:
-        report: `report.json`.
-
-    Returns:
-        None for a dry run and where nothing was judged.
-    """
+    """Return the event for a report; None for a dry run and where no model was evaluated."""
     if report["registry"]["is_promoted"]:
         return Happening.MODEL_PROMOTED
-    is_judged = report["decision"] != Decision.SKIPPED and report["mode"] == DecisionMode.ENFORCE
-    return Happening.MODEL_REFUSED if is_judged else None
+    is_decided = report["decision"] != Decision.SKIPPED and report["mode"] == DecisionMode.ENFORCE
+    return Happening.MODEL_REFUSED if is_decided else None
 
 
 def was_computed(flow_run_id: str, stage: Stage) -> bool:
-    """Tell whether a stage ran in this flow run, and was not just looked up.
-
-    Args:
-        flow_run_id: Prefect's id of the run.
-        stage: The stage.
-
-    Returns:
-        True when the journal says MISS; a run that finds everything cached has no news.
-    """
+    """Return whether a stage ran in this flow run, and was not just looked up in the cache."""
     entries = read_entries(flow_run_id)
     return any(entry.stage == stage and entry.event == "MISS" for entry in entries)
 
 
 def report_payload(report: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Say in an event what became of a model.
-
-    Args:
-        report: `report.json`.
-        folder: Output of `publish_report`.
-
-    Returns:
-        What the event carries.
-    """
+    """Return the payload of a report's event."""
     registry = report["registry"]
     return {
         "version": registry["version"],

@@ -9,7 +9,8 @@ from schemas.rule_ids import RowRule, RuleResult, SetRule, Severity, Verdict
 from schemas.rules.profile import HISTOGRAMS, DataProfile
 from schemas.rules.row_rules import ROW_RULES
 from schemas.rules.set_rules import AT_LEAST, SET_RULES, Comparison
-from tasks.dataset.check_file import CheckReport, written
+from tasks.dataset.check_file import CheckReport
+from tasks.engine.files import open_atomic
 from tasks.engine.wording import share
 from tasks.report._page_parts import Bar, cut_row, histogram_bars, named_bars, token_parts, visible
 
@@ -159,12 +160,12 @@ def write_data_page(report: CheckReport, folder: Path) -> Path:
     Returns:
         The page.
     """
-    with written(folder / "report.json") as stream:
+    with open_atomic(folder / "report.json") as stream:
         stream.write(report.model_dump_json(indent=1).encode("utf-8"))
     if report.profile is not None:
-        with written(folder / "profile.json") as stream:
+        with open_atomic(folder / "profile.json") as stream:
             stream.write(report.profile.model_dump_json(indent=1).encode("utf-8"))
-    with written(folder / "report.html") as stream:
+    with open_atomic(folder / "report.html") as stream:
         stream.write(render_data_page(report).encode("utf-8"))
     return folder / "report.html"
 

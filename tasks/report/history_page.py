@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.engine.cache import write_whole
+from tasks.engine.files import write_atomic
 from tasks.engine.home import work_directory
 from tasks.registry.history import History, Retrain
 from tasks.report._page_parts import visible
@@ -216,5 +216,5 @@ def write_history(history: History) -> Path:
     """
     path = history_path(history.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, render_history(history))
+    write_atomic(path, render_history(history))
     return path

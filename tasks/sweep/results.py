@@ -10,7 +10,7 @@ import yaml
 from schemas.base import Record
 from schemas.config.run import RunConfig
 from schemas.config.sweep import Scalar, with_settings
-from tasks.engine.cache import write_whole
+from tasks.engine.files import write_atomic
 from tasks.sweep._listener import LOSSES
 from tasks.sweep._trial import ERROR, RUN_ID, SECONDS, Outcome
 
@@ -112,6 +112,6 @@ def write_best(config: RunConfig, best: TrialResult, path: Path) -> dict[str, An
     settings = tuned.model_dump(mode="json", exclude_unset=True)
     head = f"# sft-flow sweep: trial {best.number}, validation loss {best.validation_loss:.6f}\n"
     path.touch(mode=0o600)
-    write_whole(path, head + yaml.safe_dump(settings, sort_keys=False))
+    write_atomic(path, head + yaml.safe_dump(settings, sort_keys=False))
     path.chmod(0o600)
     return settings

@@ -1,4 +1,4 @@
-"""What the end of a training process means, as an error that says what to do."""
+"""The end of a failed training process, as an error with a fix."""
 
 from __future__ import annotations
 
@@ -29,38 +29,31 @@ TABLE_LINES = 40
 
 
 def log_path(spec: TrainingSpec) -> Path:
-    """Name the log of a training.
-
-    Args:
-        spec: What is trained.
-
-    Returns:
-        A file in its checkpoint folder.
-    """
+    """Return the log of a training, a file in its checkpoint folder."""
     return spec.checkpoints / "training.log"
 
 
 def training_error(code: int, failure: TrainingEvent | None, spec: TrainingSpec) -> SftFlowError:
-    """Explain why the process ended badly.
+    """Make the error to raise for a process that failed.
 
     Args:
         code: Its exit code; negative for a signal.
-        failure: What it said itself.
-        spec: Names its log and checkpoints.
+        failure: What the process reported.
+        spec: Has its log and checkpoints.
 
     Returns:
-        The error to raise.
+        The error.
     """
     where = str(log_path(spec))
     kept = list_checkpoints(spec.checkpoints)
     if code == EXIT_OUT_OF_MEMORY or (failure and failure.error == MemoryExhausted.__name__):
         return memory_error(spec)
     if code == EXIT_INTERRUPTED or (failure and failure.error == TrainingInterrupted.__name__):
-        what = "training was told to stop and saved a checkpoint"
+        what = "training was stopped and saved a checkpoint"
         return TrainingInterrupted(what, where=where, fix="run again: it goes on from there")
     if failure is not None:
         kind = getattr(errors, failure.error, TrainingError)
-        trained = f"; {kept[-1].name} beside the log keeps what was trained" if kept else ""
+        trained = f"; {kept[-1].name} next to the log keeps what was trained" if kept else ""
         return kind(
             f"training stopped: {failure.detail}",
             where=f"{failure.where}; log: {where}" if failure.where else where,
@@ -76,18 +69,13 @@ def training_error(code: int, failure: TrainingEvent | None, spec: TrainingSpec)
         return TrainingKilled(what, where=where, fix=f"{fix}training.per_device_train_batch_size")
     last = lines[-1] if lines else "no output"
     what = f"the training process failed with exit code {code}: {last}"
-    return TrainingError(what, where=where, fix="read the log, mend it, run again")
+    return TrainingError(what, where=where, fix="read the log, fix the cause, run again")
 
 
 def signal_number(code: int, lines: Sequence[str]) -> int:
-    """Tell which signal killed a training process.
+    """Return the signal that killed a training process; 0 when it was none.
 
-    Args:
-        code: Exit code of the process, or of what launched several.
-        lines: Of the log; its end holds torch's table of failed processes.
-
-    Returns:
-        The signal's number; 0 when it was none.
+    An `accelerate` launcher leaves torch's table of failed processes at the end of the log.
     """
     if code < 0 or code > 128:
         return -code if code < 0 else code - 128
@@ -97,17 +85,10 @@ def signal_number(code: int, lines: Sequence[str]) -> int:
 
 
 def memory_error(spec: TrainingSpec) -> MemoryExhausted:
-    """Say that not even the smallest batch fits.
-
-    Args:
-        spec: What was tried.
-
-    Returns:
-        The error to raise.
-    """
+    """Make the error for a training whose smallest batch does not fit."""
     return MemoryExhausted(
         "the training does not fit into memory, even with one sequence at a time",
         where=str(log_path(spec)),
         fix="set training.gradient_checkpointing=true, training.method=lora or a smaller "
-        "training.packing_length_tokens, or take a machine with more memory",
+        "training.packing_length_tokens, or use a machine with more memory",
     )

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from schemas.config.training import TrainingConfig
 from schemas.errors import MemoryExhausted, TrainingKilled
-from tasks.engine.cache import write_whole
+from tasks.engine.files import write_atomic
 from tasks.engine.home import python_path
 from tasks.training._failures import log_path, memory_error, training_error
 from tasks.training.plan.batching import halve
@@ -37,27 +37,27 @@ ALLOCATOR = ":".join(
 )
 """10 to 35 % more tokens per second on CPU; glibc reads it before the process starts."""
 STOP_SECONDS = 120
-"""Time the process gets to save a checkpoint when it is told to stop."""
+"""Time for the process to save a checkpoint when it is asked to stop."""
 KILL_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
-"""Where Linux counts the processes it killed for want of memory."""
+"""Where Linux counts the processes it killed because memory ran out."""
 
 Listener = Callable[[TrainingEvent], None]
 
 
 def run_training(spec: TrainingSpec, listen: Listener) -> TrainingFacts:
-    """Train in a process of its own; resume what is there, and halve the batch when memory is short.
+    """Train in a process of its own; resume, and halve the batch when memory runs out.
 
     Args:
         spec: What to train; its checkpoint folder keeps the spec and the process's log.
-        listen: Gets every event; when it raises, the process is told to save and stop.
+        listen: Gets every event; when it raises, the process is asked to save and stop.
 
     Returns:
-        The figures of the finished training.
+        The results of the finished training.
 
     Raises:
-        SftFlowError: What a guard in the process found; the class is the guard's own.
+        SftFlowError: What a guard in the process found, in the guard's class.
         MemoryExhausted: Not even one sequence at a time fits.
-        TrainingInterrupted: The process was told to stop and saved a checkpoint.
+        TrainingInterrupted: The process was asked to stop and saved a checkpoint.
     """
     spec.checkpoints.mkdir(parents=True, exist_ok=True)
     spec = _as_last_tried(spec)
@@ -84,14 +84,14 @@ def run_training(spec: TrainingSpec, listen: Listener) -> TrainingFacts:
 
 
 def _as_last_tried(spec: TrainingSpec) -> TrainingSpec:
-    """Take over the batch that an earlier attempt of the same training had come down to."""
+    """Use the smaller batch of an earlier attempt of the same training, if there was one."""
     try:
         text = (spec.checkpoints / "spec.json").read_text(encoding="utf-8")
-        former = TrainingSpec.model_validate_json(text)
+        previous = TrainingSpec.model_validate_json(text)
     except (OSError, ValidationError):
         return spec
-    if former.notes and former.batching.effective == spec.batching.effective:
-        return spec.model_copy(update={"batching": former.batching, "notes": former.notes})
+    if previous.notes and previous.batching.effective == spec.batching.effective:
+        return spec.model_copy(update={"batching": previous.batching, "notes": previous.notes})
     return spec
 
 
@@ -108,9 +108,9 @@ def _resumed(spec: TrainingSpec, listen: Listener) -> TrainingSpec:
 
 
 def _run_once(spec: TrainingSpec, listen: Listener) -> tuple[int, TrainingEvent | None]:
-    """Run the process until it ends; return its exit code and what it said went wrong."""
+    """Run the process until it ends; return its exit code and the failure it reported."""
     spec_path = spec.checkpoints / "spec.json"
-    write_whole(spec_path, spec.model_dump_json(indent=1))
+    write_atomic(spec_path, spec.model_dump_json(indent=1))
     failure = None
     with log_path(spec).open("a", encoding="utf-8") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command
@@ -137,15 +137,7 @@ def _run_once(spec: TrainingSpec, listen: Listener) -> tuple[int, TrainingEvent 
 
 
 def command(spec_path: Path, training: TrainingConfig) -> list[str]:
-    """Make the command line of the training.
-
-    Args:
-        spec_path: The file the process reads.
-        training: Says how many processes there are.
-
-    Returns:
-        Python itself for one process, `accelerate launch` for several.
-    """
+    """Return the command line: Python for one process, `accelerate launch` for several."""
     module = [run.__name__, str(spec_path)]
     launch = [sys.executable, "-m", "accelerate.commands.launch"]
     if training.accelerate_config:
@@ -167,33 +159,19 @@ def command(spec_path: Path, training: TrainingConfig) -> list[str]:
 
 
 def process_environment(spec: TrainingSpec) -> dict[str, str]:
-    """Make the environment of the training process: ours, the allocator's settings, no network noise.
-
-    Args:
-        spec: What is trained.
-
-    Returns:
-        A copy of the environment with what the user has not set.
-    """
+    """Return a copy of the environment, with the allocator's settings if the user set none."""
     environment = dict(os.environ)
     environment.setdefault("GLIBC_TUNABLES", ALLOCATOR)
     for name, value in spec.choices.environment.items():
         environment.setdefault(name, value)
     environment[PARENT_VARIABLE] = name_process(os.getpid())
     environment["PYTHONPATH"] = python_path(environment)
-    environment["PYTHONSAFEPATH"] = "1"  # a folder `datasets` beside the user's data is no package
+    environment["PYTHONSAFEPATH"] = "1"  # a folder `datasets` next to the user's data is no package
     return environment
 
 
 def read_event(line: str) -> TrainingEvent | None:
-    """Read a line of the process's standard output.
-
-    Args:
-        line: The line.
-
-    Returns:
-        The event; None for what a library or the launcher has printed.
-    """
+    """Read an event from a line of output; None for what a library or the launcher printed."""
     try:
         return TrainingEvent.model_validate_json(line)
     except ValidationError:
@@ -201,12 +179,7 @@ def read_event(line: str) -> TrainingEvent | None:
 
 
 def stop_process(process: subprocess.Popen[str], request: Path) -> None:
-    """End the process if it still runs: first asking, so that it can save, then for good.
-
-    Args:
-        process: The training process, or what launched several.
-        request: File that asks every training process to save and stop.
-    """
+    """End the process if it still runs: by a request file, so that it can save, then by a signal."""
     if process.poll() is None:
         request.touch()
         try:
@@ -219,11 +192,7 @@ def stop_process(process: subprocess.Popen[str], request: Path) -> None:
 
 
 def count_memory_kills() -> int:
-    """Count the processes that Linux has killed for want of memory.
-
-    Returns:
-        A number that only grows; 0 where the system does not tell.
-    """
+    """Return how many processes Linux has killed because memory ran out; 0 where it is unknown."""
     count = 0
     for path in KILL_COUNTERS:
         if path.is_file():

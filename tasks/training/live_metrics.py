@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from schemas.base import Record
 from schemas.errors import TrainingInterrupted
-from tasks.engine.cache import write_whole
+from tasks.engine.files import write_atomic
 from tasks.engine.home import tracking_uri
+from tasks.engine.pusher import Pusher
 from tasks.engine.redaction import without_secrets
 from tasks.registry.store import connect, experiment_id, flatten
 from tasks.registry.tags import ERROR_TAG, STAGE_TAG, TRAINING_FINGERPRINT_TAG
-from tasks.training._pusher import Pusher
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class TrainingRun(Record):
 
     run_id: str
     tracking_uri: str
-    """Without secrets: tells whether the run lies in the store in use."""
+    """Without secrets: shows whether the run is in the store in use."""
 
 
 class Point(NamedTuple):
@@ -52,13 +52,9 @@ class Point(NamedTuple):
 
 
 def read_training_run(folder: Path) -> TrainingRun | None:
-    """Find the run of a training.
+    """Read the run of a training from its checkpoints or its output.
 
-    Args:
-        folder: The checkpoints, or the output of the stage.
-
-    Returns:
-        The run; None when there is none in the store in use.
+    None when there is none in the store in use.
     """
     try:
         text = (folder / RUN_FILE).read_text(encoding="utf-8")
@@ -69,13 +65,7 @@ def read_training_run(folder: Path) -> TrainingRun | None:
 
 
 def log_points(client: MlflowClient, run_id: str, points: list[Point]) -> None:
-    """Log values in as few requests as MLflow allows.
-
-    Args:
-        client: The store.
-        run_id: The run.
-        points: Values of any metrics and steps.
-    """
+    """Log values of any metrics and steps in as few requests as MLflow allows."""
     from mlflow.entities import Metric
 
     for start in range(0, len(points), MAX_BATCH_METRICS):
@@ -87,25 +77,18 @@ def log_points(client: MlflowClient, run_id: str, points: list[Point]) -> None:
 
 
 def event_points(event: TrainingEvent) -> list[Point]:
-    """Name what an event measured as the registered version's run does.
-
-    Args:
-        event: Of the training process.
-
-    Returns:
-        One point a figure; none for events that measure nothing.
-    """
+    """Return what an event measured, under the names that the registered version's run uses."""
     if event.kind is EventKind.MEASURED:
-        figures = {"eval_loss": event.loss}
+        values = {"eval_loss": event.loss}
     elif event.kind is EventKind.STEP:
         names = ("loss", "learning_rate", "grad_norm", "tokens_per_second")
-        figures = {name: getattr(event, name) for name in names}
+        values = {name: getattr(event, name) for name in names}
     else:
         return []
     now = round(time.time() * 1000)
     return [
         Point(f"train/{name}", value, event.step, now)
-        for name, value in figures.items()
+        for name, value in values.items()
         if value is not None
     ]
 
@@ -113,7 +96,7 @@ def event_points(event: TrainingEvent) -> list[Point]:
 def unknown_points(
     points: list[Point], known_steps: dict[str, int]
 ) -> tuple[list[Point], dict[str, int]]:
-    """Leave out steps made a second time after a resume; their figures are the same.
+    """Leave out steps that are repeated after a resume; their values are the same.
 
     Args:
         points: In the order they were measured.
@@ -132,14 +115,14 @@ def unknown_points(
 
 
 class LiveMetrics:
-    """A run that is made when the training starts and goes on when it is resumed.
+    """A run that is created when the training starts and goes on when it is resumed.
 
-    The store is written to by a thread of its own; when it cannot be reached the training says
-    so once and goes on, and what was measured meanwhile is sent when it answers again.
+    A thread of its own writes to the store. When the store cannot be reached there is one warning,
+    training goes on, and what was measured meanwhile is sent when the store answers again.
     """
 
     def __init__(self, spec: TrainingSpec, experiment: str, warn: Callable[[str], object]) -> None:
-        """Prepare; the store is first spoken to when the block is entered.
+        """Prepare; the first request to the store is sent when the block is entered.
 
         Args:
             spec: The training; its checkpoints keep the run's id.
@@ -159,17 +142,13 @@ class LiveMetrics:
         )
 
     def __enter__(self) -> LiveMetrics:
-        """Begin the run, or go on with it."""
+        """Start the run, or go on with it."""
         self._spec.checkpoints.mkdir(parents=True, exist_ok=True)
         self._pusher.start()
         return self
 
     def __call__(self, event: TrainingEvent) -> None:
-        """Keep what an event measured until the next batch.
-
-        Args:
-            event: Of the training process.
-        """
+        """Keep what an event measured until the next batch."""
         with self._lock:
             self._points.extend(event_points(event))
 
@@ -179,7 +158,7 @@ class LiveMetrics:
         error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """Send the rest and say how the training ended."""
+        """Send the rest, and the status that the training ended with."""
         self._end = ending(error)
         self._pusher.close()
 
@@ -214,7 +193,7 @@ class LiveMetrics:
             return str(run.info.run_id)
         run_id = self._create_run(client)
         record = TrainingRun(run_id=run_id, tracking_uri=without_secrets(tracking_uri()))
-        write_whole(self._spec.checkpoints / RUN_FILE, record.model_dump_json(indent=1))
+        write_atomic(self._spec.checkpoints / RUN_FILE, record.model_dump_json(indent=1))
         return run_id
 
     def _create_run(self, client: MlflowClient) -> str:
@@ -234,14 +213,7 @@ class LiveMetrics:
 
 
 def ending(error: BaseException | None) -> tuple[str, str]:
-    """Say how a training ended, in MLflow's words.
-
-    Args:
-        error: What ended it; None when it came to its end.
-
-    Returns:
-        The run's status, and the first line of the error.
-    """
+    """Return MLflow's status for how a training ended, and the first line of its error."""
     if error is None:
         return "FINISHED", ""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0][:MAX_ERROR_CHARACTERS]
@@ -250,7 +222,7 @@ def ending(error: BaseException | None) -> tuple[str, str]:
 
 
 def _find_run(client: MlflowClient, run_id: str) -> Run | None:
-    """Get a run that can be written to; None when it was deleted."""
+    """Return a run that can be written to; None when it was deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -263,7 +235,7 @@ def _find_run(client: MlflowClient, run_id: str) -> Run | None:
 
 
 def _last_steps(client: MlflowClient, run: Run) -> dict[str, int]:
-    """Find up to where each metric is known: steps after the last checkpoint are made twice."""
+    """Return the last logged step of each metric: steps after a checkpoint are repeated."""
     return {
         name: max(metric.step for metric in client.get_metric_history(run.info.run_id, name))
         for name in run.data.metrics

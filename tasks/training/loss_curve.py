@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 MOST_POINTS = 1000
 """On the picture; of a longer curve neighbours are averaged."""
 LEAST_SMOOTHED = 20
-"""Points below which a smoothed line would say nothing."""
+"""Points below which a smoothed line would show nothing."""
 SMOOTHED_SHARE = 10
 """The smoothed line averages about a tenth of the curve."""
 SIZE_INCHES = (8.0, 3.6)
 INK = "#010203"
-"""Stands for the page's text colour until the picture is written."""
+"""Replaced by the page's text colour when the picture is written."""
 STYLE = (
     "<style>:root { color: #222; } "
     "@media (prefers-color-scheme: dark) { :root { color: #ddd; } }</style>"
 )
 TRAINING_COLOUR, VALIDATION_COLOUR = "#4a86c5", "#d0771e"
-"""Both read on white and on black: contrast above 3 (WCAG 2.2, 1.4.11)."""
+"""Legible on white and on black: contrast above 3 (WCAG 2.2, 1.4.11)."""
 SETTINGS: Any = {
     "svg.hashsalt": "sft-flow",
     "svg.fonttype": "none",
@@ -47,28 +47,15 @@ class LossPoint(NamedTuple):
 
 
 def curve_points(history: Sequence[dict[str, Any]], name: str) -> list[LossPoint]:
-    """Take one curve out of the log.
-
-    Args:
-        history: Log entries with `step` and figures.
-        name: loss or eval_loss.
-
-    Returns:
-        The finite points.
-    """
+    """Return the finite points of `loss` or `eval_loss` in the log entries."""
     points = [LossPoint(float(one["step"]), float(one[name])) for one in history if name in one]
     return [point for point in points if math.isfinite(point.loss)]
 
 
 def thin(points: Sequence[LossPoint], most: int = MOST_POINTS) -> list[LossPoint]:
-    """Average neighbours, so that the picture of a long training stays small.
+    """Return means of equal runs of neighbours, so that the picture of a long training stays small.
 
-    Args:
-        points: A curve.
-        most: Points that may be left.
-
-    Returns:
-        Means of equal runs of neighbours, of step and loss; the last run may be shorter.
+    Of step and loss, at most `most` of them; the last run may be shorter.
     """
     width = max(1, math.ceil(len(points) / most))
     runs = [points[start : start + width] for start in range(0, len(points), width)]
@@ -81,12 +68,7 @@ def thin(points: Sequence[LossPoint], most: int = MOST_POINTS) -> list[LossPoint
 def smooth(losses: Sequence[float], span: int) -> list[float]:
     """Compute the centred moving average, which does not lag behind a falling loss.
 
-    Args:
-        losses: In the order of the steps.
-        span: Points it looks at; towards both ends fewer, as many before as after.
-
-    Returns:
-        As many values.
+    Over `span` points; towards both ends over fewer, as many before as after.
     """
     smoothed = []
     for place in range(len(losses)):
@@ -97,26 +79,12 @@ def smooth(losses: Sequence[float], span: int) -> list[float]:
 
 
 def lowest(points: Sequence[LossPoint]) -> LossPoint:
-    """Find the lowest point; the first of equals.
-
-    Args:
-        points: At least one.
-
-    Returns:
-        The point.
-    """
+    """Return the lowest point; the first of equals."""
     return min(points, key=lambda point: (point.loss, point.step))
 
 
 def describe_curve(history: Sequence[dict[str, Any]]) -> str:
-    """Say in words what the picture shows.
-
-    Args:
-        history: Log entries with `step` and `loss` or `eval_loss`.
-
-    Returns:
-        First, last and lowest loss of each curve.
-    """
+    """Describe the picture in words: first, last and lowest loss of each curve."""
     sentences = []
     for name, title in (("loss", "Training loss"), ("eval_loss", "Validation loss")):
         points = curve_points(history, name)
@@ -133,7 +101,7 @@ def describe_curve(history: Sequence[dict[str, Any]]) -> str:
 def draw_loss_curve(history: Sequence[dict[str, Any]], path: Path) -> None:
     """Write the picture as SVG; the same history gives the same bytes.
 
-    The text takes the reader's light or dark colours.
+    The text has the reader's light or dark colours.
 
     Args:
         history: Log entries with `step` and `loss` or `eval_loss`, in nats per token.

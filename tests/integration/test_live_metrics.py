@@ -1,7 +1,8 @@
-"""The training's own run in a real MLflow store, and its bar on a real Prefect server."""
+"""The training's own run in a real MLflow store, and its progress on a real Prefect server."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -11,6 +12,8 @@ from prefect.artifacts import Artifact
 
 from schemas.config.run import RunConfig
 from schemas.errors import LossNotFinite
+from schemas.records.stages import Stage
+from tasks.engine.run_bar import forget_progress, show_stage
 from tasks.registry.store import connect
 from tasks.registry.tags import ERROR_TAG
 from tasks.training.live_metrics import LiveMetrics, read_training_run
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 pytestmark = pytest.mark.integration
+
+BAR_SECONDS = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +103,11 @@ def test_deleted_run_is_replaced(store: MlflowClient, tmp_path: Path) -> None:
 
 
 def monitored_run(spec: TrainingSpec, config: RunConfig) -> list[Artifact]:
-    """Send a short training's events through the monitor in a task of a flow; give the bar back."""
+    """Send a short training's events through the monitor in a stage of a flow; return its bar."""
     bars: list[Artifact] = []
+
+    def latest() -> Artifact:
+        return cast(Artifact, Artifact.get("toy-progress"))  # with the flow's own connection
 
     @task(name="train")
     def train() -> None:
@@ -107,24 +115,32 @@ def monitored_run(spec: TrainingSpec, config: RunConfig) -> list[Artifact]:
             monitor(TrainingEvent(kind=EventKind.STARTED, n_steps=9))
             monitor(step(1))
             monitor(step(3))
+            deadline = time.monotonic() + BAR_SECONDS
+            while "loss" not in (latest().description or "") and time.monotonic() < deadline:
+                time.sleep(0.05)
+            bars.append(latest())
 
-    @flow(name="monitored")
+    @flow(name="train-sft")
     def monitored(config: RunConfig) -> None:
-        train()
-        bars.append(cast(Artifact, Artifact.get("toy-training")))  # with the flow's own connection
+        with show_stage(Stage.TRAIN_MODEL):
+            train()
+        forget_progress()
 
     monitored(config)
     return bars
 
 
 def test_monitor_in_a_flow_shows_the_training_everywhere(
-    prefect_server: None, store: MlflowClient, tmp_path: Path
+    prefect_server: None, store: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tasks.engine.run_bar.PUSH_SECONDS", 0.05)
     spec = make_spec(tmp_path)
     config = RunConfig.model_validate({"registry": {"name": "toy", "experiment": "monitored"}})
     [bar] = monitored_run(spec, config)
-    assert (bar.type, bar.data) == ("progress", 33.3)
-    assert (bar.description or "").startswith("step 3 of 9, loss 1.000")
+    assert bar.type == "progress"
+    assert bar.data == pytest.approx(100 * (6 + 3 / 9) / 13)
+    description = bar.description or ""
+    assert description.startswith("train_model, 7 of 13; training: 3 of 9 steps, loss 1.000")
     run = store.get_run(run_id_of(spec))
     assert run.info.status == "FINISHED"
     assert run.info.experiment_id == store.get_experiment_by_name("monitored").experiment_id

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +17,6 @@ from tests.support.prefect_events import REASON, REJECTED, SKIPPED
 from tests.support.prefect_server import Server, running_server
 from tests.support.webhook import Receiver
 
-EVENT_SECONDS = 30
 ALL = {"promoted", "refused", "rejected", "skipped", "failed"}
 
 
@@ -109,27 +107,6 @@ def test_every_run_has_one_progress_bar(told: dict[str, dict[str, Any]], server:
     assert Counter(bars)[(100.0, "done")] == 3
     assert (100.0, SKIPPED.detail) in bars
     assert len(bars) == 5
-
-
-def test_assets_say_which_rows_a_version_was_made_of(
-    told: dict[str, dict[str, Any]], server: Server
-) -> None:
-    question = {"filter": {"event": {"prefix": ["prefect.asset."]}}, "limit": 50}
-    deadline = time.monotonic() + EVENT_SECONDS
-    while time.monotonic() < deadline:  # the server writes events after it has taken them
-        events = server.ask("/events/filter", question)["events"]
-        if len(events) >= 4:
-            break
-        time.sleep(0.2)
-    assert Counter(event["event"] for event in events) == {
-        "prefect.asset.referenced": 2,
-        "prefect.asset.materialization.succeeded": 2,
-    }
-    made = [event for event in events if event["event"].endswith("succeeded")]
-    assert {event["resource"]["prefect.resource.id"] for event in made} == {"mlflow://toy"}
-    roles = {one["prefect.resource.role"]: one for one in made[0]["related"]}
-    assert roles["asset"]["prefect.resource.id"].startswith("python://zaragoza-construction-faq")
-    assert roles["flow"]["prefect.resource.name"] == "train-sft"
 
 
 def test_notify_with_less_takes_the_rest_away(

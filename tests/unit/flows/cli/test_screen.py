@@ -17,7 +17,7 @@ from flows.cli.screen import (
     State,
     clock,
     compute_rows,
-    read_former_seconds,
+    read_previous_seconds,
     run_screen,
     seconds_left,
 )
@@ -80,15 +80,15 @@ def test_seconds_left_adds_what_lies_ahead() -> None:
     assert seconds_left(rows, {"b": 5.0, "c": 4.0}) is None
 
 
-def test_former_seconds_are_those_of_the_newest_run(
+def test_previous_seconds_are_those_of_the_newest_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SFT_HOME", str(tmp_path))
-    assert read_former_seconds() == {}
+    assert read_previous_seconds() == {}
     append_entry("run", StageEntry(stage="decide", event="MISS", detail=""))
     append_duration("run", "decide", 2.0)
     append_entry("run", StageEntry(stage="load_dataset", event="HIT", detail=""))
-    assert read_former_seconds() == {"decide": 2.0}
+    assert read_previous_seconds() == {"decide": 2.0}
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(7, "0:07"), (59.6, "1:00"), (3723, "1:02:03")])
@@ -152,8 +152,9 @@ def test_run_screen_shows_the_open_bar_and_leaves_its_last_state(
             bar.update(3)
             with screen.console.capture() as capture:
                 screen.console.print(screen)
-        assert "train:  75%" in capture.get()
-        assert "3/4" in capture.get()
+        assert "train: 75%" in capture.get()
+        assert "━" in capture.get()
+        assert "3 of 4 steps" in capture.get()
         append_duration("run", "train_model", 12.0)
     text = terminal.getvalue()
     assert "done, 0:0" in text

@@ -13,7 +13,7 @@ import pytest
 
 import tasks.dataset.check_file
 from schemas.config.run import DataConfig, DataSource, RunConfig
-from schemas.errors import DataSourceError, WorkDirectoryError
+from schemas.errors import DataSourceError
 from schemas.rule_ids import RowRule, SetRule
 from schemas.rules.check_set import preload
 from tasks.dataset.check_file import (
@@ -22,7 +22,6 @@ from tasks.dataset.check_file import (
     CheckVerdict,
     Scope,
     check_file,
-    written,
 )
 from tests.support.data_gate import BAD, ROWS, by_id, check
 from tests.support.toy import as_messages, ordinary_rows, write_jsonl
@@ -135,33 +134,6 @@ def test_secret_stands_nowhere_in_the_report(tmp_path: Path) -> None:
 def test_report_reads_back_from_its_json(tmp_path: Path) -> None:
     report = check(tmp_path, [*ROWS, BAD])
     assert CheckReport.model_validate_json(report.model_dump_json()) == report
-
-
-def test_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "a.txt"
-    with written(path) as stream:
-        stream.write(b"first")
-        assert not path.exists()
-    assert path.read_bytes() == b"first"
-
-    def fail() -> None:
-        with written(path) as stream:
-            stream.write(b"second")
-            raise ValueError("stopped")
-
-    with pytest.raises(ValueError, match="stopped"):
-        fail()
-    assert path.read_bytes() == b"first"
-    assert list(path.parent.iterdir()) == [path]
-    with written(None) as nothing:
-        assert nothing is None
-
-
-def test_file_that_cannot_be_written_is_a_fault_of_the_folder(tmp_path: Path) -> None:
-    (tmp_path / "a").touch()
-    with pytest.raises(WorkDirectoryError) as caught, written(tmp_path / "a" / "b.txt"):
-        pass
-    assert caught.value.fix == "name a folder you may write to"
 
 
 def test_set_rules_are_imported_while_rows_are_read_and_not_for_rows_alone(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from tasks.engine.cache import (
     locate,
     look_up,
     stage_lock,
-    write_whole,
 )
 from tasks.engine.keys import StageDefinition, StageKey, file_sha256, stage_key
 
@@ -222,21 +220,6 @@ def test_the_work_directory_can_be_moved(
     work_folder.rename(moved)
     monkeypatch.setenv("SFT_HOME", str(moved))
     assert look(key_of()).reference == written
-
-
-def test_write_whole_leaves_the_old_file_when_it_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a"
-    write_whole(path, "old")
-
-    def refuse(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="No space"):
-        write_whole(path, "new")
-    assert path.read_text(encoding="utf-8") == "old"
 
 
 def test_a_key_is_computed_by_one_run_at_a_time(work_folder: Path) -> None:

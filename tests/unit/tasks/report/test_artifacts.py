@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.engine.run_bar import slug
+from tasks.engine.keys import slug
 from tasks.report._artifacts import (
     gate_table,
     metric_table,

@@ -86,7 +86,7 @@ def test_training_error_is_the_guards_own(tmp_path: Path) -> None:
     assert type(error) is LossSpike
     assert error.what == "training stopped: the loss rose"
     assert error.where == f"step 23; log: {log_path(spec)}"
-    assert error.fix == "lower it; checkpoint-20 beside the log keeps what was trained"
+    assert error.fix == "lower it; checkpoint-20 next to the log keeps what was trained"
     assert not is_retryable(error)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from tasks.training._pusher import Pusher
+from tasks.engine.pusher import Pusher
 
 
 def test_pusher_pushes_at_once_and_when_it_is_closed() -> None:
@@ -48,5 +48,5 @@ def test_pusher_leaves_a_server_that_hangs_behind() -> None:
     pusher = Pusher(push, name="figures", every_seconds=0, warn=warnings.append)
     pusher.start()
     pusher.close(limit_seconds=0.01)
-    assert warnings == ["no figures for now, training goes on: the last figures took too long"]
+    assert warnings == ["no figures for now, training goes on: the last values took too long"]
     release.set()

@@ -1,4 +1,4 @@
-"""Sends figures to servers from a thread of its own, so that a slow one never slows training."""
+"""Sends values to a server from a thread of its own, so that a slow server never slows the work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 RETRY_SECONDS = 60.0
 CLOSE_SECONDS = 30.0
-"""The last figures get this long; after that the thread is left behind."""
+"""Time for the last values; after that the thread is left behind."""
 
 
 class Pusher:
@@ -26,7 +26,7 @@ class Pusher:
 
         Args:
             push: Sends what is new; called by this thread only.
-            name: What is pushed to whom, for the warning.
+            name: What is pushed to which server, for the warning.
             every_seconds: Time between two calls.
             warn: Gets one sentence at the first failure, and none at later ones.
         """
@@ -36,7 +36,7 @@ class Pusher:
         self._warn = warn
         self._has_warned = False
         self._closing = threading.Event()
-        context = contextvars.copy_context()  # Prefect keeps the run it belongs to there
+        context = contextvars.copy_context()  # Prefect keeps the current run there
         self._thread = threading.Thread(
             target=context.run, args=(self._work,), name=name, daemon=True
         )
@@ -46,15 +46,11 @@ class Pusher:
         self._thread.start()
 
     def close(self, limit_seconds: float = CLOSE_SECONDS) -> None:
-        """Push a last time and wait for it.
-
-        Args:
-            limit_seconds: Longest time to wait.
-        """
+        """Push a last time, and wait for it no longer than the limit."""
         self._closing.set()
         self._thread.join(limit_seconds)
         if self._thread.is_alive():
-            self._complain("the last figures took too long")
+            self._complain("the last values took too long")
 
     def _work(self) -> None:
         pause_seconds = 0.0
