@@ -34,7 +34,10 @@ def test_definitions_end_with_gates_of_ones_own() -> None:
     [
         ({"own": {"metric": "loss"}}, "needs metric and against"),
         ({"own": {"metric": "loss", "against": "absolute"}}, "needs a limit"),
-        ({"own": {"metric": "judge_win_rate", "against": "absolute"}}, "a judge compares"),
+        (
+            {"own": {"metric": "judge_win_rate", "against": "absolute"}},
+            "a judge needs against=base or champion",
+        ),
         ({"min_eval_rows": {"limit": 3}}, "is taken"),
         ({"Own": {}}, "pattern"),
         ({"loss_below_base": {"minimum": 3}}, "Extra inputs"),
@@ -47,7 +50,7 @@ def test_incomplete_gates_are_refused(checks: dict[str, object], words: str) -> 
 
 def test_run_config_refuses_a_gate_whose_metric_is_not_measured() -> None:
     own = {"metric": "f1", "against": "base"}
-    with pytest.raises(ValidationError, match="asks for metric 'f1', which is not measured"):
+    with pytest.raises(ValidationError, match="uses metric 'f1', which is not computed"):
         RunConfig.model_validate({"gates": {"checks": {"own": own}}})
     measured = {"evaluation": {"custom_metrics": {"f1": "own:f1"}, "n_generation_rows": 20}}
     config = RunConfig.model_validate({"gates": {"checks": {"own": own}}, **measured})
@@ -56,7 +59,7 @@ def test_run_config_refuses_a_gate_whose_metric_is_not_measured() -> None:
 
 def test_run_config_refuses_a_gate_on_a_metric_without_direction() -> None:
     own = {"metric": "length_ratio", "against": "base"}
-    with pytest.raises(ValidationError, match="neither more nor less of length_ratio is better"):
+    with pytest.raises(ValidationError, match="metric length_ratio has no better direction"):
         RunConfig.model_validate({"gates": {"checks": {"own": own}}})
 
 
