@@ -38,7 +38,7 @@ def test_definitions_end_with_gates_of_ones_own() -> None:
             {"own": {"metric": "judge_win_rate", "against": "absolute"}},
             "a judge needs against=base or champion",
         ),
-        ({"min_eval_rows": {"limit": 3}}, "is taken"),
+        ({"min_eval_rows": {"limit": 3}}, "is reserved"),
         ({"Own": {}}, "pattern"),
         ({"loss_below_base": {"minimum": 3}}, "Extra inputs"),
     ],
@@ -63,10 +63,10 @@ def test_run_config_refuses_a_gate_on_a_metric_without_direction() -> None:
         RunConfig.model_validate({"gates": {"checks": {"own": own}}})
 
 
-def test_run_config_refuses_a_gate_on_fewer_answers_than_rows_wanted() -> None:
+def test_run_config_refuses_a_gate_on_too_few_answers() -> None:
     own = {"metric": "chrf", "against": "base"}
     with pytest.raises(
-        ValidationError, match=r"compares 12 answers, and gates\.min_eval_rows is 20"
+        ValidationError, match=r"compares 12 answers, fewer than gates\.min_eval_rows=20"
     ):
         RunConfig.model_validate({"gates": {"checks": {"own": own}}})
     RunConfig.model_validate({"gates": {"checks": {"own": {**own, "severity": "off"}}}})
