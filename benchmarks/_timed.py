@@ -96,7 +96,7 @@ def tokens(path: Path, prepared: str) -> dict[str, Any]:
     from schemas.rows.recognition import recognise
     from schemas.rows.row import SourceRow
     from schemas.rule_ids import GateMode
-    from schemas.rules.check_set import set_rule_settings
+    from schemas.rules.set_rules import set_rule_settings
     from tasks.tokens._texts import TextRenderer
     from tasks.tokens.rendering import load_renderer
     from tasks.tokens.writing import TokenOutput, write_tokens

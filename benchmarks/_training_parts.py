@@ -32,7 +32,7 @@ def prepare(folder: Path, seed: str) -> dict[str, Any]:
     from schemas.config.run import DataSource, ModelConfig, QualityConfig, TemplateConfig
     from schemas.rows.recognition import recognise
     from schemas.rule_ids import GateMode
-    from schemas.rules.check_set import set_rule_settings
+    from schemas.rules.set_rules import set_rule_settings
     from tasks.engine.jsonl import json_line
     from tasks.models.shape import read_model_shape
     from tasks.prepare_template import prepare_model

@@ -1,4 +1,4 @@
-"""Definitions and checks: what a configuration, a row, a set and a result must look like.
+"""Definitions and checks: what a configuration, a row, a data set and a result must look like.
 
-Nothing here imports torch, TRL, transformers, MLflow or Prefect; import-linter holds that line.
+Imports no torch, TRL, transformers, MLflow or Prefect; import-linter checks it.
 """

@@ -1,4 +1,4 @@
-"""The bases of settings and of records."""
+"""Base classes of settings and records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """No unknown key, immutable; the string below a field describes it in forms and pages."""
+    """Immutable, without unknown keys; the string below a field describes it in forms and pages."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 

@@ -1,4 +1,4 @@
-"""Pause the garbage collector where much is made that stays and holds no cycles."""
+"""Pause the garbage collector while many objects are made that contain no cycles."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused_collector() -> Iterator[None]:
-    """Halt the search for cycles: a fourth of the time of parsing rows, 15 % of a large import.
-
-    Yields:
-        Nothing; afterwards the collector runs again if it did before.
-    """
+    """Pause the search for cycles: saves a quarter of the time of parsing rows, 15 % of a large import."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

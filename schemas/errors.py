@@ -1,16 +1,17 @@
-"""One tree of errors, each saying what happened, where, what was expected and how to mend it."""
+"""One tree of errors; each reports what happened, where, what was expected and how to fix it."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 
 class SftFlowError(Exception):
-    """Root of every error the product raises on purpose.
+    """Root of every error that the product raises on purpose.
 
-    `exit_code` is what the command line returns (0 done, 1 a gate said no, 2 usage,
-    configuration or unreadable input, 3 the run failed); `is_retryable` tells the task
-    runner whether trying again can help.
+    `exit_code` is returned by the command line (0 done, 1 refused by a gate, 2 usage,
+    configuration or unreadable input, 3 the run failed); `is_retryable` means that trying again
+    can help.
     """
 
     exit_code: ClassVar[int] = 3
@@ -19,12 +20,12 @@ class SftFlowError(Exception):
     def __init__(
         self, what: str, *, where: str = "", expected: str = "", got: str = "", fix: str = ""
     ) -> None:
-        """Keep the parts apart, so that a page or a log can lay them out.
+        """Keep the parts separate, so that a page or a log can format them.
 
         Args:
             what: One sentence that names the problem.
             where: File and line, configuration key or address.
-            expected: What would have been right.
+            expected: What is correct.
             got: What was found instead.
             fix: The next thing to do.
         """
@@ -36,12 +37,12 @@ class SftFlowError(Exception):
         self.fix = fix
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle with every part, since tasks may run in other processes."""
+        """Pickle every part, since tasks may run in other processes."""
         parts = {"where": self.where, "expected": self.expected, "got": self.got, "fix": self.fix}
-        return (_rebuild, (type(self), self.what, parts))
+        return (functools.partial(type(self), **parts), (self.what,))
 
     def __str__(self) -> str:
-        """Lay the parts out, one a line, in the order a reader needs them."""
+        """Write one part per line, in the order a reader needs them."""
         lines = [f"{type(self).__name__}: {self.what}"]
         if self.where:
             lines.append(f"  Where: {self.where}")
@@ -52,10 +53,6 @@ class SftFlowError(Exception):
         return "\n".join(lines)
 
 
-def _rebuild(kind: type[SftFlowError], what: str, parts: dict[str, str]) -> SftFlowError:
-    return kind(what, **parts)
-
-
 class ConfigError(SftFlowError, ValueError):
     """The configuration cannot be read or breaks a constraint."""
 
@@ -63,13 +60,13 @@ class ConfigError(SftFlowError, ValueError):
 
 
 class DataSourceError(SftFlowError, ValueError):
-    """The named data is missing, empty or unreadable."""
+    """The data are missing, empty or unreadable."""
 
     exit_code = 2
 
 
 class ModelSourceError(SftFlowError, ValueError):
-    """The named model is unknown, incomplete or unsafe to load."""
+    """The model is unknown, incomplete or unsafe to load."""
 
     exit_code = 2
 
@@ -81,13 +78,13 @@ class TemplateError(SftFlowError, ValueError):
 
 
 class WorkDirectoryError(SftFlowError, OSError):
-    """The work directory cannot be written or has no space left."""
+    """The work directory is not writable or the disk is full."""
 
     exit_code = 2
 
 
-class DataRejected(SftFlowError, ValueError):  # noqa: N818 - a verdict, named as users see it
-    """The data gate said no."""
+class DataRejected(SftFlowError, ValueError):  # noqa: N818 - named as users see it
+    """The data gate rejected the data."""
 
     exit_code = 1
 
@@ -107,12 +104,12 @@ class TrainingInterrupted(SftFlowError, RuntimeError):  # noqa: N818
 
 
 class TrainingKilled(TrainingError):  # noqa: N818
-    """The training process was killed; trying again goes on from the last checkpoint."""
+    """The training process was killed; a retry resumes from the last checkpoint."""
 
     is_retryable = True
 
 
-class LossNotFinite(TrainingError):  # noqa: N818 - the names below say what was seen
+class LossNotFinite(TrainingError):  # noqa: N818 - named by what happened, as those below
     """The loss became NaN or infinite."""
 
 
@@ -121,7 +118,7 @@ class GradientNotFinite(TrainingError):  # noqa: N818
 
 
 class LossIsZero(TrainingError):  # noqa: N818
-    """The loss is exactly 0: nothing is being learned from."""
+    """The loss is exactly 0, so nothing is learned."""
 
 
 class NoLabels(TrainingError):  # noqa: N818
@@ -129,19 +126,19 @@ class NoLabels(TrainingError):  # noqa: N818
 
 
 class NothingTrainable(TrainingError):  # noqa: N818
-    """No parameter of the model is trained."""
+    """The model has no trainable parameter."""
 
 
 class GradientIsZero(TrainingError):  # noqa: N818
-    """The first step's gradient is exactly 0."""
+    """The gradient of the first step is exactly 0."""
 
 
 class NothingLearned(TrainingError):  # noqa: N818
-    """The loss did not fall from the beginning to the end."""
+    """The loss did not decrease over the training."""
 
 
 class LossSpike(TrainingError):  # noqa: N818
-    """The loss stayed far above what it had been."""
+    """The loss stayed far above its recent median."""
 
 
 class WeightsNotFinite(TrainingError):  # noqa: N818
@@ -149,7 +146,7 @@ class WeightsNotFinite(TrainingError):  # noqa: N818
 
 
 class TrainingContractBroken(TrainingError, ValueError):  # noqa: N818
-    """The tokenised rows do not train what the model will be asked."""
+    """The tokenised rows do not train what the model is asked later."""
 
 
 class MemoryExhausted(TrainingError, MemoryError):  # noqa: N818
@@ -161,59 +158,51 @@ class CheckpointBroken(TrainingError):  # noqa: N818
 
 
 class MetricError(SftFlowError, ValueError):
-    """A metric of the user's cannot be imported, raised, or gave something other than a number."""
+    """A custom metric cannot be imported, raised an error, or did not return a number."""
 
     exit_code = 2
 
 
 class RegistryError(SftFlowError, ValueError):
-    """The registry has no such name, version or alias, or the version must not be promoted."""
+    """The registry has no such name, version or alias, or the version cannot be promoted."""
 
     exit_code = 2
 
 
-class PromotionRefused(SftFlowError):  # noqa: N818 - a verdict, named as users see it
-    """The gates refused the version, or never saw it, and nobody insisted."""
+class PromotionRefused(SftFlowError):  # noqa: N818 - named as users see it
+    """The gates refused the version or never evaluated it, and the promotion was not forced."""
 
     exit_code = 1
 
 
-class ReloadMismatch(SftFlowError):  # noqa: N818 - says what happened
-    """What the registry gives back is not the model that was judged."""
+class ReloadMismatch(SftFlowError):  # noqa: N818
+    """The model that the registry returns is not the model that was evaluated."""
 
 
-class ReloadInterrupted(SftFlowError):  # noqa: N818 - says what happened
-    """The reload check ended without a result, which says nothing of the model."""
-
-    is_retryable = True
-
-
-class ChampionChanged(SftFlowError):  # noqa: N818 - says what happened
-    """Another promotion came first: the decision was made against a former champion."""
-
-
-class AliasesUnsettled(SftFlowError):  # noqa: N818 - says what happened
-    """A promotion failed half-way, and its aliases could not be put back yet."""
+class ReloadInterrupted(SftFlowError):  # noqa: N818
+    """The reload check ended without a result."""
 
     is_retryable = True
 
 
-class RegistryBusy(SftFlowError):  # noqa: N818 - says what happened
+class ChampionChanged(SftFlowError):  # noqa: N818
+    """Another promotion came first, so the decision compared with a previous champion."""
+
+
+class AliasesUnsettled(SftFlowError):  # noqa: N818
+    """A promotion failed half-way and its aliases are not restored yet."""
+
+    is_retryable = True
+
+
+class RegistryBusy(SftFlowError):  # noqa: N818
     """Another process is moving the aliases of this name and does not finish."""
 
     is_retryable = True
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Tell whether trying the same thing again can help.
-
-    Args:
-        error: What a stage raised.
-
-    Returns:
-        True for I/O, connection and time-out faults; False for bad data, configuration and
-        every other fault, which would only repeat itself.
-    """
+    """Return True for I/O, connection and time-out errors, which a retry may not meet again."""
     if isinstance(error, SftFlowError):
         return error.is_retryable
     if isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError)):

@@ -1,15 +1,17 @@
-"""Names, severities and results of the rules that rows and sets are held to."""
+"""Ids, severities and results of the rules on rows and on the data set."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from schemas.base import Record, Section
 
 
 class Severity(StrEnum):
-    """What a broken rule does: stop the run, be reported, or not be looked at."""
+    """What a broken rule does: stop the run, only warn, or nothing because it is not checked."""
 
     BLOCK = "block"
     WARN = "warn"
@@ -17,7 +19,7 @@ class Severity(StrEnum):
 
 
 class GateMode(StrEnum):
-    """Whether a gate stops the run, only reports, or is not run."""
+    """Whether the data gate stops the run, only reports, or is not run."""
 
     ENFORCE = "enforce"
     WARN = "warn"
@@ -25,7 +27,7 @@ class GateMode(StrEnum):
 
 
 class Verdict(StrEnum):
-    """Outcome of a rule or a gate."""
+    """Result of a rule or a gate."""
 
     PASSED = "passed"
     WARNED = "warned"
@@ -34,7 +36,7 @@ class Verdict(StrEnum):
 
 
 class RowRule(StrEnum):
-    """Rules on one row; defined in `schemas/rules/check_rows.py`, one row can break several."""
+    """Rules on one row, checked in `schemas/rules/check_rows.py`; a row can break several."""
 
     UNPARSEABLE_LINE = "unparseable_line"
     NOT_AN_OBJECT = "not_an_object"
@@ -63,7 +65,7 @@ class RowRule(StrEnum):
 
 
 class SetRule(StrEnum):
-    """Rules on the whole set; defined in `schemas/rules/check_set.py` over the per-row feature table."""
+    """Rules on the data set, checked in `schemas/rules/check_set.py` on a table of features per row."""
 
     MIN_ROWS = "min_rows"
     BAD_ROW_FRACTION = "bad_row_fraction"
@@ -88,27 +90,23 @@ class SetRule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that a row breaks, and what was seen."""
+    """A rule that a row breaks, and what was found."""
 
     rule: RowRule
     detail: str
 
 
-class RuleSetting(BaseModel):
-    """How strictly one rule is held."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+class RuleSetting(Section):
+    """Severity and limit of one rule."""
 
     severity: Severity | None = None
-    """block, warn or off; None: the rule's own default."""
+    """block, warn or off; null takes the rule's default."""
     limit: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Threshold the rule compares with; each rule says its unit. None: the rule's own default."""
+    """Threshold in the unit of the rule; null takes the rule's default."""
 
 
-class RuleExample(BaseModel):
+class RuleExample(Record):
     """One place where a rule was broken."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     file: str
     line: int
@@ -116,10 +114,8 @@ class RuleExample(BaseModel):
     detail: str
 
 
-class RuleResult(BaseModel):
+class RuleResult(Record):
     """What one rule found."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     id: str
     severity: Severity
@@ -127,12 +123,12 @@ class RuleResult(BaseModel):
     n_rows: int
     """Rows that broke the rule."""
     fraction: float
-    """n_rows over all rows looked at."""
+    """n_rows divided by all rows checked."""
     limit: float | None = None
     observed: float | None = None
-    """The figure that was compared with the limit, for set rules."""
+    """The value compared with the limit, for set rules."""
     examples: tuple[RuleExample, ...] = ()
     """At most five."""
     fix: str = ""
     detail: str = ""
-    """What was seen, in words, where one figure does not say it."""
+    """What was found, in words, where a number is not enough."""

@@ -19,8 +19,9 @@ from schemas.records.references import (
     TemplateReference,
 )
 from schemas.rule_ids import RuleExample, RuleResult, SetRule, Verdict
-from schemas.rules.check_set import SET_RULES, SetContext, check_set, set_rule_settings
+from schemas.rules.check_set import SetContext, check_set
 from schemas.rules.profile import DataProfile
+from schemas.rules.set_rules import SET_RULES, set_rule_settings
 from tasks.dataset.comparisons import MOST_EXAMPLES
 from tasks.dataset.profile import CHAMPION, NO_REFERENCE, make_profile, read_reference
 from tasks.dataset.refusal import keep_evidence, rejection

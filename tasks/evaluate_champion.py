@@ -1,4 +1,4 @@
-"""Stage `evaluate_champion`: the model that now serves, on the same held-out rows."""
+"""Stage `evaluate_champion`: the current champion, on the same held-out rows."""
 
 from __future__ import annotations
 
@@ -28,13 +28,9 @@ NO_OPPONENT = "none"
 
 
 def champion_fingerprint(arguments: Mapping[str, Any]) -> str:
-    """Name the opponent, which lies in the registry, and what judging reads beside the arguments.
+    """Identify the opponent in the registry and what the evaluation reads besides its arguments.
 
-    Args:
-        arguments: The stage's, by name.
-
-    Returns:
-        Text that changes when the alias moves.
+    The text changes when the alias moves.
     """
     opponent = find_opponent(arguments["registry"], arguments["trained"].sha256)
     return _fingerprint(opponent, arguments["evaluation"])
@@ -46,9 +42,7 @@ def _fingerprint(opponent: Opponent | None, evaluation: EvaluationConfig) -> str
 
 
 @stage_task(
-    timeout_seconds=6 * 3600,
-    libraries=("torch", "transformers"),
-    fingerprint=champion_fingerprint,
+    timeout_seconds=6 * 3600, libraries=("torch", "transformers"), fingerprint=champion_fingerprint
 )
 def evaluate_champion(
     output: OutputFolder,
@@ -61,25 +55,25 @@ def evaluate_champion(
     """Score the champion exactly as the challenger was scored.
 
     Args:
-        output: Gets `champion.json`, and what `evaluate` writes where there is a champion.
+        output: Gets `champion.json` and, if there is a champion, what `evaluate` writes.
         trained: The challenger, which is never its own opponent.
-        quality: Holds the tokenised rows and the rendered prompts.
-        evaluation: How models are judged.
+        quality: With the tokenised rows and the rendered prompts.
+        evaluation: How models are evaluated.
         registry: Name and aliases of the champion.
-        seed: Seed of everything random.
+        seed: Random seed.
 
     Returns:
-        The champion's version and scores; neither where there is no champion yet.
+        The champion's version and scores; neither if there is no champion yet.
 
     Raises:
-        RegistryBusy: The alias moved while the stage began.
+        RegistryBusy: The alias moved when the stage began.
     """
     opponent = find_opponent(registry, trained.sha256)
     if _fingerprint(opponent, evaluation) != output.key.parts["source content"]:
         raise RegistryBusy(
-            "the champion changed while its judging began",
+            "the champion changed when its evaluation began",
             where=f"alias {registry.alias} of {registry.name}",
-            fix="nothing: the stage is tried again and judges the new champion",
+            fix="none needed: the stage is retried with the new champion",
         )
     version = opponent.version if opponent else None
     known = {"version": version, "alias": opponent.alias if opponent else None}
@@ -98,14 +92,7 @@ def evaluate_champion(
 
 
 def opponent_model(opponent: Opponent) -> EvaluatedModel:
-    """Describe the opponent as a model to judge.
-
-    Args:
-        opponent: The version.
-
-    Returns:
-        The model; one registered without the tag is downloaded to hash its files.
-    """
+    """Describe the opponent as a model to evaluate; without its tag the files are hashed."""
     sha256 = opponent.model_sha256
     if not sha256:
         with fetch_opponent(opponent) as folders:

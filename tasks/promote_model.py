@@ -1,4 +1,4 @@
-"""Stage `promote_model`: move the aliases, if and only if the decision says so."""
+"""Stage `promote_model`: move the aliases if the decision is to promote."""
 
 from __future__ import annotations
 
@@ -28,16 +28,10 @@ FLOW = "train-sft"
 
 
 def verify_alias(reference: PromotionReference) -> str:
-    """Check on a hit that somebody holds the alias.
+    """Check on a cache hit that a version has the alias; return what is wrong, else an empty text.
 
-    Another version may hold it by now: a later run's promotion or a person's roll-back, which
-    a run that changed nothing must not undo.
-
-    Args:
-        reference: The promotion.
-
-    Returns:
-        What is wrong; empty when nothing is, or when nothing was promoted.
+    Another version may have it by now, from a later promotion or a roll-back, which a run that
+    changed nothing must not undo.
     """
     if not reference.is_promoted:
         return ""
@@ -46,15 +40,7 @@ def verify_alias(reference: PromotionReference) -> str:
 
 
 def refusal(decision: DecisionReference, approval: Approval | None) -> str:
-    """Say why nothing moves.
-
-    Args:
-        decision: What the gates decided.
-        approval: What a person said, where one was asked.
-
-    Returns:
-        The reason; empty when the version becomes champion.
-    """
+    """Return why no alias moves; empty if the version becomes champion."""
     if decision.is_promotion:
         return "" if approval is None or approval.is_approved else approval.reason
     if decision.report.mode is DecisionMode.DRY_RUN:
@@ -69,18 +55,7 @@ def promote(
     decision: DecisionReference,
     approval: Approval | None,
 ) -> Promoted:
-    """Make the version champion while the one it was compared with still is.
-
-    Args:
-        client: The store.
-        registry: Name and aliases.
-        version: The version.
-        decision: Names the champion it was compared with.
-        approval: Names the person who approved, where one was asked.
-
-    Returns:
-        Who is champion now, and who was.
-    """
+    """Make the version champion if the one it was compared with still is."""
     guard = expect_champion(registry.name, decision.report.champion_version)
     who = (approval.reviewer or "a person") if approval else FLOW
     request = Request(version, who, decision.reason, is_challenger=True)
@@ -95,17 +70,17 @@ def promote_model(
     registry: RegistryConfig,
     approval: Approval | None = None,
 ) -> PromotionReference:
-    """Make the version champion when it may be; otherwise it is the challenger, and no more.
+    """Make the version champion if it may be; otherwise it is only the challenger.
 
     Args:
         output: Gets `promotion.json`.
         version: The registered version.
-        decision: What was decided of it.
-        registry: Aliases, prompts of the reload check, weights kept of refused versions.
-        approval: What a person said, where one was asked.
+        decision: Of the gates.
+        registry: Aliases, prompts of the reload check, refused versions that keep their weights.
+        approval: Answer of the reviewer, if one was asked.
 
     Returns:
-        Whether it is champion now, why, who was before, and what room was freed.
+        Whether and why it is champion, the previous champion, and the freed bytes.
     """
     client, name = connect(), version.name
     with store_errors():

@@ -49,18 +49,7 @@ if TYPE_CHECKING:
 def register(
     client: MlflowClient, config: RunConfig, evidence: Evidence, card: CardFacts, note: Path
 ) -> FoundVersion:
-    """Make the run, the logged model and the version.
-
-    Args:
-        client: The store.
-        config: The resolved configuration.
-        evidence: What the version rests on.
-        card: Facts of the model card.
-        note: Gets the run's id.
-
-    Returns:
-        The version.
-    """
+    """Create the run, the logged model and the version; `note` gets the id of the run."""
     import mlflow
 
     name = config.registry.name
@@ -91,17 +80,10 @@ def update_version(
     card: CardFacts,
     found: FoundVersion,
 ) -> None:
-    """Give a version that is registered already what was decided of it now.
+    """Update a version that is already registered with the new decision.
 
-    The files of the model are put back where they are gone and the model may be used again, and
-    where a person asked for the stage to run anew.
-
-    Args:
-        client: The store.
-        config: The resolved configuration.
-        evidence: What the version rests on.
-        card: Facts of the model card.
-        found: The version.
+    The files of the model are written again if they are missing and the model may still be used, or
+    if the stage is refreshed on request.
     """
     name, number = config.registry.name, str(found.version)
     if client.get_run(found.run_id).info.lifecycle_stage != "active":
@@ -118,21 +100,20 @@ def update_version(
         if found.tags.get(tag) != text:
             client.set_model_version_tag(name, number, tag, text)
     for tag in found.tags.keys() - tags.keys():
-        if tag.startswith(METRIC_PREFIX):  # e.g. of a champion there no longer is
+        if tag.startswith(METRIC_PREFIX):  # e.g. of a champion that no longer exists
             client.delete_model_version_tag(name, number, tag)
     client.update_model_version(name, number, description(card))
     client.set_tag(found.run_id, DECISION_TAG, tags[DECISION_TAG])
 
 
 def verify_version(reference: VersionReference) -> str:
-    """Check on a hit that the registry still holds the version, and this decision on it.
+    """Check on a cache hit that the registry still has the version with this decision.
 
     Args:
-        reference: What was registered.
+        reference: The registered version.
 
     Returns:
-        What is wrong; empty when nothing is. Nothing is wrong with a refused version whose
-        weights were given up: nobody needs them.
+        What is wrong; empty if nothing is. A refused version does not need its weights.
     """
     from mlflow.exceptions import MlflowException
 
@@ -150,10 +131,10 @@ def verify_version(reference: VersionReference) -> str:
             return f"run {reference.run_id} was deleted"
         facts = json.loads(locate(reference, "version.json").read_text(encoding="utf-8"))
         if version.tags.get(DECISION_SHA256_TAG) != facts["decision_sha256"]:
-            return f"version {number} carries another decision by now"
+            return f"version {number} has another decision now"
         if WEIGHTS_TAG in version.tags:
             is_refused = version.tags.get(DECISION_TAG) == Decision.REFUSE.value
-            return "" if is_refused else f"the weights of version {number} were given up"
+            return "" if is_refused else f"the weights of version {number} were deleted"
         if not has_model_files(client, reference.model_uri):
             return f"the files of version {number} were deleted"
     return ""
@@ -162,7 +143,7 @@ def verify_version(reference: VersionReference) -> str:
 def _refuse_unevaluated(evidence: Evidence) -> None:
     if evidence.decision.decision is Decision.SKIPPED:
         raise RegistryError(
-            "nothing was judged, so nothing is registered",
+            "nothing was evaluated, so nothing is registered",
             where="gates.mode=off",
             expected="a decision to promote or to refuse",
             got=evidence.decision.decision.value,
@@ -177,15 +158,15 @@ def _refuse_unevaluated(evidence: Evidence) -> None:
     verify=verify_version,
 )
 def register_model(output: OutputFolder, config: RunConfig, evidence: Evidence) -> VersionReference:
-    """Register the challenger with everything it rests on, whatever was decided of it.
+    """Register the challenger with all its evidence, whatever the decision.
 
-    The same model, data, evaluation set and base give the same version: a second decision is
-    noted on it.
+    The same model, data, evaluation set and base give the same version: a second decision updates
+    it.
 
     Args:
         output: Gets `version.json`.
         config: The resolved configuration, saved with the run.
-        evidence: What the version rests on.
+        evidence: Outputs of the stages.
 
     Returns:
         Name and number of the version.
@@ -201,7 +182,7 @@ def register_model(output: OutputFolder, config: RunConfig, evidence: Evidence) 
         if found or version.tags[DECISION_SHA256_TAG] != evidence.decision.sha256:
             update_version(client, config, evidence, card, version)
             get_run_logger().info(
-                "version %d of %s holds this model already: found, its decision was updated",
+                "version %d of %s is this model already; its decision was updated",
                 version.version,
                 name,
             )

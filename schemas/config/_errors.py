@@ -1,4 +1,4 @@
-"""Turns what pydantic says of a configuration into one error that names key, place and fix."""
+"""Turn what pydantic reports on a configuration into one error with key, place and fix."""
 
 from __future__ import annotations
 
@@ -13,37 +13,26 @@ from schemas.config.run import RunConfig
 from schemas.errors import ConfigError
 
 MAX_LISTED = 5
-"""Wrong settings named in one message."""
+"""Wrong settings listed in one message."""
 
 
 def section_keys(kind: Any) -> list[str]:
-    """List what may stand directly in a section.
-
-    Args:
-        kind: A model class, or the type of a dict-valued field.
-
-    Returns:
-        Field names, or the allowed dict keys; empty for a plain value.
-    """
+    """List the keys allowed directly in a model class or dict type; empty for a plain value."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return list(kind.model_fields)
     if get_origin(kind) is dict:
         keys = get_args(kind)[0]
         if get_origin(keys) is Literal:
             return list(get_args(keys))
-        if _is_enum(keys):
+        if isinstance(keys, type) and issubclass(keys, StrEnum):
             return [str(member) for member in keys]
     return []
 
 
-def _is_enum(keys: Any) -> bool:
-    return isinstance(keys, type) and issubclass(keys, StrEnum)
-
-
 def _inner(kind: Any, name: str) -> Any:
-    """Give the type of one key of a section, or None when there is no such key."""
+    """Return the type of one key of a section, or None if there is no such key."""
     if get_origin(kind) is dict and not section_keys(kind):
-        return get_args(kind)[1]  # under names of the user's own
+        return get_args(kind)[1]  # the user chooses the names
     if name not in section_keys(kind):
         return None
     if not hasattr(kind, "model_fields"):
@@ -54,7 +43,7 @@ def _inner(kind: Any, name: str) -> Any:
 
 
 def _kind_at(section: str) -> Any:
-    """Give the type of a section by its dotted key, or None when there is no such section."""
+    """Return the type of a section by its dotted key, or None if there is no such section."""
     kind: Any = RunConfig
     for part in section.split(".") if section else []:
         kind = _inner(kind, part)
@@ -62,29 +51,14 @@ def _kind_at(section: str) -> Any:
 
 
 def all_keys(kind: Any = RunConfig, prefix: str = "") -> Iterator[str]:
-    """Walk through every key a configuration can have.
-
-    Args:
-        kind: Where to start.
-        prefix: Dotted key of that place.
-
-    Yields:
-        Dotted keys.
-    """
+    """Yield every dotted key a configuration can have."""
     for name in section_keys(kind):
         yield prefix + name
         yield from all_keys(_inner(kind, name), f"{prefix}{name}.")
 
 
 def nearest_key(key: str) -> str:
-    """Find the known key that an unknown one was probably meant to be.
-
-    Args:
-        key: Dotted key.
-
-    Returns:
-        The nearest known key, or an empty string when none is like it.
-    """
+    """Return the known dotted key nearest to an unknown one; empty if none is similar."""
     section, _, name = key.rpartition(".")
     known = list(all_keys())
     siblings = [f"{section}.{other}".lstrip(".") for other in section_keys(_kind_at(section))]
@@ -96,15 +70,9 @@ def nearest_key(key: str) -> str:
 
 
 def explain(error: ValidationError, places: Mapping[str, str], source: str) -> ConfigError:
-    """Say which setting is wrong, where it stands, and what would be right.
+    """Build one error from the first wrong setting, its place and what is correct; list the others.
 
-    Args:
-        error: What pydantic found.
-        places: Where each dotted key was read.
-        source: The file, for keys whose line is not known.
-
-    Returns:
-        The error to raise; further wrong settings are named in its first line.
+    `places` maps each dotted key to where it was read; `source` is the file, for other keys.
     """
     faults = [_describe(dict(fault)) for fault in error.errors(include_url=False)]
     first = faults[0]
@@ -132,7 +100,6 @@ def _place(key: str, places: Mapping[str, str], source: str) -> str:
 
 
 def _describe(fault: dict[str, Any]) -> dict[str, str]:
-    """Lay out one fault."""
     path = [str(part) for part in fault["loc"] if part != "[key]"]
     is_unknown = fault["type"] == "extra_forbidden" or "[key]" in fault["loc"]
     if is_unknown:
@@ -146,13 +113,12 @@ def _describe(fault: dict[str, Any]) -> dict[str, str]:
         known.append(name)
         kind = inner
     key = ".".join(known)
-    expected = _expectation(fault, kind)
     default = _default_of(known)
     again = f"; the default is {default}" if default else ""
     return {
         "key": key or "the configuration",
         "what": f"{key or 'the configuration'} has a value that is not allowed",
-        "expected": expected,
+        "expected": _expectation(fault, kind),
         "got": "that combination" if fault["type"] == "value_error" else repr(fault["input"]),
         "fix": f"correct {key or 'it'} in the file or with --set {key or 'key'}=...{again}",
     }
@@ -186,7 +152,7 @@ def _describe_unknown(key: str) -> dict[str, str]:
 
 
 def _default_of(names: list[str]) -> str:
-    """Give the default of a plain setting as it would be written."""
+    """Return the default of a plain setting as it is written in a file."""
     value: Any = RunConfig()
     for name in names:
         value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)

@@ -1,4 +1,4 @@
-"""YAML as people mean it: `off` is a word, `5e-4` a number, a repeated key a mistake."""
+"""Parse YAML as people mean it: `off` is a word, `5e-4` a number, a repeated key an error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def parse_yaml(text: str) -> Any:
         Plain Python values; None for an empty document.
 
     Raises:
-        yaml.YAMLError: The text is no YAML, or a key stands twice in one mapping.
+        yaml.YAMLError: The text is not YAML, or a mapping has a key twice.
     """
     node = yaml.compose(text, Loader=_PlainLoader)
     _refuse_repeated_keys(node, [])
@@ -48,14 +48,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def key_lines(text: str) -> dict[str, int]:
-    """Find where each key stands.
-
-    Args:
-        text: A valid YAML document.
-
-    Returns:
-        Line, counted from 1, of each dotted key.
-    """
+    """Return the line, counted from 1, of each dotted key of a valid YAML document."""
     lines: dict[str, int] = {}
     _walk(yaml.compose(text, Loader=_PlainLoader), "", lines)
     return lines
@@ -77,7 +70,7 @@ def _refuse_repeated_keys(node: yaml.Node | None, above: list[yaml.Node]) -> Non
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"key {key.value!r} stands twice", problem_mark=key.start_mark
+                    problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark
                 )
             seen.add(str(key.value))
             _refuse_repeated_keys(value, [*above, node])

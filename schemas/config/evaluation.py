@@ -1,4 +1,4 @@
-"""`EvaluationConfig`: how models are judged, the same for base, champion and challenger."""
+"""`EvaluationConfig`: how models are evaluated, the same for base, champion and challenger."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ METRIC_PATTERN = r"^[a-z][a-z0-9_]*$"
 
 
 class Backend(StrEnum):
-    """What generates the answers; auto takes vLLM where it is installed and a GPU is there."""
+    """What generates the answers; auto takes vLLM if it is installed and there is a GPU."""
 
     AUTO = "auto"
     TRANSFORMERS = "transformers"
@@ -31,30 +31,30 @@ class JudgeConfig(Section):
     url: str = Field(min_length=1)
     """Base address of an OpenAI-compatible service, e.g. http://127.0.0.1:8000/v1."""
     model: str = Field(min_length=1)
-    """Name of the judging model, as the service knows it."""
+    """Name of the judging model at the service."""
     api_key_variable: str = "OPENAI_API_KEY"
-    """Environment variable with the key; the key itself never stands in a configuration."""
+    """Environment variable with the key; a configuration never contains the key itself."""
     n_rows: int = Field(default=50, ge=1)
-    """Answers compared, the first of those generated."""
+    """Answers to compare, the first of those generated."""
     instructions: str = ""
-    """What a good answer is, in words; empty: the built-in instruction."""
+    """Instruction to the judge, what a good answer is; empty for the built-in one."""
     timeout_seconds: float = Field(default=60.0, gt=0)
-    """Longest wait for one comparison."""
+    """Time limit of one comparison."""
 
 
 class LmEvalConfig(Section):
-    """Tasks of lm-evaluation-harness, run on every side; needs the extra `lm-eval`."""
+    """Tasks of lm-evaluation-harness, run for every model; needs the extra `lm-eval`."""
 
     tasks: tuple[str, ...] = Field(min_length=1)
     """Names or YAML files of tasks."""
     limit: int | None = Field(default=None, ge=1)
-    """Examples of each task; null takes all."""
+    """Examples per task; null takes all."""
     apply_chat_template: bool = True
-    """Ask through the model's chat template, as it is asked in evaluation and in use."""
+    """Render prompts with the chat template of the model, as in evaluation and in use."""
 
     @field_validator("tasks")
     @classmethod
-    def _tasks_have_names_of_their_own(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
+    def _tasks_have_distinct_names(cls, tasks: tuple[str, ...]) -> tuple[str, ...]:
         is_file = {task: task.endswith((".yaml", ".yml")) for task in tasks}
         names = [PurePath(task).stem if is_file[task] else task for task in tasks]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -66,31 +66,31 @@ class LmEvalConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """How models are judged; the same for every model."""
+    """How models are evaluated; the same for every model."""
 
     n_generation_rows: int = Field(default=12, ge=1)
     """Held-out prompts each model answers."""
     max_new_tokens: int = Field(default=48, ge=1)
     """Longest answer in tokens."""
     generation_batch_size: int = Field(default=32, ge=1)
-    """Prompts answered at a time (left padding)."""
+    """Prompts per batch when generating (left padding)."""
     loss_batch_size: int = Field(default=8, ge=1)
-    """Rows per forward pass when the loss is measured."""
+    """Rows per forward pass when measuring the loss."""
     backend: Backend = Backend.AUTO
     """What generates the answers."""
     metrics: tuple[str, ...] = DEFAULT_METRICS
-    """Answer metrics to compute; loss, perplexity and token_accuracy always are."""
+    """Answer metrics to compute, in addition to loss, perplexity and token_accuracy."""
     custom_metrics: dict[
         Annotated[str, StringConstraints(pattern=METRIC_PATTERN)],
         Annotated[str, StringConstraints(pattern=FUNCTION_PATTERN)],
     ] = {}
-    """Metrics of your own: name to module:function, called as function(prompt, reference, answer) -> float."""
+    """Custom metrics: name to module:function, called as function(prompt, reference, answer) -> float."""
     json_schema: str | None = None
     """JSON Schema file for metric json_schema_validity."""
     pattern: str | None = None
-    """Regular expression that metric regex_match looks for in each answer."""
+    """Regular expression for metric regex_match."""
     slices: tuple[str, ...] = ()
-    """Columns of the rows to break the scores down by; turns and length always are."""
+    """Columns to slice the scores by, in addition to turns and length."""
     judge: JudgeConfig | None = None
     """A judging language model; none by default."""
     lm_eval: LmEvalConfig | None = None
@@ -102,36 +102,32 @@ class EvaluationConfig(Section):
         unknown = sorted(set(names) - set(ANSWER_METRICS))
         if unknown:
             raise ValueError(
-                f"unknown metric {unknown[0]!r}; there are {', '.join(sorted(ANSWER_METRICS))}, "
-                "and evaluation.custom_metrics takes your own"
+                f"unknown metric {unknown[0]!r}; known are {', '.join(sorted(ANSWER_METRICS))}; "
+                "add your own to evaluation.custom_metrics"
             )
         return names
 
     @model_validator(mode="after")
     def _metrics_have_what_they_need(self) -> EvaluationConfig:
         if "json_schema_validity" in self.metrics and self.json_schema is None:
-            raise ValueError("metric json_schema_validity needs evaluation.json_schema, a file")
+            raise ValueError("metric json_schema_validity needs a file in evaluation.json_schema")
         if "regex_match" in self.metrics and self.pattern is None:
             raise ValueError("metric regex_match needs evaluation.pattern")
-        _check_pattern(self.pattern)
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise ValueError(f"evaluation.pattern is no regular expression: {error}") from error
         taken = sorted(self.custom_metrics.keys() & (TOKEN_METRICS.keys() | ANSWER_METRICS.keys()))
         if taken:
-            raise ValueError(f"evaluation.custom_metrics takes the name of the metric {taken[0]}")
+            raise ValueError(f"evaluation.custom_metrics: {taken[0]} is a built-in metric")
         return self
 
     @property
     def metric_names(self) -> frozenset[str]:
-        """Name every figure that a gate can ask for."""
+        """Every metric that a gate can use."""
         names = {*TOKEN_METRICS, *self.metrics, *self.custom_metrics}
         if self.judge:
             names.add(JUDGE_METRIC)
         if self.lm_eval:
             names.update(f"lm_eval/{task}" for task in self.lm_eval.tasks)
         return frozenset(names)
-
-
-def _check_pattern(pattern: str | None) -> None:
-    try:
-        re.compile(pattern or "")
-    except re.error as error:
-        raise ValueError(f"evaluation.pattern is no regular expression: {error}") from error

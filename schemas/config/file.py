@@ -29,7 +29,7 @@ class _Settings:
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
-    """Read a configuration; what is not named keeps its default.
+    """Read a configuration; a key that is not given keeps its default.
 
     Args:
         path: A .yaml, .yml or .toml file; None for the defaults alone.
@@ -52,7 +52,6 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunC
 
 
 def _read_file(path: Path) -> _Settings:
-    """Read the file by its ending."""
     ending = path.suffix.lower()
     if ending not in YAML_ENDINGS + TOML_ENDINGS:
         raise ConfigError(
@@ -60,22 +59,16 @@ def _read_file(path: Path) -> _Settings:
             where=str(path),
             expected=", ".join(YAML_ENDINGS + TOML_ENDINGS),
             got=ending or "no ending",
-            fix="write the configuration as YAML or TOML and name the file so",
+            fix="write the configuration as YAML or TOML with one of these endings",
         )
-    text = _read_text(path)
-    settings = _parse_toml(path, text) if ending in TOML_ENDINGS else _parse_yaml(path, text)
-    return settings
-
-
-def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(
             "the configuration file does not exist",
             where=str(path),
             expected="a .yaml, .yml or .toml file",
-            got="nothing there",
+            got="no such file",
             fix="correct the path after -c; relative paths start in the current folder",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
@@ -86,6 +79,7 @@ def _read_text(path: Path) -> str:
             got=getattr(error, "strerror", None) or type(error).__name__,
             fix="check that it is a file, its permissions and its encoding",
         ) from error
+    return _parse_toml(path, text) if ending in TOML_ENDINGS else _parse_yaml(path, text)
 
 
 def _parse_yaml(path: Path, text: str) -> _Settings:
@@ -99,11 +93,18 @@ def _parse_yaml(path: Path, text: str) -> _Settings:
             where=f"{path}{line}",
             expected="keys and values, indented with spaces, each key once",
             got=getattr(error, "problem", None) or str(error).splitlines()[0],
-            fix="mend the line named above",
+            fix="fix the line above",
         ) from error
     if values is None:
         return _Settings()
-    _require_mapping(values, str(path))
+    if not isinstance(values, dict):
+        raise ConfigError(
+            "the configuration is not a set of keys and values",
+            where=str(path),
+            expected=f"sections such as {', '.join(section_keys(RunConfig)[:4])}",
+            got=type(values).__name__,
+            fix="write `section:` lines with indented `key: value` lines below",
+        )
     return _Settings(values, {key: f"{path}:{line}" for key, line in key_lines(text).items()})
 
 
@@ -118,23 +119,12 @@ def _parse_toml(path: Path, text: str) -> _Settings:
             where=f"{path}:{line}" if line else str(path),
             expected="key = value lines under [section] headings",
             got=problem or str(error),
-            fix="mend the line named above",
+            fix="fix the line above",
         ) from error
 
 
-def _require_mapping(values: Any, where: str) -> None:
-    if not isinstance(values, dict):
-        raise ConfigError(
-            "the configuration is not a set of keys and values",
-            where=where,
-            expected=f"sections such as {', '.join(section_keys(RunConfig)[:4])}",
-            got=type(values).__name__,
-            fix="write `section:` lines with indented `key: value` lines below",
-        )
-
-
 def _apply_override(settings: _Settings, override: str) -> None:
-    """Set one dotted key; the sections on the way are made when they are not there."""
+    """Set one dotted key and create the sections above it that are missing."""
     key, equals, text = override.partition("=")
     key = key.strip()
     names = key.split(".")

@@ -1,4 +1,4 @@
-"""`RegistryConfig`: under which name models are registered, and what becomes of them."""
+"""`RegistryConfig`: name and aliases of registered models, and how many keep their weights."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
 class ApprovalConfig(Section):
-    """A person's word before a model becomes champion."""
+    """Approval by a reviewer before a model becomes champion."""
 
     is_required: bool = False
-    """Pause before the promotion and ask."""
+    """Pause the flow before a promotion until a reviewer approves or rejects it."""
     timeout_seconds: int = Field(default=24 * 3600, ge=1)
-    """No answer within this time refuses."""
+    """Refuse the promotion without an answer within this time."""
 
 
 class RegistryConfig(Section):
-    """Where the model is registered."""
+    """Where models are registered."""
 
     name: RegisteredName = "construction-faq-smollm2"
     """Registered model name; letters, digits, dot, dash, underscore and space."""
     experiment: str = Field(default="sft-flow", min_length=1)
     """MLflow experiment of the run."""
     alias: Alias = "champion"
-    """Alias a promoted version gets."""
+    """Alias of the promoted version."""
     previous_alias: Alias = "previous"
-    """Alias of the version that was champion before."""
+    """Alias of the previous champion."""
     challenger_alias: Alias = "challenger"
-    """Alias of the version judged last."""
+    """Alias of the last evaluated version."""
     n_reload_prompts: int = Field(default=4, ge=1)
-    """Prompts that the registered files answer again, in a fresh process, before an alias moves."""
+    """Prompts to answer again with the registered files, in a new process, before an alias moves."""
     keep_rejected: int = Field(default=3, ge=0)
-    """Refused versions whose weights are kept; of older ones only figures and lineage stay."""
+    """Refused versions that keep their weights; older ones keep only metrics and lineage."""
     approval: ApprovalConfig = ApprovalConfig()
-    """A person's word before the promotion."""
+    """Approval before the promotion."""
 
     @model_validator(mode="after")
     def _aliases_differ(self) -> RegistryConfig:

@@ -1,4 +1,4 @@
-"""`RetrainConfig`: when a scheduled retrain has a reason to train."""
+"""`RetrainConfig`: when a scheduled retrain trains."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from schemas.base import Section
 
 
 class RetrainConfig(Section):
-    """When flow `retrain` trains; without a reason it says so and ends within seconds."""
+    """When flow `retrain` trains; without a reason it reports so and ends within seconds."""
 
     min_new_rows: int = Field(default=1, ge=1)
-    """Rows new since the version judged last, or gone, that are a reason to train; a changed row is one."""
+    """Retrain when at least this many rows are new, changed or removed since the last evaluated version."""
     max_age_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Fewer changed rows are a reason too once the version judged last is older; null: never."""
+    """Retrain on fewer changed rows once the last evaluated version is older than this. Null disables."""
     min_drift: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Fewer changed rows are a reason too from this population stability index on; null: not measured."""
+    """Retrain on fewer changed rows at this population stability index or above. Null disables."""

@@ -1,4 +1,4 @@
-"""`TrainingConfig`: the parameters of supervised fine-tuning, with the names TRL gives them."""
+"""`TrainingConfig`: the parameters of supervised fine-tuning, named as in TRL."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ SCHEDULERS = {
     "inverse_sqrt": ("timescale",),
     "warmup_stable_decay": ("num_decay_steps", "num_stable_steps", "min_lr_ratio", "num_cycles"),
 }
-"""Those of transformers 5.17 that need no state of the evaluation, with their arguments."""
+"""Schedulers of transformers 5.17 that need no state of the evaluation, with their arguments."""
 NEEDED_ARGUMENTS = {
     "cosine_with_min_lr": ("min_lr", "min_lr_rate"),
     "warmup_stable_decay": ("num_decay_steps",),
 }
-"""Of these one must be given."""
+"""One of these must be given."""
 POLYNOMIAL_END = 1e-7
-"""`lr_end` of transformers 5.17 where none is given."""
+"""Default of `lr_end` in transformers 5.17."""
 
 BatchSize = Annotated[int, Field(ge=1)]
 LayerName = Annotated[str, StringConstraints(min_length=1)]
@@ -76,7 +76,7 @@ class LoraSettings(Section):
     dropout: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
     """Dropout on the adapter's input."""
     target_modules: LayerName | Annotated[tuple[LayerName, ...], Field(min_length=1)] = "all-linear"
-    """Layers that get an adapter; all-linear is every linear layer but the head."""
+    """Layers that get an adapter; all-linear is every linear layer except the head."""
     use_dora: bool = False
     """Weight-decomposed adapters (DoRA, arXiv:2402.09353): closer to full training, slower."""
     use_rslora: bool = False
@@ -84,89 +84,89 @@ class LoraSettings(Section):
 
 
 class EarlyStopping(Section):
-    """Stops when the validation loss no longer falls; the best checkpoint becomes the model."""
+    """Stop when the validation loss no longer falls; the best checkpoint becomes the model."""
 
     patience: int = Field(default=3, ge=1)
-    """Measurements in a row without improvement after which training stops."""
+    """Stop after this many measurements in a row without improvement."""
     min_delta: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Nats per token by which a loss must undercut the best so far to count as improvement."""
+    """Smallest decrease below the best loss that counts as improvement, in nats per token."""
 
 
 class GuardSettings(Section):
-    """When training is stopped because something is wrong."""
+    """When training stops because something is wrong."""
 
     spike_factor: float = Field(default=3.0, gt=1, allow_inf_nan=False)
     """A loss this many times the median of the 20 before, and 0.1 nats above it, is a spike."""
     spike_patience: int = Field(default=5, ge=1)
-    """Steps in a row above the spike limit after which training stops."""
+    """Stop after this many steps in a row above the spike limit."""
     min_learning_fraction: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
-    """Share by which the last tenth of the losses must undercut the first, less three standard errors
-    of their difference; curves of fewer than 10 losses are not judged."""
+    """Share by which the mean of the last tenth of the losses must be below the first tenth, with three
+    standard errors of slack; not checked with fewer than 10 losses."""
 
 
 class TrainingConfig(Section):
     """Parameters of TRL's `SFTTrainer`; defaults measured on SmolLM2-135M and two CPU cores."""
 
     method: Method = Method.LORA
-    """lora trains adapters and merges them; qlora the same on 4-bit weights (GPU); full every weight."""
+    """lora trains adapters and merges them; qlora does so on 4-bit weights (GPU); full trains every weight."""
     lora: LoraSettings = LoraSettings()
-    """Read when method is lora or qlora."""
+    """Adapter settings, used when method is lora or qlora."""
     device: Device = Device.AUTO
     """Where training runs."""
     num_train_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Passes over the training rows; ignored when max_steps is set."""
     max_steps: int | None = Field(default=None, ge=1)
-    """Optimiser steps; None trains num_train_epochs."""
+    """Optimiser steps; null trains num_train_epochs."""
     per_device_train_batch_size: BatchSize | Literal["auto"] = 1
-    """Sequences per device and forward pass, packed ones when packing is on; auto: what memory holds."""
+    """Sequences per device and forward pass, packed ones when packing is on; auto takes what fits into memory."""
     gradient_accumulation_steps: int = Field(default=1, ge=1)
-    """Forward passes per optimiser step; follows from effective_batch_size where that is set."""
+    """Forward passes per optimiser step; computed from effective_batch_size if that is set."""
     effective_batch_size: int | None = Field(default=None, ge=1)
-    """Sequences per optimiser step over all processes; None: batch size x accumulation x processes."""
+    """Sequences per optimiser step over all processes; null: batch size x accumulation x processes."""
     learning_rate: float = Field(default=5e-4, gt=0, lt=1, allow_inf_nan=False)
     """Peak learning rate of AdamW; about ten times smaller for method full."""
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1, allow_inf_nan=False)
     """Share of the steps in which the learning rate rises from 0 to its peak."""
     lr_scheduler_type: str = "cosine"
-    """Shape of the learning rate after the warm-up, by the name transformers gives it."""
+    """Learning rate schedule after the warm-up, by its name in transformers."""
     lr_scheduler_kwargs: dict[str, float] = {}
     """Arguments of the scheduler, e.g. {min_lr_rate: 0.1} for cosine_with_min_lr."""
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """AdamW weight decay."""
     neftune_noise_alpha: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Strength of noise on the embeddings (NEFTune, arXiv:2310.05914); None adds none."""
+    """Strength of noise on the embeddings (NEFTune, arXiv:2310.05914); null adds none."""
     max_grad_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    """Gradients are scaled down to this norm."""
+    """Clip gradients to this norm."""
     logging_steps: int = Field(default=1, ge=1)
     """Steps between points of the loss curve."""
     eval_steps: int | None = Field(default=None, ge=1)
-    """Steps between measurements of the validation loss; needs split.validation_fraction."""
+    """Steps between evaluations of the validation loss; needs split.validation_fraction."""
     early_stopping: EarlyStopping | None = None
     """Stop when the validation loss rises and keep the best checkpoint; needs eval_steps."""
     guards: GuardSettings = GuardSettings()
-    """Limits beyond which training stops with an error."""
+    """Limits that stop the training with an error."""
     save_steps: int = Field(default=20, ge=1)
     """Steps between checkpoints; a killed run loses at most this many."""
     save_total_limit: int = Field(default=2, ge=1)
-    """Last checkpoints kept while training; the best is kept besides."""
+    """Last checkpoints to keep during training, in addition to the best."""
     packing: bool = True
     """Join short rows into sequences of packing_length_tokens; position ids keep them apart."""
     packing_length_tokens: int = Field(default=512, ge=8)
     """Length of a packed sequence; raised to the longest row when that is longer."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"
-    """Recompute activations, slower by about a quarter; auto: only when memory asks for it."""
+    """Recompute activations, slower by about a quarter; auto: only when memory is short."""
     torch_compile: Compile = Compile.AUTO
-    """Compile the model; auto: where the planned steps repay the minutes it takes."""
+    """Compile the model; auto: if the planned steps save more time than compiling takes."""
     processes: int = Field(default=1, ge=1)
-    """Training processes, one per device; more than one goes through accelerate launch."""
+    """Training processes, one per device; more than one uses accelerate launch."""
     distribution: Distribution = Distribution.DDP
-    """ddp: each process holds the whole model; fsdp: they share weights and optimiser state."""
+    """ddp: each process has the complete model; fsdp: they share weights and optimiser state."""
     accelerate_config: str | None = Field(default=None, min_length=1)
-    """File made by accelerate config; takes the place of processes and distribution."""
+    """File written by accelerate config; replaces processes and distribution."""
 
     @property
     def has_adapter(self) -> bool:
-        """Tell whether an adapter is trained instead of the model's own weights."""
+        """True when an adapter is trained instead of the weights of the model."""
         return self.method is not Method.FULL
 
     @model_validator(mode="after")
@@ -204,7 +204,7 @@ class TrainingConfig(Section):
         if self.effective_batch_size is not None and self.gradient_accumulation_steps > 1:
             raise ValueError(
                 "set effective_batch_size or gradient_accumulation_steps, not both: "
-                "the second follows from the first"
+                "the second is computed from the first"
             )
         return self
 

@@ -1,1 +1,1 @@
-"""What stages hand each other: references, stages, events, the decision."""
+"""Records that stages pass on: references, stages, events, the decision."""

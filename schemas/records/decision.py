@@ -1,4 +1,4 @@
-"""The gate report: every comparison and the decision that rests on them."""
+"""The decision report: every gate result and the decision they lead to."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from schemas.rule_ids import Severity, Verdict
 
 
 class GateResult(Record):
-    """One comparison the decision rests on."""
+    """Result of one gate."""
 
     id: str
     metric: str
     against: Against
     opponent: float | None = None
-    """Figure of the base or the champion; None for an absolute gate."""
+    """Value of the base or the champion; None for an absolute gate."""
     challenger: float | None = None
     gain: float | None = None
-    """Improvement in the metric's own unit; positive is better, whichever way the metric runs."""
+    """Improvement in the unit of the metric; positive is better, also where lower values are."""
     interval_low: float | None = None
     interval_high: float | None = None
-    """Ends of the paired bootstrap interval of the gain; of the figure for an absolute gate."""
+    """Ends of the paired bootstrap interval of the gain; for an absolute gate, of the value."""
     n_rows: int = 0
-    """Rows that both sides have a figure for."""
+    """Rows for which both models have a value."""
     limit: float
-    """absolute: worst figure allowed; else what the interval's lower end must exceed."""
+    """absolute: worst value allowed; else the lower end of the interval must exceed it."""
     severity: Severity = Severity.BLOCK
     verdict: Verdict
     reason: str
@@ -41,7 +41,7 @@ class Decision(StrEnum):
 
 
 class DecisionReport(Record):
-    """What the gates found: the whole ground of a decision."""
+    """All gate results and the decision they lead to."""
 
     mode: DecisionMode
     decision: Decision
@@ -50,5 +50,5 @@ class DecisionReport(Record):
     eval_sha256: str
     n_eval_rows: int
     champion_version: int | None
-    """Version the challenger was compared with; only while it is champion does the decision hold."""
+    """Version the challenger was compared with; the decision is valid only while it is champion."""
     gates: tuple[GateResult, ...]

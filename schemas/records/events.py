@@ -1,4 +1,4 @@
-"""Names of the events that runs send to Prefect, for automations and other programs to listen to."""
+"""Names of the events that runs send to Prefect, for automations and other programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Happening(StrEnum):
-    """Each concerns resource sft-flow.model.<registered name>, and says why in `reason`."""
+    """Each is about resource sft-flow.model.<registered name>; `reason` explains it."""
 
     DATA_REJECTED = "sft-flow.data.rejected"
     MODEL_PROMOTED = "sft-flow.model.promoted"
@@ -16,4 +16,4 @@ class Happening(StrEnum):
 
 RESOURCE_PREFIX = "sft-flow.model."
 REJECTED_STATE = "Rejected"
-"""State of a flow run whose rows the data gate refused; of type FAILED."""
+"""State of a flow run whose rows the data gate rejected; of type FAILED."""

@@ -1,7 +1,7 @@
-"""Frozen records that stages hand each other: references to files and counts, never the data.
+"""Immutable records that stages pass on: references to files and counts, never the data.
 
 Each stage writes a folder and returns one of these. `sha256` covers the content a later
-stage reads, so equal content gives equal keys whatever the folder is called.
+stage reads, so equal content gives equal keys whatever the name of the folder.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ from schemas.rule_ids import RuleResult, Verdict
 
 
 class StageReference(Record):
-    """Where a stage left its output."""
+    """The output folder of a stage."""
 
     stage: str
     folder: str
     """Relative to the work directory, so that the directory can be moved."""
     sha256: str
-    """Of the content files, as hexadecimal digits."""
 
 
 class SourceRows(Record):
-    """What was read from one of several sources."""
+    """Rows read from one of several sources."""
 
     name: str
-    """As in `data.sources`; its rows' files are called name/file."""
+    """As in `data.sources`; files of its rows are shown as name/file."""
     source: str
     n_rows: int
 
 
 class DatasetReference(StageReference):
-    """Output of `load_dataset`: `rows.jsonl`, one source row a line, and `row_digests.npy`."""
+    """Output of `load_dataset`: `rows.jsonl`, one source row per line, and `row_digests.npy`."""
 
     source: str
     n_rows: int
     sources: tuple[SourceRows, ...] = ()
-    """In the order of their rows; empty where the rows come from one unnamed source."""
+    """In the order of their rows; empty for one unnamed source."""
 
 
 class CheckedReference(StageReference):
@@ -49,11 +48,10 @@ class CheckedReference(StageReference):
     n_kept_rows: int
     n_quarantined_rows: int
     kept_sha256: str
-    """Of `kept.jsonl`, the rows that training and evaluation are taken from."""
+    """Of `kept.jsonl`, the rows that are split into training and evaluation."""
     formats: dict[str, int]
-    """Rows per recognised format."""
     conversions: dict[str, int] = {}
-    """Loss-free rewritings into the canonical form, with the number of rows."""
+    """Rows per loss-free conversion into the canonical form."""
     rules: tuple[RuleResult, ...]
     """Row rules that were broken at least once."""
 
@@ -61,17 +59,17 @@ class CheckedReference(StageReference):
 class SplitReference(StageReference):
     """Output of `split_dataset`: `train.jsonl`, `eval.jsonl`, `validation.jsonl`, `row_features/`.
 
-    No prompt stands on two sides.
+    No prompt is in two splits.
     """
 
     n_train_rows: int
     n_eval_rows: int
     n_validation_rows: int = 0
-    """Measured while training, and neither trained nor judged."""
+    """Measured during training, neither trained nor evaluated."""
     n_unused_rows: int
-    """Neither trained nor judged: beyond max_eval_rows, or too like a pinned evaluation row."""
+    """Neither trained nor evaluated: beyond max_eval_rows, or too similar to a pinned row."""
     is_pinned: bool = False
-    """The evaluation rows come from a file of their own and stay the same across retrains."""
+    """The evaluation rows come from a separate file and stay the same across retrains."""
     train_sha256: str
     eval_sha256: str
 
@@ -93,11 +91,11 @@ class TemplateReference(StageReference):
     eos_token: str
     pad_token: str
     special_tokens: tuple[str, ...] = ()
-    """Special and added tokens of the tokenizer, as they would read in a text."""
+    """Special and added tokens of the tokenizer, as text."""
 
 
 class SourceTokens(Record):
-    """What one of several sources gives to the training."""
+    """Training rows and tokens of one of several sources."""
 
     name: str
     weight: float
@@ -108,7 +106,7 @@ class SourceTokens(Record):
 
 
 class QualityReference(StageReference):
-    """Output of `check_quality`: tokens of each side, prompts of training and evaluation, `quality.json`."""
+    """Output of `check_quality`: tokens per split, prompts of training and evaluation, `quality.json`."""
 
     verdict: Verdict
     n_train_rows: int
@@ -117,28 +115,28 @@ class QualityReference(StageReference):
     n_train_tokens: int
     n_supervised_tokens: int
     sources: tuple[SourceTokens, ...] = ()
-    """Empty where the rows come from one unnamed source."""
+    """Empty for one unnamed source."""
     eval_sha256: str
-    """Of the rendered evaluation rows and prompts: two scores compare only where this is equal."""
+    """Of the rendered evaluation rows and prompts; only scores with the same one compare."""
     rules: tuple[RuleResult, ...]
 
     @property
     def n_epoch_rows(self) -> int:
-        """Rows that one epoch sees: those of each source as often as its weight says."""
+        """Rows per epoch, each source multiplied by its weight."""
         if not self.sources:
             return self.n_train_rows
         return round(sum(source.weight * source.n_rows for source in self.sources))
 
     @property
     def n_epoch_tokens(self) -> int:
-        """Tokens that one epoch sees, about: which rows a fraction draws is not known here."""
+        """Tokens per epoch; an estimate, since the rows that a fraction draws are not known here."""
         if not self.sources:
             return self.n_train_tokens
         return round(sum(source.weight * source.n_tokens for source in self.sources))
 
 
 class Role(StrEnum):
-    """Which model was judged."""
+    """Which model was evaluated."""
 
     BASE = "base"
     CHAMPION = "champion"
@@ -146,13 +144,13 @@ class Role(StrEnum):
 
 
 class EvaluationReference(StageReference):
-    """Output of a judging stage: `losses`, `answers`, `row_scores` (.jsonl), `metrics`, `slices` (.json)."""
+    """Output of an evaluation: `losses`, `answers`, `row_scores` (.jsonl), `metrics`, `slices` (.json)."""
 
     role: Role
     model_sha256: str
-    """Of the model judged; two evaluations of equal models have equal scores."""
+    """Of the evaluated model; equal models have equal scores."""
     tokenizer_sha256: str
-    """Losses per token compare only between models that share it."""
+    """Losses per token compare only between models with the same one."""
     eval_sha256: str
     n_rows: int
     n_answers: int
@@ -160,10 +158,10 @@ class EvaluationReference(StageReference):
 
 
 class ChampionReference(StageReference):
-    """Output of `evaluate_champion`: that of `EvaluationReference`, or nothing without a champion."""
+    """Output of `evaluate_champion`: as `EvaluationReference`, or nothing without a champion."""
 
     version: int | None = None
-    """Registered version the challenger has to beat; None: there is none, the base alone counts."""
+    """Registered version to beat; None without a champion, then only the base counts."""
     evaluation: EvaluationReference | None = None
 
 
@@ -179,29 +177,29 @@ class TrainedReference(StageReference):
 
 
 class DecisionReference(StageReference):
-    """Output of `decide`: `gates.json`, the gate report."""
+    """Output of `decide`: `gates.json`, the decision report."""
 
     report: DecisionReport
 
     @property
     def decision(self) -> Decision:
-        """Give the decision."""
+        """Return the decision of the report."""
         return self.report.decision
 
     @property
     def reason(self) -> str:
-        """Give the reason in a sentence."""
+        """Return the reason in a sentence."""
         return self.report.reason
 
     @property
     def is_promotion(self) -> bool:
-        """Tell whether aliases may move."""
+        """True when aliases may move."""
         is_enforced = self.report.mode is DecisionMode.ENFORCE
         return is_enforced and self.report.decision is Decision.PROMOTE
 
 
 class Evidence(Record):
-    """Everything a registration and a report rest on."""
+    """Outputs of all stages that a registration and a report need."""
 
     dataset: DatasetReference
     checked: CheckedReference
@@ -216,19 +214,18 @@ class Evidence(Record):
 
 
 class VersionReference(StageReference):
-    """Output of `register_model`: `version.json`; the model itself lies in the registry."""
+    """Output of `register_model`: `version.json`; the model itself is in the registry."""
 
     name: str
     version: int
     run_id: str
     experiment_id: str
-    """Of the run; MLflow's pages of the run's files have it in their addresses."""
     model_uri: str
     tracking_uri: str
 
 
 class Approval(Record):
-    """What a person said of a promotion."""
+    """A reviewer's answer about a promotion."""
 
     is_approved: bool
     reviewer: str = ""
@@ -244,9 +241,9 @@ class PromotionReference(StageReference):
     version: int
     alias: str
     previous_version: int | None
-    """Who held the alias before, if anyone."""
+    """Version that had the alias before."""
     n_freed_bytes: int = 0
-    """Weights of old refused versions that were deleted."""
+    """Of old refused versions, whose weights were deleted."""
 
 
 class ReportReference(StageReference):
@@ -257,7 +254,7 @@ class ReportReference(StageReference):
 
 
 class RetrainReason(StrEnum):
-    """Why flow `retrain` trains, or does not."""
+    """Why flow `retrain` trains or skips training."""
 
     FIRST = "first"
     SETTINGS = "settings"
@@ -265,28 +262,26 @@ class RetrainReason(StrEnum):
     NEW_ROWS = "new_rows"
     DRIFT = "drift"
     NOTHING = "nothing"
-    """There is no reason to train."""
 
 
 class RetrainDecision(Record):
-    """Whether a retrain trains, and why; compared with the version of the name judged last."""
+    """Whether a retrain trains, and why; compared with the last evaluated version of the name."""
 
     reason: RetrainReason
     detail: str
-    """In a sentence, with figures."""
+    """In a sentence, with numbers."""
     version: int | None = None
     """Version compared with; None for the first."""
     n_rows: int
-    """Rows at the source now."""
     n_new_rows: int | None = None
-    """Rows the version was not made from; None where that is not known."""
+    """Rows the version was not trained from; None if unknown."""
     n_gone_rows: int | None = None
-    """Rows the version was made from and that are no longer there."""
+    """Rows the version was trained from that the source no longer has."""
     age_days: float | None = None
     drift: float | None = None
-    """Population stability index; None where it was not measured."""
+    """Population stability index; None if not measured."""
 
     @property
     def is_needed(self) -> bool:
-        """Tell whether the run goes on to train."""
+        """True when the run continues to train."""
         return self.reason is not RetrainReason.NOTHING

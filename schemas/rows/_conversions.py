@@ -1,8 +1,8 @@
-"""Loss-free rewriting into the canonical form: messages as chat templates read them.
+"""Loss-free conversion into the canonical form: messages as chat templates read them.
 
-Canonical: role and content first, null fields left out, text parts joined to one text, tool calls as
-`{"type": "function", "function": {"name": …, "arguments": {…}}}`. What cannot be rewritten without
-loss stays as it is, so that the row rules see it.
+Canonical: role and content first, no null fields, text parts joined to one text, tool calls as
+`{"type": "function", "function": {"name": …, "arguments": {…}}}`. What cannot be converted without
+loss stays unchanged, so that the row rules find it.
 """
 
 from __future__ import annotations
@@ -13,37 +13,23 @@ from typing import Any
 from schemas.rows.tool_calls import FUNCTION_CALL, parse_if_json, put_calls, read_calls
 
 SHAREGPT_ROLES = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "assistant": "assistant",
-    "chatgpt": "assistant",
-    "bard": "assistant",
-    "bing": "assistant",
-    "model": "assistant",
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bard", "bing", "model"), "assistant"),
     "system": "system",
     "developer": "developer",
-    "function_call": "assistant",
-    "observation": "tool",
-    "tool": "tool",
-    "function_response": "tool",
+    FUNCTION_CALL: "assistant",
+    **dict.fromkeys(("observation", "tool", "function_response"), "tool"),
 }
-"""Who speaks in ShareGPT files. Source: LLaMA-Factory 0.9 data/README.md, FastChat, Axolotl."""
+"""Speakers in ShareGPT files. Source: LLaMA-Factory 0.9 data/README.md, FastChat, Axolotl."""
 TURN_FIELDS = frozenset(("from", "value", "role", "content"))
 
 
 def canonical_message(message: Any) -> Any:
-    """Put a message into canonical form.
+    """Convert a message into canonical form; any value that is not an object stays unchanged.
 
-    Arguments of tool calls that OpenAI's format writes as JSON text become the object they hold:
-    templates print them with `tojson`, which would quote a text a second time.
-
-    Args:
-        message: Any value; only an object is a message.
-
-    Returns:
-        The same object when it has role and content and nothing else, which costs no copy; a
-        value that is no object as it is.
+    Arguments of tool calls that OpenAI's format writes as JSON text become an object: templates
+    print them with `tojson`, which would quote a text a second time. A message of role and content
+    only is returned itself, without a copy.
     """
     if type(message) is not dict:
         return message
@@ -61,14 +47,7 @@ def canonical_message(message: Any) -> Any:
 
 
 def join_text_parts(content: Any) -> Any:
-    """Join text parts to the text that templates make of them, one behind the other.
-
-    Args:
-        content: Of a message.
-
-    Returns:
-        The text; content that is no list, or has a part that is no text, as it is.
-    """
+    """Concatenate text parts, as templates do; other content stays unchanged."""
     if type(content) is not list or not content:
         return content
     texts = []
@@ -83,16 +62,10 @@ def join_text_parts(content: Any) -> Any:
 
 
 def drop_nulls(value: Any) -> Any:
-    """Leave out the null fields of objects at every depth.
+    """Drop the null fields of objects at every depth; nulls in lists stay.
 
     For rows of Arrow tables only, where every object of a column has the fields of all: there a null
-    is padding. In JSON a null argument is one that somebody wrote.
-
-    Args:
-        value: Of a cell.
-
-    Returns:
-        A copy without them; nulls in lists stay.
+    is padding. In JSON a null argument was written on purpose.
     """
     if isinstance(value, dict):
         return {name: drop_nulls(item) for name, item in value.items() if item is not None}
@@ -102,41 +75,22 @@ def drop_nulls(value: Any) -> Any:
 
 
 def is_sharegpt(row: dict[str, Any]) -> bool:
-    """Tell whether a row is written as ShareGPT.
-
-    Args:
-        row: As read.
-
-    Returns:
-        True if it has `conversations`; null is an empty column of a table.
-    """
+    """Return True if the row has `conversations`; null is an empty column of a table."""
     return row.get("conversations") is not None
 
 
 def is_alpaca(row: dict[str, Any]) -> bool:
-    """Tell whether a row is written as Alpaca.
-
-    Args:
-        row: As read.
-
-    Returns:
-        True if it has `instruction` and `output`, even if null.
-    """
+    """Return True if the row has `instruction` and `output`, even if null."""
     return "instruction" in row and "output" in row
 
 
 def from_sharegpt(row: dict[str, Any]) -> list[Any]:
-    """Turn the turns of a ShareGPT row into messages.
+    """Convert the turns of a ShareGPT row into canonical messages; `system` opens them unless blank.
 
-    A weight of 0 on a turn that is not the assistant's says what holds anyway (SlimOrca and
-    OpenHermes write it) and is left out. One observation that holds a JSON list with a result for
-    each of several calls becomes that many tool messages, since ShareGPT has only one turn for them.
-
-    Args:
-        row: With a list under `conversations`; `system` opens the conversation unless blank.
-
-    Returns:
-        One message a turn in canonical form; turns that are no objects and unknown names stay.
+    A weight of 0 on a turn that is not the assistant's (SlimOrca and OpenHermes write it) changes
+    nothing and is dropped. One observation with a JSON list that has a result for each of several
+    calls becomes that many tool messages, since ShareGPT has only one turn for them. Turns that are
+    no objects and unknown names stay.
     """
     messages: list[Any] = _opening(row)
     n_calls = 0
@@ -156,16 +110,11 @@ def from_sharegpt(row: dict[str, Any]) -> list[Any]:
 
 
 def from_alpaca(row: dict[str, Any]) -> list[Any]:
-    r"""Turn an Alpaca row into messages; the last two are the prompt and its completion.
+    """Convert an Alpaca row into messages; the last two are the prompt and its completion.
 
-    The prompt is the instruction and, when there is one, "\n\n" and the input.
-
-    Args:
-        row: With `instruction` and `output`; `input`, `system` and `history` (a list of
-            `[question, answer]`) may follow.
-
-    Returns:
-        The messages; contents that are empty or no text stay, for the row rules to see.
+    The prompt is the instruction and, if there is one, a blank line and the input. `system` and
+    `history` (a list of `[question, answer]`) are optional. Contents that are empty or no text stay,
+    so that the row rules find them.
     """
     messages = _opening(row)
     history = parse_if_json(row.get("history"))
@@ -192,7 +141,6 @@ def from_alpaca(row: dict[str, Any]) -> list[Any]:
 
 
 def _opening(row: dict[str, Any]) -> list[Any]:
-    """Make the system column an opening message."""
     system = row.get("system")
     return [] if _is_blank(system) else [canonical_message({"role": "system", "content": system})]
 
@@ -202,7 +150,7 @@ def _is_blank(value: Any) -> bool:
 
 
 def _message_of_turn(turn: Any) -> Any:
-    """Turn one entry of `conversations`, from/value or role/content, into a message."""
+    """Convert one entry of `conversations`, from/value or role/content, into a message."""
     if type(turn) is not dict:
         return turn
     name = turn["from"] if turn.get("from") is not None else turn.get("role")
@@ -228,15 +176,12 @@ def _is_result(turn: Any) -> bool:
 
 
 def _split_result(message: dict[str, Any], n_calls: int) -> list[Any]:
-    """Give each of several calls its result, if the one observation lists them."""
+    """Split one observation that lists the results of several calls."""
     results = parse_if_json(message["content"])
     if not isinstance(results, list) or len(results) != n_calls:
         return [message]
-    return [
-        {**message, "content": result if isinstance(result, str) else _json_text(result)}
+    texts = [
+        result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
         for result in results
     ]
-
-
-def _json_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return [{**message, "content": text} for text in texts]

@@ -9,7 +9,7 @@ from schemas.rows.row import ROLES
 from schemas.rows.tool_calls import FUNCTION_CALL
 
 SCHEMA_ID = "urn:sft-flow:accepted-formats:1"
-"""The number goes up when a row that was accepted no longer is."""
+"""The number is increased when a row that was accepted no longer is."""
 OPENING_ROLES = ("system", "developer")
 TRAINED_TURNS = tuple(name for name, role in SHAREGPT_ROLES.items() if role == "assistant")
 
@@ -18,19 +18,17 @@ NULL: Schema = {"type": "null"}
 TEXT: Schema = {"type": "string", "pattern": r"\S"}
 TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
 WEIGHT: Schema = {"enum": [0, 1, None], "description": "0: shown to the model, not trained."}
+PARAMETERS: Schema = {"type": ["object", "null"], "description": "JSON Schema of the arguments."}
 QUESTION = "How tall is the wall?"
 ANSWER = "Two metres."
 
 
 def accepted_formats_schema() -> Schema:
-    """Describe the rows that `sft-flow check` accepts, one row a line of a JSONL file.
+    """Return a JSON Schema, Draft 2020-12, of the rows that `sft-flow check` accepts.
 
-    It says what can be said of a single row without knowing its template or tokenizer. Further
-    columns are allowed; a null column counts as absent. The order of turns, tool results and what
-    the texts hold are left to the row rules.
-
-    Returns:
-        A JSON Schema, Draft 2020-12.
+    It covers what can be checked on a single row without its template or tokenizer. Further
+    columns are allowed; a null column counts as absent. The row rules check the order of turns,
+    tool results and the content of texts.
     """
     rows = {
         "messages_row": _messages_row(),
@@ -54,12 +52,8 @@ def accepted_formats_schema() -> Schema:
             "turn": _turn(),
             "content": _content(),
             "tools": _tools(),
-            "tool": _wrapped_or_bare(_definition()),
-            "tool_calls": {
-                "type": "array",
-                "minItems": 1,
-                "items": _wrapped_or_bare(_ref("function")),
-            },
+            "tool": _wrapped_or_bare(_object(["name"], {"name": TEXT, "parameters": PARAMETERS})),
+            "tool_calls": _array(_wrapped_or_bare(_ref("function")), minItems=1),
             "no_tool_calls": _any(NULL, {"type": "array", "maxItems": 0}),
             "function": _function(),
         },
@@ -74,12 +68,16 @@ def _any(*schemas: Schema) -> Schema:
     return {"anyOf": list(schemas)}
 
 
+def _array(items: Schema, **more: Any) -> Schema:
+    return {"type": "array", "items": items, **more}
+
+
 def _object(required: list[str], properties: Schema) -> Schema:
     return {"type": "object", "required": required, "properties": properties}
 
 
 def _json_text(pattern: str, content: Schema) -> Schema:
-    """Describe JSON kept as text, as Arrow tables need it where rows differ in their fields."""
+    """Describe JSON stored as text, as Arrow tables need it where rows differ in their fields."""
     return {
         "type": "string",
         "pattern": pattern,
@@ -89,41 +87,29 @@ def _json_text(pattern: str, content: Schema) -> Schema:
 
 
 def _list_of(item: str, speakers: tuple[str, ...]) -> Schema:
-    """Describe a list of messages or turns; a system message may only open it."""
+    """Describe a list of messages or turns; a system message is allowed only at its start."""
     later = {speaker: {"not": {"enum": list(OPENING_ROLES)}} for speaker in speakers}
-    return {
-        "type": "array",
-        "minItems": 1,
-        "prefixItems": [_ref(item)],
-        "items": {"allOf": [_ref(item), {"properties": later}]},
-    }
+    items = {"allOf": [_ref(item), {"properties": later}]}
+    return _array(items, minItems=1, prefixItems=[_ref(item)])
 
 
 def _trained(speakers: tuple[str, ...], names: tuple[str, ...]) -> Schema:
-    """Describe a message or turn of the assistant."""
     return _any(*(_object([speaker], {speaker: {"enum": list(names)}}) for speaker in speakers))
 
 
 def _messages_row() -> Schema:
-    messages = {
-        **_list_of("message", ("role",)),
-        "contains": _trained(("role",), ("assistant",)),
-    }
-    user = {"role": "user", "content": QUESTION}
-    assistant = {"role": "assistant", "content": ANSWER}
+    messages = {**_list_of("message", ("role",)), "contains": _trained(("role",), ("assistant",))}
+    example = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": ANSWER}]
     return {
         "title": "messages",
         **_object(["messages"], {"messages": messages, "tools": _ref("tools")}),
-        "examples": [{"messages": [user, assistant]}],
+        "examples": [{"messages": example}],
     }
 
 
 def _prompt_completion_row() -> Schema:
-    completion = {
-        **_list_of("message", ("role",)),
-        "contains": _trained(("role",), ("assistant",)),
-    }
-    del completion["prefixItems"]  # An opening message belongs to the prompt.
+    completion = {**_list_of("message", ("role",)), "contains": _trained(("role",), ("assistant",))}
+    del completion["prefixItems"]  # a system message belongs to the prompt
     columns = {
         "messages": NULL,
         "prompt": _any(TEXT, _list_of("message", ("role",))),
@@ -207,10 +193,8 @@ def _message() -> Schema:
 
 
 def _turn() -> Schema:
-    """Describe an entry of `conversations`, with from and value or with role and content."""
     speaking = [name for name in SHAREGPT_ROLES if name != FUNCTION_CALL]
-    functions = {"type": "array", "minItems": 1, "items": _ref("function")}
-    calls = _any(_ref("function"), functions)
+    calls = _any(_ref("function"), _array(_ref("function"), minItems=1))
     called = _any(calls, _json_text(r"^\s*[\[{][\s\S]*[\]}]\s*$", calls))
     ways = []
     for speaker, said in (("from", "value"), ("role", "content")):
@@ -230,25 +214,16 @@ def _turn() -> Schema:
 
 
 def _content() -> Schema:
-    """Describe what is said: a text, or text parts of which one at least is not blank."""
+    """Describe content: a text, or text parts of which at least one is not blank."""
     part = _object(["type", "text"], {"type": {"const": "text"}, "text": {"type": "string"}})
-    parts = {
-        "type": "array",
-        "minItems": 1,
-        "items": _any({"type": "string"}, part),
-        "contains": _any(TEXT, _object(["text"], {"text": TEXT})),
-    }
-    return _any(TEXT, parts)
+    contains = _any(TEXT, _object(["text"], {"text": TEXT}))
+    items = _any({"type": "string"}, part)
+    return _any(TEXT, _array(items, minItems=1, contains=contains))
 
 
 def _tools() -> Schema:
-    tools = {"type": "array", "items": _ref("tool")}
+    tools = _array(_ref("tool"))
     return _any(NULL, tools, _json_text(r"^\s*\[[\s\S]*\]\s*$", tools))
-
-
-def _definition() -> Schema:
-    parameters = {"type": ["object", "null"], "description": "JSON Schema of the arguments."}
-    return _object(["name"], {"name": TEXT, "parameters": parameters})
 
 
 def _wrapped_or_bare(function: Schema) -> Schema:
@@ -258,12 +233,8 @@ def _wrapped_or_bare(function: Schema) -> Schema:
 
 
 def _function() -> Schema:
-    """Describe a function that is called, and with what."""
     arguments = {"type": "object"}
     return _object(
         ["name", "arguments"],
-        {
-            "name": TEXT,
-            "arguments": _any(arguments, _json_text(r"^\s*\{[\s\S]*\}\s*$", arguments)),
-        },
+        {"name": TEXT, "arguments": _any(arguments, _json_text(r"^\s*\{[\s\S]*\}\s*$", arguments))},
     )

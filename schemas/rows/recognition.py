@@ -1,7 +1,7 @@
-"""What a row is: its format, the conversation it holds, and what its shape breaks.
+"""Recognise a row: its format, its conversation, and which rules its shape breaks.
 
-The rules named here are defined in `schemas/rules/row_rules.py`; those on single messages are
-checked in `schemas/rules/check_rows.py`.
+The rules are defined in `schemas/rules/row_rules.py`; those on single messages are checked in
+`schemas/rules/check_rows.py`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ NOTHING: frozenset[int] = frozenset()
 CANONICAL = frozenset(
     ("file", "line", "format", "messages", "n_prompt_messages", "tools", "columns")
 )
-"""Fields of a line that a stage of ours wrote: `eval.jsonl` of an earlier run reads as it is."""
+"""Fields of a line that a stage wrote, such as `eval.jsonl` of an earlier run."""
 
 Recognised = tuple[Conversation | None, frozenset[int], list[Violation]]
 
 
 def recognise(source: SourceRow) -> Recognised:
-    """Read a row as a conversation and note what its shape breaks.
+    """Read a row as a conversation and list the rules its shape breaks.
 
     Args:
-        source: The row as read, column names already mapped.
+        source: The row as read, with column names already mapped.
 
     Returns:
-        The conversation if there is one, the turns made of an empty prompt or completion
-        (which prompt_empty and completion_empty judge already), and the violations.
+        The conversation if there is one, the turns made from an empty prompt or completion
+        (already reported by prompt_empty and completion_empty), and the violations.
     """
     if source.unparseable:
         return None, NOTHING, [Violation(RowRule.UNPARSEABLE_LINE, source.unparseable)]
@@ -46,10 +46,19 @@ def recognise(source: SourceRow) -> Recognised:
     if not isinstance(row, dict):
         return None, NOTHING, [Violation(RowRule.NOT_AN_OBJECT, kind_name(row))]
     if len(row) == len(CANONICAL) and row.keys() == CANONICAL and is_stored(row):
-        return _from_stage(row)
+        conversation = Conversation.from_json(row)
+        conversation.messages = [canonical_message(message) for message in row["messages"]]
+        return conversation, NOTHING, []
     if row.get("messages") is not None:
         return _from_messages(source, row)
-    if "prompt" in row and "completion" in row and not _is_null_pair(row):
+    if (
+        "prompt" in row
+        and "completion" in row
+        # both null: empty columns of a table in another format
+        and not (
+            row["prompt"] is row["completion"] is None and (is_sharegpt(row) or is_alpaca(row))
+        )
+    ):
         return _from_parts(source, row, _extra_formats(row, RowFormat.PROMPT_COMPLETION))
     if is_sharegpt(row):
         return _from_sharegpt(source, row)
@@ -57,13 +66,6 @@ def recognise(source: SourceRow) -> Recognised:
         return _from_alpaca(source, row)
     names = ", ".join(list(row)[:8]) or "none"
     return None, NOTHING, [Violation(RowRule.UNKNOWN_FORMAT, f"columns: {names}")]
-
-
-def _from_stage(row: dict[str, Any]) -> Recognised:
-    """Take a line that a stage of ours wrote as it is."""
-    conversation = Conversation.from_json(row)
-    conversation.messages = [canonical_message(message) for message in row["messages"]]
-    return conversation, NOTHING, []
 
 
 def _from_messages(source: SourceRow, row: dict[str, Any]) -> Recognised:
@@ -79,12 +81,8 @@ def _from_messages(source: SourceRow, row: dict[str, Any]) -> Recognised:
     if problem:
         return None, NOTHING, [problem]
     found = [canonical_message(message) for message in parsed]
-    return _finish(
-        Conversation(source.file, source.line, RowFormat.MESSAGES, found),
-        row,
-        parsed,
-        _extra_formats(row, RowFormat.MESSAGES),
-    )
+    conversation = Conversation(source.file, source.line, RowFormat.MESSAGES, found)
+    return _finish(conversation, row, parsed, _extra_formats(row, RowFormat.MESSAGES))
 
 
 def _from_sharegpt(source: SourceRow, row: dict[str, Any]) -> Recognised:
@@ -101,11 +99,10 @@ def _from_sharegpt(source: SourceRow, row: dict[str, Any]) -> Recognised:
 def _from_alpaca(source: SourceRow, row: dict[str, Any]) -> Recognised:
     messages = from_alpaca(row)
     violations, blank = [], set()
-    parts = (
+    for name, rule, place in (
         ("instruction", RowRule.PROMPT_EMPTY, -2),
         ("output", RowRule.COMPLETION_EMPTY, -1),
-    )
-    for name, rule, place in parts:
+    ):
         if is_blank(row[name]):
             violations.append(Violation(rule, json.dumps(row[name])))
             blank.add(len(messages) + place)
@@ -116,13 +113,14 @@ def _from_alpaca(source: SourceRow, row: dict[str, Any]) -> Recognised:
         source.file, source.line, RowFormat.ALPACA, messages, n_prompt_messages
     )
     conversation.conversions = (Conversion.ALPACA,)
-    _fill_blank(messages, blank)
+    for turn in blank:
+        if messages[turn]["content"] is None:
+            messages[turn]["content"] = ""
     found, _, problems = _finish(conversation, row, [], violations)
     return found, frozenset(blank), problems
 
 
 def _from_parts(source: SourceRow, row: dict[str, Any], violations: list[Violation]) -> Recognised:
-    """Put the messages of prompt and completion behind each other."""
     messages: list[Any] = []
     originals: list[Any] = []
     blank: set[int] = set()
@@ -158,7 +156,7 @@ def _finish(
     originals: list[Any],
     violations: list[Violation],
 ) -> Recognised:
-    """Add tools and single-value columns; refuse tools that are no list."""
+    """Add tools and single-value columns; reject tools that are not a list."""
     tools = canonical_tools(row["tools"]) if row.get("tools") is not None else None
     if tools is not None and not isinstance(tools, list):
         detail = f"tools is {kind_name(tools)}, not a list"
@@ -190,17 +188,11 @@ MARKS = {
     RowFormat.SHAREGPT: ("conversations",),
     RowFormat.ALPACA: ("instruction", "output"),
 }
-"""Fields that say which format a row is in."""
-
-
-def _is_null_pair(row: dict[str, Any]) -> bool:
-    """Tell whether prompt and completion are empty columns of a table in another format."""
-    is_empty = row["prompt"] is None and row["completion"] is None
-    return is_empty and (is_sharegpt(row) or is_alpaca(row))
+"""Fields that identify the format of a row."""
 
 
 def _extra_formats(row: dict[str, Any], chosen: RowFormat) -> list[Violation]:
-    """Note the fields of a second format; a null field is an empty column of a table."""
+    """Report the fields of a second format; a null field is an empty column of a table."""
     if len(row) == len(MARKS[chosen]):
         return []
     for other, marks in MARKS.items():
@@ -210,8 +202,8 @@ def _extra_formats(row: dict[str, Any], chosen: RowFormat) -> list[Violation]:
     return []
 
 
-def _note_rewriting(conversation: Conversation, originals: list[Any]) -> Conversation:
-    """Note what the canonical messages no longer show: joined text parts, rewritten tool calls."""
+def _note_rewriting(conversation: Conversation, originals: list[Any]) -> None:
+    """Record what the canonical messages no longer show: joined text parts, converted tool calls."""
     noted = set()
     for original, message in zip(originals, conversation.messages, strict=False):
         if message is original or type(original) is not dict or type(message) is not dict:
@@ -221,7 +213,6 @@ def _note_rewriting(conversation: Conversation, originals: list[Any]) -> Convers
         if original.get("tool_calls") != message.get("tool_calls"):
             noted.add(Conversion.TOOL_CALLS)
     conversation.conversions = (*conversation.conversions, *sorted(noted))
-    return conversation
 
 
 def _list_problem(name: str, value: Any) -> Violation | None:
@@ -230,46 +221,19 @@ def _list_problem(name: str, value: Any) -> Violation | None:
     return None if value else Violation(RowRule.MESSAGES_EMPTY, "[]")
 
 
-def _fill_blank(messages: list[Any], blank: set[int]) -> None:
-    for turn in blank:
-        if messages[turn]["content"] is None:
-            messages[turn]["content"] = ""
-
-
 def is_blank(value: Any) -> bool:
-    """Tell whether a prompt or completion says nothing.
-
-    Args:
-        value: A text, a list of messages or null.
-
-    Returns:
-        True for null, white space and an empty list.
-    """
+    """Return True for null, white space and an empty list."""
     return value is None or value == [] or (isinstance(value, str) and not value.strip())
 
 
 def as_list(value: Any) -> Any:
-    """Read a list that was stored as JSON text, as CSV files and many tool columns do.
-
-    Args:
-        value: Any value.
-
-    Returns:
-        The list; the value itself where it is no such text.
-    """
+    """Parse a list stored as JSON text, as in CSV files and many tool columns; else return the value."""
     is_list_text = isinstance(value, str) and value.lstrip().startswith("[")
     return parse_if_json(value) if is_list_text else value
 
 
 def as_messages(value: Any) -> Any:
-    """Read a list of messages stored as JSON text; any other text stays a text.
-
-    Args:
-        value: A prompt or a completion.
-
-    Returns:
-        The messages if the text holds some; a text that merely begins with a bracket is one.
-    """
+    """Parse a list of messages stored as JSON text; any other text stays a text."""
     parsed = as_list(value)
     if parsed is value:
         return value
@@ -278,13 +242,6 @@ def as_messages(value: Any) -> Any:
 
 
 def kind_name(value: Any) -> str:
-    """Name the JSON kind of a value.
-
-    Args:
-        value: Any value.
-
-    Returns:
-        With its article, e.g. `a list`.
-    """
+    """Return the JSON kind of a value with its article, e.g. `a list`."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean"}
     return "null" if value is None else names.get(type(value), "a number")

@@ -1,7 +1,8 @@
-"""Repairs that lose nothing, for `sft-flow check --fix`: byte order marks, CRLF, role aliases."""
+"""Loss-free repairs for `sft-flow check --fix`: byte order marks, CRLF, role aliases."""
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
@@ -12,7 +13,7 @@ from schemas.rows.row import ROLES
 
 
 class Repair(StrEnum):
-    """What was mended; counted once a text or role."""
+    """What was repaired; counted once per text or role."""
 
     BYTE_ORDER_MARK = "byte_order_mark"
     CRLF = "crlf"
@@ -22,63 +23,49 @@ class Repair(StrEnum):
 ROLE_ALIASES = {
     **{role: role for role in ROLES},
     "human": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "chatbot": "assistant",
-    "model": "assistant",
-    "ai": "assistant",
-    "function": "tool",
-    "function_response": "tool",
-    "observation": "tool",
-    "ipython": "tool",
+    **dict.fromkeys(("gpt", "chatgpt", "bot", "chatbot", "model", "ai"), "assistant"),
+    **dict.fromkeys(("function", "function_response", "observation", "ipython"), "tool"),
 }
-"""Roles by the names other formats give them, in small letters: OpenAI's old `function`, Gemini's
-`model`, Llama's `ipython`, ShareGPT's `human`, `gpt` and `observation`."""
-TURN_NAMES = {
-    **{name: name for name in SHAREGPT_ROLES},
-    "bot": "gpt",
-    "chatbot": "gpt",
-    "ai": "gpt",
-}
-"""Names in ShareGPT turns; `function` is left alone, as it means a call to some and a result to others."""
+"""Role names of other formats, in small letters: OpenAI's old `function`, Gemini's `model`, Llama's
+`ipython`, ShareGPT's `human`, `gpt` and `observation`."""
+TURN_NAMES = {name: name for name in SHAREGPT_ROLES} | dict.fromkeys(
+    ("bot", "chatbot", "ai"), "gpt"
+)
+"""Names in ShareGPT turns; `function` stays, as it is a call in some data sets and a result in others."""
 ROLE_FIELDS = frozenset(("role", "from"))
 CONTENT_FIELDS = frozenset(("content", "value"))
 BYTE_ORDER_MARK = "\ufeff"
 
-Mend = Callable[[Any, Counter[Repair]], Any]
+Repairer = Callable[[Any, Counter[Repair]], Any]
+"""Returns the repaired value, or the value itself if nothing changes, and counts its repairs."""
 
 
 def repair_row(row: Any) -> tuple[Any, Counter[Repair]]:
-    """Mend what can be mended without loss in the texts and roles of a row.
+    """Repair the texts and roles of a row.
 
     Args:
         row: As read, columns already mapped; it is not changed.
 
     Returns:
-        The mended row, the very same object if nothing was mended, and how often each repair was
-        made. Columns that are not part of the conversation stay as they are.
+        The repaired row, the same object if nothing changed, and the number of each repair.
+        Columns that are not part of the conversation stay unchanged.
     """
     made: Counter[Repair] = Counter()
     if not isinstance(row, dict):
         return row, made
-
     changes: dict[str, Any] = {}
     for name, value in row.items():
-        mend = MENDS.get(name)
-        if mend is not None and (mended := mend(value, made)) is not value:
-            changes[name] = mended
+        repair = REPAIRERS.get(name)
+        if repair is not None and (repaired := repair(value, made)) is not value:
+            changes[name] = repaired
     return ({**row, **changes}, made) if changes else (row, made)
 
 
-def _mend_list(value: list[Any], mend: Mend, made: Counter[Repair]) -> list[Any]:
-    """Mend the items of a list; the same list if none changes."""
-    mended = [mend(item, made) for item in value]
-    is_same = all(new is old for new, old in zip(mended, value, strict=True))
-    return value if is_same else mended
+def _keep(value: Any, _: Counter[Repair]) -> Any:
+    return value
 
 
-def _mend_text(value: Any, made: Counter[Repair]) -> Any:
+def _repair_text(value: Any, made: Counter[Repair]) -> Any:
     if type(value) is not str:
         return value
     if BYTE_ORDER_MARK in value:
@@ -90,63 +77,48 @@ def _mend_text(value: Any, made: Counter[Repair]) -> Any:
     return value
 
 
-def _mend_part(part: Any, made: Counter[Repair]) -> Any:
-    """Mend one of a message's text parts; a part of another kind stays."""
+def _each(repair_item: Repairer, repair_other: Repairer = _repair_text) -> Repairer:
+    """Apply a repair to the items of a list, or another to a value that is not a list."""
+
+    def repair(value: Any, made: Counter[Repair]) -> Any:
+        if type(value) is not list:
+            return repair_other(value, made)
+        repaired = [repair_item(item, made) for item in value]
+        is_same = all(new is old for new, old in zip(repaired, value, strict=True))
+        return value if is_same else repaired
+
+    return repair
+
+
+def _repair_part(part: Any, made: Counter[Repair]) -> Any:
+    """Repair one text part of a message; a part of another kind stays."""
     if type(part) is not dict or part.get("type") != "text":
-        return _mend_text(part, made)
-    text = _mend_text(part.get("text"), made)
+        return _repair_text(part, made)
+    text = _repair_text(part.get("text"), made)
     return part if text is part.get("text") else {**part, "text": text}
 
 
-def _mend_content(value: Any, made: Counter[Repair]) -> Any:
-    return _mend_list(value, _mend_part, made) if type(value) is list else _mend_text(value, made)
+_repair_content = _each(_repair_part)
 
 
-def _mend_pair(pair: Any, made: Counter[Repair]) -> Any:
-    return _mend_list(pair, _mend_text, made) if type(pair) is list else _mend_text(pair, made)
-
-
-def _mend_history(value: Any, made: Counter[Repair]) -> Any:
-    return _mend_list(value, _mend_pair, made) if type(value) is list else value
-
-
-def _mend_messages(value: Any, made: Counter[Repair]) -> Any:
-    """Mend a list of messages, or the text that stands in its place."""
-    if type(value) is list:
-        return _mend_list(value, _mend_message, made)
-    return _mend_text(value, made)
-
-
-def _mend_turns(value: Any, made: Counter[Repair]) -> Any:
-    return _mend_list(value, _mend_turn, made) if type(value) is list else value
-
-
-def _mend_message(message: Any, made: Counter[Repair]) -> Any:
-    return _mend_said(message, made, ROLE_ALIASES)
-
-
-def _mend_turn(turn: Any, made: Counter[Repair]) -> Any:
-    return _mend_said(turn, made, TURN_NAMES)
-
-
-def _mend_said(message: Any, made: Counter[Repair], names: dict[str, str]) -> Any:
-    """Mend role and content of a message, or from and value of a turn."""
+def _repair_message(message: Any, made: Counter[Repair], names: dict[str, str]) -> Any:
+    """Repair role and content of a message, or from and value of a turn."""
     if type(message) is not dict:
         return message
     changes: dict[str, Any] = {}
     for name, value in message.items():
         if name in ROLE_FIELDS:
-            mended = _mend_role(value, made, names)
+            repaired = _repair_role(value, made, names)
         elif name in CONTENT_FIELDS:
-            mended = _mend_content(value, made)
+            repaired = _repair_content(value, made)
         else:
             continue
-        if mended is not value:
-            changes[name] = mended
+        if repaired is not value:
+            changes[name] = repaired
     return {**message, **changes} if changes else message
 
 
-def _mend_role(value: Any, made: Counter[Repair], names: dict[str, str]) -> Any:
+def _repair_role(value: Any, made: Counter[Repair], names: dict[str, str]) -> Any:
     if type(value) is not str or names.get(value) == value:
         return value
     cleaned = value.replace(BYTE_ORDER_MARK, "").strip().lower()
@@ -156,15 +128,16 @@ def _mend_role(value: Any, made: Counter[Repair], names: dict[str, str]) -> Any:
     return names[cleaned]
 
 
-MENDS: dict[str, Mend] = {
-    "messages": _mend_messages,
-    "prompt": _mend_messages,
-    "completion": _mend_messages,
-    "conversations": _mend_turns,
-    "instruction": _mend_text,
-    "input": _mend_text,
-    "output": _mend_text,
-    "system": _mend_text,
-    "history": _mend_history,
+_repair_messages = _each(functools.partial(_repair_message, names=ROLE_ALIASES))
+REPAIRERS: dict[str, Repairer] = {
+    "messages": _repair_messages,
+    "prompt": _repair_messages,
+    "completion": _repair_messages,
+    "conversations": _each(functools.partial(_repair_message, names=TURN_NAMES), _keep),
+    "instruction": _repair_text,
+    "input": _repair_text,
+    "output": _repair_text,
+    "system": _repair_text,
+    "history": _each(_each(_repair_text), _keep),
 }
-"""How each column is mended; columns that are not named here stay as they are."""
+"""How to repair each column; other columns stay unchanged."""

@@ -1,4 +1,4 @@
-"""A row on its way through the data stages: as it was read, and as one conversation."""
+"""A row in the data stages: as it was read, and as one conversation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ROLES = ("system", "user", "assistant", "tool", "developer")
 
 
 class RowFormat(StrEnum):
-    """Form a row was written in."""
+    """Format a row was written in."""
 
     MESSAGES = "messages"
     PROMPT_COMPLETION = "prompt_completion"
@@ -22,7 +22,7 @@ FORMATS = frozenset(map(str, RowFormat))
 
 
 class Conversion(StrEnum):
-    """A loss-free rewriting of a row into the canonical form; each is counted."""
+    """A loss-free conversion of a row into the canonical form; each is counted."""
 
     SHAREGPT = "sharegpt_to_messages"
     ALPACA = "alpaca_to_messages"
@@ -33,9 +33,9 @@ class Conversion(StrEnum):
 
 @dataclass(slots=True)
 class SourceRow:
-    """One row as the source has it, or the reason why it could not be read.
+    """One row as the source has it, or the reason why it cannot be read.
 
-    Not frozen, as `Conversation` is not: making a frozen one takes three times as long, and
+    Not frozen, as `Conversation` is not: creating a frozen one takes three times as long, and
     there are millions.
     """
 
@@ -46,11 +46,7 @@ class SourceRow:
     unparseable: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Lay the row out as a line of `rows.jsonl`.
-
-        Returns:
-            `file`, `line` and either `row` or `unparseable`.
-        """
+        """Return a line of `rows.jsonl`: `file`, `line` and either `row` or `unparseable`."""
         place = {"file": self.file, "line": self.line}
         if self.unparseable:
             return {**place, "unparseable": self.unparseable}
@@ -58,14 +54,7 @@ class SourceRow:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> SourceRow:
-        """Read a line of `rows.jsonl` back.
-
-        Args:
-            value: What `to_json` made.
-
-        Returns:
-            The row.
-        """
+        """Read what `to_json` wrote."""
         return cls(
             value["file"], int(value["line"]), value.get("row"), value.get("unparseable", "")
         )
@@ -83,16 +72,12 @@ class Conversation:
     """Only the messages from here on are trained; None trains every assistant turn."""
     tools: list[Any] | None = None
     columns: dict[str, str | int | float | bool] = field(default_factory=dict)
-    """The row's other columns that hold a single value."""
+    """Other columns of the row that contain a single value."""
     conversions: tuple[Conversion, ...] = ()
-    """What was rewritten to get here, without loss; not stored."""
+    """Conversions that were made; not stored."""
 
     def to_json(self) -> dict[str, Any]:
-        """Lay the conversation out as a line of `kept.jsonl`.
-
-        Returns:
-            Every field but `conversions`, by name.
-        """
+        """Return a line of `kept.jsonl`: every field except `conversions`, by name."""
         return {
             "file": self.file,
             "line": self.line,
@@ -105,26 +90,12 @@ class Conversation:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Conversation:
-        """Read a line of `kept.jsonl` back.
-
-        Args:
-            value: What `to_json` made.
-
-        Returns:
-            The conversation.
-        """
+        """Read what `to_json` wrote."""
         return cls(**{**value, "format": RowFormat(value["format"])})
 
 
 def is_stored(value: dict[str, Any]) -> bool:
-    """Tell whether the fields of a line hold what `Conversation.to_json` writes into them.
-
-    Args:
-        value: An object with all of these fields; anybody may have written it.
-
-    Returns:
-        True if `Conversation.from_json` can take it; what the messages hold is not looked at.
-    """
+    """Check the types of a line, so that `Conversation.from_json` can read it; messages are not checked."""
     messages, tools, n_prompt = value["messages"], value["tools"], value["n_prompt_messages"]
     return (
         isinstance(value["file"], str)

@@ -9,22 +9,22 @@ from typing import Any
 FUNCTION_CALL = "function_call"
 """Field of OpenAI's old format, and the name of a turn in ShareGPT."""
 INTEGERS = range(-(2**63), 2**64)
-"""Integers that orjson, Arrow and most JSON writers take."""
+"""Integers that orjson, Arrow and most JSON writers accept."""
 MOST_LEVELS = 100
-"""Of nesting in JSON kept as text: with the row around it less than the 254 that orjson writes."""
+"""Nesting of JSON stored as text: with the row around it less than the 254 levels orjson writes."""
 
 
 def exact_json(text: str) -> Any:
-    """Parse JSON only where nothing of it gets lost and the result can be written again.
+    """Parse JSON only if nothing is lost and the result can be written again.
 
     Args:
         text: JSON text.
 
     Returns:
-        What it holds.
+        The parsed value.
 
     Raises:
-        ValueError: It is no JSON, names a key twice, holds NaN, a number out of range or half of a
+        ValueError: It is not JSON, has a key twice, NaN, a number out of range or half of a
             surrogate pair, or is nested too deeply.
     """
     try:
@@ -39,20 +39,16 @@ def exact_json(text: str) -> Any:
         raise ValueError("nested too deeply") from error
     if text.count("[") + text.count("{") > MOST_LEVELS and _is_deep(value):
         raise ValueError("nested too deeply")
-    if "\\u" in text and _has_half_pair(value):
-        raise ValueError("half of a surrogate pair")
+    if "\\u" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError("half of a surrogate pair") from error
     return value
 
 
 def parse_if_json(value: Any) -> Any:
-    """Read a list or object that was stored as JSON text.
-
-    Args:
-        value: Any value.
-
-    Returns:
-        What the text holds; any other value, and a text that cannot be read exactly, as it is.
-    """
+    """Parse a list or object stored as JSON text; any other value stays unchanged."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
     try:
@@ -64,11 +60,7 @@ def parse_if_json(value: Any) -> Any:
 def canonical_tools(value: Any) -> Any:
     """Read the tools column: a list, or JSON text of a list, of its items or of one tool.
 
-    Args:
-        value: Of the column.
-
-    Returns:
-        The list; None where there are no tools; what cannot be read as it is.
+    No tools are None; an unreadable value stays unchanged.
     """
     value = parse_if_json(value)
     if isinstance(value, dict):
@@ -79,13 +71,9 @@ def canonical_tools(value: Any) -> Any:
 
 
 def read_calls(value: Any) -> list[Any]:
-    """Read the calls of a ShareGPT function_call turn.
+    """Read the calls of a ShareGPT function_call turn: JSON text of one call or of a list of them.
 
-    Args:
-        value: JSON text of `{"name": …, "arguments": …}` or of a list of them.
-
-    Returns:
-        The calls; for what cannot be read one call without a name, whose arguments are the text.
+    An unreadable value becomes one call without a name, with the text as arguments.
     """
     parsed = parse_if_json(value)
     calls = parsed if isinstance(parsed, list) else [parsed]
@@ -95,10 +83,9 @@ def read_calls(value: Any) -> list[Any]:
 
 
 def put_calls(message: dict[str, Any]) -> None:
-    """Put the tool calls of a message into canonical form; no calls are the same as no field.
+    """Convert the tool calls of a message, in place; an empty list is the same as no field.
 
-    Args:
-        message: Changed in place; `function_call` is the old name of a single call.
+    `function_call` is the old name of a single call.
     """
     calls = parse_if_json(message.pop("tool_calls", None))
     if calls in (None, [], "") and isinstance(parse_if_json(message.get(FUNCTION_CALL)), dict):
@@ -110,7 +97,6 @@ def put_calls(message: dict[str, Any]) -> None:
 
 
 def _canonical_call(call: Any) -> Any:
-    """Put one tool call into canonical form."""
     if not isinstance(call, dict):
         return call
     found = {name: value for name, value in call.items() if value is not None}
@@ -138,27 +124,15 @@ def _object_of_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_deep(value: Any) -> bool:
-    """Tell whether a value has more than `MOST_LEVELS` levels."""
     level = [value]
     for _ in range(MOST_LEVELS + 1):
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, (dict, list)):
-                inner.extend(item.values() if isinstance(item, dict) else item)
-        level = inner
+        parts = [list(item.values()) if isinstance(item, dict) else item for item in level]
+        level = [inner for part in parts if isinstance(part, list) for inner in part]
     return bool(level)
 
 
-def _has_half_pair(value: Any) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _finite_float(text: str) -> float:

@@ -1,1 +1,1 @@
-"""Row, text, tool and set rules; pandera and great-expectations at work; the profile."""
+"""Row, text, tool and set rules; their checks with pandera and great-expectations; the profile."""

@@ -1,55 +1,53 @@
-"""The flat frame of messages that the message rules look at: one line a message."""
+"""The flat table of messages that the message rules check: one row per message."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.rows.recognition import Recognised
 from schemas.rule_ids import RowRule
 from schemas.rules._text_rules import text_flags
 from schemas.rules._tool_rules import tool_problems, weight_problems
 
+if TYPE_CHECKING:
+    import numpy
+    import polars
+    from numpy.typing import NDArray
+
 OPENING_ROLES = ("system", "developer")
 NOT_COMPARED = frozenset(("role", "content", "weight", "tool_call_id", "id"))
-"""Fields that say nothing: two calls with other ids are the same call."""
+"""Fields without meaning of their own: two calls with other ids are the same call."""
 TURN_ROLES = ("user", "assistant", "tool")
 CALL_RULES = (RowRule.TOOL_CALL_INVALID, RowRule.TOOL_RESULT_UNMATCHED, RowRule.WEIGHT_INVALID)
-"""Rules that look at several messages together; flagged on the row's first message."""
+"""Rules that check several messages together; flagged on the first message of the row."""
 
 
 @dataclass
 class Layout:
-    """Messages of a block of rows, laid out in columns; one entry a message."""
+    """Messages of a block of rows, in columns; one entry per message."""
 
     rows: list[int] = field(default_factory=list)
-    """Numbers of the rows that hold a conversation; one entry a row."""
+    """Numbers of the rows with a conversation; one entry per row."""
     lengths: list[int] = field(default_factory=list)
-    """Messages of each of those rows."""
+    """Number of messages of each of these rows."""
     roles: list[Any] = field(default_factory=list)
     contents: list[Any] = field(default_factory=list)
     kinds: dict[int, str | None] = field(default_factory=dict)
-    """Kind of content where it is not a plain text."""
+    """Kind of content, for messages without plain text."""
     not_objects: list[int] = field(default_factory=list)
     additions: dict[int, str] = field(default_factory=dict)
-    """Texts of a message beside its content: tool calls, names, reasoning."""
+    """Texts of a message besides its content: tool calls, names, reasoning."""
     comparable: dict[int, str] = field(default_factory=dict)
-    """The same as JSON, numbers included but without ids: what messages are compared by."""
+    """The same as JSON, with numbers but without ids, to compare messages by."""
     calling_rows: set[int] = field(default_factory=set)
     """Rows with tools, tool calls or weights."""
 
 
 def lay_out(recognised: Sequence[Recognised]) -> Layout:
-    """Take the messages of a block of rows apart.
-
-    Args:
-        recognised: What `recognise` said of each row.
-
-    Returns:
-        Their roles and contents; rows without a conversation are left out.
-    """
+    """Collect the messages of a block of rows; rows without a conversation are left out."""
     layout = Layout()
     roles, contents = layout.roles, layout.contents
     for number, (conversation, blank_turns, _) in enumerate(recognised):
@@ -76,7 +74,7 @@ def lay_out(recognised: Sequence[Recognised]) -> Layout:
 
 
 def _lay_out_unusual(layout: Layout, message: Any, number: int) -> None:
-    """Lay out a message that has more than role and content, or is not an object at all."""
+    """Add a message that has more than role and content, or is not an object."""
     place = len(layout.roles)
     if not isinstance(message, dict):
         layout.not_objects.append(place)
@@ -96,20 +94,17 @@ def _lay_out_unusual(layout: Layout, message: Any, number: int) -> None:
         layout.additions[place] = addition
     compared = {name: value for name, value in message.items() if name not in NOT_COMPARED}
     if "tool_calls" in compared:
+        calls = compared["tool_calls"]
         compared["tool_calls"] = [
             call.get("function", call) if isinstance(call, dict) else call
-            for call in _as_list(compared["tool_calls"])
+            for call in (calls if isinstance(calls, list) else [calls])
         ]
     if compared:
         layout.comparable[place] = json.dumps(compared, sort_keys=True, ensure_ascii=False)
 
 
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
 def _texts(value: Any) -> list[str]:
-    """Collect every text in a value, in order; a stack, since a value may be nested deeply."""
+    """Collect every text in a value, in order; with a stack, since a value may be nested deeply."""
     found, waiting = [], [value]
     while waiting:
         item = waiting.pop()
@@ -123,14 +118,13 @@ def _texts(value: Any) -> list[str]:
 
 
 def _name_roles(layout: Layout) -> None:
-    """Put a name in the place of roles that are no text."""
     for place, role in enumerate(layout.roles):
         if not isinstance(role, str) and layout.kinds.get(place, "") is not None:
             layout.roles[place] = f"({'missing' if role is None else 'not a text'})"
 
 
 def _class_contents(layout: Layout) -> None:
-    """Class contents that are no text, and leave them out of the texts."""
+    """Classify contents that are not text, and remove them from the texts."""
     for place, content in enumerate(layout.contents):
         if not isinstance(content, str):
             kind = "missing" if content is None else f"not a text: {type(content).__name__}"
@@ -140,12 +134,12 @@ def _class_contents(layout: Layout) -> None:
 
 @dataclass(frozen=True)
 class MessageFrame:
-    """What the message schema is held against, and what to say of the rows it refuses."""
+    """What the message schema validates, and details of what the rows break."""
 
-    frame: Any
-    """polars frame; null where a column does not apply to a message."""
+    frame: polars.DataFrame
+    """Null where a column does not apply to a message."""
     details: dict[tuple[int, RowRule], str]
-    """Row and rule to what was seen, for the rules of `CALL_RULES`."""
+    """Row and rule to what was found, for the rules of `CALL_RULES`."""
 
 
 def message_frame(
@@ -154,21 +148,14 @@ def message_frame(
     rules: Collection[RowRule],
     special_tokens: Sequence[str] = (),
 ) -> MessageFrame:
-    """Build the flat frame.
+    """Build the flat frame, one row per message.
 
-    Columns: `row`, `turn`, `is_object`, `role`, `text` (all a message says), `compared` (what it is
-    compared with others by), `content` (its kind), `step` (role before and role; user, assistant and tool only), `opening_turn` (place of a system
-    or developer message), `closing` (role of the last message of a conversation that has an
-    assistant turn), `n_assistant_turns`, and one flag per rule of `TEXT_RULES` and `CALL_RULES`.
-
-    Args:
-        layout: What `lay_out` made.
-        recognised: The same rows.
-        rules: Rules to look at; flags of others are left out.
-        special_tokens: Of the model, beside the known markers.
-
-    Returns:
-        The frame, one line a message.
+    Columns: `row`, `turn`, `is_object`, `role`, `text` (all text of a message), `compared` (what
+    messages are compared by), `content` (its kind), `step` (role before and role; user, assistant
+    and tool only), `opening_turn` (place of a system or developer message), `closing` (role of the
+    last message of a conversation that has an assistant turn), `n_assistant_turns`, and one flag
+    per rule of `TEXT_RULES` and `CALL_RULES` that is in `rules`. `special_tokens` are those of the
+    model, in addition to the known markers.
     """
     import numpy
     import polars
@@ -182,7 +169,7 @@ def message_frame(
     n_assistant = numpy.add.reduceat(is_assistant, starts) if n_messages else lengths
     is_last = numpy.zeros(n_messages, dtype=bool)
     is_last[starts + lengths - 1] = True
-    is_object: Any = numpy.ones(n_messages, dtype=bool)
+    is_object = numpy.ones(n_messages, dtype=bool)
     is_object[layout.not_objects] = False
     frame = polars.DataFrame(
         {
@@ -206,15 +193,18 @@ def message_frame(
 
 
 def _call_flags(
-    layout: Layout, details: dict[tuple[int, RowRule], str], starts: Any, n_messages: int
-) -> dict[RowRule, Any]:
+    layout: Layout,
+    details: dict[tuple[int, RowRule], str],
+    starts: NDArray[numpy.int64],
+    n_messages: int,
+) -> dict[RowRule, polars.Series]:
     """Flag the first message of each row that breaks a rule of `CALL_RULES`."""
     import numpy
     import polars
 
     flags = {}
     for rule in CALL_RULES:
-        flag: Any = numpy.zeros(n_messages, dtype=bool)
+        flag = numpy.zeros(n_messages, dtype=bool)
         broken = [number for number, found in details if found == rule]
         if broken:
             flag[starts[numpy.searchsorted(layout.rows, broken)]] = True
@@ -222,8 +212,8 @@ def _call_flags(
     return flags
 
 
-def _order_columns() -> list[Any]:
-    """Express who speaks after whom, and what stands at the start and the end."""
+def _order_columns() -> list[polars.Expr]:
+    """Derive the order of speakers, and which roles open and close a conversation."""
     import polars
 
     column = polars.col
@@ -243,8 +233,8 @@ def _order_columns() -> list[Any]:
     ]
 
 
-def _content_kinds(layout: Layout, contents: Any) -> Any:
-    """Class each content: text, empty, missing, or another kind by name."""
+def _content_kinds(layout: Layout, contents: polars.Series) -> polars.Series:
+    """Classify each content: text, empty, missing, or another kind by name."""
     import polars
 
     is_text = contents.str.contains(r"\S").fill_null(value=False)
@@ -257,8 +247,7 @@ def _content_kinds(layout: Layout, contents: Any) -> Any:
     return kinds
 
 
-def _joined(contents: Any, texts: list[Any], additions: dict[int, str]) -> Any:
-    """Join what a message says beside its content to it."""
+def _joined(contents: polars.Series, texts: list[Any], additions: dict[int, str]) -> polars.Series:
     if not additions:
         return contents
     places = sorted(additions)
@@ -270,7 +259,7 @@ def _joined(contents: Any, texts: list[Any], additions: dict[int, str]) -> Any:
 def _call_details(
     layout: Layout, recognised: Sequence[Recognised], rules: Collection[RowRule]
 ) -> dict[tuple[int, RowRule], str]:
-    """Say what is wrong with tool calls, results and weights, the first of each a row and rule."""
+    """Describe what is wrong with tool calls, results and weights: the first of each row and rule."""
     rows = set(layout.calling_rows)
     if "tool" in layout.roles:
         first = 0

@@ -1,9 +1,9 @@
-"""Rules on the text of a message: what should not stand in it, whatever its role.
+"""Rules on the text of a message, whatever its role.
 
 Each rule has a hint and a finder. The hint is a regular expression without look-around that every
-text which breaks the rule matches; all hints together are one pass of polars over the texts, about
-0.3 microseconds a message of 120 characters. Only the few texts that match are looked at in Python,
-by the finder, which decides and says what was seen.
+text that breaks the rule matches; all hints together are one pass of polars over the texts, about
+0.3 microseconds a message of 120 characters. Only the few texts that match are checked in Python,
+by the finder, which decides and describes what it found.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LOST_HINT = r"[\x{fffd}-\x{ffff}\x{feff}]"
 
 _PLACEHOLDER = re.compile(
     r"""
-    ```[\s\S]*?(?:```|\Z)            # code may hold what it likes
+    ```[\s\S]*?(?:```|\Z)            # anything is allowed in code
     |`[^`\n]*`
     |(?P<found>
       # {{name}}, {{ user.name }}, {{Order Number}}, {{#if name}}. Not LaTeX, whose doubled braces
@@ -68,7 +68,7 @@ _PLACEHOLDER = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""Single braces, `${NAME}` and `%s` are not looked for: they are code, and stand in most of it."""
+"""Single braces, `${NAME}` and `%s` are not looked for: they are code, and frequent in it."""
 _PLACEHOLDER_HINT = (
     r"\{\{[-~#/>^&]?\s*\.?[A-Za-z_]|\{%[-+]?\s*[A-Za-z]"
     r"|(?i:<(?:your|insert|enter|add|type|put|fill in|replace with)[ _]|[< _]here>"
@@ -79,15 +79,9 @@ _PLACEHOLDER_HINT = (
 def text_flags(
     texts: polars.Series, rules: Collection[RowRule], special_tokens: Sequence[str] = ()
 ) -> dict[RowRule, polars.Series]:
-    """Find the texts that break the rules on texts.
+    """Find the texts that break the rules on texts; other rules and null texts are ignored.
 
-    Args:
-        texts: The content of messages, null where there is none.
-        rules: The rules asked for; those that are not on texts are passed over.
-        special_tokens: What the model's own tokenizer treats as tokens of their own.
-
-    Returns:
-        For each asked rule on texts a Boolean series, as long as the texts and without nulls.
+    The result has for each of these rules a Boolean series, as long as the texts and without nulls.
     """
     import polars
 
@@ -109,25 +103,21 @@ def text_flags(
 
 
 def describe_text(rule: RowRule, text: str, special_tokens: Sequence[str] = ()) -> str:
-    """Say in a few words what was seen; characters count from 1.
+    """Describe what breaks a rule on texts; empty if nothing does.
 
-    Args:
-        rule: A rule on texts.
-        text: A text that breaks it.
-        special_tokens: What the model's own tokenizer treats as tokens of their own.
-
-    Returns:
-        For secret_or_pii the kinds only, never the text; empty where nothing is seen.
+    Characters count from 1. For secret_or_pii only the kinds are listed, never the text.
     """
     match rule:
         case RowRule.CONTROL_CHARACTERS:
-            return _describe_control(text)
+            found = _first(_CONTROL, text)
+            return _named(found["found"], found.start()) if found else ""
         case RowRule.ENCODING_DAMAGE:
             return _describe_damage(text)
         case RowRule.SPECIAL_TOKEN_INJECTION:
             return find_special_marker(text, special_tokens) or ""
         case RowRule.UNRENDERED_PLACEHOLDER:
-            return _describe_placeholder(text)
+            found = _first(_PLACEHOLDER, text)
+            return found["found"][:MOST_SHOWN_CHARACTERS] if found else ""
         case RowRule.SECRET_OR_PII:
             return ", ".join(secret_kinds(text))
         case _:
@@ -155,11 +145,8 @@ def _breaking(rule: RowRule, texts: polars.Series, special_tokens: Sequence[str]
     return [place for place, text in enumerate(texts) if describe_text(rule, text, special_tokens)]
 
 
-def _describe_control(text: str) -> str:
-    for match in _CONTROL.finditer(text):
-        if match["found"]:
-            return _named(match["found"], match.start())
-    return ""
+def _first(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    return next((match for match in pattern.finditer(text) if match["found"]), None)
 
 
 def _describe_damage(text: str) -> str:
@@ -168,13 +155,6 @@ def _describe_damage(text: str) -> str:
         return _named(lost.group(), lost.start())
     found = find_mojibake(text)
     return f"mojibake {found[1]!r} at character {found[0] + 1}" if found else ""
-
-
-def _describe_placeholder(text: str) -> str:
-    for match in _PLACEHOLDER.finditer(text):
-        if match["found"]:
-            return match["found"][:MOST_SHOWN_CHARACTERS]
-    return ""
 
 
 def _named(character: str, place: int) -> str:

@@ -1,6 +1,6 @@
 """Rules on tool calls, their results and weights: tool_call_invalid, tool_result_unmatched, weight_invalid.
 
-They look at several messages of a row together, so they stand beside the flat message frame.
+They check several messages of a row together, so they do not use the flat message frame.
 """
 
 from __future__ import annotations
@@ -22,28 +22,25 @@ MAX_CACHED_TOOLS = 2048
 
 @dataclass(frozen=True)
 class _Tool:
-    """A tool as defined in a row."""
-
     name: str = ""
     validator: Any = None
-    """Of its arguments; None where the tool names no parameters."""
+    """Of its arguments; None if the tool has no parameters."""
     problem: str = ""
 
 
 def tool_problems(messages: list[Any], tools: list[Any] | None) -> list[Problem]:
     """Find what is wrong with the tool calls of a conversation and with their results.
 
-    A row that calls tools and lists none is legal: its tools may stand in the system message. A
+    A row that calls tools and lists none is legal: the system message may describe its tools. A
     last message that only calls is legal: the model learns to call.
 
     Args:
         messages: In canonical form.
         tools: Definitions, either OpenAI's `{"type": "function", "function": {…}}` or the bare
-            `{"name": …, "parameters": {…}}`; parameters are JSON Schema, Draft 2020-12 unless
-            they say otherwise.
+            `{"name": …, "parameters": {…}}`; parameters are JSON Schema, by default Draft 2020-12.
 
     Returns:
-        Rule and what was seen, in the order tools, calls, results.
+        Rule and detail, in the order tools, calls, results.
     """
     problems: list[str] = []
     known: dict[str, _Tool] = {}
@@ -62,36 +59,25 @@ def tool_problems(messages: list[Any], tools: list[Any] | None) -> list[Problem]
 
 
 def weight_problems(messages: list[Any]) -> list[Problem]:
-    """Find weights that are neither 0 nor 1, or stand where nothing is trained.
+    """Find weights that are neither 0 nor 1, or on a message that is never trained.
 
-    `true` and `false` are no numbers, so no weights.
-
-    Source: OpenAI fine-tuning format, FineTuneChatCompletionRequestAssistantMessage: `weight`,
-    an integer, 0 or 1, on assistant messages.
-
-    Args:
-        messages: In canonical form.
-
-    Returns:
-        Rule and what was seen, one for each such message.
+    `true` and `false` are not numbers, so not weights. Source: OpenAI fine-tuning format,
+    FineTuneChatCompletionRequestAssistantMessage: `weight`, an integer, 0 or 1, on assistant messages.
     """
-    problems: list[Problem] = []
+    problems: list[str] = []
     for number, message in enumerate(messages, 1):
         weight = message.get("weight") if isinstance(message, dict) else None
         if weight is None:
             continue
         if type(weight) not in (int, float) or weight not in (0, 1):
-            detail = f"message {number}: weight {_short(weight)}"
+            problems.append(f"message {number}: weight {_short(weight)}")
         elif message.get("role") != "assistant":
-            detail = f"message {number}: weight on {_short(message.get('role'))}"
-        else:
-            continue
-        problems.append((RowRule.WEIGHT_INVALID, detail))
-    return problems
+            problems.append(f"message {number}: weight on {_short(message.get('role'))}")
+    return [(RowRule.WEIGHT_INVALID, problem) for problem in problems]
 
 
 def _known_tools(tools: list[Any], problems: list[str]) -> dict[str, _Tool]:
-    """Read the definitions; note those that are malformed or contradict each other."""
+    """Read the definitions; report those that are malformed or contradict each other."""
     known: dict[str, _Tool] = {}
     for number, definition in enumerate(tools, 1):
         try:
@@ -109,7 +95,7 @@ def _known_tools(tools: list[Any], problems: list[str]) -> dict[str, _Tool]:
 
 @lru_cache(maxsize=MAX_CACHED_TOOLS)
 def _read_tool(definition_text: str) -> _Tool:
-    """Read one definition and compile its schema; by content, since rows repeat their tools."""
+    """Read one definition and compile its schema; cached by content, since rows repeat their tools."""
     definition = json.loads(definition_text)
     if not isinstance(definition, dict):
         return _Tool(problem="not an object")
@@ -127,12 +113,11 @@ def _read_tool(definition_text: str) -> _Tool:
         return _Tool(name, problem=f"parameters of {_short(name)} are not an object")
     validator, problem = _compile(parameters)
     if problem:
-        return _Tool(name, problem=f"parameters of {_short(name)} are no JSON Schema: {problem}")
-    return _Tool(name, validator)
+        problem = f"parameters of {_short(name)} are no JSON Schema: {problem}"
+    return _Tool(name, validator, problem)
 
 
 def _compile(parameters: dict[str, Any]) -> tuple[Any, str]:
-    """Make the validator of a schema, or say why there is none."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import validator_for
@@ -141,18 +126,18 @@ def _compile(parameters: dict[str, Any]) -> tuple[Any, str]:
     try:
         kind = validator_for(parameters, default=Draft202012Validator)
         kind.check_schema(parameters)
-        # With a registry of its own a row's $ref is never looked up on the network.
+        # With an empty registry a $ref of a row is never fetched from the network.
         return kind(parameters, registry=Registry()), ""
     except SchemaError as error:
         return None, _describe(error)
-    # A row's schema is foreign input to a library that recurses over it: whatever the library
-    # raises, the schema is of no use.
+    # A schema in a row is foreign input to a library that recurses over it: whatever the library
+    # raises, the schema cannot be used.
     except Exception as error:
         return None, type(error).__name__
 
 
 def _call_problems(message: dict[str, Any], known: dict[str, _Tool] | None) -> list[str]:
-    """Say what is wrong with the calls of one message; `known` is None where no tools are listed."""
+    """List the problems of the calls of one message; `known` is None if no tools are listed."""
     calls = message["tool_calls"]
     if not isinstance(calls, list):
         return ["tool_calls is not a list"]
@@ -200,14 +185,14 @@ def _schema_problem(validator: Any, arguments: dict[str, Any]) -> str:
         return ""
     try:
         error = next(validator.iter_errors(arguments), None)
-    # As in `_compile`: a reference that leads nowhere, or into itself, shows only here.
+    # As in `_compile`: a reference to nothing, or to itself, fails only here.
     except Exception as error:
         return f"the tool's schema cannot be applied: {type(error).__name__}"
     return _describe(error) if error is not None else ""
 
 
 def _describe(error: Any) -> str:
-    """Say which part breaks which keyword; never the value, which may be private."""
+    """Report which part breaks which keyword; never the value, which may be private."""
     path = ".".join(str(step) for step in error.absolute_path)
     if error.validator == "required":
         missing = [str(name) for name in error.validator_value if name not in error.instance]
@@ -238,7 +223,6 @@ def _result_problems(messages: list[Any]) -> list[str]:
 
 
 def _calls_to_answer(message: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """List id and function name of an assistant message's calls."""
     calls = message.get("tool_calls")
     if message.get("role") != "assistant" or not isinstance(calls, list):
         return []
@@ -246,25 +230,24 @@ def _calls_to_answer(message: dict[str, Any]) -> list[tuple[Any, Any]]:
     for call in calls:
         parts = call if isinstance(call, dict) else {}
         function = parts.get("function", parts)
-        found.append(
-            (parts.get("id"), function.get("name") if isinstance(function, dict) else None)
-        )
+        name = function.get("name") if isinstance(function, dict) else None
+        found.append((parts.get("id"), name))
     return found
 
 
 def _take_result(message: dict[str, Any], waiting: list[tuple[Any, Any]]) -> str:
-    """Strike the call that a result answers off the list: by id, else by name, else in order."""
+    """Remove the call that a result answers from the list: by id, else by name, else in order."""
     if not waiting:
-        return "a result, but no call that waits for one"
-    wanted_id, wanted_name = message.get("tool_call_id"), message.get("name")
-    if wanted_id not in (None, ""):
-        places = [place for place, (call_id, _) in enumerate(waiting) if call_id == wanted_id]
+        return "a result without a call"
+    its_id, its_name = message.get("tool_call_id"), message.get("name")
+    if its_id not in (None, ""):
+        places = [place for place, (call_id, _) in enumerate(waiting) if call_id == its_id]
         if not places:
-            return f"no call has id {_short(wanted_id)}"
-    elif wanted_name not in (None, ""):
-        places = [place for place, (_, name) in enumerate(waiting) if name in (wanted_name, None)]
+            return f"no call has id {_short(its_id)}"
+    elif its_name not in (None, ""):
+        places = [place for place, (_, name) in enumerate(waiting) if name in (its_name, None)]
         if not places:
-            return f"no call of {_short(wanted_name)}"
+            return f"no call of {_short(its_name)}"
     else:
         places = [0]
     del waiting[places[0]]
@@ -272,7 +255,6 @@ def _take_result(message: dict[str, Any], waiting: list[tuple[Any, Any]]) -> str
 
 
 def _short(value: Any) -> str:
-    """Show a name or id in one short line."""
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "an object"
     text = value if isinstance(value, str) else json.dumps(value, default=str)

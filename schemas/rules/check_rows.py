@@ -1,8 +1,8 @@
-"""Row rules at work: pandera holds every message of a block of rows to them at once.
+"""Check row rules: pandera validates all messages of a block of rows at once.
 
 To add a rule on messages: an id in `RowRule`, its definition in `schemas/rules/row_rules.py` and a check
 in `message_schema`, with a column in `message_frame.py` if it needs one. Rules on the shape of a
-row are found by `recognise`, rules on texts by `schemas/rules/_text_rules.py`.
+row are in `recognise`, rules on texts in `schemas/rules/_text_rules.py`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError
 from schemas.rows.recognition import Recognised, recognise
 from schemas.rows.row import ROLES, Conversation, RowFormat, SourceRow
 from schemas.rule_ids import RowRule, Severity, Violation
-from schemas.rules._message_frame import (
-    CALL_RULES,
-    Layout,
-    MessageFrame,
-    lay_out,
-    message_frame,
-)
+from schemas.rules._message_frame import CALL_RULES, Layout, MessageFrame, lay_out, message_frame
 from schemas.rules._text_rules import TEXT_RULES, describe_text
+
+if TYPE_CHECKING:
+    import polars
 
 LEGAL_STEPS = (
     "start>user",
@@ -33,16 +30,14 @@ LEGAL_STEPS = (
     "tool>tool",
     "tool>assistant",
 )
-"""Which turn may follow which, after an opening system or developer message."""
-
-
-MOST_TOLD = 5
+"""Legal pairs of turns, after an opening system or developer message."""
+MOST_DESCRIBED = 5
 """Rows of a block whose warnings are described."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedRow:
-    """A row with all that is wrong with it; rules that are off are not looked at."""
+    """A row with everything that is wrong with it; rules that are off are not checked."""
 
     source: SourceRow
     conversation: Conversation | None
@@ -53,21 +48,21 @@ class CheckedRow:
 
 @dataclass
 class CheckedBlock:
-    """Rows that were checked together; iterating gives each with what it breaks."""
+    """Rows that were checked together; iterating yields each with what it breaks."""
 
     rows: Sequence[SourceRow]
     recognised: Sequence[Recognised]
     layout: Layout
     """Roles and contents of all their messages."""
-    frame: Any
-    """The same as a flat polars frame, see `message_frame`."""
+    frame: polars.DataFrame
+    """The same as a flat frame, see `message_frame`."""
     violations: dict[int, tuple[Violation, ...]] = field(default_factory=dict)
-    """Row number to what it breaks; a row that breaks nothing is not named."""
+    """Row number to what it breaks; without the rows that break nothing."""
     blocked: set[int] = field(default_factory=set)
     """Numbers of the rows that break a blocking rule."""
 
     def __iter__(self) -> Iterator[CheckedRow]:
-        """Go through the rows in order."""
+        """Yield the rows in order."""
         for number, source in enumerate(self.rows):
             found = self.recognised[number][0]
             yield CheckedRow(
@@ -84,13 +79,13 @@ def check_rows(
     first_format: RowFormat | None = None,
     special_tokens: Sequence[str] = (),
 ) -> CheckedBlock:
-    """Hold a block of rows to every row rule that is not off.
+    """Check a block of rows against every row rule that is not off.
 
     Args:
         rows: The rows.
-        severities: What `row_severities` gave.
-        first_format: Format of the set's first row, when these are not the first.
-        special_tokens: Of the model, beside the known markers of model families.
+        severities: From `row_severities`.
+        first_format: Format of the first row of the data set, if that is in an earlier block.
+        special_tokens: Of the model, in addition to the known markers of model families.
 
     Returns:
         The rows, each with what it breaks and its conversation.
@@ -116,7 +111,7 @@ def check_rows(
 def _shape_violations(
     recognised: Sequence[Recognised], first_format: RowFormat | None
 ) -> dict[int, list[Violation]]:
-    """Gather what the shape of rows breaks, a format other than the first among it."""
+    """Collect what the shape of rows breaks, including a format other than the first."""
     expected = first_format or next((found.format for found, _, _ in recognised if found), None)
     broken: dict[int, list[Violation]] = {}
     for number, (found, _, violations) in enumerate(recognised):
@@ -129,7 +124,7 @@ def _shape_violations(
 
 
 def require_pandera() -> None:
-    """Refuse to go on when pandera would let everything pass.
+    """Refuse to continue if pandera would let everything pass.
 
     Raises:
         ConfigError: pandera's validation is switched off.
@@ -147,11 +142,9 @@ def require_pandera() -> None:
 
 
 def _check_messages(
-    messages: MessageFrame,
-    severities: Mapping[RowRule, Severity],
-    special_tokens: Sequence[str],
+    messages: MessageFrame, severities: Mapping[RowRule, Severity], special_tokens: Sequence[str]
 ) -> list[tuple[int, Violation]]:
-    """Run pandera over all messages at once; one violation a row and rule, its first."""
+    """Run pandera over all messages; return the first violation of each row and rule."""
     import polars
     from pandera.config import ValidationDepth, config_context
     from pandera.errors import SchemaErrors
@@ -169,15 +162,15 @@ def _check_messages(
             rule, column = RowRule(error.check.name), str(error.schema.name)
             passed = error.check_output["check_output"].fill_null(value=True)
             failed = frame.filter(~passed).unique("row", keep="first", maintain_order=True)
-            # The columns once more under other names: one of them may be the rule's own.
+            # The columns again under other names: one of them may be that of the rule.
             looked_at = failed.select(
                 "row", "turn", polars.col(column).alias("value"), polars.col("text").alias("said")
             )
             for number, (row, turn, value, text) in enumerate(looked_at.iter_rows()):
                 if rule in TEXT_RULES:
-                    # Looking closely takes long; a mere warning is told of the first rows only.
-                    is_told = severities[rule] == Severity.BLOCK or number < MOST_TOLD
-                    seen = describe_text(rule, text, special_tokens) if is_told else "found"
+                    # Describing takes long, so warnings are described for the first rows only.
+                    is_shown = severities[rule] == Severity.BLOCK or number < MOST_DESCRIBED
+                    seen = describe_text(rule, text, special_tokens) if is_shown else "found"
                     detail = f"{seen} in message {turn + 1}"
                 else:
                     detail = messages.details.get((row, rule)) or _detail(column, turn, value)
@@ -187,13 +180,9 @@ def _check_messages(
 
 @cache
 def message_schema(columns: tuple[str, ...]) -> Any:
-    """Define the message rules on the flat frame: one line a message, null where not applicable.
+    """Define the message rules on the flat frame, as a pandera schema with checks named by rule id.
 
-    Args:
-        columns: Of the frame; rules whose flag is not there are off.
-
-    Returns:
-        A pandera (polars) schema whose checks are named by the rules' ids.
+    A rule whose flag is not among the columns is off. Null means that a check does not apply.
     """
     import pandera.polars as pandera
 
@@ -222,7 +211,6 @@ def message_schema(columns: tuple[str, ...]) -> Any:
 
 
 def _detail(column: str, turn: int, value: Any) -> str:
-    """Say in a few words what was seen."""
     if column == "step":
         return str(value).replace("start>", "begins with ").replace(">", ", ")
     if column == "n_assistant_turns":

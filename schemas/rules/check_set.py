@@ -1,55 +1,42 @@
-"""Set rules at work: whether the set as a whole is fit to train on.
+"""Check set rules: whether the data set as a whole is fit to train on.
 
-Each rule is one great-expectations expectation on one narrow column, which holds only the rows
-the rule looks at. The rules themselves are defined in `schemas/rules/set_rules.py`.
+Each rule is one great-expectations expectation on one narrow column with only the rows that the
+rule checks. The rules are defined in `schemas/rules/set_rules.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from schemas.errors import SftFlowError
 from schemas.rule_ids import RuleExample, RuleResult, RuleSetting, SetRule, Severity, Verdict
-from schemas.rules._expectations import (
-    COLUMN,
-    expectation_kinds,
-    open_validator,
-)
+from schemas.rules._expectations import COLUMN, expectation_kinds, open_validator
 from schemas.rules.profile import DataProfile, drift
 from schemas.rules.set_rules import (
     DEFAULT_LENGTH_QUANTILES,
     SET_RULES,
     Comparison,
     QuantileRanges,
-    SetRuleDefinition,
     require_quantile_ranges,
-    set_rule_settings,
 )
 
 if TYPE_CHECKING:
     import numpy
+    from numpy.typing import NDArray
 
-__all__ = [
-    "SET_RULES",
-    "Comparison",
-    "SetContext",
-    "SetRuleDefinition",
-    "build_expectation",
-    "check_set",
-    "preload",
-    "set_rule_settings",
-]
+    Column: TypeAlias = NDArray[numpy.generic]
+    """Shape (rows,)."""
 
 MEAN_TOLERANCE = 1e-5
-"""What a mean over single-precision shares may lack of its limit through rounding."""
+"""Rounding error allowed in a mean over single-precision shares."""
 
 
 @dataclass(frozen=True)
 class SetContext:
-    """What the set rules look at besides the columns.
+    """What the set rules need besides the columns.
 
     Raises:
         ConfigError: A range of `length_quantiles` is not allowed.
@@ -58,7 +45,7 @@ class SetContext:
     length_quantiles: QuantileRanges = field(default_factory=lambda: dict(DEFAULT_LENGTH_QUANTILES))
     """Least and most characters of a row at each quantile; None for no bound."""
     profile: DataProfile | None = None
-    """Of the rows at hand; without it rule drift is skipped and shrunk_fraction counts is_usable."""
+    """Of these rows; without it rule drift is skipped and shrunk_fraction counts is_usable."""
 
     def __post_init__(self) -> None:
         require_quantile_ranges(self.length_quantiles)
@@ -66,7 +53,7 @@ class SetContext:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """Whether an expectation was met, and the figure that was compared with the limit."""
+    """Whether an expectation was met, and the value that was compared with the limit."""
 
     is_met: bool
     observed: float
@@ -75,42 +62,47 @@ class _Outcome:
 
 
 def preload() -> None:
-    """Import what the set rules need, for a thread that runs while rows are read.
+    """Import what the set rules need, in a thread that runs while rows are read.
 
-    Start no process by fork while it runs: the child would inherit import locks nobody frees.
+    Do not fork meanwhile: the child process would inherit import locks that are never released.
     """
     expectation_kinds()
 
 
 def check_set(
-    columns: Mapping[str, numpy.ndarray],
+    columns: Mapping[str, Column],
     settings: Mapping[SetRule, RuleSetting],
     examples: Mapping[SetRule, tuple[RuleExample, ...]],
     reference: DataProfile | None = None,
     context: SetContext | None = None,
 ) -> tuple[RuleResult, ...]:
-    """Hold the set to its rules.
+    """Check the data set against its rules.
 
     Args:
-        columns: By the name in `SET_RULES`, a one-dimensional array of bool, int32, uint32 or
-            float32 without nulls; it holds only the rows its rule looks at.
-        settings: What `set_rule_settings` gave.
+        columns: By the name in `SET_RULES`, shape (rows,), of bool, int32, uint32 or float32
+            without nulls; with only the rows that the rule checks.
+        settings: From `set_rule_settings`.
         examples: Up to five places per rule.
         reference: Profile of the champion's data; without it rules shrunk_fraction and drift
             are skipped.
-        context: Ranges and the profile of the rows at hand; None for the defaults.
+        context: Ranges and the profile of these rows; None for the defaults.
 
     Returns:
         One result per rule, in the order of their definition; skipped where a rule is off or its
-        column is not there or empty.
+        column is missing or empty.
 
     Raises:
-        SftFlowError: great-expectations gave no answer for a rule.
+        SftFlowError: great-expectations returned no result for a rule.
     """
+    import numpy
+
     context = context or SetContext()
     ranges = _bounded(context.length_quantiles)
-    figures = _compare_profiles(columns, reference, context.profile) if reference else {}
-    columns = {**columns, **_as_columns(figures)}
+    compared = _compare_profiles(columns, reference, context.profile) if reference else {}
+    columns = {
+        **columns,
+        **{SET_RULES[rule].column: numpy.array([value]) for rule, (value, _) in compared.items()},
+    }
     asked = {
         rule: columns[definition.column]
         for rule, definition in SET_RULES.items()
@@ -124,44 +116,37 @@ def check_set(
         if rule not in asked:
             results.append(_skipped(rule, settings[rule]))
         elif rule not in outcomes:
-            raise SftFlowError(f"great-expectations gave no answer for rule {rule}")
+            raise SftFlowError(f"great-expectations returned no result for rule {rule}")
         else:
             found = _result(rule, settings[rule], asked[rule], outcomes[rule])
-            detail = figures[rule][1] if rule in figures else found.detail
+            detail = compared[rule][1] if rule in compared else found.detail
             update = {"examples": examples.get(rule, ()), "detail": detail}
             results.append(found.model_copy(update=update))
     return tuple(results)
 
 
 def _compare_profiles(
-    columns: Mapping[str, numpy.ndarray], reference: DataProfile, profile: DataProfile | None
+    columns: Mapping[str, Column], reference: DataProfile, profile: DataProfile | None
 ) -> dict[SetRule, tuple[float, str]]:
-    """Work out the figures of the rules that look at the champion's data, and put them in words."""
+    """Compute the values of the rules that compare with the champion's data, and describe them."""
     usable = columns.get(SET_RULES[SetRule.MIN_ROWS].column)
     n_rows = int(usable.sum()) if usable is not None else None
     if profile:
         n_rows = profile.n_rows
-    figures = {}
+    found = {}
     if n_rows is not None and reference.n_rows:
         # A difference of counts divided once is exact where 1 - a / b is not.
         lost = max(0, reference.n_rows - n_rows) / reference.n_rows
         words = f"{n_rows:,} rows; the champion's set had {reference.n_rows:,}"
-        figures[SetRule.SHRUNK_FRACTION] = (lost, words)
+        found[SetRule.SHRUNK_FRACTION] = (lost, words)
     if profile:
         feature, index = drift(profile, reference)
         if feature:
-            figures[SetRule.DRIFT] = (index, f"{feature} differs most" if index else "")
-    return figures
-
-
-def _as_columns(figures: Mapping[SetRule, tuple[float, str]]) -> dict[str, numpy.ndarray]:
-    import numpy
-
-    return {SET_RULES[rule].column: numpy.array([figure]) for rule, (figure, _) in figures.items()}
+            found[SetRule.DRIFT] = (index, f"{feature} differs most" if index else "")
+    return found
 
 
 def _bounded(ranges: QuantileRanges) -> QuantileRanges:
-    """Leave out quantiles without any bound: there is nothing to ask about them."""
     return {
         quantile: ranges[quantile]
         for quantile in sorted(ranges)
@@ -170,16 +155,7 @@ def _bounded(ranges: QuantileRanges) -> QuantileRanges:
 
 
 def build_expectation(rule: SetRule, limit: float | None, ranges: QuantileRanges) -> Any:
-    """Write one rule as a great-expectations expectation on a one-column frame.
-
-    Args:
-        rule: The rule.
-        limit: What `set_rule_settings` gave.
-        ranges: Least and most characters at each quantile, for the rule that looks at them.
-
-    Returns:
-        The expectation; its `meta` has the rule's id.
-    """
+    """Build the expectation of one rule on a one-column frame; its `meta` has the id of the rule."""
     kinds = expectation_kinds()
     given: dict[str, Any] = {"column": COLUMN, "meta": {"id": str(rule)}}
     match SET_RULES[rule].comparison:
@@ -188,37 +164,32 @@ def build_expectation(rule: SetRule, limit: float | None, ranges: QuantileRanges
         case Comparison.MEAN_AT_MOST:
             return kinds.mean(max_value=limit, **given)
         case Comparison.MEAN_AT_LEAST:
-            least = (limit or 0.0) - MEAN_TOLERANCE
-            return kinds.mean(min_value=least, **given)
-        case Comparison.FIGURE_AT_MOST:
+            return kinds.mean(min_value=(limit or 0.0) - MEAN_TOLERANCE, **given)
+        case Comparison.VALUE_AT_MOST:
             return kinds.maximum(max_value=limit, **given)
         case Comparison.QUANTILES_WITHIN:
             # The library lets a quantile exceed its range by a ten-thousandth.
-            wanted = {
-                "quantiles": list(ranges),
-                "value_ranges": [list(bounds) for bounds in ranges.values()],
-            }
-            return kinds.quantiles(quantile_ranges=wanted, **given)
+            bounds = [list(pair) for pair in ranges.values()]
+            allowed = {"quantiles": list(ranges), "value_ranges": bounds}
+            return kinds.quantiles(quantile_ranges=allowed, **given)
 
 
 def _validate(
-    asked: Mapping[SetRule, numpy.ndarray],
-    settings: Mapping[SetRule, RuleSetting],
-    ranges: QuantileRanges,
+    asked: Mapping[SetRule, Column], settings: Mapping[SetRule, RuleSetting], ranges: QuantileRanges
 ) -> dict[SetRule, _Outcome]:
-    """Ask great-expectations about each column; a rule it gave no figure for is left out."""
+    """Validate each column; a rule without a value is left out."""
     if not asked:
         return {}
-    hold = open_validator()
+    validate = open_validator()
     outcomes = {}
     for rule, values in asked.items():
         is_count = SET_RULES[rule].comparison == Comparison.MEAN_AT_MOST
         # The mean of single-precision marks is rounded: 5 of 100 would exceed 0.05.
         column = values != 0 if is_count and values.dtype.kind == "f" else values
         limit = settings[rule].limit
-        found = hold(column, build_expectation(rule, limit, ranges))
+        found = validate(column, build_expectation(rule, limit, ranges))
         observed = found.result.get("observed_value")
-        # great-expectations hands numpy's own bool and float through, which JSON refuses.
+        # great-expectations may return bool and float of numpy, which JSON cannot store.
         is_met = bool(found.success)
         if isinstance(observed, Mapping):
             outcomes[rule] = _worst_quantile(is_met, observed["values"], ranges)
@@ -228,12 +199,11 @@ def _validate(
 
 
 def _worst_quantile(is_met: bool, values: list[Any], ranges: QuantileRanges) -> _Outcome:
-    """Pick the quantile that is furthest beyond its range, or else nearest to its edge."""
+    """Pick the quantile that is furthest outside its range, or else nearest to its edge."""
     candidates = []
-    for (quantile, bounds), value in zip(ranges.items(), values, strict=True):
-        for bound, (part, whole) in zip(
-            bounds, ((bounds[0], value), (value, bounds[1])), strict=True
-        ):
+    for (quantile, (least, most)), value in zip(ranges.items(), values, strict=True):
+        ends: Sequence[tuple[int | None, Any, Any]] = ((least, least, value), (most, value, most))
+        for bound, part, whole in ends:
             if bound is not None:
                 ratio = part / whole if whole else math.inf if part else 0.0
                 candidates.append((ratio, quantile, float(value), bound))
@@ -245,10 +215,8 @@ def _worst_quantile(is_met: bool, values: list[Any], ranges: QuantileRanges) -> 
     return _Outcome(is_met, observed, bound, detail)
 
 
-def _result(
-    rule: SetRule, setting: RuleSetting, column: numpy.ndarray, outcome: _Outcome
-) -> RuleResult:
-    """Lay out what was found; only rules that count rows give a number of rows."""
+def _result(rule: SetRule, setting: RuleSetting, column: Column, outcome: _Outcome) -> RuleResult:
+    """Build the result; only rules that count rows have a number of rows."""
     import numpy
 
     definition = SET_RULES[rule]

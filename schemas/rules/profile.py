@@ -1,4 +1,4 @@
-"""Profile of a data set: a few kilobytes that tell whether the next set is still like it."""
+"""Profile of a data set: a few kilobytes to compare the next data set with."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from schemas.errors import DataSourceError
 
 if TYPE_CHECKING:
     import numpy
+    from numpy.typing import NDArray
 
 HISTOGRAMS = ("prompt_characters", "answer_characters", "n_messages")
 MOST_NAMES = 50
-"""Names kept of each kind; the rarer ones are counted together, so that a profile stays small."""
+"""Names of each kind; rarer ones are counted together, so that a profile stays small."""
 Pair = tuple[int, int]
 """Counts of one bin: in the reference, and now."""
 OTHER_NAMES = "(other)"
 SMOOTHING = 0.5
-"""Added to each count before shares are taken, so that an empty bin has a logarithm (Jeffreys)."""
+"""Added to each count before shares are computed, so that an empty bin has a logarithm (Jeffreys)."""
 LEAST_SHARE = 0.05
 """Bins with less than this share, on average of both sets, are merged: their index is mostly noise."""
 NOISE_DEVIATE = 3.0902
@@ -30,7 +31,7 @@ NOISE_DEVIATE = 3.0902
 
 
 class DataProfile(Record):
-    """What a set of rows looks like; compared with the next set's by `drift`."""
+    """Distributions of a data set; `drift` compares two of them."""
 
     n_rows: NonNegativeInt
     prompt_characters: tuple[NonNegativeInt, ...] = ()
@@ -46,28 +47,20 @@ class DataProfile(Record):
     languages: dict[str, NonNegativeInt] = Field(default_factory=dict)
     """Sampled rows per detected language."""
     kept_sha256: str = ""
-    """Of the rows that were kept, where they were written."""
+    """Of the rows that were kept, if they were written."""
 
 
 def build_profile(
-    columns: Mapping[str, numpy.ndarray],
+    columns: Mapping[str, NDArray[numpy.generic]],
     roles: Mapping[str, int],
     formats: Mapping[str, int],
     languages: Mapping[str, int],
     kept_sha256: str = "",
 ) -> DataProfile:
-    """Sum a set up.
+    """Summarise a data set in under 20 KB of JSON.
 
-    Args:
-        columns: Whole numbers per kept row: `prompt_characters`, `answer_characters`,
-            `n_messages`; one that is missing is left out of the profile.
-        roles: Messages per role.
-        formats: Rows per recognised format.
-        languages: Sampled rows per language; empty when none were looked at.
-        kept_sha256: Of the rows that were kept.
-
-    Returns:
-        The profile; under 20 KB as JSON, whatever the number of rows.
+    `columns` has whole numbers per kept row, `roles` counts messages, `formats` rows, and
+    `languages` sampled rows. A missing column is left out of the profile.
     """
     histograms = {name: log2_histogram(columns[name]) for name in HISTOGRAMS if name in columns}
     return DataProfile(
@@ -81,11 +74,11 @@ def build_profile(
 
 
 def parse_profile(text: str | bytes, where: str) -> DataProfile:
-    """Read a profile that a run left.
+    """Read a profile that a run wrote.
 
     Args:
         text: JSON.
-        where: Where it was read.
+        where: Place of the text, for the message.
 
     Returns:
         The profile.
@@ -103,27 +96,20 @@ def parse_profile(text: str | bytes, where: str) -> DataProfile:
             where=where,
             expected="the JSON of a data profile, with n_rows and histograms",
             got=f"{place}: {first['msg']}" if place else str(first["msg"]),
-            fix="take the profile of another run, or train without one to compare with",
+            fix="use the profile of another run, or set quality.reference=none",
         ) from None
 
 
-def log2_histogram(values: numpy.ndarray) -> tuple[int, ...]:
-    """Count values in bins that double in width: 0, 1, 2-3, 4-7, 8-15 and so on.
+def log2_histogram(values: NDArray[numpy.generic]) -> tuple[int, ...]:
+    """Count whole numbers of shape (rows,) in bins that double in width: 0, 1, 2-3, 4-7 and so on.
 
-    Args:
-        values: Whole numbers, none below 0.
-
-    Returns:
-        Counts up to the last bin that is not empty; empty without values.
-
-    Shape:
-        values: (rows,)
+    Counts go up to the last bin that is not empty; there are none without values.
     """
     import numpy
 
     if not len(values):
         return ()
-    # One narrow comparison a bin: a logarithm would copy millions of values to float64.
+    # One narrow comparison per bin: a logarithm would copy millions of values to float64.
     n_bins = int(values.max()).bit_length() + 1
     counts = [numpy.count_nonzero(values >= 1 << bit) for bit in range(n_bins - 1)]
     at_least = [len(values), *(int(count) for count in counts), 0]
@@ -138,7 +124,7 @@ def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def population_stability_index(expected: Sequence[int], actual: Sequence[int]) -> float:
-    """Measure how far one distribution has moved from another.
+    """Measure how far one distribution has moved from another: 0 for equal shares, else more.
 
     Formula: sum over the bins of (a - e) * ln(a / e), with e and a the shares of a bin in the
     expected and the actual counts, (count + 0.5) / (total + 0.5 * bins). Unit: nats. By custom
@@ -146,13 +132,6 @@ def population_stability_index(expected: Sequence[int], actual: Sequence[int]) -
 
     Source: N. Siddiqi, Credit Risk Scorecards, Wiley 2006; it is the symmetric divergence of
     Jeffreys (1946).
-
-    Args:
-        expected: Counts of the reference, one a bin.
-        actual: Counts to compare, in the same bins.
-
-    Returns:
-        0 or more; 0 for equal shares.
     """
     n_expected = sum(expected) + SMOOTHING * len(expected)
     n_actual = sum(actual) + SMOOTHING * len(actual)
@@ -165,27 +144,20 @@ def population_stability_index(expected: Sequence[int], actual: Sequence[int]) -
 
 
 def drift(profile: DataProfile, reference: DataProfile) -> tuple[str, float]:
-    """Find the feature that moved most against a reference, beyond what chance explains.
+    """Return the feature that moved most against a reference beyond chance, and its corrected index.
 
     Two samples of the same data differ too: over B bins and n and m rows their index is spread
     like (1/n + 1/m) times a chi-square variable of B - 1 degrees. An index within its 0.999
-    quantile counts as 0, and its mean, (B - 1)(1/n + 1/m), is taken off any other.
+    quantile counts as 0, and its mean, (B - 1)(1/n + 1/m), is subtracted from any other. The name
+    is empty if nothing can be compared.
 
     Source: B. Yurdakul, Statistical Properties of Population Stability Index, Western Michigan
     University 2018.
-
-    Args:
-        profile: Of the rows at hand.
-        reference: Of the champion's rows.
-
-    Returns:
-        The name of the feature and its corrected index; an empty name when nothing can be
-        compared.
     """
     indices = {}
     for name, bins in _compared(profile, reference):
         before, after = [pair[0] for pair in bins], [pair[1] for pair in bins]
-        # Messages of one row are not independent: a row is the most that one draw can be.
+        # Messages of one row are not independent, so there are at most as many draws as rows.
         n_before, n_after = min(sum(before), reference.n_rows), min(sum(after), profile.n_rows)
         if n_before and n_after:
             index = population_stability_index(before, after)
@@ -195,7 +167,7 @@ def drift(profile: DataProfile, reference: DataProfile) -> tuple[str, float]:
 
 
 def _beyond_noise(index: float, n_bins: int, spread: float) -> float:
-    """Take off an index what two samples of the same data would show."""
+    """Subtract from an index what two samples of the same data would show."""
     degrees = n_bins - 1
     if not degrees:
         return 0.0
@@ -206,7 +178,7 @@ def _beyond_noise(index: float, n_bins: int, spread: float) -> float:
 
 
 def _compared(profile: DataProfile, reference: DataProfile) -> Iterator[tuple[str, list[Pair]]]:
-    """Give each feature's counts in the reference and now, in bins wide enough to compare."""
+    """Yield the counts of each feature in the reference and now, in bins wide enough to compare."""
     for name in HISTOGRAMS:
         before, after = getattr(reference, name), getattr(profile, name)
         yield name, _merge_neighbours(list(zip_longest(before, after, fillvalue=0)))
@@ -217,16 +189,14 @@ def _compared(profile: DataProfile, reference: DataProfile) -> Iterator[tuple[st
 
 
 def _shares(pairs: Sequence[Pair]) -> list[float]:
-    """Give each bin's share, as the average of both sets."""
-    n_before, n_after = (max(1, sum(counts)) for counts in zip(*pairs, strict=True))
+    n_before, n_after = (max(1, sum(pair[side] for pair in pairs)) for side in (0, 1))
     return [(before / n_before + after / n_after) / 2 for before, after in pairs]
 
 
 def _merge_neighbours(pairs: Sequence[Pair]) -> list[Pair]:
-    """Join each bin of a histogram that is too rare to the next."""
     merged: list[Pair] = []
     waiting, waiting_share = (0, 0), 0.0
-    for pair, share in zip(pairs, _shares(pairs) if pairs else [], strict=True):
+    for pair, share in zip(pairs, _shares(pairs), strict=True):
         waiting, waiting_share = _add(waiting, pair), waiting_share + share
         if waiting_share >= LEAST_SHARE:
             merged.append(waiting)
@@ -237,12 +207,13 @@ def _merge_neighbours(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def _merge_rare(pairs: Sequence[Pair]) -> list[Pair]:
-    """Join the names that are too rare to one."""
-    shares = _shares(pairs) if pairs else []
-    merged = [pair for pair, share in zip(pairs, shares, strict=True) if share >= LEAST_SHARE]
+    merged: list[Pair] = []
     rest = (0, 0)
-    for pair, share in zip(pairs, shares, strict=True):
-        rest = _add(rest, pair if share < LEAST_SHARE else (0, 0))
+    for pair, share in zip(pairs, _shares(pairs), strict=True):
+        if share >= LEAST_SHARE:
+            merged.append(pair)
+        else:
+            rest = _add(rest, pair)
     return [*merged, rest] if any(rest) else merged
 
 

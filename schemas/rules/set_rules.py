@@ -1,7 +1,7 @@
-"""Set rules: what each looks at, its limit, and what a configuration may ask of it.
+"""Set rules: column, limit and unit of each, and the limits a configuration may set.
 
 To add a rule: an id in `SetRule`, its definition in `SET_RULES`, and its column, which
-`schemas/rules/check_set.py` hands to great-expectations.
+`schemas/rules/check_set.py` validates.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from schemas.errors import ConfigError
 from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
@@ -17,19 +18,19 @@ from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
 QuantileRanges = Mapping[float, tuple[int | None, int | None]]
 
 DEFAULT_LENGTH_QUANTILES: QuantileRanges = {0.5: (8, 100_000)}
-"""Least and most characters of the row in the middle."""
+"""Least and most characters of the median row."""
 
 
 class Comparison(StrEnum):
-    """How a column becomes one figure, and which side of the limit is good."""
+    """How a column becomes one value, and whether the limit is a minimum or a maximum."""
 
     SUM_AT_LEAST = "sum_at_least"
     MEAN_AT_MOST = "mean_at_most"
     MEAN_AT_LEAST = "mean_at_least"
-    FIGURE_AT_MOST = "figure_at_most"
-    """The column is one figure that was worked out from the set and the champion's profile."""
+    VALUE_AT_MOST = "value_at_most"
+    """The column is one value computed from the data set and the champion's profile."""
     QUANTILES_WITHIN = "quantiles_within"
-    """The ranges stand in quality.length_quantiles; there is no single limit."""
+    """The ranges are in quality.length_quantiles; there is no single limit."""
 
 
 AT_LEAST = (Comparison.SUM_AT_LEAST, Comparison.MEAN_AT_LEAST)
@@ -42,8 +43,8 @@ class SetRuleDefinition:
     column: str
     meaning: str
     fix: str
-    limit: float | None
-    unit: str
+    limit: float | None = 0.05
+    unit: str = "share of kept rows"
     comparison: Comparison = Comparison.MEAN_AT_MOST
     severity: Severity = Severity.BLOCK
     is_token_rule: bool = False
@@ -52,10 +53,15 @@ class SetRuleDefinition:
     """A configured limit above this is refused: a share cannot exceed 1."""
 
 
+_token_rule = partial(
+    SetRuleDefinition, limit=0, unit="share of tokenised rows", is_token_rule=True
+)
+
+
 SET_RULES: dict[SetRule, SetRuleDefinition] = {
     SetRule.MIN_ROWS: SetRuleDefinition(
         column="is_usable",
-        meaning="There are too few rows that can be trained or judged.",
+        meaning="There are too few rows to train and evaluate.",
         fix="add rows, or lower quality.rules.min_rows.limit",
         limit=10,
         unit="rows",
@@ -64,65 +70,54 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
     ),
     SetRule.BAD_ROW_FRACTION: SetRuleDefinition(
         column="is_bad",
-        meaning="Too many rows broke a row rule and were set aside.",
-        fix="mend the rows listed in quarantine.jsonl, or raise quality.rules.bad_row_fraction.limit",
-        limit=0.05,
+        meaning="Too many rows broke a row rule and were moved to quarantine.jsonl.",
+        fix="fix the rows in quarantine.jsonl, or raise quality.rules.bad_row_fraction.limit",
         unit="share of all rows",
     ),
     SetRule.DUPLICATE_FRACTION: SetRuleDefinition(
         column="is_duplicate",
         meaning="Too many conversations repeat an earlier one exactly.",
-        fix="drop the repeated rows",
-        limit=0.05,
-        unit="share of kept rows",
+        fix="drop the duplicates",
     ),
     SetRule.NEAR_DUPLICATE_FRACTION: SetRuleDefinition(
         column="is_near_duplicate",
         meaning="Too many conversations repeat an earlier one almost word for word.",
         fix="keep one row of each group of near copies, or raise "
         "quality.rules.near_duplicate_fraction.limit",
-        limit=0.05,
-        unit="share of kept rows",
     ),
     SetRule.CONTRADICTORY_FRACTION: SetRuleDefinition(
         column="is_contradictory",
-        meaning="Too many prompts have several different answers.",
-        fix="decide on one answer for each prompt",
-        limit=0.05,
-        unit="share of kept rows",
+        meaning="Too many prompts have different answers.",
+        fix="keep one answer per prompt",
     ),
     SetRule.BOILERPLATE_FRACTION: SetRuleDefinition(
         column="is_boilerplate",
         meaning="Too many rows give an answer that at least three different prompts share.",
-        fix="write answers of their own for these prompts, or drop the rows with stock answers",
-        limit=0.05,
-        unit="share of kept rows",
+        fix="write a specific answer for each prompt, or drop the rows with stock answers",
     ),
     SetRule.TRAIN_EVAL_OVERLAP: SetRuleDefinition(
         column="is_overlapping",
-        meaning="Evaluation prompts stand among the training or validation prompts too.",
-        fix="keep each prompt on one side",
+        meaning="Evaluation prompts are also training or validation prompts.",
+        fix="keep each prompt in one split",
         limit=0,
         unit="share of evaluation rows",
     ),
     SetRule.BENCHMARK_OVERLAP: SetRuleDefinition(
         column="is_in_benchmark",
-        meaning="Rows contain text of a benchmark, so its scores would mean nothing.",
+        meaning="Rows contain text of a benchmark, so its scores are not valid.",
         fix="drop the rows that share text with the benchmark files",
         limit=0,
-        unit="share of kept rows",
     ),
     SetRule.LANGUAGE_FRACTION: SetRuleDefinition(
         column="is_other_language",
-        meaning="Too many rows are in a language that quality.languages does not name.",
+        meaning="Too many rows are in a language that is not in quality.languages.",
         fix="drop or translate these rows, or add their language to quality.languages",
-        limit=0.05,
         unit="share of sampled rows",
     ),
     SetRule.LENGTH_QUANTILES: SetRuleDefinition(
         column="n_characters",
         meaning="Rows are much shorter or longer than they should be.",
-        fix="look at the shortest and longest rows, or widen the ranges in quality.length_quantiles",
+        fix="check the shortest and longest rows, or widen the ranges in quality.length_quantiles",
         limit=None,
         unit="characters",
         comparison=Comparison.QUANTILES_WITHIN,
@@ -131,102 +126,83 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
     SetRule.ROLE_MIX: SetRuleDefinition(
         column="assistant_share",
         meaning="Too few of the messages in a row are answers of the assistant.",
-        fix="check how roles are read, add answers, or lower quality.rules.role_mix.limit",
+        fix="check the roles, add answers, or lower quality.rules.role_mix.limit",
         limit=0.1,
         unit="assistant messages per message, mean over kept rows",
         comparison=Comparison.MEAN_AT_LEAST,
     ),
     SetRule.SHRUNK_FRACTION: SetRuleDefinition(
         column="shrunk_fraction",
-        meaning="The set lost too many rows since the champion was trained.",
+        meaning="The data set lost too many rows since the champion was trained.",
         fix="check that the source is complete, or raise quality.rules.shrunk_fraction.limit",
         limit=0.2,
         unit="share of the champion's rows",
-        comparison=Comparison.FIGURE_AT_MOST,
+        comparison=Comparison.VALUE_AT_MOST,
     ),
     SetRule.DRIFT: SetRuleDefinition(
         column="drift",
-        meaning="The rows differ too much from those the champion was trained on.",
-        fix="check what changed at the source; if the change is meant, raise "
-        "quality.rules.drift.limit",
-        # The usual bound of a significant shift; see schemas/rules/profile.py.
+        meaning="The rows differ too much from those of the champion.",
+        fix="check what changed at the source; if it is intended, raise quality.rules.drift.limit",
+        # The usual limit of a significant shift; see schemas/rules/profile.py.
         limit=0.25,
         unit="population stability index",
-        comparison=Comparison.FIGURE_AT_MOST,
+        comparison=Comparison.VALUE_AT_MOST,
         largest_limit=math.inf,
     ),
-    SetRule.NO_SUPERVISED_TOKENS: SetRuleDefinition(
+    SetRule.NO_SUPERVISED_TOKENS: _token_rule(
         column="is_untrainable",
-        meaning="Rows have no token to learn from, or the chat template refuses them.",
-        fix="check that the training template marks what the assistant says",
-        limit=0,
-        unit="share of tokenised rows",
-        is_token_rule=True,
+        meaning="Rows have no trained token, or the chat template refuses them.",
+        fix="check that the training template marks the answers of the assistant",
     ),
-    SetRule.TRUNCATED_COMPLETION: SetRuleDefinition(
+    SetRule.TRUNCATED_COMPLETION: _token_rule(
         column="is_truncated_completion",
-        meaning="The longest length allowed would cut off the end of the answer; unless configured "
-        "itself, the rule is as strict as too_long.",
+        meaning="The end of the answer is beyond quality.max_length_tokens; unless configured, the "
+        "rule is as strict as too_long.",
         fix="shorten or drop these rows, or raise quality.max_length_tokens",
-        limit=0,
-        unit="share of tokenised rows",
-        is_token_rule=True,
     ),
-    SetRule.STOP_TOKEN_NOT_SUPERVISED: SetRuleDefinition(
+    SetRule.STOP_TOKEN_NOT_SUPERVISED: _token_rule(
         column="is_stop_unsupervised",
-        meaning="The stop token is not trained, so the model would not learn to stop.",
-        fix="end what the training template marks with the stop token",
-        limit=0,
-        unit="share of tokenised rows",
-        is_token_rule=True,
+        meaning="The stop token is not trained, so the model does not learn to stop.",
+        fix="include the stop token in what the training template marks",
     ),
-    SetRule.PROMPT_NOT_PREFIX: SetRuleDefinition(
+    SetRule.PROMPT_NOT_PREFIX: _token_rule(
         column="is_prompt_not_prefix",
-        meaning="The prompt seen in training is not the prompt the model will be given.",
+        meaning="The prompt in training differs from the prompt in inference.",
         fix="use a template that renders a prompt the same with and without its answer",
-        limit=0,
-        unit="share of tokenised rows",
-        is_token_rule=True,
     ),
-    SetRule.DOUBLE_BOS: SetRuleDefinition(
+    SetRule.DOUBLE_BOS: _token_rule(
         column="is_double_bos",
         meaning="Rows begin with two beginning-of-sequence tokens.",
-        fix="take the token out of the template or the text",
-        limit=0,
-        unit="share of tokenised rows",
-        is_token_rule=True,
+        fix="remove the token from the template or the text",
     ),
-    SetRule.TOO_LONG: SetRuleDefinition(
+    SetRule.TOO_LONG: _token_rule(
         column="is_too_long",
         meaning="Rows have more tokens than quality.max_length_tokens.",
-        fix="shorten or drop these rows, raise quality.max_length_tokens, or allow a share to be "
-        "left out with quality.rules.too_long.limit",
-        limit=0,
-        unit="share of tokenised rows",
-        is_token_rule=True,
+        fix="shorten or drop these rows, raise quality.max_length_tokens, or allow a share of them "
+        "with quality.rules.too_long.limit",
     ),
 }
 
 
 FOLLOWS = {SetRule.TRUNCATED_COMPLETION: SetRule.TOO_LONG}
-"""Rules that take another's setting where none of their own is named: a row whose answer would be
-cut off is always too long as well, so that loosening too_long alone would loosen nothing."""
+"""Rules without a setting that take that of another: a row whose answer would be cut off is always
+too long as well, so loosening too_long alone would have no effect."""
 
 
 def set_rule_settings(
     settings: Mapping[SetRule, RuleSetting], mode: GateMode
 ) -> dict[SetRule, RuleSetting]:
-    """Complete the configured rules with their defaults, loosened to what the gate's mode allows.
+    """Complete the configured rules with their defaults, loosened by the mode of the data gate.
 
     Args:
-        settings: What the configuration names.
+        settings: From the configuration.
         mode: warn turns every blocking rule into a warning, off every rule off.
 
     Returns:
         Severity and limit of every rule.
 
     Raises:
-        ConfigError: A limit is beyond what its rule can measure.
+        ConfigError: A limit is beyond the largest value of its rule.
     """
     require_limits(settings)
     completed = {}
@@ -243,13 +219,13 @@ def set_rule_settings(
 
 
 def require_limits(settings: Mapping[SetRule, RuleSetting]) -> None:
-    """Refuse limits that could never be reached, such as a share above 1.
+    """Refuse limits that can never be reached, such as a share above 1.
 
     Args:
-        settings: What the configuration names.
+        settings: From the configuration.
 
     Raises:
-        ConfigError: A limit is beyond what its rule can measure.
+        ConfigError: A limit is beyond the largest value of its rule.
     """
     for rule, named in settings.items():
         definition = SET_RULES[rule]
@@ -262,10 +238,10 @@ def require_limits(settings: Mapping[SetRule, RuleSetting]) -> None:
                 where=key,
                 expected="ranges in quality.length_quantiles",
                 got=f"{named.limit:g}",
-                fix=f"take {key} out and set quality.length_quantiles, e.g. {{0.5: [8, 100000]}}",
+                fix=f"remove {key} and set quality.length_quantiles, e.g. {{0.5: [8, 100000]}}",
             )
         raise ConfigError(
-            f"the limit of rule {rule} is not a share",
+            f"the limit of rule {rule} is out of range",
             where=key,
             expected=f"0 to {definition.largest_limit:g} ({definition.unit})",
             got=f"{named.limit:g}",
@@ -274,7 +250,7 @@ def require_limits(settings: Mapping[SetRule, RuleSetting]) -> None:
 
 
 def require_quantile_ranges(ranges: QuantileRanges) -> None:
-    """Refuse ranges that no set could keep to.
+    """Refuse ranges that no data set can meet.
 
     Args:
         ranges: Least and most characters allowed at each quantile; None for no bound.

@@ -1,4 +1,4 @@
-"""The page of all rules, `docs/data-rules.md`, written from their definitions: `make docs`."""
+"""Write the page of all rules, `docs/data-rules.md`, from their definitions: `make docs`."""
 
 from __future__ import annotations
 
@@ -12,36 +12,32 @@ from schemas.rules.set_rules import AT_LEAST, SET_RULES, SetRuleDefinition
 HEADER = """\
 # Data rules
 
-Written by `make docs` from `schemas/rules/row_rules.py` and `schemas/rules/set_rules.py`; do not edit. How rules are
-held and set is told in [data-gate.md](data-gate.md).
+Written by `make docs` from `schemas/rules/row_rules.py` and `schemas/rules/set_rules.py`; do not edit.
+[data-gate.md](data-gate.md) explains how rules are checked and configured.
 
 ## Row rules
 
-Each looks at one row. A row that breaks a rule of severity block is set aside in `quarantine.jsonl`; warn only
-reports. The severity of those marked fixed cannot be changed: such a row holds no conversation. No row rule has a
-limit unless one is set: `data.rules.<id>.limit`, such as 0.01, is the share of all rows that may break a blocking
-rule before the whole set is rejected.
+Each checks one row. A row that breaks a rule of severity block is moved to `quarantine.jsonl`; warn only reports.
+The severity of those marked fixed cannot be changed, since such a row contains no conversation. By default a row
+rule has no limit: `data.rules.<id>.limit`, such as 0.01, is the share of all rows that may break a blocking rule
+before the data set is rejected.
 """
 SET_HEADER = """\
 ## Set rules
 
-Each compares one figure of the whole set with its limit, `quality.rules.<id>.limit`. Severity block rejects the
-set, warn only reports.
+Each compares one value of the data set with its limit, `quality.rules.<id>.limit`. Severity block rejects the
+data set, warn only reports.
 """
 RENDERED_HEADER = """\
 ## Token rules
 
-Set rules on the rows as the model's own template and tokenizer render them; looked at by the flow, and by
+Set rules on the rows as the template and the tokenizer of the model render them; checked by the flow and by
 `sft-flow check --tokens`.
 """
 
 
 def rule_table() -> str:
-    """Write the page of all rules.
-
-    Returns:
-        Markdown.
-    """
+    """Write the page of all rules in Markdown."""
     rows: list[tuple[str, ...]] = [
         (
             f"`{rule}`",
@@ -64,14 +60,7 @@ def rule_table() -> str:
 
 
 def limit_in_words(definition: SetRuleDefinition) -> str:
-    """Say what a set rule allows by default.
-
-    Args:
-        definition: The rule.
-
-    Returns:
-        Which side of the limit is good, the limit and its unit.
-    """
+    """Describe the default limit of a set rule, e.g. `at most 0.05 (share of kept rows)`."""
     if definition.limit is None:
         return f"ranges in `quality.length_quantiles` ({definition.unit})"
     side = "at least" if definition.comparison in AT_LEAST else "at most"
@@ -79,15 +68,7 @@ def limit_in_words(definition: SetRuleDefinition) -> str:
 
 
 def table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Write a Markdown table; a vertical bar in a cell would end it, so it is escaped.
-
-    Args:
-        names: Of the columns.
-        rows: A cell a column.
-
-    Returns:
-        Markdown.
-    """
+    """Write a Markdown table; a vertical bar in a cell is escaped, as it would end the cell."""
     lines = [names, ("---",) * len(names), *rows]
     cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"

@@ -1,4 +1,4 @@
-"""The page of all settings, `docs/configuration.md`, written from `RunConfig`: `make docs`."""
+"""Write the page of all settings, `docs/configuration.md`, from `RunConfig`: `make docs`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,13 @@ HEADER = """\
 # Configuration
 
 Written by `make docs` from `schemas/config/run.py` and the files it imports; do not edit. A configuration is a YAML
-or TOML file with the sections below; what it leaves out keeps its default, and `--set section.key=value` overrides
-one key. An unknown key or a wrong value is refused with its line and what was expected.
+or TOML file with the sections below; a key that it does not contain keeps its default, and `--set section.key=value`
+overrides one key. An unknown key or a wrong value is an error that names its line and what was expected.
 """
 
 
 def setting_table() -> str:
-    """Write the page of all settings.
-
-    Returns:
-        Markdown: a table a section.
-    """
+    """Write the page of all settings in Markdown, one table per section."""
     names = ("key", "type", "default", "meaning")
     parts = [HEADER]
     for title, section in _sections(RunConfig, ""):
@@ -43,7 +39,7 @@ def setting_table() -> str:
 
 
 def _sections(kind: type[BaseModel], title: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Walk through the sections, each before those within it."""
+    """Yield each section before its subsections."""
     yield title, kind
     for name, field in kind.model_fields.items():
         inner = _inner_section(field.annotation)
@@ -53,7 +49,7 @@ def _sections(kind: type[BaseModel], title: str) -> Iterator[tuple[str, type[Bas
 
 
 def _inner_section(annotation: Any) -> type[BaseModel] | None:
-    """Find the section in a field's type: itself, one that may be left out, or many by name."""
+    """Find the section in a field's type: itself, an optional one, or a dict of sections."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) is Literal:
@@ -66,7 +62,7 @@ def _inner_section(annotation: Any) -> type[BaseModel] | None:
 
 
 def _type_words(annotation: Any) -> str:
-    """Name a type as a reader of YAML would."""
+    """Describe a type in the words of a YAML file."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
@@ -88,7 +84,7 @@ def _type_words(annotation: Any) -> str:
 
 def _default(field: FieldInfo) -> str:
     if field.is_required():
-        return "needed"
+        return "required"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return ""

@@ -1,4 +1,4 @@
-"""Tell card, account, social security and phone numbers from the other numbers in a text."""
+"""Distinguish card, account, social security and phone numbers from other numbers in a text."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ _NOT_A_COUNTRY = re.compile(r"\+[2-689][ .-]|\+[0-9]+\.[0-9]+$")
 
 _CARD_RANGES: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (4000, 4999, (16,)),  # Visa
-    (5100, 5599, (16,)),  # Mastercard
-    (2221, 2720, (16,)),
-    (3400, 3499, (15,)),  # American Express
-    (3700, 3799, (15,)),
-    (6011, 6011, (16,)),  # Discover
-    (6440, 6599, (16,)),
-    (3000, 3059, (14,)),  # Diners Club
-    (3600, 3699, (14,)),
-    (3800, 3899, (14,)),
+    (5100, 5599, (16,)), (2221, 2720, (16,)),  # Mastercard
+    (3400, 3499, (15,)), (3700, 3799, (15,)),  # American Express
+    (6011, 6011, (16,)), (6440, 6599, (16,)),  # Discover
+    (3000, 3059, (14,)), (3600, 3699, (14,)), (3800, 3899, (14,)),  # Diners Club
     (3528, 3589, (16,)),  # JCB
     (6200, 6299, (16, 17, 18, 19)),  # UnionPay
-)
+)  # fmt: skip
 """First four digits, from and to, and how many digits there are (ISO/IEC 7812)."""
 
 _IBAN_COUNTRIES = {
@@ -59,14 +54,7 @@ _IBAN_TAIL_CHARACTERS = 45
 
 
 def is_card_number(match: re.Match[str]) -> bool:
-    """Check issuer range, length and Luhn digit.
-
-    Args:
-        match: Digits, with or without separators.
-
-    Returns:
-        Whether they are a card number that may be real.
-    """
+    """Check issuer range, length and Luhn digit of digits with or without separators."""
     digits = _digits(match)
     return (
         any(
@@ -80,28 +68,14 @@ def is_card_number(match: re.Match[str]) -> bool:
 
 
 def has_luhn_digit(digits: str) -> bool:
-    """Check the last digit by the Luhn formula (ISO/IEC 7812-1, annex B).
-
-    Args:
-        digits: Digits only.
-
-    Returns:
-        Whether the weighted sum is a multiple of ten.
-    """
+    """Check the last digit by the Luhn formula (ISO/IEC 7812-1, annex B)."""
     doubled = (int(digit) * 2 for digit in digits[-2::-2])
     total = sum(map(int, digits[-1::-2])) + sum(each // 10 + each % 10 for each in doubled)
     return total % 10 == 0
 
 
 def is_iban(match: re.Match[str]) -> bool:
-    """Check the length for the country and the remainder by 97 (ISO 7064).
-
-    Args:
-        match: The beginning of what may be an IBAN.
-
-    Returns:
-        Whether an account number begins there.
-    """
+    """Check the length for the country and the remainder by 97 (ISO 7064), from the start of a match."""
     length = _IBAN_LENGTHS.get(match.group()[:2])
     if length is None:
         return False
@@ -111,31 +85,12 @@ def is_iban(match: re.Match[str]) -> bool:
         return False
     goes_on = window[taken.end() : taken.end() + 1].isalnum() and not taken.group().endswith(" ")
     account = taken.group().replace(" ", "")
-    figures = "".join(str(int(character, 36)) for character in account[4:] + account[:4])
-    return not goes_on and int(figures) % 97 == 1
-
-
-def is_social_security_number(match: re.Match[str]) -> bool:
-    """Leave out differences of numbers.
-
-    Args:
-        match: A number in the form of the US administration, AAA-GG-SSSS.
-
-    Returns:
-        Whether it may be real.
-    """
-    return not is_in_arithmetic(match)
+    number = "".join(str(int(character, 36)) for character in account[4:] + account[:4])
+    return not goes_on and int(number) % 97 == 1
 
 
 def is_phone_number(match: re.Match[str]) -> bool:
-    """Leave out repeated digits, decimals and sums.
-
-    Args:
-        match: Digits in the form of a phone number.
-
-    Returns:
-        Whether it may be somebody's.
-    """
+    """Exclude repeated digits, decimals and sums from matches in the form of a phone number."""
     text, digits = match.group(), _digits(match)
     # Ten digits follow the country codes of one digit.
     return (
@@ -147,14 +102,7 @@ def is_phone_number(match: re.Match[str]) -> bool:
 
 
 def is_in_arithmetic(match: re.Match[str]) -> bool:
-    """Look whether a number stands next to an operator or a currency sign.
-
-    Args:
-        match: The number.
-
-    Returns:
-        Whether it is a figure of a calculation or an amount.
-    """
+    """Check whether a number is next to an operator or a currency sign."""
     before = match.string[max(0, match.start() - _WINDOW_CHARACTERS) : match.start()]
     after = match.string[match.end() : match.end() + _WINDOW_CHARACTERS]
     is_sum = match.group().startswith("+") and _ENDS_IN_TERM.search(before)

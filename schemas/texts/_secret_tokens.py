@@ -1,4 +1,4 @@
-"""Kinds of keys, tokens and passwords, each by the form its issuer documents."""
+"""Kinds of keys, tokens and passwords, each by the form that its issuer documents."""
 
 from __future__ import annotations
 
@@ -24,16 +24,6 @@ def _is_varied(match: re.Match[str]) -> bool:
     return len(set(match.group())) >= _LEAST_DISTINCT_CHARACTERS
 
 
-def _is_json_web_token(match: re.Match[str]) -> bool:
-    """Leave out the sample of jwt.io, whose subject is 1234567890."""
-    return "eyJzdWIiOiIxMjM0NTY3ODkwI" not in match.group()
-
-
-def _is_storage_key(match: re.Match[str]) -> bool:
-    """Leave out the published key of the storage emulator."""
-    return "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq" not in match.group()
-
-
 def _is_real_password(match: re.Match[str]) -> bool:
     host = match.groupdict().get("host") or ""
     is_own = host.startswith("127.") or RESERVED_DOMAIN.search(host)
@@ -50,7 +40,7 @@ def _is_random_value(match: re.Match[str]) -> bool:
 
 @dataclass(frozen=True)
 class SecretKind:
-    """One kind: how it is written, a hint for the quick search, and what makes it real.
+    """One kind: its pattern, a hint for the quick search, and a check that a match may be real.
 
     The hint is a regular expression without look-around that every text of this kind matches.
     """
@@ -61,14 +51,7 @@ class SecretKind:
     is_real: Callable[[re.Match[str]], bool] = _is_varied
 
     def is_in(self, text: str) -> bool:
-        """Look for the kind in a text.
-
-        Args:
-            text: The text.
-
-        Returns:
-            Whether there is at least one that may be real.
-        """
+        """Check whether a text contains at least one that may be real."""
         if not re.search(self.hint, text):  # most begin with fixed letters, ten times as quick
             return False
         return any(map(self.is_real, self.pattern.finditer(text)))
@@ -154,14 +137,16 @@ TOKEN_KINDS: tuple[SecretKind, ...] = (
         "JSON web token",
         re.compile(r"(?<![\w-])eyJ[\w-]{10,4000}\.eyJ[\w-]{10,4000}\.[\w-]{20,4000}", re.ASCII),
         r"eyJ[0-9A-Za-z_-]{10}",
-        _is_json_web_token,
+        # not the sample of jwt.io, whose subject is 1234567890
+        lambda match: "eyJzdWIiOiIxMjM0NTY3ODkwI" not in match.group(),
     ),
     # learn.microsoft.com/azure/storage/common/storage-configure-connection-string
     SecretKind(
         "Azure key",
         re.compile(r"(?:AccountKey=[A-Za-z0-9+/]{86}==|SharedAccessKey=[A-Za-z0-9+/]{43}=)"),
         "(?:AccountKey|SharedAccessKey)=",
-        _is_storage_key,
+        # not the published key of the storage emulator
+        lambda match: "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFs" not in match.group(),
     ),
     # RFC 3986, section 3.2.1
     SecretKind(
@@ -183,7 +168,7 @@ TOKEN_KINDS: tuple[SecretKind, ...] = (
         "(?i:;\\s*(?:password|pwd)=)",
         _is_real_password,
     ),
-    # No form of its own: a quoted value that looks random, given to a telling name.
+    # Without a documented form: a quoted value that looks random, assigned to a name such as token.
     SecretKind(
         "assigned secret",
         re.compile(

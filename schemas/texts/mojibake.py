@@ -1,9 +1,9 @@
-"""Find mojibake: UTF-8 text that was read as Windows-1252 or Latin-1 and stored like that.
+"""Find mojibake: UTF-8 text that was decoded as Windows-1252 or Latin-1 and stored like that.
 
-"é" (bytes C3 A9) then stands as "Ã©". A place is only reported when its characters, taken back to
-bytes, really are UTF-8, and when ordinary writing does not explain them: "IRMÃ”", "HYVÄ…", "5 Å³"
-and the French "é »" with a no-break space decode as well. Rare letters with ordinary punctuation
-are therefore passed over on their own; damaged text holds plainer marks too.
+"é" (bytes C3 A9) is then "Ã©". A place is only reported if its characters, converted back to bytes,
+are UTF-8, and if ordinary writing does not explain them: "IRMÃ”", "HYVÄ…", "5 Å³" and the French
+"é »" with a no-break space decode as well. Rare letters with ordinary punctuation are therefore
+ignored on their own; damaged text usually has plainer marks too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _FIRST_CONTINUATION, _LAST_CONTINUATION = 0x80, 0xBF
 
 
 def _bytes_of_characters() -> dict[str, int]:
-    """Map each character to the byte it was read from; Windows-1252 leaves five bytes to Latin-1."""
+    """Map each character to the byte it was decoded from; Windows-1252 leaves five bytes to Latin-1."""
     table = {chr(byte): byte for byte in range(0x80, 0x100)}
     for byte in range(0x80, 0xA0):
         character = bytes([byte]).decode("cp1252", errors="ignore")
@@ -62,14 +62,7 @@ MOJIBAKE_HINT = (
 
 
 def find_mojibake(text: str) -> tuple[int, str] | None:
-    """Find the first place that is UTF-8 read as another encoding.
-
-    Args:
-        text: The text.
-
-    Returns:
-        Where it begins, counted from 0, and its characters; None when there is none.
-    """
+    """Find the first place that is UTF-8 decoded in another encoding: its start from 0, and its text."""
     places = list(_places(text))
     return min(places) if places else None
 
@@ -91,7 +84,7 @@ def _places(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _decoded(characters: str) -> str | None:
-    """Take the characters back to bytes and read them as UTF-8; control characters do not count."""
+    """Convert the characters back to bytes and decode them as UTF-8; control characters do not count."""
     try:
         character = bytes(_BYTES[each] for each in characters).decode("utf-8")
     except UnicodeDecodeError:

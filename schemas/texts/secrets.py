@@ -1,8 +1,9 @@
-"""Kinds of secrets and personal data in texts; what is reported is the kind, never the text.
+"""Kinds of secrets and personal data in texts; only the kind is reported, never the text.
 
-Published samples count as well (test cards, alice@example.com): whether a value is anybody's cannot
-be told from its form, and the rule warns only. Not looked for: passwords written out in code (`password = "secret"`), unless they look random, names,
-postal and network addresses, and the identity numbers of other countries than the United States.
+Published samples count as well (test cards, alice@example.com): the form of a value does not show
+whether it is real, and the rule only warns. Not detected: passwords in code (`password = "secret"`)
+unless they look random, names, postal and network addresses, and identity numbers of countries
+other than the United States.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 from schemas.texts._personal_numbers import (
     is_card_number,
     is_iban,
+    is_in_arithmetic,
     is_phone_number,
-    is_social_security_number,
 )
 from schemas.texts._secret_tokens import TOKEN_KINDS, SecretKind
 
@@ -26,16 +27,11 @@ _SHARED_MAILBOXES = re.compile(
     r"|no-?reply|noc|office|postmaster|press|root|sales|security|service|support|usenet|webmaster",
     re.IGNORECASE,
 )
-"""Mailboxes of a role (RFC 2142 and custom), and the user of git addresses: not persons."""
+"""Mailboxes of a role (RFC 2142 and custom) and the user of git addresses, not of persons."""
 _TOP_DOMAINS = (
     "com|net|org|edu|gov|mil|int|info|biz|name|pro|app|dev|tech|online|site|shop|store|email|cloud"
 )
 """Besides the two letters of a country; more of them would take `a@b.shape` in code."""
-
-
-def _is_personal_address(match: re.Match[str]) -> bool:
-    is_shared = _SHARED_MAILBOXES.fullmatch(match["user"])
-    return not is_shared
 
 
 _PHONE_FORMS = "|".join(
@@ -49,7 +45,7 @@ _PHONE_FORMS = "|".join(
         "0[1-9][0-9]{0,2}-[0-9]{2,3} [0-9]{2,3} [0-9]{2}(?: [0-9]{2})?",  # Sweden
     )
 )
-"""As written in the country itself. Ten digits without separators are ordinary numbers too."""
+"""National forms. Ten digits without separators are not one: they may be any number."""
 
 _PERSONAL_KINDS: tuple[SecretKind, ...] = (
     # ISO/IEC 7812; as one number, or in the groups that are printed on the card
@@ -80,7 +76,7 @@ _PERSONAL_KINDS: tuple[SecretKind, ...] = (
             re.ASCII,
         ),
         "[0-9]{3}-[0-9]{2}-[0-9]{4}",
-        is_social_security_number,
+        lambda match: not is_in_arithmetic(match),
     ),
     # RFC 5322, the part of it that is in use
     SecretKind(
@@ -91,7 +87,7 @@ _PERSONAL_KINDS: tuple[SecretKind, ...] = (
             r"(?![A-Za-z0-9_(-]|\.[A-Za-z0-9_])"
         ),
         r"[0-9A-Za-z_.+%-]@[^\s@.]+\.",
-        _is_personal_address,
+        lambda match: not _SHARED_MAILBOXES.fullmatch(match["user"]),
     ),
     # ITU-T E.123 and E.164: at most 15 digits
     SecretKind(
@@ -111,25 +107,14 @@ SECRET_HINT = "|".join(kind.hint for kind in SECRET_KINDS)
 
 
 def secret_kinds(text: str) -> tuple[str, ...]:
-    """List the kinds of secrets and personal data in a text.
-
-    Args:
-        text: The text.
-
-    Returns:
-        Names of kinds, in the order of `SECRET_KINDS`; nothing of the text itself.
-    """
+    """List the kinds of secrets and personal data in a text, in the order of `SECRET_KINDS`."""
     return tuple(kind.name for kind in SECRET_KINDS if kind.is_in(text))
 
 
 def find_secrets(texts: polars.Series) -> list[int]:
-    """Find the texts with a secret or personal data of any kind.
+    """Return the places, in order, of the texts with a secret or personal data.
 
-    Args:
-        texts: Texts without nulls; few, since each kind looks at all of them.
-
-    Returns:
-        Their places, in order.
+    Texts are without nulls, and few, since each kind is searched in all of them.
     """
     found: set[int] = set()
     for kind in SECRET_KINDS:

@@ -1,6 +1,6 @@
 """Markers by which chat templates of the model families structure a conversation.
 
-In the content of a message a tokenizer reads such a marker as the token itself: the message ends
+A tokenizer reads such a marker in the content of a message as the token itself: the message ends
 early, or another role seems to speak.
 """
 
@@ -11,95 +11,55 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
-SPECIAL_MARKERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("ChatML, Qwen, Yi", ("<|im_start|>", "<|im_end|>", "<|im_sep|>", "<|endoftext|>")),
-    ("Qwen vision", ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|box_start|>")),
-    ("Llama 2, Mistral", ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>")),
-    (
-        "Llama 3, Llama 4",
+SPECIAL_MARKERS: dict[str, tuple[str, ...]] = {
+    family: tuple(markers.split())
+    for family, markers in (
+        ("ChatML, Qwen, Yi", "<|im_start|> <|im_end|> <|im_sep|> <|endoftext|>"),
+        ("Qwen vision", "<|vision_start|> <|vision_end|> <|image_pad|> <|box_start|>"),
+        ("Llama 2, Mistral", "[INST] [/INST] <<SYS>> <</SYS>>"),
         (
-            "<|begin_of_text|>",
-            "<|end_of_text|>",
-            "<|start_header_id|>",
-            "<|end_header_id|>",
-            "<|header_start|>",
-            "<|eot_id|>",
-            "<|eom_id|>",
-            "<|eot|>",
-            "<|python_tag|>",
-            "<|finetune_right_pad_id|>",
-            "<|reserved_special_token_0|>",
+            "Llama 3, Llama 4",
+            "<|begin_of_text|> <|end_of_text|> <|start_header_id|> <|end_header_id|> "
+            "<|header_start|> <|eot_id|> <|eom_id|> <|eot|> <|python_tag|> "
+            "<|finetune_right_pad_id|> <|reserved_special_token_0|>",
         ),
-    ),
-    (
-        "Mistral tools",
         (
-            "[AVAILABLE_TOOLS]",
-            "[/AVAILABLE_TOOLS]",
-            "[TOOL_CALLS]",
-            "[TOOL_RESULTS]",
-            "[/TOOL_RESULTS]",
-            "[TOOL_CONTENT]",
-            "[SYSTEM_PROMPT]",
-            "[/SYSTEM_PROMPT]",
-            "[IMG_BREAK]",
+            "Mistral tools",
+            "[AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_CALLS] [TOOL_RESULTS] "
+            "[/TOOL_RESULTS] [TOOL_CONTENT] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [IMG_BREAK] "
             "[IMG_END]",
         ),
-    ),
-    ("Gemma", ("<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<bos>", "<eos>")),
-    ("Phi, Zephyr, GLM", ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|observation|>")),
-    (
-        "DeepSeek",
-        ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"),
-    ),
-    (
-        "gpt-oss harmony",
-        ("<|start|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|return|>", "<|call|>"),
-    ),
-    (
-        "Command R",
+        ("Gemma", "<start_of_turn> <end_of_turn> <start_of_image> <bos> <eos>"),
+        ("Phi, Zephyr, GLM", "<|system|> <|user|> <|assistant|> <|end|> <|observation|>"),
+        ("DeepSeek", "<｜begin▁of▁sentence｜> <｜end▁of▁sentence｜> <｜User｜> <｜Assistant｜>"),
+        ("gpt-oss harmony", "<|start|> <|message|> <|channel|> <|constrain|> <|return|> <|call|>"),
         (
-            "<|START_OF_TURN_TOKEN|>",
-            "<|END_OF_TURN_TOKEN|>",
-            "<|USER_TOKEN|>",
-            "<|CHATBOT_TOKEN|>",
-            "<|SYSTEM_TOKEN|>",
-            "<BOS_TOKEN>",
-            "<EOS_TOKEN>",
+            "Command R",
+            "<|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|> <|USER_TOKEN|> <|CHATBOT_TOKEN|> "
+            "<|SYSTEM_TOKEN|> <BOS_TOKEN> <EOS_TOKEN>",
         ),
-    ),
-    ("Granite", ("<|start_of_role|>", "<|end_of_role|>", "<|tool_call|>")),
-    ("OpenChat, Falcon, Kimi", ("<|end_of_turn|>", "<|im_middle|>", "<|im_user|>")),
-    ("EXAONE", ("[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]")),
-    ("ChatGLM, InternLM", ("[gMASK]", "<sop>", "<eop>", "<eoh>", "<eoa>")),
-    ("Seed-OSS", ("<seed:bos>", "<seed:eos>")),
-    ("MiniMax", ("]~b]", "]~!b[", "[e~[")),
-    (
-        "StarCoder, SmolLM, Code Llama (fill in the middle)",
+        ("Granite", "<|start_of_role|> <|end_of_role|> <|tool_call|>"),
+        ("OpenChat, Falcon, Kimi", "<|end_of_turn|> <|im_middle|> <|im_user|>"),
+        ("EXAONE", "[|system|] [|user|] [|assistant|] [|endofturn|]"),
+        ("ChatGLM, InternLM", "[gMASK] <sop> <eop> <eoh> <eoa>"),
+        ("Seed-OSS", "<seed:bos> <seed:eos>"),
+        ("MiniMax", "]~b] ]~!b[ [e~["),
         (
-            "<fim_prefix>",
-            "<fim_middle>",
-            "<fim_suffix>",
-            "<fim_pad>",
-            "<file_sep>",
-            "<repo_name>",
-            "<gh_stars>",
-            "<jupyter_start>",
-            "<|fim_prefix|>",
-            "<|fim_middle|>",
-            "<|fim_suffix|>",
+            "StarCoder, SmolLM, Code Llama (fill in the middle)",
+            "<fim_prefix> <fim_middle> <fim_suffix> <fim_pad> <file_sep> <repo_name> "
+            "<gh_stars> <jupyter_start> <|fim_prefix|> <|fim_middle|> <|fim_suffix|>",
         ),
-    ),
-    ("Llama, Vicuna, T5 (sentencepiece)", ("<s>", "</s>", "<pad>", "<unk>", "<extra_id_0>")),
-    ("Gemma, Baichuan, Nemotron (spare)", ("<unused0>", "<reserved_106>", "<SPECIAL_10>")),
-)
+        ("Llama, Vicuna, T5 (sentencepiece)", "<s> </s> <pad> <unk> <extra_id_0>"),
+        ("Gemma, Baichuan, Nemotron (spare)", "<unused0> <reserved_106> <SPECIAL_10>"),
+    )
+}
 """By family. BERT's [CLS], [SEP] and [MASK], [IMG], and plain words such as "### Response:" are not
-listed: they are written in ordinary text, and count where the model itself lists them."""
+listed: they occur in ordinary text, and count only if the tokenizer of the model lists them."""
 
 CONTENT_TOKENS = frozenset(
     f"<{slash}{name}>" for name in ("think", "tool_call", "tool_response") for slash in ("", "/")
 )
-"""Never counted, also where the tokenizer lists them: what reasoning and tool-using models write as
+"""Never counted, even if the tokenizer lists them: reasoning and tool-using models write them as
 content."""
 
 _NAME = r"[0-9A-Za-z_][\w▁.:/-]{0,60}"
@@ -108,12 +68,12 @@ _SHAPES = (
     r"\[\|[A-Za-z_]{1,30}\|\]",
     r"<(?:unused|extra_id_|reserved_|SPECIAL_|TOKENS_UNUSED_)[0-9]{1,6}>",
 )
-"""New families keep to the shape `<|name|>`, so it counts whatever the name is."""
+"""New families use the shape `<|name|>`, so it counts with any name."""
 _SENTENCE_MARKS = ("<s>", "</s>")
 _SHAPED = re.compile("|".join(_SHAPES))
 _LISTED = tuple(
     marker
-    for _family, markers in SPECIAL_MARKERS
+    for markers in SPECIAL_MARKERS.values()
     for marker in markers
     if marker not in _SENTENCE_MARKS and not _SHAPED.fullmatch(marker)
 )
@@ -123,31 +83,17 @@ _SENTENCE_MARK = re.compile("</?s>")
 
 
 def find_special_marker(text: str, special_tokens: Sequence[str] = ()) -> str | None:
-    """Find the first marker in a text.
+    """Find the first marker in a text; None if there is none.
 
-    `<s>` and `</s>` are struck-through text in HTML as well: where the model does not list them, a
-    closed pair around a part of the text is legal.
-
-    Args:
-        text: The content of a message.
-        special_tokens: What the model's own tokenizer treats as tokens of their own.
-
-    Returns:
-        The marker; None when there is none.
+    `<s>` and `</s>` are struck-through text in HTML as well: unless `special_tokens`, those of the
+    model's tokenizer, contain them, a closed pair around a part of the text is legal.
     """
     found = _marker_pattern(tuple(special_tokens)).search(text)
     return found.group() if found else _stray_sentence_mark(text)
 
 
 def special_marker_hint(special_tokens: Sequence[str] = ()) -> str:
-    """Write a regular expression without look-around that every text with a marker matches.
-
-    Args:
-        special_tokens: What the model's own tokenizer treats as tokens of their own.
-
-    Returns:
-        The expression, in the syntax of Rust.
-    """
+    """Build a regular expression without look-around, in Rust's syntax, that every text with a marker matches."""
     shapes = r"<[|｜][0-9A-Za-z_]", r"\[\|[A-Za-z_]", _SHAPES[2], "</?s>"
     return "|".join((*shapes, *_expressions(tuple(special_tokens))))
 
@@ -158,11 +104,10 @@ def _marker_pattern(special_tokens: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _expressions(special_tokens: tuple[str, ...]) -> tuple[str, ...]:
-    """Write what has to be looked for by its letters, longest first, for Python and Rust alike.
+    """Build the expressions to search for, longest first, for Python and Rust alike.
 
     A token of letters, digits and white space alone cannot be told from text. Numbered tokens, of
-    which some models have thousands, are taken together: each on its own made the search 30 times
-    slower.
+    which some models have thousands, are merged: each on its own made the search 30 times slower.
     """
     given = {
         token
@@ -187,7 +132,7 @@ def _without_number(token: str) -> str:
 
 
 def _escaped(token: str) -> str:
-    """Escape what both regular expression languages agree to be an operator."""
+    """Escape what both regular expression languages treat as an operator."""
     return re.sub(r"([\\.^$*+?()\[\]{}|])", r"\\\1", token)
 
 

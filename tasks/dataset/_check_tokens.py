@@ -12,7 +12,7 @@ from typing import Any
 from schemas.config.run import RunConfig
 from schemas.rows.row import Conversation
 from schemas.rule_ids import RuleSetting, SetRule
-from schemas.rules.check_set import SET_RULES
+from schemas.rules.set_rules import SET_RULES
 from schemas.texts.secrets import secret_kinds
 from tasks.dataset._token_report import make_token_report
 from tasks.dataset.comparisons import SetColumns, example, first_true

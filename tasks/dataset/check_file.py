@@ -13,8 +13,9 @@ from typing import Any
 from schemas.base import Record
 from schemas.config.run import RunConfig
 from schemas.rule_ids import RuleResult, RuleSetting, SetRule, Severity, Verdict
-from schemas.rules.check_set import SET_RULES, SetContext, check_set, preload, set_rule_settings
+from schemas.rules.check_set import SetContext, check_set, preload
 from schemas.rules.profile import DataProfile
+from schemas.rules.set_rules import SET_RULES, set_rule_settings
 from tasks.dataset.comparisons import SetColumns, compare_rows
 from tasks.dataset.profile import add_languages, make_profile, read_reference
 from tasks.dataset.row_pass import SetPass, plan_features, start_pass, watch_source

@@ -10,7 +10,7 @@ from typing import Any
 from schemas.config.run import QualityConfig
 from schemas.records.references import CheckedReference, SplitReference
 from schemas.rule_ids import RowRule, RuleSetting, SetRule, Severity
-from schemas.rules.check_set import SET_RULES
+from schemas.rules.set_rules import SET_RULES
 from tasks.dataset.comparisons import SetColumns, compare_rows, example, first_true
 from tasks.dataset.profile import add_languages
 from tasks.dataset.row_pass import SetPass, plan_features

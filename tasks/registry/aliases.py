@@ -1,4 +1,4 @@
-"""Aliases of a registered model, moved together or not at all."""
+"""Move the aliases of a registered model, all together or not at all."""
 
 from __future__ import annotations
 
@@ -17,22 +17,18 @@ Holders = dict[str, int | None]
 
 
 def move_aliases(client: MlflowClient, name: str, moves: Mapping[str, int | None]) -> Holders:
-    """Give aliases to versions as one transaction.
+    """Move aliases in one transaction; call it within `promotion_lease`.
 
-    The former holders are written to a tag first. When a later step fails or is interrupted,
-    every alias is put back; when the process is killed, the next promotion puts them back. Call
-    it while `promotion_lease` is held.
+    The previous holders are written to a tag first. When a later step fails or is interrupted,
+    every alias is restored; when the process is killed, the next promotion restores them.
 
     Args:
         client: The store.
         name: Registered model name.
-        moves: Alias to its version, or None to take it away; in the order they are made.
+        moves: Alias to its version, or None to delete it; in the order they are made.
 
     Returns:
-        Who held each of them before.
-
-    Raises:
-        AliasesUnsettled: A step failed, and so did putting back.
+        The version that had each alias before.
     """
     restore_interrupted(client, name)
     former = read_holders(client, name, moves)
@@ -48,14 +44,14 @@ def move_aliases(client: MlflowClient, name: str, moves: Mapping[str, int | None
 
 
 def restore_interrupted(client: MlflowClient, name: str) -> Holders:
-    """Put back the aliases of a transaction whose process was killed.
+    """Restore the aliases of a transaction whose process was killed.
 
     Args:
         client: The store.
         name: Registered model name.
 
     Returns:
-        What was put back; empty when no transaction was cut short.
+        What was restored; empty if no transaction was interrupted.
     """
     text = client.get_registered_model(name).tags.get(JOURNAL_TAG)
     if not text:
@@ -66,16 +62,7 @@ def restore_interrupted(client: MlflowClient, name: str) -> Holders:
 
 
 def read_holders(client: MlflowClient, name: str, aliases: Iterable[str]) -> Holders:
-    """Find who holds each alias.
-
-    Args:
-        client: The store.
-        name: Registered model name.
-        aliases: The aliases.
-
-    Returns:
-        Alias to version; None for one that nobody holds.
-    """
+    """Return the version of each alias, None for an alias that no version has."""
     return {alias: alias_holder(client, name, alias) for alias in aliases}
 
 
@@ -89,20 +76,20 @@ def _assign(client: MlflowClient, name: str, alias: str, version: int | None) ->
 
 
 def _put_back(client: MlflowClient, name: str, former: Holders) -> None:
-    """Undo in reverse order; the journal goes last, so that a failure here is found again."""
+    """Undo in reverse order; the journal goes last, so that a later run finds a failure here."""
     try:
         for alias, version in reversed(former.items()):
             _assign(client, name, alias, version)
         client.delete_registered_model_tag(name, JOURNAL_TAG)
     except Exception as error:
-        wanted = ", ".join(
-            f"{alias} on {'nobody' if version is None else f'version {version}'}"
+        expected = ", ".join(
+            f"{alias} on {'no version' if version is None else f'version {version}'}"
             for alias, version in former.items()
         )
         raise AliasesUnsettled(
-            "aliases were being moved, the store failed, and they could not all be put back",
+            "the store failed while aliases were moved, and not all could be restored",
             where=f"models:/{name}",
-            expected=wanted,
+            expected=expected,
             got=f"{type(error).__name__}: {error}",
-            fix="promote again: the next promotion puts them back first",
+            fix="promote again: the next promotion restores them first",
         ) from error

@@ -27,39 +27,32 @@ PROFILE_ARTIFACT = "data/profile.json"
 
 @dataclass(frozen=True)
 class Opponent:
-    """A registered version to be beaten."""
+    """A registered version to beat."""
 
     name: str
     version: int
     run_id: str
     alias: str
-    """By which it was found."""
+    """By which the version was found."""
     model_sha256: str
-    """As its tag says; empty for a version that was registered without."""
+    """From its tag; empty for a version without it."""
 
     @property
     def address(self) -> str:
-        """Name the version."""
+        """Return the address of the version."""
         return f"models:/{self.name}/{self.version}"
 
     @property
     def fingerprint(self) -> str:
-        """Name the version and its content."""
+        """Identify the version and its content."""
         return f"version {self.version} {self.model_sha256 or f'run {self.run_id}'}"
 
 
 def find_opponent(registry: RegistryConfig, own_sha256: str) -> Opponent | None:
-    """Find the champion, or the one before where the champion is the challenger itself.
+    """Find the champion, or the previous one if the champion is the challenger itself; None without one.
 
-    A run that is repeated after its model was promoted finds its own model in the champion's
-    place. It is compared with the same opponent as the first time, so that nothing changes.
-
-    Args:
-        registry: Name and aliases.
-        own_sha256: Of the challenger.
-
-    Returns:
-        The version; None when there is none but the challenger itself.
+    A run that is repeated after its promotion finds its own model as champion. It is compared with
+    the same opponent as the first time, so that nothing changes.
     """
     client = connect()
     with store_errors():
@@ -81,55 +74,43 @@ def _holder(client: MlflowClient, name: str, alias: str) -> Opponent | None:
 
 @contextmanager
 def fetch_opponent(opponent: Opponent) -> Iterator[tuple[Path, Path]]:
-    """Bring the opponent's files to this disk as long as they are needed.
+    """Provide the folders of model and tokenizer while they are needed.
 
     Args:
         opponent: The version.
 
     Yields:
-        Folders of model and tokenizer.
+        Folder of the model, and folder of the tokenizer.
 
     Raises:
-        ModelSourceError: The files are not there, or no model can be made of them.
+        ModelSourceError: The files are missing or are not a model.
     """
     try:
         with tempfile.TemporaryDirectory() as scratch:
             yield fetch_registered(find_registered(opponent.address), Path(scratch))
     except ModelSourceError as error:
-        raise _unusable(opponent, error.got or str(error)) from error
-
-
-def _unusable(opponent: Opponent, got: str) -> ModelSourceError:
-    return ModelSourceError(
-        "the champion cannot be loaded, so the challenger cannot be compared with it",
-        where=f"{opponent.address}, alias {opponent.alias}",
-        expected="the weights and the tokenizer of the registered version",
-        got=got.strip().splitlines()[0] if got.strip() else "",
-        fix=f"restore its files, or point the alias to a whole version: "
-        f"sft-flow promote {opponent.name} VERSION, or sft-flow rollback {opponent.name}",
-    )
+        raise ModelSourceError(
+            "the champion cannot be loaded, so the challenger cannot be compared with it",
+            where=f"{opponent.address}, alias {opponent.alias}",
+            expected="the weights and the tokenizer of the registered version",
+            got=next(iter((error.got or str(error)).strip().splitlines()), ""),
+            fix=f"restore its files, or move the alias to a complete version: "
+            f"sft-flow promote {opponent.name} VERSION, or sft-flow rollback {opponent.name}",
+        ) from error
 
 
 @dataclass(frozen=True)
 class ChampionData:
-    """What is known of the data the champion was trained on."""
+    """Where to find the data profile of the champion."""
 
     version: int
     run_id: str
 
 
 def find_champion_data(registry: RegistryConfig, kept_sha256: str) -> ChampionData | None:
-    """Find the champion, unless it was trained on the same rows.
-
-    Args:
-        registry: Name and alias.
-        kept_sha256: Of the rows at hand.
-
-    Returns:
-        Its version and run; None when there is no champion or nothing could have drifted.
-    """
+    """Find the champion, unless there is none or it was trained on the same rows."""
     if not has_store():
-        return None  # nothing is registered: no need to import MLflow, which takes seconds
+        return None  # nothing is registered; importing MLflow would take seconds
     client = connect()
     with store_errors():
         version = alias_holder(client, registry.name, registry.alias)
@@ -142,14 +123,7 @@ def find_champion_data(registry: RegistryConfig, kept_sha256: str) -> ChampionDa
 
 
 def read_champion_profile(champion: ChampionData) -> DataProfile | None:
-    """Read the profile of the champion's data.
-
-    Args:
-        champion: What `find_champion_data` found.
-
-    Returns:
-        The profile; None for a version that was registered without one.
-    """
+    """Read the profile of the champion's data; None for a version registered without one."""
     import mlflow
 
     client = connect()

@@ -1,46 +1,37 @@
-"""All retrains of a registered name: what was judged, promoted, refused, and which rows were turned away."""
+"""All retrains of a registered name: evaluated, promoted and refused versions, and rejected data."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from schemas.base import Record
 from schemas.config.registry import RegistryConfig
 from schemas.errors import RegistryError
+from tasks.registry import tags as tag
+from tasks.registry.aliases import read_holders
 from tasks.registry.rejections import Rejection, read_rejections
-from tasks.registry.store import alias_holder, connect, store_errors
-from tasks.registry.tags import (
-    CHAMPION_TAG,
-    DECISION_TAG,
-    DRIFT_TAG,
-    EVAL_SHA256_TAG,
-    EVALUATED_AT_TAG,
-    METRIC_PREFIX,
-    PROMOTED_AT_TAG,
-    QUARANTINED_ROWS_TAG,
-    REASON_TAG,
-    TRAIN_ROWS_TAG,
-)
+from tasks.registry.store import connect, store_errors
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 MAX_VERSIONS = 500
-"""Newest versions that are shown."""
+"""Newest versions that are read."""
 PAGE_VERSIONS = 100
+Number = TypeVar("Number", int, float)
 
 
 class Retrain(Record):
-    """One version, as its tags tell it."""
+    """One version, as described by its tags."""
 
     version: int
     judged_at: datetime
     decision: str
-    """Of the gates: promote or refuse; the last one, should it have been judged again."""
+    """promote or refuse; the last one if it was evaluated several times."""
     reason: str
     promoted_at: str
-    """Empty where it never was champion."""
+    """Empty if it never was champion."""
     compared_with: str
     """Version number of the champion then, or none."""
     aliases: tuple[str, ...] = ()
@@ -53,15 +44,15 @@ class Retrain(Record):
     drift: float | None
     """Population stability index against the champion's rows."""
     eval_sha256: str
-    """Losses compare only between versions judged on the same rows."""
+    """Losses compare only between versions evaluated on the same rows."""
 
 
 class History(Record):
-    """Everything known of a name."""
+    """All retrains of a name."""
 
     name: str
     champion_version: int | None
-    """Who holds the champion's alias now."""
+    """Version with the champion alias now."""
     retrains: tuple[Retrain, ...]
     """Oldest first."""
     rejections: tuple[Rejection, ...]
@@ -69,16 +60,16 @@ class History(Record):
 
 
 def read_history(registry: RegistryConfig) -> History:
-    """Read the versions of a name from the registry.
+    """Read the newest versions of a name, and the data rejected in this work directory.
 
     Args:
         registry: Name and aliases.
 
     Returns:
-        Its newest versions, and the rows refused in this work directory.
+        The history.
 
     Raises:
-        RegistryError: Nothing was ever registered or refused under this name.
+        RegistryError: Nothing was registered or rejected under this name.
     """
     client, name = connect(), registry.name
     rejections = tuple(read_rejections(name))
@@ -97,59 +88,46 @@ def read_history(registry: RegistryConfig) -> History:
             token = page.token
             if not token:
                 break
-        holders = {alias: alias_holder(client, name, alias) for alias in aliases}
+        holders = read_holders(client, name, aliases)
     if not found and not rejections:
         raise RegistryError(
             "nothing is registered under this name",
             where=f"models:/{name}",
             expected="a registered model",
-            got="no version, and no refused rows in this work directory",
+            got="no version, and no rejected rows in this work directory",
             fix="correct the name, or MLFLOW_TRACKING_URI",
         )
-    retrains = tuple(describe_version(version, holders) for version in reversed(found))
     return History(
         name=name,
         champion_version=holders[registry.alias],
-        retrains=retrains,
+        retrains=tuple(describe_version(version, holders) for version in reversed(found)),
         rejections=rejections,
     )
 
 
 def describe_version(version: ModelVersion, holders: dict[str, int | None]) -> Retrain:
-    """Read what a version's tags tell.
-
-    Args:
-        version: From the registry.
-        holders: Alias to the version that has it.
-
-    Returns:
-        Its line in the history.
-    """
+    """Read the tags of a version; `holders` maps each alias to its version."""
     tags, number = version.tags, int(version.version)
-    judged_at = tags.get(EVALUATED_AT_TAG)
+
+    def read(kind: type[Number], name: str) -> Number | None:
+        return kind(tags[name]) if name in tags else None
+
+    judged_at = tags.get(tag.EVALUATED_AT_TAG)
     return Retrain(
         version=number,
         judged_at=datetime.fromisoformat(judged_at)
         if judged_at
         else datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
-        decision=tags.get(DECISION_TAG, ""),
-        reason=tags.get(REASON_TAG, ""),
-        promoted_at=tags.get(PROMOTED_AT_TAG, ""),
-        compared_with=tags.get(CHAMPION_TAG, ""),
+        decision=tags.get(tag.DECISION_TAG, ""),
+        reason=tags.get(tag.REASON_TAG, ""),
+        promoted_at=tags.get(tag.PROMOTED_AT_TAG, ""),
+        compared_with=tags.get(tag.CHAMPION_TAG, ""),
         aliases=tuple(alias for alias, holder in holders.items() if holder == number),
-        loss=_number(tags.get(f"{METRIC_PREFIX}challenger.loss")),
-        champion_loss=_number(tags.get(f"{METRIC_PREFIX}champion.loss")),
-        base_loss=_number(tags.get(f"{METRIC_PREFIX}base.loss")),
-        n_train_rows=_count(tags.get(TRAIN_ROWS_TAG)),
-        n_quarantined_rows=_count(tags.get(QUARANTINED_ROWS_TAG)),
-        drift=_number(tags.get(DRIFT_TAG)),
-        eval_sha256=tags.get(EVAL_SHA256_TAG, ""),
+        loss=read(float, f"{tag.METRIC_PREFIX}challenger.loss"),
+        champion_loss=read(float, f"{tag.METRIC_PREFIX}champion.loss"),
+        base_loss=read(float, f"{tag.METRIC_PREFIX}base.loss"),
+        n_train_rows=read(int, tag.TRAIN_ROWS_TAG),
+        n_quarantined_rows=read(int, tag.QUARANTINED_ROWS_TAG),
+        drift=read(float, tag.DRIFT_TAG),
+        eval_sha256=tags.get(tag.EVAL_SHA256_TAG, ""),
     )
-
-
-def _number(text: str | None) -> float | None:
-    return None if text is None else float(text)
-
-
-def _count(text: str | None) -> int | None:
-    return None if text is None else int(text)

@@ -1,4 +1,4 @@
-"""Where a registered version comes from, in tags that can be searched."""
+"""Tags with the origin of a registered version."""
 
 from __future__ import annotations
 
@@ -18,58 +18,20 @@ from schemas.records.references import Evidence, Role
 from schemas.rule_ids import SetRule
 from tasks.engine.home import source_folder
 from tasks.engine.redaction import public_settings, without_folders
-from tasks.registry.tags import (
-    BASE_FINGERPRINT_TAG,
-    BASE_MODEL_TAG,
-    BASE_REVISION_TAG,
-    CHAMPION_TAG,
-    CODE_COMMIT_TAG,
-    CODE_VERSION_TAG,
-    CONFIG_SHA256_TAG,
-    DATASET_SOURCE_TAG,
-    DATASET_TAG,
-    DECISION_SHA256_TAG,
-    DECISION_TAG,
-    DRIFT_TAG,
-    EVAL_IS_PINNED_TAG,
-    EVAL_ROWS_SHA256_TAG,
-    EVAL_ROWS_TAG,
-    EVAL_SHA256_TAG,
-    EVALUATED_AT_TAG,
-    FINGERPRINT_TAG,
-    FLOW_RUN_ID_TAG,
-    FLOW_RUN_URL_TAG,
-    GATES_TAG,
-    MAX_TAG_CHARACTERS,
-    METRIC_PREFIX,
-    MODE_TAG,
-    MODEL_TAG,
-    QUARANTINED_ROWS_TAG,
-    REASON_TAG,
-    SETTINGS_TAG,
-    TEMPLATE_SHA256_TAG,
-    TRAIN_ROWS_TAG,
-)
+from tasks.registry import tags as tag
 from tasks.sources.mixture import public_title
 
 GIT_SECONDS = 10.0
 NOT_SETTINGS = {"registry": True, "retrain": True}
 PLACES = ("source", "config_name", "split", "revision")
-"""Fields of a data source that say where rows lie; a new file name with old rows changes nothing."""
+"""Where a data source is; a new file name with the same rows changes nothing."""
 
 
 def version_fingerprint(name: str, evidence: Evidence) -> str:
-    """Name a result: what was trained, on what, from what, and judged on what.
+    """Hash what identifies a result: name, model, data, evaluation rows, template and base.
 
-    Neither decision nor gates count: a second decision on the same model, say against a new
-    champion, is one more thing known of the same version.
-
-    Args:
-        name: Registered model name.
-        evidence: What the version rests on.
-
-    Returns:
-        Hexadecimal sha256.
+    Neither decision nor gates count: a second decision on the same model, such as against a new
+    champion, belongs to the same version.
     """
     parts = {
         "name": name,
@@ -83,26 +45,12 @@ def version_fingerprint(name: str, evidence: Evidence) -> str:
 
 
 def config_text(config: RunConfig) -> str:
-    """Write the resolved configuration without the secrets of its addresses.
-
-    Args:
-        config: The resolved configuration.
-
-    Returns:
-        YAML; what is stored as `config.yaml`.
-    """
+    """Return the resolved configuration as YAML, without the secrets in its addresses."""
     return yaml.safe_dump(public_settings(config.model_dump(mode="json")), sort_keys=False)
 
 
 def settings_sha256(config: RunConfig) -> str:
-    """Name the settings that shape and judge a model, without the places its rows come from.
-
-    Args:
-        config: The resolved configuration.
-
-    Returns:
-        Hexadecimal sha256.
-    """
+    """Hash the settings that affect a model or its evaluation, except where its rows come from."""
     settings: dict[str, Any] = config.model_dump(mode="json", exclude=NOT_SETTINGS)
     data = settings["data"]
     for source in (data["source"], *data["sources"].values()):
@@ -112,34 +60,34 @@ def settings_sha256(config: RunConfig) -> str:
 
 
 def lineage_tags(config: RunConfig, evidence: Evidence, run_id: str) -> dict[str, str]:
-    """Say where a version comes from and what was decided of it.
+    """Return the tags of a version: origin and decision.
 
     Args:
         config: The resolved configuration.
-        evidence: What the version rests on.
-        run_id: MLflow run that holds the files of the version.
+        evidence: Outputs of the stages.
+        run_id: MLflow run with the files of the version.
 
     Returns:
-        Tag name to text; what is not known is left out.
+        Tag to text; without what is unknown.
     """
     tags = {
-        FINGERPRINT_TAG: version_fingerprint(config.registry.name, evidence),
-        DATASET_TAG: evidence.checked.kept_sha256,
-        DATASET_SOURCE_TAG: public_title(config.data.origin),
-        TRAIN_ROWS_TAG: str(evidence.quality.n_train_rows),
-        EVAL_ROWS_TAG: str(evidence.quality.n_eval_rows),
-        QUARANTINED_ROWS_TAG: str(evidence.checked.n_quarantined_rows),
-        DRIFT_TAG: _drift(evidence),
-        EVAL_SHA256_TAG: evidence.quality.eval_sha256,
-        EVAL_ROWS_SHA256_TAG: evidence.split.eval_sha256,
-        EVAL_IS_PINNED_TAG: str(evidence.split.is_pinned).lower(),
-        TEMPLATE_SHA256_TAG: evidence.template.template_sha256,
-        BASE_MODEL_TAG: without_folders(evidence.template.model_name),
-        BASE_REVISION_TAG: config.model.revision or "",
-        BASE_FINGERPRINT_TAG: evidence.template.model_fingerprint,
-        MODEL_TAG: evidence.trained.sha256,
-        SETTINGS_TAG: settings_sha256(config),
-        CONFIG_SHA256_TAG: hashlib.sha256(config_text(config).encode()).hexdigest(),
+        tag.FINGERPRINT_TAG: version_fingerprint(config.registry.name, evidence),
+        tag.DATASET_TAG: evidence.checked.kept_sha256,
+        tag.DATASET_SOURCE_TAG: public_title(config.data.origin),
+        tag.TRAIN_ROWS_TAG: str(evidence.quality.n_train_rows),
+        tag.EVAL_ROWS_TAG: str(evidence.quality.n_eval_rows),
+        tag.QUARANTINED_ROWS_TAG: str(evidence.checked.n_quarantined_rows),
+        tag.DRIFT_TAG: _drift(evidence),
+        tag.EVAL_SHA256_TAG: evidence.quality.eval_sha256,
+        tag.EVAL_ROWS_SHA256_TAG: evidence.split.eval_sha256,
+        tag.EVAL_IS_PINNED_TAG: str(evidence.split.is_pinned).lower(),
+        tag.TEMPLATE_SHA256_TAG: evidence.template.template_sha256,
+        tag.BASE_MODEL_TAG: without_folders(evidence.template.model_name),
+        tag.BASE_REVISION_TAG: config.model.revision or "",
+        tag.BASE_FINGERPRINT_TAG: evidence.template.model_fingerprint,
+        tag.MODEL_TAG: evidence.trained.sha256,
+        tag.SETTINGS_TAG: settings_sha256(config),
+        tag.CONFIG_SHA256_TAG: hashlib.sha256(config_text(config).encode()).hexdigest(),
     }
     tags |= decision_tags(evidence, run_id) | code_tags(source_folder()) | flow_run_tags()
     return {name: shorten(text) for name, text in tags.items() if text}
@@ -152,41 +100,36 @@ def _drift(evidence: Evidence) -> str:
 
 
 def decision_tags(evidence: Evidence, run_id: str) -> dict[str, str]:
-    """Say what was decided, against whom, and on which figures.
+    """Return the decision, the champion compared with, and the metrics.
 
     Args:
-        evidence: What the decision rests on.
-        run_id: MLflow run that holds `gates.json`.
+        evidence: Outputs of the stages.
+        run_id: MLflow run with `gates.json`.
 
     Returns:
-        Tag name to text.
+        Tag to text.
     """
     report = evidence.decision.report
     tags = {
-        DECISION_TAG: report.decision.value,
-        MODE_TAG: report.mode.value,
-        REASON_TAG: report.reason,
-        DECISION_SHA256_TAG: evidence.decision.sha256,
-        EVALUATED_AT_TAG: datetime.now(UTC).isoformat(timespec="seconds"),
-        CHAMPION_TAG: "none" if report.champion_version is None else str(report.champion_version),
-        GATES_TAG: f"runs:/{run_id}/gates.json",
+        tag.DECISION_TAG: report.decision.value,
+        tag.MODE_TAG: report.mode.value,
+        tag.REASON_TAG: report.reason,
+        tag.DECISION_SHA256_TAG: evidence.decision.sha256,
+        tag.EVALUATED_AT_TAG: datetime.now(UTC).isoformat(timespec="seconds"),
+        tag.CHAMPION_TAG: "none"
+        if report.champion_version is None
+        else str(report.champion_version),
+        tag.GATES_TAG: f"runs:/{run_id}/gates.json",
     }
     for role, metrics in metrics_by_role(evidence).items():
         for metric, value in metrics.items():
             if value is not None:
-                tags[f"{METRIC_PREFIX}{role.value}.{metric}"] = repr(value)
+                tags[f"{tag.METRIC_PREFIX}{role.value}.{metric}"] = repr(value)
     return tags
 
 
 def metrics_by_role(evidence: Evidence) -> dict[Role, dict[str, float | None]]:
-    """Collect the figures of every model that was judged.
-
-    Args:
-        evidence: What the stages produced.
-
-    Returns:
-        Metrics of base, champion (where there is one) and challenger.
-    """
+    """Collect the metrics of base, champion (if there is one) and challenger."""
     champion = evidence.champion.evaluation
     return {
         Role.BASE: dict(evidence.baseline.metrics),
@@ -196,19 +139,11 @@ def metrics_by_role(evidence: Evidence) -> dict[Role, dict[str, float | None]]:
 
 
 def code_tags(source: Path) -> dict[str, str]:
-    """Name the code that made the version.
-
-    Args:
-        source: Folder of this product's packages.
-
-    Returns:
-        The package's version; run from a clone, also the commit, with -dirty after it when files
-        under version control were changed.
-    """
-    tags = {CODE_VERSION_TAG: importlib.metadata.version("sft-flow")}
+    """Return the version of the package and, in a clone, the commit, with -dirty if files were changed."""
+    tags = {tag.CODE_VERSION_TAG: importlib.metadata.version("sft-flow")}
     if (source / ".git").exists() and (commit := _ask_git(source, "rev-parse", "HEAD")):
         changes = _ask_git(source, "status", "--porcelain", "--untracked-files=no")
-        tags[CODE_COMMIT_TAG] = f"{commit}-dirty" if changes else commit
+        tags[tag.CODE_COMMIT_TAG] = f"{commit}-dirty" if changes else commit
     return tags
 
 
@@ -225,16 +160,12 @@ def _ask_git(folder: Path, *words: str) -> str:
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
-        return ""  # a clone that git does not trust or cannot read names no commit
+        return ""  # e.g. a clone that git does not trust
     return done.stdout.strip()
 
 
 def flow_run_tags() -> dict[str, str]:
-    """Name the flow run at work.
-
-    Returns:
-        Its id, and its page where the Prefect server has one; nothing outside a flow run.
-    """
+    """Return the id of the current flow run and, if there is one, its page; empty outside a flow run."""
     from prefect.runtime import flow_run
     from prefect.utilities.urls import url_for
 
@@ -242,17 +173,9 @@ def flow_run_tags() -> dict[str, str]:
     if not run_id:
         return {}
     address = url_for("flow-run", obj_id=run_id)
-    return {FLOW_RUN_ID_TAG: str(run_id), FLOW_RUN_URL_TAG: address or ""}
+    return {tag.FLOW_RUN_ID_TAG: str(run_id), tag.FLOW_RUN_URL_TAG: address or ""}
 
 
-def shorten(text: str, n_characters: int = MAX_TAG_CHARACTERS) -> str:
-    """Cut a text to what the store can hold.
-
-    Args:
-        text: Any text.
-        n_characters: Longest text allowed.
-
-    Returns:
-        The text; cut off, it ends with an ellipsis.
-    """
+def shorten(text: str, n_characters: int = tag.MAX_TAG_CHARACTERS) -> str:
+    """Shorten a text to the limit of the store; a shortened one ends with an ellipsis."""
     return text if len(text) <= n_characters else text[: n_characters - 1] + "…"

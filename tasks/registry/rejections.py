@@ -1,4 +1,4 @@
-"""What the data gate refused under each registered name: for the history, and to refuse it once only."""
+"""Journal of the data rejected under each registered name, for the history and to reject them once only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.registry.lineage import settings_sha256
 
 
 class Rejection(Record):
-    """One line of the journal: a set that was refused."""
+    """One line of the journal: a data set that was rejected."""
 
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     rows_sha256: str
@@ -23,30 +23,18 @@ class Rejection(Record):
     settings_sha256: str
     n_rows: int
     reason: str
-    """The rules broken, with counts and places."""
+    """Broken rules, with counts and places."""
     evidence: str
-    """Folder with the rows that were set aside."""
+    """Folder with the quarantined rows."""
 
 
 def rejections_path(name: str) -> Path:
-    """Name the journal of one registered name.
-
-    Args:
-        name: Registered model name.
-
-    Returns:
-        Path of a JSONL file in the work directory.
-    """
+    """Return the JSONL file of one registered name in the work directory."""
     return work_directory() / "history" / f"{name}.rejections.jsonl"
 
 
 def note_rejection(name: str, rejection: Rejection) -> None:
-    """Add one line.
-
-    Args:
-        name: Registered model name.
-        rejection: What was refused.
-    """
+    """Append one line to the journal."""
     path = rejections_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as stream:
@@ -54,14 +42,7 @@ def note_rejection(name: str, rejection: Rejection) -> None:
 
 
 def read_rejections(name: str) -> list[Rejection]:
-    """Read what was refused.
-
-    Args:
-        name: Registered model name.
-
-    Returns:
-        Oldest first; empty when nothing was refused in this work directory.
-    """
+    """Read the journal, oldest first; empty if nothing was rejected in this work directory."""
     path = rejections_path(name)
     if not path.is_file():
         return []
@@ -70,15 +51,7 @@ def read_rejections(name: str) -> list[Rejection]:
 
 
 def find_rejection(config: RunConfig, dataset: DatasetReference) -> Rejection | None:
-    """Find out whether these very rows were refused last, under the same settings.
-
-    Args:
-        config: The resolved configuration.
-        dataset: The rows.
-
-    Returns:
-        The last rejection when it was theirs.
-    """
+    """Return the last rejection if it was of these rows under these settings."""
     last = next(iter(reversed(read_rejections(config.registry.name))), None)
     if last is None or last.rows_sha256 != dataset.sha256:
         return None
@@ -86,13 +59,6 @@ def find_rejection(config: RunConfig, dataset: DatasetReference) -> Rejection | 
 
 
 def still_refused(rejection: Rejection) -> str:
-    """Say why nothing is done about rows that were refused before.
-
-    Args:
-        rejection: What was refused.
-
-    Returns:
-        A sentence.
-    """
+    """Explain why rows that were rejected before are skipped."""
     when = rejection.at.isoformat(sep=" ", timespec="minutes")
-    return f"these rows were refused at {when}: {rejection.reason.splitlines()[0]}"
+    return f"these rows were rejected at {when}: {rejection.reason.splitlines()[0]}"

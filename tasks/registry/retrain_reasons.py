@@ -1,4 +1,4 @@
-"""What has changed since the version of a name that was judged last, and whether that is a reason."""
+"""What has changed since the last evaluated version, and whether that is a reason to retrain."""
 
 from __future__ import annotations
 
@@ -23,52 +23,45 @@ from tasks.sources.row_digests import ROW_DIGESTS, count_changes
 if TYPE_CHECKING:
     import numpy
     from mlflow import MlflowClient
+    from numpy.typing import NDArray
 
 DIGESTS_ARTIFACT = f"data/{ROW_DIGESTS}"
 
 
 @dataclass(frozen=True)
 class EvaluatedVersion:
-    """What is known of the version judged last."""
+    """The last evaluated version."""
 
     version: int
     run_id: str
     settings_sha256: str
-    judged_at: datetime
-    digests: numpy.ndarray | None
-    """uint64, shape (n_rows,), sorted; None where they were not kept."""
+    evaluated_at: datetime
+    digests: NDArray[numpy.uint64] | None
+    """Shape (rows,), sorted; None if they were not stored."""
 
 
 def find_evaluated(registry: RegistryConfig) -> EvaluatedVersion | None:
-    """Find the version of a name that was judged last, promoted or refused.
-
-    Args:
-        registry: Name and aliases.
-
-    Returns:
-        The holder of the challenger's alias; None when nothing was judged yet.
-    """
+    """Find the last evaluated version, promoted or refused; None if there is none yet."""
     client = connect()
     with store_errors():
         number = alias_holder(client, registry.name, registry.challenger_alias)
         if number is None:
             return None
         found = client.get_model_version(registry.name, str(number))
-        judged_at = found.tags.get(EVALUATED_AT_TAG)
+        evaluated_at = found.tags.get(EVALUATED_AT_TAG)
         run_id = str(found.run_id or "")
         return EvaluatedVersion(
             version=number,
             run_id=run_id,
             settings_sha256=found.tags.get(SETTINGS_TAG, ""),
-            judged_at=datetime.fromisoformat(judged_at)
-            if judged_at
+            evaluated_at=datetime.fromisoformat(evaluated_at)
+            if evaluated_at
             else datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
             digests=_read_digests(client, run_id),
         )
 
 
-def _read_digests(client: MlflowClient, run_id: str) -> numpy.ndarray | None:
-    """Read the digests of the rows a version was made from."""
+def _read_digests(client: MlflowClient, run_id: str) -> NDArray[numpy.uint64] | None:
     import mlflow
     import numpy
 
@@ -82,28 +75,28 @@ def _read_digests(client: MlflowClient, run_id: str) -> numpy.ndarray | None:
 
 
 def weigh_reasons(
-    config: RunConfig, dataset: DatasetReference, judged: EvaluatedVersion | None
+    config: RunConfig, dataset: DatasetReference, evaluated: EvaluatedVersion | None
 ) -> RetrainDecision:
-    """Decide whether there is a reason to train, before the rows are looked at closely.
+    """Decide whether there is a reason to train, before the rows are read in full.
 
     Args:
         config: The resolved configuration.
         dataset: The rows now.
-        judged: The version judged last.
+        evaluated: The last evaluated version.
 
     Returns:
-        The decision; drift is weighed later, by `weigh_drift`, where fewer new rows came.
+        The decision; `weigh_drift` adds drift later if there are too few new rows.
     """
-    if judged is None:
+    if evaluated is None:
         detail = f"first training of {config.registry.name}, on {dataset.n_rows:,} rows"
         return RetrainDecision(reason=RetrainReason.FIRST, detail=detail, n_rows=dataset.n_rows)
-    n_new, n_gone = _count_changes(dataset, judged)
-    age_days = (datetime.now(UTC) - judged.judged_at).total_seconds() / 86400
+    n_new, n_gone = _count_changes(dataset, evaluated)
+    age_days = (datetime.now(UTC) - evaluated.evaluated_at).total_seconds() / 86400
     reason = _reason(config.retrain, n_new, n_gone, age_days)
-    detail = _changes(n_new, n_gone, judged.version)
-    if judged.settings_sha256 != settings_sha256(config):
+    detail = _changes(n_new, n_gone, evaluated.version)
+    if evaluated.settings_sha256 != settings_sha256(config):
         reason = RetrainReason.SETTINGS
-        detail = f"settings are not those of version {judged.version}; {detail}"
+        detail = f"settings differ from version {evaluated.version}; {detail}"
     elif reason is RetrainReason.AGE:
         detail += f", which is {age_days:.1f} days old, more than {config.retrain.max_age_days:g}"
     elif reason is RetrainReason.NOTHING and n_new is not None and max(n_new, n_gone or 0):
@@ -111,7 +104,7 @@ def weigh_reasons(
     return RetrainDecision(
         reason=reason,
         detail=detail,
-        version=judged.version,
+        version=evaluated.version,
         n_rows=dataset.n_rows,
         n_new_rows=n_new,
         n_gone_rows=n_gone,
@@ -120,20 +113,20 @@ def weigh_reasons(
 
 
 def _count_changes(
-    dataset: DatasetReference, judged: EvaluatedVersion
+    dataset: DatasetReference, evaluated: EvaluatedVersion
 ) -> tuple[int | None, int | None]:
     import numpy
 
-    if judged.digests is None:
+    if evaluated.digests is None:
         return None, None
     now = numpy.load(locate(dataset, ROW_DIGESTS), allow_pickle=False)
-    return count_changes(judged.digests, now)
+    return count_changes(evaluated.digests, now)
 
 
 def _reason(
     retrain: RetrainConfig, n_new: int | None, n_gone: int | None, age_days: float
 ) -> RetrainReason:
-    """Weigh changed rows and age; unchanged rows would give the same model, whatever its age."""
+    """Evaluate changed rows and age; unchanged rows would give the same model, whatever its age."""
     if n_new is None or n_gone is None or max(n_new, n_gone) >= retrain.min_new_rows:
         return RetrainReason.NEW_ROWS
     is_old = retrain.max_age_days is not None and age_days > retrain.max_age_days
@@ -142,7 +135,7 @@ def _reason(
 
 def _changes(n_new: int | None, n_gone: int | None, version: int) -> str:
     if n_new is None:
-        return f"which rows version {version} was made from is not known"
+        return f"the rows that version {version} was trained from are unknown"
     if not n_new and not n_gone:
         return f"the rows are those of version {version}"
     gone = f" and {n_gone:,} gone" if n_gone else ""
@@ -150,36 +143,18 @@ def _changes(n_new: int | None, n_gone: int | None, version: int) -> str:
 
 
 def wants_drift(config: RunConfig, decision: RetrainDecision) -> bool:
-    """Tell whether the rows are worth a closer look: too few are new, but they may differ much.
-
-    Args:
-        config: The resolved configuration.
-        decision: What `weigh_reasons` decided.
-
-    Returns:
-        True when drift may still be a reason.
-    """
+    """True if too few rows are new, but drift may still be a reason."""
     has_changes = bool(decision.n_new_rows or decision.n_gone_rows)
     return not decision.is_needed and has_changes and config.retrain.min_drift is not None
 
 
 def weigh_drift(
-    config: RunConfig, decision: RetrainDecision, judged: EvaluatedVersion, profile: DataProfile
+    config: RunConfig, decision: RetrainDecision, evaluated: EvaluatedVersion, profile: DataProfile
 ) -> RetrainDecision:
-    """Decide whether the rows have drifted far enough to train on.
-
-    Args:
-        config: The resolved configuration.
-        decision: What `weigh_reasons` decided.
-        judged: The version judged last.
-        profile: Of the rows now.
-
-    Returns:
-        The decision, with the drift measured.
-    """
+    """Decide whether the rows have drifted enough to train, and add the drift to the decision."""
     from schemas.rules.profile import drift
 
-    reference = read_champion_profile(ChampionData(judged.version, judged.run_id))
+    reference = read_champion_profile(ChampionData(evaluated.version, evaluated.run_id))
     limit = config.retrain.min_drift
     if reference is None or limit is None:
         return decision
@@ -187,9 +162,8 @@ def weigh_drift(
     if index < limit:
         return decision.model_copy(update={"drift": index})
     detail = (
-        f"{feature} drifted from version {judged.version}: population stability index "
+        f"{feature} drifted from version {evaluated.version}: population stability index "
         f"{index:.3f}, at least {limit:g}"
     )
-    return decision.model_copy(
-        update={"reason": RetrainReason.DRIFT, "detail": detail, "drift": index}
-    )
+    update = {"reason": RetrainReason.DRIFT, "detail": detail, "drift": index}
+    return decision.model_copy(update=update)

@@ -1,4 +1,4 @@
-"""The MLflow store: reaching it, and saying clearly when it cannot be reached."""
+"""Connect to the MLflow store, and find and create versions in it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PING_SECONDS = 5.0
 
 
 def ping(uri: str) -> None:
-    """Check that the store's server listens; a file-based store needs no server.
+    """Check that the server of the store listens; a file-based store needs no server.
 
     Args:
         uri: An MLflow tracking URI.
@@ -50,15 +50,7 @@ def ping(uri: str) -> None:
 
 
 def unreachable(uri: str, error: Exception) -> ServiceUnreachable:
-    """Explain that the store does not answer.
-
-    Args:
-        uri: The tracking URI, whose password is left out of the message.
-        error: What the network said.
-
-    Returns:
-        The error to raise.
-    """
+    """Build the error of a store that does not answer, without the password of its address."""
     address = urlsplit(uri)
     shown = uri.replace(f":{address.password}@", ":***@") if address.password else uri
     return ServiceUnreachable(
@@ -71,11 +63,7 @@ def unreachable(uri: str, error: Exception) -> ServiceUnreachable:
 
 
 def connect() -> MlflowClient:
-    """Open the store and quiet its start-up messages.
-
-    Returns:
-        A client on `MLFLOW_TRACKING_URI`, or on SQLite in the work directory.
-    """
+    """Open `MLFLOW_TRACKING_URI`, or SQLite in the work directory, and silence start-up messages."""
     for name in ("mlflow", "alembic", "mlflow.store.db.utils", "mlflow.tracking"):
         logging.getLogger(name).setLevel(logging.ERROR)
     uri = tracking_uri()
@@ -87,26 +75,19 @@ def connect() -> MlflowClient:
     configured = os.environ.get(TRACKING_VARIABLE)
     mlflow.set_tracking_uri(uri)
     if configured is None:
-        # MLflow exports the address; it would then pass for the user's own choice.
+        # MLflow exports the address, which would then look like a choice of the user.
         os.environ.pop(TRACKING_VARIABLE, None)
     if not sqlite_file(uri):
         return mlflow.MlflowClient()
     work_directory().mkdir(parents=True, exist_ok=True)
-    # MLflow lets two runs that find a new file both make its tables, and one of them fails.
+    # Two runs that find a new file would both create its tables, and one of them would fail.
     with FileLock(work_directory() / "mlflow.lock"):
         return mlflow.MlflowClient()
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn the store's network errors into one that says what to do and is retried.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        ServiceUnreachable: The store stopped answering.
-    """
+    """Convert network errors of the store into ServiceUnreachable, which is retried."""
     import requests
     from mlflow.exceptions import MlflowException
 
@@ -121,15 +102,7 @@ def store_errors() -> Iterator[None]:
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """Find or make the experiment.
-
-    Args:
-        client: The store.
-        name: The experiment's name.
-
-    Returns:
-        Its id. On the default store its artefacts lie in the work directory.
-    """
+    """Find or create an experiment; in the default store its artefacts are in the work directory."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
@@ -141,20 +114,11 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         found = client.get_experiment_by_name(name)
         if error.error_code != "RESOURCE_ALREADY_EXISTS" or not found:
             raise
-        return str(found.experiment_id)  # another run made it in the meantime
+        return str(found.experiment_id)  # another run created it meanwhile
 
 
 def alias_holder(client: MlflowClient, name: str, alias: str) -> int | None:
-    """Find which version has an alias.
-
-    Args:
-        client: The store.
-        name: Registered model name.
-        alias: e.g. champion.
-
-    Returns:
-        The version number, or None when the model or the alias does not exist.
-    """
+    """Return the version with an alias; None if the model or the alias does not exist."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -166,15 +130,7 @@ def alias_holder(client: MlflowClient, name: str, alias: str) -> int | None:
 
 
 def has_model_files(client: MlflowClient, model_uri: str) -> bool:
-    """Check that a logged model can still be loaded from the store.
-
-    Args:
-        client: The store.
-        model_uri: `models:/<id>` of the logged model.
-
-    Returns:
-        True when its description is there.
-    """
+    """Check that the files of a logged model, `models:/<id>`, are still in the store."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -187,14 +143,7 @@ def has_model_files(client: MlflowClient, model_uri: str) -> bool:
 
 
 def model_id_of(model_uri: str) -> str:
-    """Take the logged model's id from its address.
-
-    Args:
-        model_uri: `models:/<id>`.
-
-    Returns:
-        The id.
-    """
+    """Return the id of a logged model from its address, `models:/<id>`."""
     return model_uri.rsplit("/", 1)[-1]
 
 
@@ -209,15 +158,15 @@ class FoundVersion(NamedTuple):
 
 
 def find_version(client: MlflowClient, name: str, fingerprint: str) -> FoundVersion | None:
-    """Find the version that holds a result; the first one, should two processes have made one each.
+    """Find the version of a result, the first one if two processes have created one each.
 
     Args:
         client: The store.
         name: Registered model name.
-        fingerprint: Of the result.
+        fingerprint: From `version_fingerprint`.
 
     Returns:
-        The version; None when there is none, or its run or logged model was removed for good.
+        The version; None if there is none, or its run or logged model was deleted for good.
     """
     found = client.search_model_versions(
         f"name = '{name}' and tags.`{FINGERPRINT_TAG}` = '{fingerprint}'"
@@ -247,19 +196,17 @@ def _exists(client: MlflowClient, run_id: str, model_id: str) -> bool:
 def create_version(
     client: MlflowClient, name: str, source: tuple[str, str], tags: dict[str, str], description: str
 ) -> int:
-    """Register a logged model as the next version of a name.
-
-    Tags and description come with it, so that there is never a version without them.
+    """Register a logged model as the next version of a name, with its tags and description at once.
 
     Args:
         client: The store.
-        name: Registered model name; made when it is new.
+        name: Registered model name; created if it is new.
         source: The run that logged the model, and `models:/<id>` of the logged model.
         tags: Lineage.
         description: Markdown.
 
     Returns:
-        The version's number.
+        The number of the version.
     """
     from mlflow.exceptions import MlflowException
 
@@ -281,15 +228,7 @@ def create_version(
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Turn nested settings into dotted parameters.
-
-    Args:
-        values: Nested mapping.
-        prefix: Put before each name.
-
-    Returns:
-        Dotted name to text.
-    """
+    """Flatten nested settings into dotted names and texts."""
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):

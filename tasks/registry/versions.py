@@ -1,4 +1,4 @@
-"""Models of the MLflow registry: which version an address means, and where its files are."""
+"""Models of the MLflow registry: the version of an address, and its files."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class RegisteredModel:
 
     @property
     def address(self) -> str:
-        """Name the version, which stays the same when an alias moves on."""
+        """Return the address of the version, which stays the same when an alias moves."""
         return f"{REGISTRY_SCHEME}{self.name}/{self.version}"
 
     @property
     def fingerprint(self) -> str:
-        """Name the version's content, which the registry never changes."""
+        """Identify the content of the version, which the registry never changes."""
         return f"{self.name} version {self.version} run {self.run_id}"
 
 
 def find_registered(address: str) -> RegisteredModel:
-    """Look a version up in the store that `MLFLOW_TRACKING_URI` names.
+    """Find a version in the store of `MLFLOW_TRACKING_URI`.
 
     Args:
         address: `models:/name@alias` or `models:/name/version`.
@@ -67,14 +67,7 @@ def find_registered(address: str) -> RegisteredModel:
 
 
 def find_champion(address: str) -> RegisteredModel | None:
-    """Look up the version an alias stands for, if anything was ever given that alias.
-
-    Args:
-        address: `models:/name@alias`.
-
-    Returns:
-        The version; None when the model or the alias does not exist yet.
-    """
+    """Find the version of `models:/name@alias`; None if the model or the alias does not exist yet."""
     name, _, alias = address.removeprefix(REGISTRY_SCHEME).rpartition("@")
     client = connect()
     with store_errors():
@@ -83,17 +76,14 @@ def find_champion(address: str) -> RegisteredModel | None:
 
 
 def fetch_registered(model: RegisteredModel, scratch: Path) -> tuple[Path, Path]:
-    """Find a version's files on this disk, or download them.
+    """Find the files of a version on this disk, or download them.
 
     Args:
         model: The version.
-        scratch: Where a download goes; artefacts on this disk are read in place.
+        scratch: Folder for a download; artefacts on this disk are read in place.
 
     Returns:
-        Folder of the model and folder of the tokenizer, as `mlflow.transformers` lays them out.
-
-    Raises:
-        ModelSourceError: The version was not logged by `mlflow.transformers` with its weights.
+        Folders of the model and of the tokenizer, as written by `mlflow.transformers`.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -116,11 +106,11 @@ def fetch_registered(model: RegisteredModel, scratch: Path) -> tuple[Path, Path]
 
 def _incomplete(address: str, got: str) -> ModelSourceError:
     return ModelSourceError(
-        "the registered version holds no transformers model",
+        "the registered version has no transformers model",
         where=f"model.source={address}",
         expected="a version logged with mlflow.transformers, weights included",
         got=got,
-        fix="name another version, or a model folder",
+        fix="set another version, or a model folder",
     )
 
 

@@ -1,4 +1,4 @@
-"""Promoting and rolling back by hand: what is asked for, and what must hold before it is done."""
+"""Promote and roll back by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.errors import PromotionRefused, RegistryError
 from schemas.records.decision import Decision
 from tasks.registry.store import alias_holder, connect, store_errors
 from tasks.registry.tags import DECISION_TAG, REASON_TAG
-from tasks.release.promotion import Guard, Request, make_champion, user_name
+from tasks.release.promotion import Request, make_champion, user_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,32 +18,31 @@ if TYPE_CHECKING:
 
 
 class HandPromotion(Record):
-    """What a promotion or a roll-back by hand did."""
+    """Result of a promotion or a roll-back by hand."""
 
     name: str
     version: int
     alias: str
     former_version: int | None
-    """Champion before; None when nobody was, or when the version was champion already."""
+    """Previous champion; None if there was none, or if the version was champion already."""
     reason: str
 
 
 def promote_by_hand(
     registry: RegistryConfig, version: int | None, reason: str, *, is_forced: bool
 ) -> HandPromotion:
-    """Make a version champion because a person says so.
+    """Make a version champion at the request of a person.
 
     Args:
         registry: Name and aliases.
-        version: The version; None takes the holder of the challenger's alias.
-        reason: Kept with the version.
-        is_forced: Promote although the gates refused the version or never saw it.
+        version: The version; None takes the one with the challenger alias.
+        reason: Recorded on the version.
+        is_forced: Promote although the gates refused or never evaluated the version.
 
     Returns:
         What was done.
 
     Raises:
-        RegistryError: There is no such name or version.
         PromotionRefused: The gates did not pass the version, and it was not forced.
     """
     client = connect()
@@ -57,25 +56,14 @@ def promote_by_hand(
                 "the gates did not pass this version",
                 where=f"models:/{registry.name}/{version}",
                 expected=f"{DECISION_TAG}={Decision.PROMOTE.value}",
-                got=found.tags.get(REASON_TAG) or "no decision: no gate saw it",
-                fix="train a better model, or insist with --force --reason '...'",
+                got=found.tags.get(REASON_TAG) or "no decision",
+                fix="train a better model, or promote it with --force --reason '...'",
             )
         return _make_champion(client, registry, version, reason or "by hand")
 
 
 def roll_back(registry: RegistryConfig, reason: str) -> HandPromotion:
-    """Make the former champion champion again; the present one becomes the former.
-
-    Args:
-        registry: Name and aliases.
-        reason: Kept with the version.
-
-    Returns:
-        What was done.
-
-    Raises:
-        RegistryError: There is no such name, or no former champion.
-    """
+    """Make the previous champion champion again; the current one becomes the previous."""
     client = connect()
     with store_errors():
         previous = require_holder(client, registry, registry.previous_alias)
@@ -85,8 +73,9 @@ def roll_back(registry: RegistryConfig, reason: str) -> HandPromotion:
 def _make_champion(
     client: MlflowClient, registry: RegistryConfig, version: int, reason: str
 ) -> HandPromotion:
+    # A person may replace any champion, so nothing is checked before the move.
     request = Request(version, user_name(), reason)
-    promoted = make_champion(client, registry, request, _anyone)
+    promoted = make_champion(client, registry, request, lambda _: None)
     return HandPromotion(
         name=registry.name,
         version=version,
@@ -96,11 +85,8 @@ def _make_champion(
     )
 
 
-_anyone: Guard = lambda _: None  # noqa: E731 - a person may take the place of any champion
-
-
 def require_holder(client: MlflowClient, registry: RegistryConfig, alias: str) -> int:
-    """Find who holds an alias that must be held.
+    """Find the version with an alias.
 
     Args:
         client: The store.
@@ -111,22 +97,22 @@ def require_holder(client: MlflowClient, registry: RegistryConfig, alias: str) -
         The version.
 
     Raises:
-        RegistryError: Nobody holds it; the message lists what there is.
+        RegistryError: No version has it; the message lists the versions.
     """
     holder = alias_holder(client, registry.name, alias)
     if holder is None:
         raise RegistryError(
-            f"nobody is {alias}",
+            f'no version has the alias "{alias}"',
             where=f"models:/{registry.name}@{alias}",
             expected="a version with this alias",
             got=what_there_is(client, registry.name),
-            fix="name a version: sft-flow promote NAME VERSION",
+            fix="give a version: sft-flow promote NAME VERSION",
         )
     return holder
 
 
 def require_version(client: MlflowClient, name: str, version: int) -> ModelVersion:
-    """Find a version that must be there.
+    """Find a version.
 
     Args:
         client: The store.
@@ -137,7 +123,7 @@ def require_version(client: MlflowClient, name: str, version: int) -> ModelVersi
         The version.
 
     Raises:
-        RegistryError: There is none; the message lists what there is.
+        RegistryError: It does not exist; the message lists the versions.
     """
     from mlflow.exceptions import MlflowException
 
@@ -151,20 +137,12 @@ def require_version(client: MlflowClient, name: str, version: int) -> ModelVersi
             where=f"models:/{name}/{version}",
             expected="a registered version",
             got=what_there_is(client, name),
-            fix="name one of these, or correct MLFLOW_TRACKING_URI",
+            fix="give one of these, or correct MLFLOW_TRACKING_URI",
         ) from error
 
 
 def what_there_is(client: MlflowClient, name: str) -> str:
-    """List a name's versions, or the names when there is no such name.
-
-    Args:
-        client: The store.
-        name: Registered model name.
-
-    Returns:
-        Up to ten of them in words.
-    """
+    """List up to ten versions of a name, or the names if there is no such name."""
     versions = client.search_model_versions(f"name = '{name}'")
     if versions:
         numbers = sorted((int(version.version) for version in versions), reverse=True)[:10]

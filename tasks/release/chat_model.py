@@ -1,4 +1,4 @@
-"""The model as MLflow stores and serves it: answers chat messages as it was judged to answer."""
+"""The model as MLflow stores and serves it: it answers chat messages as in the evaluation."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ A request of MLflow's chat task can set the temperature but not `do_sample`, and
 ignores the temperature while `do_sample` is false. So sampling is on, at this temperature.
 """
 LEFT_BY_MLFLOW = "LICENSE.txt"
-"""Says only that a repository called like the local folder has no licence; the card has it."""
+"""Reports only that a repository with the name of the local folder has no licence; the card has it."""
 
 
 class ChatFlavor:
-    """MLflow's transformers flavour, without this machine's paths; what `Model.log` calls."""
+    """MLflow's transformers flavour, without paths of this machine; called by `Model.log`."""
 
     @staticmethod
     def save_model(path: str, mlflow_model: Model, config: RunConfig, folder: Path) -> None:
@@ -37,7 +37,7 @@ class ChatFlavor:
         Args:
             path: The folder to write.
             mlflow_model: Its description; completed and written as well.
-            config: Says how it was judged, and its name.
+            config: With the settings of the evaluation and the name.
             folder: The merged model, loadable by transformers.
         """
         import mlflow
@@ -52,8 +52,8 @@ class ChatFlavor:
             model_config=serving_settings(config),
             pip_requirements=[f"{name}=={_public_version(name)}" for name in SERVING_PACKAGES],
         )
-        # Its answers give this as their model. Not a name that could be looked up on the hub:
-        # MLflow would do so for a request's stop strings.
+        # Shown as the model in its answers. Not a name that exists on the Hub: MLflow would look
+        # it up for the stop strings of a request.
         mlflow_model.flavors["transformers"]["source_model_name"] = (
             f"models:/{config.registry.name}"
         )
@@ -63,14 +63,7 @@ class ChatFlavor:
 
 
 def serving_settings(config: RunConfig) -> dict[str, Any]:
-    """Say how the model answers where a request does not say otherwise: as it was judged.
-
-    Args:
-        config: The resolved configuration.
-
-    Returns:
-        Arguments of `generate`.
-    """
+    """Return the default arguments of `generate`, as in the evaluation."""
     return {
         "do_sample": True,
         "temperature": GREEDY_TEMPERATURE,
@@ -80,15 +73,7 @@ def serving_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def log_chat_model(config: RunConfig, folder: Path) -> str:
-    """Log the model so that `mlflow.pyfunc.load_model` answers chat messages.
-
-    Args:
-        config: Says how it was judged, and its name.
-        folder: The merged model, loadable by transformers.
-
-    Returns:
-        URI of the logged model.
-    """
+    """Log the merged model so that `mlflow.pyfunc.load_model` answers chat messages; return its address."""
     from mlflow.models import Model
 
     info = Model.log(
@@ -105,14 +90,7 @@ def log_chat_model(config: RunConfig, folder: Path) -> str:
 def put_back_files(
     client: MlflowClient, config: RunConfig, folder: Path, version: FoundVersion
 ) -> None:
-    """Write the files of a logged model again, as `log_chat_model` wrote them.
-
-    Args:
-        client: The store.
-        config: Says how it was judged, and its name.
-        folder: The merged model.
-        version: The version that was made of it.
-    """
+    """Write the files of a logged model again, as `log_chat_model` wrote them."""
     from mlflow.models import Model
 
     model_id = model_id_of(version.model_uri)

@@ -1,4 +1,4 @@
-"""A registered version as a folder of its own: weights, tokenizer, model card and lineage."""
+"""Export a registered version as a folder: weights, tokenizer, model card and lineage."""
 
 from __future__ import annotations
 
@@ -39,35 +39,17 @@ MOST_OUTPUT_CHARACTERS = 2000
 
 
 def read_address(text: str) -> str:
-    """Understand the ways to name a version.
-
-    Args:
-        text: NAME (its champion), NAME@alias, NAME/3, or any of them after models:/.
-
-    Returns:
-        An address of the registry.
-    """
+    """Return the registry address of NAME (its champion), NAME@alias or NAME/3, with or without models:/."""
     name = text.removeprefix(REGISTRY_SCHEME)
     has_version = "@" in name or ("/" in name and name.rpartition("/")[2].isdigit())
     return f"{REGISTRY_SCHEME}{name if has_version else f'{name}@champion'}"
 
 
 def export_version(address: str, target: Path, *, is_overwriting: bool) -> dict[str, Any]:
-    """Write a version as a folder that `transformers` loads.
+    """Write a version as a folder that `transformers` loads, and return its lineage (`sft_flow.json`).
 
-    The folder is written aside and renamed. A folder that holds anything is left alone, unless
-    it is an earlier export and may be overwritten.
-
-    Args:
-        address: What `read_address` gave.
-        target: The folder.
-        is_overwriting: Replace an earlier export.
-
-    Returns:
-        The lineage, as written to `sft_flow.json`.
-
-    Raises:
-        RegistryError: The folder is in use.
+    The folder is written under another name and renamed. A folder that is not empty is refused,
+    unless it is an earlier export and may be overwritten.
     """
     check_target(target, is_overwriting=is_overwriting)
     model = find_registered(address)
@@ -95,14 +77,14 @@ def export_version(address: str, target: Path, *, is_overwriting: bool) -> dict[
 
 
 def check_target(target: Path, *, is_overwriting: bool) -> None:
-    """Make sure that nothing of the user's would be lost.
+    """Check that no file would be lost.
 
     Args:
         target: The folder to write.
-        is_overwriting: An earlier export may go.
+        is_overwriting: An earlier export may be replaced.
 
     Raises:
-        RegistryError: It holds something else, or an earlier export that was not to go.
+        RegistryError: It contains something else, or an earlier export that may not be replaced.
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
@@ -113,13 +95,13 @@ def check_target(target: Path, *, is_overwriting: bool) -> None:
         "the folder to export to is not empty",
         where=str(target),
         expected="a new or empty folder" + (", or --overwrite" if is_export else ""),
-        got="an earlier export" if is_export else "something else",
-        fix="add --overwrite" if is_export else "name another folder",
+        got="an earlier export" if is_export else "other files",
+        fix="add --overwrite" if is_export else "choose another folder",
     )
 
 
 def _is_export(folder: Path) -> bool:
-    """Tell an export from a prepared or trained model, which has a file of the same name."""
+    """Distinguish an export from a prepared or trained model, which has a file of the same name."""
     path = folder / LINEAGE_FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -135,7 +117,7 @@ def _copy_files(model: RegisteredModel, folder: Path, scratch: Path) -> None:
 
 
 def _add_adapter(version: ModelVersion, folder: Path) -> None:
-    """Put the adapter of a LoRA training beside the merged model."""
+    """Add the adapter of a LoRA training next to the merged model."""
     import mlflow
 
     address = version.tags.get(ADAPTER_TAG)
@@ -145,7 +127,7 @@ def _add_adapter(version: ModelVersion, folder: Path) -> None:
 
 
 def _card(client: MlflowClient, version: ModelVersion) -> str:
-    """Give the model card that was logged, or what the version's description says."""
+    """Return the model card that was logged, or the description of the version."""
     import mlflow
 
     if version.run_id:
@@ -183,17 +165,17 @@ def find_converter() -> Path:
 
 
 def write_gguf(folder: Path, converter: Path) -> Path:
-    """Convert an exported folder.
+    """Convert an exported folder to GGUF.
 
     Args:
-        folder: What `export_version` wrote.
-        converter: What `find_converter` found.
+        folder: From `export_version`.
+        converter: From `find_converter`.
 
     Returns:
         `model.gguf` in the folder.
 
     Raises:
-        ConfigError: The converter does not take the model.
+        ConfigError: The converter failed.
     """
     target = folder / "model.gguf"
     done = subprocess.run(  # noqa: S603 - the tool the user installed
@@ -205,7 +187,7 @@ def write_gguf(folder: Path, converter: Path) -> Path:
     )
     if done.returncode or not target.is_file():
         raise ConfigError(
-            "the converter did not take the model",
+            "the conversion to GGUF failed",
             where=str(converter),
             expected="exit code 0 and a file",
             got=f"exit code {done.returncode}: {done.stderr.strip()[-MOST_OUTPUT_CHARACTERS:]}",
@@ -218,16 +200,16 @@ def push_to_hub(folder: Path, repository: str, *, is_public: bool) -> str:
     """Upload an exported folder with its model card.
 
     Args:
-        folder: What `export_version` wrote.
+        folder: From `export_version`.
         repository: `owner/name`.
-        is_public: Let everybody see it; a repository that exists keeps its setting.
+        is_public: Make a new repository public; an existing one keeps its setting.
 
     Returns:
         Address of the upload.
 
     Raises:
-        ConfigError: No token, or the hub refuses it.
-        ServiceUnreachable: The hub does not answer.
+        ConfigError: There is no token, or the Hub rejects the upload.
+        ServiceUnreachable: The Hub does not answer.
     """
     import httpx
     from huggingface_hub import HfApi, get_token
@@ -235,9 +217,9 @@ def push_to_hub(folder: Path, repository: str, *, is_public: bool) -> str:
 
     if not get_token():
         raise ConfigError(
-            "pushing to the hub needs a token",
+            "pushing to the Hub needs a token",
             where="HF_TOKEN",
-            expected="a token with the right to write",
+            expected="a token with write access",
             got="none",
             fix="run `hf auth login`, or set HF_TOKEN",
         )
@@ -249,18 +231,18 @@ def push_to_hub(folder: Path, repository: str, *, is_public: bool) -> str:
         )
     except HfHubHTTPError as error:
         raise ConfigError(
-            "the hub refuses the upload",
+            "the Hub rejected the upload",
             where=repository,
             expected="a repository that the token may write to",
             got=str(error).splitlines()[0],
-            fix="correct the repository's name, or the token's rights",
+            fix="correct the name of the repository, or the rights of the token",
         ) from error
     except (httpx.HTTPError, OSError) as error:
         raise ServiceUnreachable(
-            "the hub does not answer",
+            "the Hub cannot be reached",
             where=api.endpoint,
-            expected="a hub that can be reached",
+            expected="an answer",
             got=f"{type(error).__name__}: {error}",
-            fix="try again; the exported folder is whole",
+            fix="try again; the exported folder is complete",
         ) from error
     return str(done.commit_url)

@@ -1,4 +1,4 @@
-"""Under which licence the base model stands, where its files say so."""
+"""Find the licence of the base model in its files."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tasks.registry.versions import find_registered
 GGUF_FIELD = "general.license"
 CARD = "README.md"
 UNREADABLE = (ModelSourceError, ServiceUnreachable, OSError, ValueError, yaml.YAMLError)
-"""A card or a hub that cannot be read leaves the licence out; it is no reason to fail."""
+"""Without a readable card or Hub there is no licence; that is not an error."""
 
 
 def find_licence(model: ModelConfig) -> str:
-    """Look the licence up where the model's kind keeps it; never guess.
+    """Read the licence where each kind of model has it; never guess.
 
     Args:
         model: The model section, its source being what was trained on.
 
     Returns:
-        The licence as its author named it, mostly an SPDX or hub identifier; empty when the
-        files name none or cannot be reached any more.
+        The licence as its author named it, mostly an SPDX or Hub identifier; empty if the files
+        have none or cannot be reached any more.
     """
     with suppress(*UNREADABLE):
         source = resolve_source(model.source)
@@ -57,7 +57,6 @@ def _gguf_licence(path: Path) -> str:
 
 
 def _card_licence(path: Path) -> str:
-    """Read the licence in the front matter of a model card."""
     from huggingface_hub import metadata_load
 
     facts = metadata_load(path) if path.is_file() else None

@@ -1,8 +1,7 @@
-"""Making a version champion: checked, alone, and all aliases at once."""
+"""Make a version champion: after a check, under a lease, and with all aliases moved together."""
 
 from __future__ import annotations
 
-import functools
 import getpass
 import hashlib
 import json
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Guard = Callable[[int | None], None]
-"""Called with the present champion before anything moves; raises when it must not."""
+"""Called with the current champion before any alias moves; raises if it must not move."""
 
 LEASE_SECONDS = 2 * 3600.0
-"""A holder that died is waited for no longer; a promotion takes less."""
+"""Longest lease, if its holder died; a promotion takes less."""
 SETTLE_SECONDS = 2.0
 """Longer than one write to the store takes."""
 POLL_SECONDS = 0.2
@@ -42,47 +41,39 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Request:
-    """A version that is to become champion."""
+    """A promotion to make."""
 
     version: int
     who: str
-    """A person's name, or the flow's."""
+    """Name of a person or of the flow."""
     why: str
     is_challenger: bool = False
-    """It was judged last: it takes that alias too."""
+    """It is the last evaluated version and gets that alias too."""
 
 
 @dataclass(frozen=True)
 class Promoted:
-    """Who is champion now, and who was."""
+    """The new champion and the previous one."""
 
     version: int
     former: int | None
-    """None when nobody was, or when the version was champion already."""
+    """None if there was none, or if the version was champion already."""
 
 
 def expect_champion(name: str, expected: int | None) -> Guard:
-    """Make a guard that lets a promotion go on only while the champion is whom it was decided on.
+    """Return a guard that raises `ChampionChanged` unless the given version, or none, is champion."""
 
-    Args:
-        name: Registered model name.
-        expected: Version the challenger was compared with; None: nobody.
+    def guard(holder: int | None) -> None:
+        if holder != expected:
+            raise ChampionChanged(
+                "another promotion came first",
+                where=f"models:/{name}",
+                expected=_shown(expected),
+                got=_shown(holder),
+                fix="none needed: the run compares with the new champion and decides again",
+            )
 
-    Returns:
-        The guard; it raises `ChampionChanged`.
-    """
-    return functools.partial(_require_champion, name, expected)
-
-
-def _require_champion(name: str, expected: int | None, holder: int | None) -> None:
-    if holder != expected:
-        raise ChampionChanged(
-            "another promotion came first",
-            where=f"models:/{name}",
-            expected=_shown(expected),
-            got=_shown(holder),
-            fix="nothing: the run compares with the new champion and decides again",
-        )
+    return guard
 
 
 def _shown(version: int | None) -> str:
@@ -92,18 +83,18 @@ def _shown(version: int | None) -> str:
 def make_champion(
     client: MlflowClient, registry: RegistryConfig, request: Request, guard: Guard
 ) -> Promoted:
-    """Give a version the champion's alias, and the former champion the alias `previous`.
+    """Move the champion alias to a version, and the alias `previous` to the champion before it.
 
-    What the registry gives back is held against what was judged before any alias moves.
+    The files in the registry are compared with what was evaluated before any alias moves.
 
     Args:
         client: The store.
         registry: Name and aliases.
-        request: The version, and who promotes it why.
-        guard: Looks at the present champion first.
+        request: The version, who promotes it and why.
+        guard: Checks the current champion first.
 
     Returns:
-        Who is champion now, and who was.
+        The new champion and the previous one.
     """
     name, version = registry.name, request.version
     with promotion_lease(client, name):
@@ -126,13 +117,7 @@ def make_champion(
 
 
 def note_promotion(client: MlflowClient, name: str, request: Request) -> None:
-    """Write on the version who promoted it, when and why.
-
-    Args:
-        client: The store.
-        name: Registered model name.
-        request: The version, who and why.
-    """
+    """Tag the version with who promoted it, when and why."""
     tags = {
         PROMOTED_BY_TAG: request.who,
         PROMOTED_AT_TAG: datetime.now(UTC).isoformat(timespec="seconds"),
@@ -143,11 +128,7 @@ def note_promotion(client: MlflowClient, name: str, request: Request) -> None:
 
 
 def user_name() -> str:
-    """Name the person at the keyboard.
-
-    Returns:
-        The login name; unknown where the system has none.
-    """
+    """Return the login name; unknown if the system has none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -156,13 +137,13 @@ def user_name() -> str:
 
 @contextmanager
 def promotion_lease(client: MlflowClient, name: str, wait_seconds: float = 900.0) -> Iterator[None]:
-    """Keep others from moving the aliases of a name.
+    """Keep other processes from moving the aliases of a name.
 
-    A file lock settles it for one work directory. Several machines may share a store, and MLflow
+    A file lock suffices for one work directory. Several machines may share a store, and MLflow
     has no compare-and-set, so there a lease is kept in a tag by Fischer's timed algorithm: write
-    a token, wait longer than a write takes, and go on only if it is still there. It relies on
-    that time: a write that takes longer than `SETTLE_SECONDS` could let two in, and then the
-    check of the holder right before the move is what is left.
+    a token, wait longer than a write takes, and continue only if it is still there. It relies on
+    that time: a write that takes longer than `SETTLE_SECONDS` could let two in, and then only the
+    check of the holder right before the move is left.
     Source: Lamport 1987, A Fast Mutual Exclusion Algorithm, section on timing.
 
     Args:
@@ -187,7 +168,7 @@ def promotion_lease(client: MlflowClient, name: str, wait_seconds: float = 900.0
         raise _busy(name, "another process of this machine") from error
     try:
         if not os.environ.get(TRACKING_VARIABLE):
-            yield  # the store in the work directory is nobody else's
+            yield  # no other machine uses the store in the work directory
             return
         token = _acquire(client, name, deadline)
         try:
@@ -204,7 +185,7 @@ def _acquire(client: MlflowClient, name: str, deadline: float) -> str:
     home = hashlib.sha256(f"{socket.gethostname()} {work_directory()}".encode()).hexdigest()[:16]
     while True:
         holder = _holder(client, name)
-        # Ours is a dead one: its process no longer holds the file lock.
+        # A lease of this home is of a dead process, as its file lock is free.
         is_free = not holder or holder["home"] == home or float(holder["until"]) < time.time()
         if is_free:
             lease = {"token": token, "home": home, "until": f"{time.time() + LEASE_SECONDS:.0f}"}
@@ -229,5 +210,5 @@ def _busy(name: str, who: str) -> RegistryBusy:
         where=f"models:/{name}",
         expected="one promotion at a time",
         got=f"{who} does not finish",
-        fix=f"try again; if no promotion runs, delete the tag {LEASE_TAG} of the registered model",
+        fix=f"try again; if no promotion is running, delete tag {LEASE_TAG} of the registered model",
     )

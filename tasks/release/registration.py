@@ -1,4 +1,4 @@
-"""One registration at a time of the same result, and nothing left of one that was cut short."""
+"""Register a result in one process at a time, and clean up after an interrupted registration."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @contextmanager
 def registering(client: MlflowClient, fingerprint: str) -> Iterator[Path]:
-    """Let one process at a time register a result, and clear away what a killed one left.
+    """Lock the registration of a result, and discard the run of a killed process.
 
     Args:
         client: The store.
         fingerprint: Of the result.
 
     Yields:
-        Where to note the run before anything is logged to it; the note goes when all is done.
+        File for the id of the run, to write before anything is logged; deleted at the end.
     """
     note = work_directory() / "registering" / fingerprint
     note.parent.mkdir(parents=True, exist_ok=True)
@@ -37,12 +37,7 @@ def registering(client: MlflowClient, fingerprint: str) -> Iterator[Path]:
 
 
 def discard_run(client: MlflowClient, run_id: str) -> None:
-    """Remove a run that never became a version, with the model it may have logged.
-
-    Args:
-        client: The store.
-        run_id: The run; nothing happens to one that has a version.
-    """
+    """Delete a run, and the models it logged, unless it has a version."""
     from mlflow.exceptions import MlflowException
 
     if client.search_model_versions(f"run_id = '{run_id}'"):

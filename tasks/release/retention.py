@@ -1,4 +1,4 @@
-"""Which refused versions keep their weights, and the deletion of the others'."""
+"""Delete the weights of old refused versions."""
 
 from __future__ import annotations
 
@@ -16,37 +16,29 @@ if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 DELETING = "deleting"
-"""Set before the files go, so that a sweep that was killed is finished by the next one."""
+"""Set before the files are deleted, so that the next run finishes an interrupted deletion."""
 DELETED = "deleted"
 
 
 class Pruned(NamedTuple):
-    """What a sweep deleted."""
+    """What was deleted."""
 
     freed_bytes: int
     versions: tuple[int, ...]
 
 
 def prune_refused(client: MlflowClient, registry: RegistryConfig, name: str) -> Pruned:
-    """Delete the weights of old refused versions; figures, tags and lineage stay.
+    """Delete the weights of old refused versions; metrics, tags and lineage stay.
 
-    A version keeps its weights when it is among the last `registry.keep_rejected` refused ones,
-    when anything has an alias on it, or when it was not refused by this product.
-
-    Args:
-        client: The store.
-        registry: How many refused versions keep theirs.
-        name: Registered model name.
-
-    Returns:
-        Freed bytes, and the versions whose weights were deleted.
+    A version keeps its weights if it is among the last `registry.keep_rejected` refused ones, has
+    an alias, or was not refused by this product.
     """
     freed_bytes = 0
     versions: list[int] = []
     with store_errors():
         for version in find_surplus(client, registry.keep_rejected, name):
             client.set_model_version_tag(name, version.version, WEIGHTS_TAG, DELETING)
-            if not is_free(client, version):  # somebody took it in the meantime
+            if not is_free(client, version):  # e.g. promoted meanwhile
                 client.delete_model_version_tag(name, version.version, WEIGHTS_TAG)
                 continue
             freed_bytes += delete_model_files(client, model_id_of(str(version.source)))
@@ -56,16 +48,7 @@ def prune_refused(client: MlflowClient, registry: RegistryConfig, name: str) -> 
 
 
 def find_surplus(client: MlflowClient, n_kept: int, name: str) -> list[ModelVersion]:
-    """Find the refused versions whose weights are not kept any longer.
-
-    Args:
-        client: The store.
-        n_kept: Refused versions that keep their weights.
-        name: Registered model name.
-
-    Returns:
-        Versions, the newest first; without those whose weights are gone already.
-    """
+    """Find the refused versions, newest first, whose weights are to be deleted and still exist."""
     refused = client.search_model_versions(
         f"name = '{name}' and tags.`{DECISION_TAG}` = '{Decision.REFUSE.value}'"
     )
@@ -78,15 +61,10 @@ def find_surplus(client: MlflowClient, n_kept: int, name: str) -> list[ModelVers
 
 
 def is_free(client: MlflowClient, version: ModelVersion) -> bool:
-    """Tell whether nobody needs a version's files.
+    """Check that the files of a version are not needed.
 
-    Args:
-        client: The store.
-        version: A version in it.
-
-    Returns:
-        True for a version that this product refused, that has no alias, and whose logged model
-        no other version shares, unless that one's weights were given up too.
+    True for a version that this product refused, that has no alias, and whose logged model no
+    other version shares, unless the weights of that one are deleted too.
     """
     name = version.name
     found = client.get_model_version(name, version.version)
@@ -105,17 +83,10 @@ def is_free(client: MlflowClient, version: ModelVersion) -> bool:
 
 
 def delete_model_files(client: MlflowClient, model_id: str) -> int:
-    """Delete the files of a logged model from wherever the store keeps them.
+    """Delete the files of a logged model from the store, and return the freed bytes.
 
-    MLflow's own deletion of a logged model only marks it; the files stay until somebody collects
-    them on the server.
-
-    Args:
-        client: The store.
-        model_id: The logged model.
-
-    Returns:
-        Bytes that were freed.
+    MLflow's own deletion of a logged model only marks it; the files stay until a garbage
+    collection on the server.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 

@@ -1,4 +1,4 @@
-"""What the MLflow run of a version holds: settings, data, loss curve, figures and files."""
+"""What the MLflow run of a version contains: settings, data, loss curve, metrics and files."""
 
 from __future__ import annotations
 
@@ -29,23 +29,15 @@ if TYPE_CHECKING:
 CARD_FOLDER = "model_card"
 """Artefact folder of the run: README.md and the facts it was written from."""
 PEFT_CARD = "README.md"
-"""File of an adapter: PEFT's form, empty but for the path of the base model."""
+"""File of an adapter: an empty form of PEFT with the path of the base model."""
 DATA_FOLDER = "data"
-"""Artefact folder of the run: what is known of its rows."""
+"""Artefact folder of the run: profile, digests and rule results of its rows."""
 MAX_DIGEST = 36
-"""Longest dataset digest MLflow stores; the whole sha256 stands in the tags."""
+"""Longest dataset digest MLflow stores; the full sha256 is in the tags."""
 
 
 def training_tags(trained: TrainedReference, run_id: str) -> dict[str, str]:
-    """Say where the adapter of the merged model lies, and where the training was watched.
-
-    Args:
-        trained: Output of the training.
-        run_id: The version's run, which holds the adapter.
-
-    Returns:
-        Tag name to text; none for what there is not.
-    """
+    """Return the addresses of the adapter, if there is one, and of the run of the training."""
     tags: dict[str, str] = {}
     adapter = locate(trained, "adapter")
     if adapter.is_dir():
@@ -57,14 +49,7 @@ def training_tags(trained: TrainedReference, run_id: str) -> dict[str, str]:
 
 
 def history_points(history: list[dict[str, Any]]) -> list[Point]:
-    """Turn the log of a training into points of MLflow metrics.
-
-    Args:
-        history: Entries with `step` and figures.
-
-    Returns:
-        One point a figure, named as in the training's own run.
-    """
+    """Convert the log of a training into points of MLflow metrics, named as in the training's own run."""
     now = round(time.time() * 1000)
     return [
         Point(f"train/{name}", float(value), int(entry["step"]), now)
@@ -75,14 +60,7 @@ def history_points(history: list[dict[str, Any]]) -> list[Point]:
 
 
 def log_training(client: MlflowClient, run_id: str, config: RunConfig, evidence: Evidence) -> None:
-    """Log what stays the same for one model: parameters, data, loss curve and adapter.
-
-    Args:
-        client: The store.
-        run_id: The active run.
-        config: The resolved configuration.
-        evidence: What the run produced.
-    """
+    """Log what stays the same for one model: parameters, data, loss curve and adapter."""
     import mlflow
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
@@ -107,13 +85,7 @@ def log_training(client: MlflowClient, run_id: str, config: RunConfig, evidence:
 
 
 def log_adapter(client: MlflowClient, run_id: str, trained: TrainedReference) -> None:
-    """Keep the adapter beside the merged model, where LoRA made one.
-
-    Args:
-        client: The store.
-        run_id: The version's run.
-        trained: Output of the training.
-    """
+    """Log the adapter of a LoRA training next to the merged model."""
     adapter = locate(trained, "adapter")
     if not adapter.is_dir():
         return
@@ -125,26 +97,14 @@ def log_adapter(client: MlflowClient, run_id: str, trained: TrainedReference) ->
 
 
 def log_decision(
-    client: MlflowClient,
-    run_id: str,
-    config: RunConfig,
-    evidence: Evidence,
-    card: CardFacts,
+    client: MlflowClient, run_id: str, config: RunConfig, evidence: Evidence, card: CardFacts
 ) -> None:
-    """Log what a further decision on the same model renews: figures, gates, judging and card.
-
-    Args:
-        client: The store.
-        run_id: The version's run.
-        config: The resolved configuration.
-        evidence: What the run produced.
-        card: Facts of the model card.
-    """
+    """Log what each decision on the same model replaces: metrics, gates, evaluation and card."""
     now = round(time.time() * 1000)
     points = [
-        Point(f"{side.value}/{name}", value, 0, now)
-        for side, figures in metrics_by_role(evidence).items()
-        for name, value in figures.items()
+        Point(f"{role.value}/{name}", value, 0, now)
+        for role, metrics in metrics_by_role(evidence).items()
+        for name, value in metrics.items()
         if value is not None
     ]
     log_points(client, run_id, points)
@@ -161,16 +121,6 @@ def log_decision(
 def version_tags(
     config: RunConfig, evidence: Evidence, run_id: str, card: CardFacts
 ) -> dict[str, str]:
-    """Collect the tags of a version.
-
-    Args:
-        config: The resolved configuration.
-        evidence: What the version rests on.
-        run_id: Its run.
-        card: Facts of the model card.
-
-    Returns:
-        Tag name to text.
-    """
+    """Collect the tags of a version."""
     tags = lineage_tags(config, evidence, run_id) | training_tags(evidence.trained, run_id)
     return tags | ({LICENCE_TAG: card["licence"]} if card["licence"] else {})

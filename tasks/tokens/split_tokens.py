@@ -9,7 +9,7 @@ from pathlib import Path
 from schemas.config.run import QualityConfig
 from schemas.records.references import SplitReference
 from schemas.rows.row import Conversation
-from schemas.rules.check_set import set_rule_settings
+from schemas.rules.set_rules import set_rule_settings
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import json_line, read_lines
 from tasks.engine.progress import progress_bar

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from schemas.rows.row import Conversation
 from schemas.rule_ids import RuleSetting, SetRule, Severity
-from schemas.rules.check_set import SET_RULES
+from schemas.rules.set_rules import SET_RULES
 from tasks.engine.jsonl import json_line
 from tasks.sources.mixture import source_name
 from tasks.tokens.rendering import RenderedRow, Renderer, render_prompt, render_rows

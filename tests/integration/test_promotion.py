@@ -216,7 +216,7 @@ def test_lease_of_another_machine_is_waited_for_until_it_runs_out(candidates: Ca
 
 def test_roll_back_changes_places_and_back_again(trusted: Candidates) -> None:
     promote(trusted.versions[0], trusted.evidence[0].decision, REGISTRY)
-    with pytest.raises(RegistryError, match="nobody is previous"):
+    with pytest.raises(RegistryError, match='no version has the alias "previous"'):
         roll_back(REGISTRY, "")
     promote(trusted.versions[1], decided(trusted, 1, 1).decision, REGISTRY)
     done = roll_back(REGISTRY, "worse in use")

@@ -135,7 +135,7 @@ def test_registry_that_is_needed_to_continue_and_does_not_answer_says_so(
 
 
 def test_version_without_a_transformers_model_is_refused() -> None:
-    with pytest.raises(ModelSourceError, match="holds no transformers model") as caught:
+    with pytest.raises(ModelSourceError, match="has no transformers model") as caught:
         load_model(ModelConfig(source=f"models:/{NAME}/2"))
     assert caught.value.got == "no model/config.json"
 
@@ -144,7 +144,7 @@ def test_version_whose_files_were_deleted_is_refused(store: tuple[str, Path]) ->
     artifacts = store[1] / "artifacts"
     artifacts.rename(store[1] / "gone")
     try:
-        with pytest.raises(ModelSourceError, match="holds no transformers model"):
+        with pytest.raises(ModelSourceError, match="has no transformers model"):
             load_model(ModelConfig(source=f"models:/{NAME}/1"))
     finally:
         (store[1] / "gone").rename(artifacts)

@@ -112,7 +112,7 @@ def test_another_decision_on_the_same_model_updates_its_version(
     assert version.tags["sft.metric.champion.loss"] == "2.5"
     assert "**refuse**" in version.description
     assert verify_version(second) == ""
-    assert "carries another decision by now" in verify_version(first)
+    assert "has another decision now" in verify_version(first)
     register(judged)
     version = connect().get_model_version("toy", str(first.version))
     assert "sft.metric.champion.loss" not in version.tags
@@ -123,7 +123,7 @@ def test_another_decision_on_the_same_model_updates_its_version(
 def test_what_no_gate_saw_is_not_registered(
     judged: Evidence, evidence: tuple[Path, Evidence]
 ) -> None:
-    with pytest.raises(RegistryError, match="nothing was judged, so nothing is registered"):
+    with pytest.raises(RegistryError, match="nothing was evaluated, so nothing is registered"):
         register(decide_again(judged, evidence[0], Decision.SKIPPED, None))
     assert versions() == []
 

@@ -116,7 +116,9 @@ def test_another_device_is_said(
     registered: tuple[Path, VersionReference], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "choose_device", lambda _: "cuda")
-    with pytest.raises(RegistryError, match="judged on a device that is not there") as caught:
+    with pytest.raises(
+        RegistryError, match="evaluated on a device that is not available"
+    ) as caught:
         check_reload("toy", 1, 2)
     assert (caught.value.expected, caught.value.got) == ("cpu", "cuda")
 
@@ -130,7 +132,7 @@ def test_a_version_without_a_judging_is_not_usable(
         check_reload("toy", 99, 2)
     client.create_registered_model("bare")
     bare = client.create_model_version("bare", (registered[0] / "artifacts").as_uri())
-    with pytest.raises(RegistryError, match="nothing says how the version was judged"):
+    with pytest.raises(RegistryError, match="the version has no record of its evaluation"):
         check_reload("bare", int(bare.version), 2)
     client.set_model_version_tag("bare", bare.version, WEIGHTS_TAG, "deleted")
     with pytest.raises(RegistryError, match="weights were deleted"):

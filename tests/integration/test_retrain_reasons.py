@@ -96,7 +96,7 @@ def test_refused_rows_are_refused_once(toy_run: ToyRun, settings: dict[str, Any]
     decision = retrain_model(config)
     assert isinstance(decision, RetrainDecision)
     assert decision.reason is RetrainReason.NOTHING
-    assert decision.detail.startswith("these rows were refused at 20")
+    assert decision.detail.startswith("these rows were rejected at 20")
     assert [found.n_rows for found in read_rejections("toy-refused-rows")] == [N_ROWS + 30]
 
     mended = with_rows(settings, toy_rows(N_ROWS))

@@ -147,7 +147,7 @@ def test_schedule_promotes_then_skips_then_refuses_and_notifies(place: Place) ->
     refused = place.first_run_after(len(runs), lambda run: run["state"]["name"] != "Completed")
     assert (refused["state"]["type"], refused["state"]["name"]) == ("FAILED", "Rejected")
     assert "bad_row_fraction" in refused["state"]["message"]
-    place.wait_for_skip("these rows were refused at")
+    place.wait_for_skip("these rows were rejected at")
 
     told = place.receiver.wait_for(2)
     assert sorted(message["event"] for message in told) == [

@@ -1,1 +1,1 @@
-"""Whether the registry gives back the model that was evaluated, in a fresh process."""
+"""Whether the registry returns the model that was evaluated, checked in a new process."""

@@ -1,7 +1,7 @@
-"""The reload process: load a registered version as anybody would, and answer judged prompts again.
+"""The reload process: load a registered version and answer evaluated prompts again.
 
 Run as `python -m tasks.release.reload.run SPEC.json` by `tasks.release.reload.check`, so that nothing that
-was loaded, patched or cached while the model was trained and judged can lend it a hand.
+was loaded, patched or cached during training and evaluation can affect it.
 """
 
 from __future__ import annotations
@@ -38,40 +38,31 @@ if TYPE_CHECKING:
 
 OUTCOME_FILE = "outcome.json"
 LOAD_ERRORS = (KeyError, ValueError, RuntimeError, OSError)
-"""What transformers raises for files that are damaged or do not belong together."""
+"""Errors of transformers for damaged or mismatched files."""
 TIE_LOGITS = 1e-3
-"""Two tokens whose logits differ by less may change places when a batch is cut otherwise; in
-16-bit formats, by less than two roundings of the larger one."""
+"""Two tokens whose logits differ by less may swap in another batch; in 16-bit formats, by less than
+two roundings of the larger one."""
 
 
 def observe(spec: ReloadSpec) -> Observation:
-    """Load the version and measure what was measured when it was judged.
-
-    Args:
-        spec: The version, and the files of its judging.
-
-    Returns:
-        What was found.
-    """
+    """Load the version and repeat the measurements of its evaluation."""
     import torch
 
     model, tokenizer = load_version(spec)
     folder = Path(spec.folder)
     stored_dtype = str(model.dtype).removeprefix("torch.")
     device = spec.settings.device
-    model = (model.float() if device == "cpu" else model).to(device).eval()  # as it was judged
+    model = (model.float() if device == "cpu" else model).to(device).eval()  # as in the evaluation
     losses = measure_losses(model, folder / TOKENS_FILE, spec.settings.evaluation)
-    judged = {row["row"]: str(row["answer"]) for row in read_jsonl(folder / "answers.jsonl")}
-    prompts = [row for row in read_jsonl(folder / PROMPTS_FILE) if row["row"] in judged]
+    answers = {row["row"]: str(row["answer"]) for row in read_jsonl(folder / "answers.jsonl")}
+    prompts = [row for row in read_jsonl(folder / PROMPTS_FILE) if row["row"] in answers]
     prompts = prompts[: spec.n_prompts]
     differences = []
     for prompt in prompts:
-        answer = Answering(model, tokenizer, prompt["prompt"], spec)
-        if answer.text != judged[prompt["row"]]:
-            is_tie = answer.ties_with(judged[prompt["row"]])
-            found = Difference(
-                row=prompt["row"], judged=judged[prompt["row"]], got=answer.text, is_tie=is_tie
-            )
+        row, answer = prompt["row"], Answering(model, tokenizer, prompt["prompt"], spec)
+        if answer.text != (expected := answers[row]):
+            is_tie = answer.ties_with(expected)
+            found = Difference(row=row, expected=expected, got=answer.text, is_tie=is_tie)
             differences.append(found)
     return Observation(
         template_sha256=template_sha256(str(tokenizer.chat_template)),
@@ -85,17 +76,17 @@ def observe(spec: ReloadSpec) -> Observation:
 
 
 def load_version(spec: ReloadSpec) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the version through MLflow, with what its files say and nothing else.
+    """Load model and tokenizer through MLflow, from the files of the version alone.
 
     Args:
-        spec: Names the version.
+        spec: The version and its settings.
 
     Returns:
         Model and tokenizer.
 
     Raises:
-        RegistryError: The device it was judged on is not there, so its figures cannot be repeated.
-        ReloadMismatch: Its files do not make a model.
+        RegistryError: The device of its evaluation is not available, so it cannot be repeated.
+        ReloadMismatch: Its files are not a model.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -104,11 +95,11 @@ def load_version(spec: ReloadSpec) -> tuple[PreTrainedModel, PreTrainedTokenizer
     device = choose_device(Device.AUTO)
     if device != spec.settings.device:
         raise RegistryError(
-            "the version was judged on a device that is not there",
+            "the version was evaluated on a device that is not available",
             where=spec.address,
             expected=spec.settings.device,
             got=device,
-            fix=f"promote it on a machine with {spec.settings.device}, or judge it on this one",
+            fix=f"promote it on a machine with {spec.settings.device}, or evaluate it on this one",
         )
     registered = find_registered(spec.address)
     is_local = urlsplit(registered.artifacts).scheme in ("", "file")
@@ -125,7 +116,7 @@ def load_version(spec: ReloadSpec) -> tuple[PreTrainedModel, PreTrainedTokenizer
             raise ReloadMismatch(
                 "the registered files do not load",
                 where=spec.address,
-                expected="the model that was judged",
+                expected="the model that was evaluated",
                 got=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
                 fix="register it again: run the training with --refresh register_model",
             ) from error
@@ -141,14 +132,7 @@ class Answering:
         prompt: str,
         spec: ReloadSpec,
     ) -> None:
-        """Answer the prompt.
-
-        Args:
-            model: In evaluation mode.
-            tokenizer: Its tokenizer.
-            prompt: Rendered text.
-            spec: Longest answer.
-        """
+        """Answer the prompt, a rendered text, in evaluation mode."""
         import torch
 
         self._model = model
@@ -173,15 +157,11 @@ class Answering:
         end = next((at for at, token in enumerate(self._ids) if token in self._stops), None)
         self.text = self._decode(self._ids if end is None else self._ids[:end])
 
-    def ties_with(self, judged: str) -> bool:
-        """Tell whether another answer differs only where two tokens were equally likely.
+    def ties_with(self, expected: str) -> bool:
+        """Check whether another answer differs only where two tokens were equally likely.
 
-        Args:
-            judged: The other answer.
-
-        Returns:
-            True when at some token up to the first difference, another one within `TIE_LOGITS`
-            of the best leads on to the other answer. What follows differs of itself.
+        True if at some token up to the first difference, another one within `TIE_LOGITS` of the best
+        leads to the other answer. The tokens after it differ as a consequence.
         """
         import torch
 
@@ -189,41 +169,31 @@ class Answering:
         with torch.inference_mode():
             logits = self._model(input_ids=ids).logits[0].float()
         for place in range(len(self._ids)):
-            if not self._leads_to(judged, self._ids[:place]):
+            if not self._leads_to(expected, self._ids[:place]):
                 return False
             scores = logits[len(self._prompt_ids) + place - 1]
             best = float(scores.max())
             margin = max(TIE_LOGITS, 2 * abs(best) * torch.finfo(self._model.dtype).eps)
             close = (scores >= best - margin).nonzero().flatten().tolist()
             others = [token for token in close if token != self._ids[place]]
-            if any(self._continues(judged, self._ids[:place], token) for token in others):
+            if any(self._continues(expected, self._ids[:place], token) for token in others):
                 return True
         return False
 
-    def _continues(self, judged: str, before: Sequence[int], token: int) -> bool:
+    def _continues(self, expected: str, before: Sequence[int], token: int) -> bool:
         if token in self._stops:
-            return self._decode(before) == judged
-        return self._leads_to(judged, [*before, token])
+            return self._decode(before) == expected
+        return self._leads_to(expected, [*before, token])
 
-    def _leads_to(self, judged: str, ids: Sequence[int]) -> bool:
-        return judged.startswith(self._decode(ids).rstrip("\ufffd"))  # half a character
+    def _leads_to(self, expected: str, ids: Sequence[int]) -> bool:
+        return expected.startswith(self._decode(ids).rstrip("\ufffd"))  # half a character
 
     def _decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
 
 def run(spec: ReloadSpec) -> dict[str, Any]:
-    """Observe, and put whatever is wrong into words for the process that asked.
-
-    Args:
-        spec: What to do.
-
-    Returns:
-        `observation`, or `error` with its class and parts.
-
-    Raises:
-        RuntimeError: Something nobody expected; it ends the process.
-    """
+    """Observe, and return `observation`, or `error` with its class and parts for the calling process."""
     try:
         return {"observation": observe(spec).model_dump(mode="json")}
     except SftFlowError as error:
@@ -237,11 +207,7 @@ def run(spec: ReloadSpec) -> dict[str, Any]:
 
 
 def main(path: Path) -> None:
-    """Do what a spec file says and write the outcome beside it.
-
-    Args:
-        path: The file.
-    """
+    """Run a spec file and write the outcome next to it."""
     quiet_environment()
     spec = ReloadSpec.model_validate_json(path.read_text(encoding="utf-8"))
     outcome = json.dumps(run(spec), ensure_ascii=False)

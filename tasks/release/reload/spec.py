@@ -1,8 +1,10 @@
-"""What is kept of a judging so that the registered files can be held against it later."""
+"""Record of an evaluation, to compare the registered files with later."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ SAFETENSORS_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16
 
 
 class EvaluatedSettings(Record):
-    """How a model was judged, and what of it must be the same when it is loaded again."""
+    """How a model was evaluated, and what must be the same when it is loaded again."""
 
     model_sha256: str
     template_sha256: str
@@ -41,34 +43,34 @@ class EvaluatedSettings(Record):
 
 
 class ReloadSpec(Record):
-    """What the fresh process is to do."""
+    """Input of the reload process."""
 
     address: str
     """models:/name/version."""
     folder: str
-    """Holds the files of the judging; gets the outcome."""
+    """Contains the record of the evaluation; gets the outcome."""
     n_prompts: int
     settings: EvaluatedSettings
 
 
 class Difference(Record):
-    """An answer that is not the judged one."""
+    """An answer that differs from the evaluated one."""
 
     row: int
-    judged: str
+    expected: str
     got: str
     is_tie: bool
-    """The first token that differs was as likely as the judged one, within float precision."""
+    """The first token that differs was as likely as the evaluated one, within float precision."""
 
 
 class Observation(Record):
-    """What the fresh process found in the registry."""
+    """What the reload process found in the registry."""
 
     template_sha256: str
     stop_token_ids: tuple[int, ...]
     dtype: str
     precision: float
-    """Relative spacing of the numbers that were computed with."""
+    """Relative spacing of the floating-point numbers of the computation."""
     n_answers: int
     differences: tuple[Difference, ...]
     losses: dict[int, float]
@@ -76,53 +78,27 @@ class Observation(Record):
 
 
 def stop_ids(eos_token_id: int | list[int] | None) -> tuple[int, ...]:
-    """Bring the end tokens of a generation configuration into one form.
-
-    Args:
-        eos_token_id: As `generation_config.json` has it.
-
-    Returns:
-        The ids in ascending order.
-    """
+    """Return the end tokens of `generation_config.json` in ascending order."""
     ids = [eos_token_id] if isinstance(eos_token_id, int) else eos_token_id or []
     return tuple(sorted(ids))
 
 
 def weights_dtype(folder: Path) -> str:
-    """Read the number format that most of the stored weights have.
-
-    Args:
-        folder: A model folder with weights in safetensors format.
-
-    Returns:
-        torch's name of it.
-    """
+    """Return torch's name of the number format of most weights in the safetensors files."""
     from safetensors import safe_open
 
-    sizes: dict[str, int] = {}
+    sizes: Counter[str] = Counter()
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="numpy") as weights:
             for name in weights.keys():  # noqa: SIM118 - not a mapping
                 part = weights.get_slice(name)
-                dtype = part.get_dtype()
-                n_numbers = 1
-                for length in part.get_shape():
-                    n_numbers *= length
-                sizes[dtype] = sizes.get(dtype, 0) + n_numbers
+                sizes[part.get_dtype()] += math.prod(part.get_shape())
     found = max(sizes, key=lambda dtype: sizes[dtype], default="")
     return SAFETENSORS_TYPES.get(found, found)
 
 
 def evaluated_settings(config: RunConfig, evidence: Evidence) -> EvaluatedSettings:
-    """Collect what a reload must agree with.
-
-    Args:
-        config: The resolved configuration.
-        evidence: What was judged.
-
-    Returns:
-        The settings, read from the files that were judged.
-    """
+    """Collect what a reload must agree with, from the files that were evaluated."""
     folder = locate(evidence.trained, "model")
     path = folder / "generation_config.json"
     generation: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
@@ -140,13 +116,7 @@ def evaluated_settings(config: RunConfig, evidence: Evidence) -> EvaluatedSettin
 
 
 def write_evaluated(config: RunConfig, evidence: Evidence, folder: Path) -> None:
-    """Write what a later reload check needs: one generation batch of prompts, and every score.
-
-    Args:
-        config: The resolved configuration.
-        evidence: What was judged.
-        folder: Where to; exists.
-    """
+    """Write what a later reload check needs: one generation batch of prompts, and every score."""
     import pyarrow.parquet as parquet
 
     n_prompts = max(config.registry.n_reload_prompts, config.evaluation.generation_batch_size)

@@ -30,9 +30,9 @@ def test_each_is_also_a_stdlib_error_and_has_a_known_exit_code(kind: type[SftFlo
 
 
 def test_text_lays_the_parts_out() -> None:
-    error = ConfigError("wrong", where="a.yaml:3", expected="> 0", got="-1", fix="mend it")
+    error = ConfigError("wrong", where="a.yaml:3", expected="> 0", got="-1", fix="fix it")
     assert str(error) == (
-        "ConfigError: wrong\n  Where: a.yaml:3\n  Expected: > 0   Got: -1\n  Fix: mend it"
+        "ConfigError: wrong\n  Where: a.yaml:3\n  Expected: > 0   Got: -1\n  Fix: fix it"
     )
 
 

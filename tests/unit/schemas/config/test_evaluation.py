@@ -12,10 +12,10 @@ from schemas.config.evaluation import EvaluationConfig
     ("settings", "words"),
     [
         ({"metrics": ["exact_mach"]}, "unknown metric 'exact_mach'"),
-        ({"metrics": ["json_schema_validity"]}, "needs evaluation.json_schema"),
+        ({"metrics": ["json_schema_validity"]}, "needs a file in evaluation.json_schema"),
         ({"metrics": ["regex_match"]}, "needs evaluation.pattern"),
         ({"metrics": ["regex_match"], "pattern": "("}, "evaluation.pattern"),
-        ({"custom_metrics": {"loss": "own:loss"}}, "takes the name of the metric loss"),
+        ({"custom_metrics": {"loss": "own:loss"}}, "custom_metrics: loss is a built-in metric"),
         ({"custom_metrics": {"own": "own.loss"}}, "pattern"),
         ({"judge": {"url": "", "model": "m"}}, "at least 1 character"),
         ({"lm_eval": {"tasks": []}}, "at least 1 item"),

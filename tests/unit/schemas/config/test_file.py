@@ -115,7 +115,7 @@ def test_bad_toml_names_its_line(tmp_path: Path) -> None:
 def test_repeated_yaml_key_is_refused_at_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, "a.yaml", "seed: 1\nmodel:\n  source: a\n  source: b\n")
     error = fail(path)
-    assert (error.where, error.got) == (f"{path}:4", "key 'source' stands twice")
+    assert (error.where, error.got) == (f"{path}:4", "duplicate key 'source'")
 
 
 def test_list_in_place_of_sections_is_refused(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_section_in_place_of_a_plain_value_is_refused() -> None:
 
 def test_broken_combination_says_what_goes_together() -> None:
     error = fail(None, "template.kind=file")
-    assert error.expected == "template.path goes with template.kind=file, and only with it"
+    assert error.expected == "template.path and template.kind=file require each other"
 
 
 def test_unknown_scheduler_lists_the_known_ones() -> None:

@@ -34,8 +34,11 @@ def test_definitions_end_with_gates_of_ones_own() -> None:
     [
         ({"own": {"metric": "loss"}}, "needs metric and against"),
         ({"own": {"metric": "loss", "against": "absolute"}}, "needs a limit"),
-        ({"own": {"metric": "judge_win_rate", "against": "absolute"}}, "a judge compares"),
-        ({"min_eval_rows": {"limit": 3}}, "is taken"),
+        (
+            {"own": {"metric": "judge_win_rate", "against": "absolute"}},
+            "a judge needs against=base or champion",
+        ),
+        ({"min_eval_rows": {"limit": 3}}, "is reserved"),
         ({"Own": {}}, "pattern"),
         ({"loss_below_base": {"minimum": 3}}, "Extra inputs"),
     ],
@@ -47,7 +50,7 @@ def test_incomplete_gates_are_refused(checks: dict[str, object], words: str) -> 
 
 def test_run_config_refuses_a_gate_whose_metric_is_not_measured() -> None:
     own = {"metric": "f1", "against": "base"}
-    with pytest.raises(ValidationError, match="asks for metric 'f1', which is not measured"):
+    with pytest.raises(ValidationError, match="uses metric 'f1', which is not computed"):
         RunConfig.model_validate({"gates": {"checks": {"own": own}}})
     measured = {"evaluation": {"custom_metrics": {"f1": "own:f1"}, "n_generation_rows": 20}}
     config = RunConfig.model_validate({"gates": {"checks": {"own": own}}, **measured})
@@ -56,14 +59,14 @@ def test_run_config_refuses_a_gate_whose_metric_is_not_measured() -> None:
 
 def test_run_config_refuses_a_gate_on_a_metric_without_direction() -> None:
     own = {"metric": "length_ratio", "against": "base"}
-    with pytest.raises(ValidationError, match="neither more nor less of length_ratio is better"):
+    with pytest.raises(ValidationError, match="metric length_ratio has no better direction"):
         RunConfig.model_validate({"gates": {"checks": {"own": own}}})
 
 
-def test_run_config_refuses_a_gate_on_fewer_answers_than_rows_wanted() -> None:
+def test_run_config_refuses_a_gate_on_too_few_answers() -> None:
     own = {"metric": "chrf", "against": "base"}
     with pytest.raises(
-        ValidationError, match=r"compares 12 answers, and gates\.min_eval_rows is 20"
+        ValidationError, match=r"compares 12 answers, fewer than gates\.min_eval_rows=20"
     ):
         RunConfig.model_validate({"gates": {"checks": {"own": own}}})
     RunConfig.model_validate({"gates": {"checks": {"own": {**own, "severity": "off"}}}})

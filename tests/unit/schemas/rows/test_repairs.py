@@ -12,8 +12,8 @@ from schemas.rows.repairs import Repair, repair_row
 MARK = "\ufeff"
 
 
-def mended(row: Any) -> tuple[Any, dict[Repair, int]]:
-    """Mend a row, and show that the given one is as it was."""
+def repaired(row: Any) -> tuple[Any, dict[Repair, int]]:
+    """Repair a row and check that the given one is unchanged."""
     before = copy.deepcopy(row)
     found, made = repair_row(row)
     assert row == before
@@ -38,7 +38,7 @@ def mended(row: Any) -> tuple[Any, dict[Repair, int]]:
         None,
     ],
 )
-def test_repair_row_returns_the_very_same_row_where_nothing_is_to_mend(row: Any) -> None:
+def test_repair_row_returns_the_very_same_row_where_nothing_is_to_repair(row: Any) -> None:
     found, made = repair_row(row)
     assert found is row
     assert not made
@@ -47,16 +47,16 @@ def test_repair_row_returns_the_very_same_row_where_nothing_is_to_mend(row: Any)
 @pytest.mark.parametrize(
     "name", ["prompt", "completion", "instruction", "input", "output", "system"]
 )
-def test_repair_row_mends_every_column_of_text(name: str) -> None:
-    found, made = mended({name: f"{MARK}a\r\nb\r\n{MARK}", "topic": "c\r\n"})
+def test_repair_row_repairs_every_column_of_text(name: str) -> None:
+    found, made = repaired({name: f"{MARK}a\r\nb\r\n{MARK}", "topic": "c\r\n"})
     assert found == {name: "a\nb\n", "topic": "c\r\n"}
     assert made == {Repair.BYTE_ORDER_MARK: 1, Repair.CRLF: 1}
 
 
 @pytest.mark.parametrize("name", ["messages", "prompt", "completion"])
-def test_repair_row_mends_contents_and_text_parts(name: str) -> None:
+def test_repair_row_repairs_contents_and_text_parts(name: str) -> None:
     image = {"type": "image_url", "text": "b\r\n"}
-    found, made = mended(
+    found, made = repaired(
         {
             name: [
                 {"role": "user", "content": "a\r\n", "name": "b\r\n"},
@@ -73,11 +73,11 @@ def test_repair_row_mends_contents_and_text_parts(name: str) -> None:
     assert made == {Repair.CRLF: 2, Repair.BYTE_ORDER_MARK: 1}
 
 
-def test_repair_row_mends_turns_and_history() -> None:
-    found, made = mended({"conversations": [{"from": "human", "value": "a\r\n"}]})
+def test_repair_row_repairs_turns_and_history() -> None:
+    found, made = repaired({"conversations": [{"from": "human", "value": "a\r\n"}]})
     assert found == {"conversations": [{"from": "human", "value": "a\n"}]}
     assert made == {Repair.CRLF: 1}
-    found, made = mended({"instruction": "a", "output": "b", "history": [["c\r\n", f"{MARK}d"]]})
+    found, made = repaired({"instruction": "a", "output": "b", "history": [["c\r\n", f"{MARK}d"]]})
     assert found == {"instruction": "a", "output": "b", "history": [["c\n", "d"]]}
     assert made == {Repair.CRLF: 1, Repair.BYTE_ORDER_MARK: 1}
 
@@ -85,7 +85,7 @@ def test_repair_row_mends_turns_and_history() -> None:
 def test_repair_row_copies_only_what_changes() -> None:
     clean = {"role": "user", "content": "a"}
     row = {"messages": [clean, {"role": "bot", "content": "b"}], "sources": ["c"]}
-    found, _ = mended(row)
+    found, _ = repaired(row)
     assert found["messages"][0] is clean
     assert found["sources"] is row["sources"]
 
@@ -112,7 +112,7 @@ def test_repair_row_copies_only_what_changes() -> None:
 )
 def test_repair_row_renames_known_roles(alias: str, role: str) -> None:
     for name in ("messages", "prompt", "completion"):
-        found, made = mended({name: [{"role": alias, "content": "a"}]})
+        found, made = repaired({name: [{"role": alias, "content": "a"}]})
         assert found == {name: [{"role": role, "content": "a"}]}
         assert made == {Repair.ROLE_ALIAS: 1}
 
@@ -122,7 +122,7 @@ def test_repair_row_renames_known_roles(alias: str, role: str) -> None:
     [("Human", "human"), ("GPT ", "gpt"), ("ai", "gpt"), ("Function_Call", "function_call")],
 )
 def test_repair_row_renames_known_names_of_turns(alias: str, name: str) -> None:
-    found, made = mended({"conversations": [{"from": alias, "value": "a"}]})
+    found, made = repaired({"conversations": [{"from": alias, "value": "a"}]})
     assert found == {"conversations": [{"from": name, "value": "a"}]}
     assert made == {Repair.ROLE_ALIAS: 1}
 
@@ -150,7 +150,7 @@ JSON = st.recursive(
 @settings(max_examples=200, database=None, derandomize=True, deadline=None)
 @given(JSON)
 def test_repair_row_takes_any_json_and_has_nothing_left_to_do(row: Any) -> None:
-    once, _ = mended(row)
+    once, _ = repaired(row)
     again, made = repair_row(once)
     assert again is once
     assert not made

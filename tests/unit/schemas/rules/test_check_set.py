@@ -18,15 +18,9 @@ from schemas.rule_ids import (
     Severity,
     Verdict,
 )
-from schemas.rules.check_set import (
-    SET_RULES,
-    SetContext,
-    build_expectation,
-    check_set,
-    set_rule_settings,
-)
+from schemas.rules.check_set import SetContext, build_expectation, check_set
 from schemas.rules.profile import DataProfile
-from schemas.rules.set_rules import DEFAULT_LENGTH_QUANTILES
+from schemas.rules.set_rules import DEFAULT_LENGTH_QUANTILES, SET_RULES, set_rule_settings
 
 # For each rule on marked rows: how many of 100 are just beyond the default limit, and just at it.
 COUNTED = {

@@ -16,7 +16,7 @@ STRUCTURAL = {
 }
 
 
-def test_every_rule_says_what_it_means_and_how_to_mend_a_row() -> None:
+def test_every_rule_says_what_it_means_and_how_to_fix_a_row() -> None:
     assert list(ROW_RULES) == list(RowRule)
     assert all(definition.meaning and definition.fix for definition in ROW_RULES.values())
 
@@ -41,7 +41,7 @@ def test_rules_without_which_there_is_no_conversation_are_structural() -> None:
 @pytest.mark.parametrize("rule", sorted(STRUCTURAL))
 @pytest.mark.parametrize("severity", [Severity.WARN, Severity.OFF])
 def test_structural_rule_cannot_be_loosened(rule: RowRule, severity: Severity) -> None:
-    with pytest.raises(ConfigError, match="holds no conversation") as caught:
+    with pytest.raises(ConfigError, match="contains no conversation") as caught:
         row_severities({rule: RuleSetting(severity=severity)})
     assert caught.value.where == f"data.rules.{rule}.severity"
     assert row_severities({rule: RuleSetting(severity=Severity.BLOCK)}) == row_severities({})

@@ -25,4 +25,4 @@ def test_types_and_defaults_read_as_in_a_file() -> None:
     assert "| `trust_remote_code` | true or false | `false` |" in page
     assert "| `lm_eval` | section or null | null |" in page
     assert "## data.sources.<name>\n" in page
-    assert "| `tasks` | list of text | needed |" in page
+    assert "| `tasks` | list of text | required |" in page

@@ -10,7 +10,7 @@ from schemas.texts.special_markers import (
     special_marker_hint,
 )
 
-MARKERS = [marker for _family, markers in SPECIAL_MARKERS for marker in markers]
+MARKERS = [marker for markers in SPECIAL_MARKERS.values() for marker in markers]
 
 
 @pytest.mark.parametrize("marker", MARKERS)

@@ -40,7 +40,7 @@ def judged_on(digests: numpy.ndarray | None, *, age_days: float = 0) -> Evaluate
         version=3,
         run_id="r",
         settings_sha256=settings_sha256(RunConfig()),
-        judged_at=datetime.now(UTC) - timedelta(days=age_days),
+        evaluated_at=datetime.now(UTC) - timedelta(days=age_days),
         digests=digests,
     )
 
@@ -70,7 +70,7 @@ def test_same_rows_are_no_reason_however_old_the_version(dataset: DatasetReferen
         (rows(0, 9), RetrainReason.NOTHING, "1 new rows since version 3; fewer than"),
         (rows(0, 12), RetrainReason.NEW_ROWS, "0 new rows and 2 gone since version 3"),
         (rows(1, 11), RetrainReason.NOTHING, "1 new rows and 1 gone since version 3; fewer than"),
-        (None, RetrainReason.NEW_ROWS, "which rows version 3 was made from is not known"),
+        (None, RetrainReason.NEW_ROWS, "the rows that version 3 was trained from are unknown"),
     ],
 )
 def test_enough_new_or_gone_rows_are_a_reason(

@@ -55,7 +55,7 @@ def test_reasons_name_what_led_to_the_rejection() -> None:
     )
     assert verdict_reasons(report) == [
         "unknown_role: 3 of 10 rows break it (30 %, allowed at most 25 % of all rows).",
-        "bad_row_fraction: Too many rows broke a row rule and were set aside "
+        "bad_row_fraction: Too many rows broke a row rule and were moved to quarantine.jsonl "
         "(found 30 %, allowed at most 5 % of all rows).",
     ]
     empty = toy_report(n_kept_rows=0, n_quarantined_rows=10)

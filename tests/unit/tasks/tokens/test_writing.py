@@ -9,7 +9,7 @@ import pytest
 
 from schemas.rows.row import Conversation, RowFormat
 from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
-from schemas.rules.check_set import SET_RULES, set_rule_settings
+from schemas.rules.set_rules import SET_RULES, set_rule_settings
 from tasks.engine.jsonl import json_line
 from tasks.tokens.rendering import RenderedRow, Renderer, load_renderer, render_prompt, render_row
 from tasks.tokens.writing import (

@@ -29,7 +29,7 @@ SETTINGS = EvaluatedSettings(
     evaluation=CONFIG.evaluation,
 )
 LOSSES = {0: (10.0, 5), 1: (0.0, 1)}
-TIE = Difference(row=3, judged="a b", got="a c", is_tie=True)
+TIE = Difference(row=3, expected="a b", got="a c", is_tie=True)
 
 
 def observed(**changes: Any) -> Observation:
@@ -125,10 +125,12 @@ def test_a_process_that_dies_says_nothing_of_the_model(
 
 
 def test_settings_that_cannot_be_read_make_the_version_unusable(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match="nothing says how the version was judged"):
+    with pytest.raises(RegistryError, match="the version has no record of its evaluation"):
         read_settings(tmp_path, "models:/toy/1")
     (tmp_path / SETTINGS_FILE).write_text("{}")
-    with pytest.raises(RegistryError, match="nothing says how the version was judged") as caught:
+    with pytest.raises(
+        RegistryError, match="the version has no record of its evaluation"
+    ) as caught:
         read_settings(tmp_path, "models:/toy/1")
     assert caught.value.got == "settings.json: ValidationError"
     (tmp_path / SETTINGS_FILE).write_text(SETTINGS.model_dump_json())
