@@ -67,7 +67,7 @@ def test_every_command_of_the_data_gate_runs(producer: Path) -> None:
         assert result.exit_code == 0, (command, result.output)
         if " > " in command:
             json.loads(result.stdout)
-    assert (producer / "mended.jsonl").read_bytes().count(b"\n") == len(TOPICS)
+    assert (producer / "fixed.jsonl").read_bytes().count(b"\n") == len(TOPICS)
     names = {path.name for path in (producer / "checked").iterdir()}
     assert names == {"report.json", "report.html", "quarantine.jsonl", "profile.json"}
 
