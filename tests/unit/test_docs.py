@@ -101,7 +101,7 @@ def test_report_keys_are_documented_in_their_order(model: type[BaseModel]) -> No
 def test_readme_counts_the_rules() -> None:
     assert f"[{len(RowRule) + len(SetRule)} rules](docs/data-rules.md)" in README
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert f"every row to {len(RowRule)} rules and the set to {len(SetRule)}" in changes
+    assert f"every row against {len(RowRule)} rules and the set against {len(SetRule)}" in changes
 
 
 @pytest.mark.parametrize("page", ["training.md", "promoting.md"])
