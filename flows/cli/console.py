@@ -107,26 +107,14 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title
 
 
 def terminal_width() -> int:
-    """Measure the terminal, within reason.
-
-    Returns:
-        Columns to fill.
-    """
+    """Return the width of the terminal, between `MIN_WIDTH` and `MAX_WIDTH`."""
     return max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size((100, 24)).columns))
 
 
 def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Lay a table out in columns no wider than the page; long cells are wrapped between words.
+    """Format a table no wider than `width` characters; long cells are wrapped between words.
 
-    Where not even the longest words find room side by side, each row becomes some lines.
-
-    Args:
-        headings: Names of the columns.
-        rows: Cells.
-        width: Columns of the page.
-
-    Returns:
-        Lines of text.
+    If even the longest words do not fit side by side, each row becomes several lines.
     """
     natural = [
         max(len(line) for cell in column for line in (cell or " ").splitlines())
@@ -146,7 +134,7 @@ def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: i
 
 
 def _least(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Measure the narrowest that each column may become: its longest word, within reason."""
+    """Return the minimum width of each column: its longest word, up to `LONG_WORD`."""
     longest = [
         max((len(word) for cell in column for word in cell.split()), default=1)
         for column in zip(headings, *rows, strict=True)
@@ -155,7 +143,7 @@ def _least(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _fit(natural: Sequence[int], least: Sequence[int], room: int) -> list[int] | None:
-    """Shrink the widest columns until all of them fit; None when they cannot."""
+    """Shrink the widest columns until all fit; None if that is impossible."""
     if sum(least) > room:
         return None
     widths = list(natural)
@@ -166,7 +154,7 @@ def _fit(natural: Sequence[int], least: Sequence[int], room: int) -> list[int] |
 
 
 def _stacked(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Write each row as one line a cell, with a line between rows; the terminal may break them."""
+    """Format each row as one line per cell, with an empty line between rows."""
     lines: list[str] = []
     for row in rows:
         lines += [""] if lines else []
