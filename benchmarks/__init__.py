@@ -1,1 +1,1 @@
-"""Measurements of the product: run with `python -m benchmarks.<name>` from the project's folder."""
+"""Benchmarks: run them in the project folder with `python -m benchmarks.<name>`."""

@@ -1,11 +1,11 @@
-"""Lay the figures of `measure_check.py` out, with what they are meant to be."""
+"""Format the results of `measure_check.py`, with their targets."""
 
 from __future__ import annotations
 
 from typing import Any
 
 COMPARED_ROWS = 100_000
-"""Rows that times of peers are given for."""
+"""Number of rows for the times of peers."""
 TARGETS = {
     "ratio_to_json_loads": ("at most", 2.5),
     "ratio_with_near_duplicates": ("at most", 5.0),
@@ -18,14 +18,13 @@ TARGETS = {
 
 
 def compare_peers(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Give the time of each for 100,000 rows, and how many times as long as the gate it takes.
+    """Scale the time of each to 100,000 rows, and compare it with the gate's.
 
     Args:
         found: `seconds` and `n_rows` by name; the first is the gate itself.
 
     Returns:
-        The same names with `seconds_per_100000_rows`, `ratio_to_gate` and `n_rows`, the rows that
-        were looked at.
+        The same names with `seconds_per_100000_rows`, `ratio_to_gate` and `n_rows`, the rows checked.
     """
     scaled = {
         name: each["seconds"] * COMPARED_ROWS / each["n_rows"] for name, each in found.items()
@@ -42,14 +41,7 @@ def compare_peers(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float
 
 
 def table(figures: dict[str, Any]) -> str:
-    """Lay the figures out for a person.
-
-    Args:
-        figures: What was measured.
-
-    Returns:
-        Lines: the figures with a target, the other numbers, the peers.
-    """
+    """Format the results: those with a target, the other numbers, the peers."""
     lines = []
     for name, (word, limit) in TARGETS.items():
         if name in figures:
@@ -67,7 +59,7 @@ def table(figures: dict[str, Any]) -> str:
 
 
 def rounded(value: Any) -> Any:
-    """Round the figures for the last line, whatever holds them."""
+    """Round all numbers in a value, for the last line."""
     if isinstance(value, dict):
         return {name: rounded(each) for name, each in value.items()}
     return round(value, 3) if isinstance(value, float) else value

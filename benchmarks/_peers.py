@@ -33,7 +33,7 @@ ROLES_PATTERN = r"^(?:(?:system|developer),)?user,assistant(?:,user,assistant)*$
 
 
 def python_loop(path: Path) -> dict[str, Any]:
-    """Hold rows to every row rule in one plain loop.
+    """Check rows against every row rule in one plain loop.
 
     Args:
         path: JSON lines.
@@ -184,7 +184,7 @@ def pandera_row_by_row(path: Path, n_rows: int) -> dict[str, Any]:
 
 
 def raw_great_expectations(path: Path) -> dict[str, Any]:
-    """Put the raw frame through great-expectations, with rules as sets and regular expressions.
+    """Check the raw frame with great-expectations, with rules as sets and regular expressions.
 
     It cannot look into a list of messages, so roles and contents are first joined to one text a
     row, as its users do; tool calls and weights are not looked at.

@@ -13,7 +13,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Measured:
-    """What a command took."""
+    """Time and memory of a command."""
 
     seconds: float
     peak_memory_bytes: int
@@ -54,8 +54,8 @@ def measure(
 
     Args:
         command: Program and arguments.
-        environment: Of the process.
-        log: Gets what it prints.
+        environment: Environment variables.
+        log: File for the output.
         sample_seconds: Time between samples, which is also how exact the time is.
 
     Returns:

@@ -36,7 +36,7 @@ def json_loads(path: Path) -> dict[str, Any]:
 
 
 def check(path: Path, depth: str) -> dict[str, Any]:
-    """Put a file through the gate.
+    """Run the data gate on a file.
 
     Args:
         path: JSON lines.

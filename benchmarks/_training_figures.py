@@ -1,4 +1,4 @@
-"""Lay the figures of `measure_train.py` out, with what they are meant to be."""
+"""Format the results of `measure_train.py`, with their targets."""
 
 from __future__ import annotations
 
@@ -91,14 +91,7 @@ def summary(runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """Lay the figures out for a person.
-
-    Args:
-        figures: What `summary` made.
-
-    Returns:
-        Lines: a run each, then the figures with a target.
-    """
+    """Format the results of `summary`: one line per run, then the values with a target."""
     lines = [f"{'':42} {'tokens/s':>9} {'x (2)':>6} {'of GEMM':>8} {'computed':>9} {'loss':>7}"]
     for name, run in figures["runs"].items():
         loss = f"{run['loss']:7.3f}" if "loss" in run else ""

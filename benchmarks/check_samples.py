@@ -1,13 +1,12 @@
-"""Check real data: the dialogues of `chatterbot-corpus`, and GSM8K and Alpaca where they are at hand.
+"""Check real data: the dialogues of `chatterbot-corpus`, and and GSM8K and Alpaca if available.
 
-Usage: python -m benchmarks.check_samples [FOLDER]. FOLDER may hold gsm8k_train.jsonl,
-gsm8k_test.jsonl and alpaca_en_demo.json. Prints what the gate finds in each, with five examples a
+Usage: python -m benchmarks.check_samples [FOLDER]. FOLDER can contain gsm8k_train.jsonl,
+gsm8k_test.jsonl and alpaca_en_demo.json. Prints the findings of the data gate with five examples per
 rule; the last line is one JSON document with the counts.
 
-A dialogue of the corpus becomes one row, its lines said by user and assistant in turn. Nothing is
-mended on the way: a dialogue with an odd number of lines ends with the user, and the gate sets it
-aside under last_turn_not_assistant; one that is no list at all, a slip in the corpus, becomes a row
-with one message.
+A dialogue of the corpus becomes one row, with lines of user and assistant in turn. Nothing is fixed:
+a dialogue with an odd number of lines ends with the user and is quarantined under
+last_turn_not_assistant; one that is not a list, an error in the corpus, becomes a row with one message.
 """
 
 from __future__ import annotations
@@ -128,15 +127,7 @@ def find_samples(folder: Path) -> list[Sample]:
 
 
 def show(name: str, report: CheckReport) -> str:
-    """Lay out what was found for a person.
-
-    Args:
-        name: Of the data set.
-        report: What the gate said.
-
-    Returns:
-        Lines.
-    """
+    """Format the findings of one dataset."""
     formats = ", ".join(f"{count:,} {each}" for each, count in report.formats.items())
     lines = [
         f"{name}: {report.verdict}",
@@ -155,7 +146,7 @@ def show(name: str, report: CheckReport) -> str:
 
 
 def is_shown(rule: RuleResult) -> bool:
-    """Tell whether a rule found something, or is one that is always shown."""
+    """Return whether a rule found something, or is always shown."""
     is_broken = rule.verdict in (Verdict.WARNED, Verdict.FAILED)
     return bool(is_broken or rule.n_rows or rule.id in SHOWN_RULES)
 

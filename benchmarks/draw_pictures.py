@@ -85,14 +85,14 @@ def photograph(page: Path, picture: Path) -> None:
 
 
 def newest(home: Path, pattern: str) -> Path:
-    """Find the newest page of a kind.
+    """Find the newest page.
 
     Args:
         home: The work directory.
-        pattern: Where such pages lie in it.
+        pattern: Path pattern of the pages.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
         SystemExit: There is none.
@@ -115,7 +115,7 @@ def main() -> None:
     (folder / "flow.svg").write_text(draw_flow(list(Stage)), encoding="utf-8")
     photograph(newest(home, "stages/publish_report/*/report.html"), folder / "report.png")
     photograph(newest(home, "history/*.html"), folder / "history.png")
-    sys.stdout.write(f"flow.svg, report.png and history.png lie in {folder}\n")
+    sys.stdout.write(f"wrote flow.svg, report.png and history.png to {folder}\n")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Bench:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Give processes a work directory of their own."""
+        """Return the environment of processes, with their own work directory."""
         quiet = {"DO_NOT_TRACK": "1", "GX_ANALYTICS_ENABLED": "false"}
         return {**os.environ, **quiet, "SFT_HOME": str(self.folder / "home")}
 
@@ -106,7 +106,7 @@ class Bench:
 
     @property
     def log(self) -> Path:
-        """Name the file for what commands print."""
+        """Path of the file for the output of commands."""
         return self.folder / "command.log"
 
 
@@ -124,7 +124,7 @@ def check_command(path: Path, *options: str) -> list[str]:
 
 
 def say(text: str) -> None:
-    """Tell on the error stream how far things are."""
+    """Report progress on standard error."""
     sys.stderr.write(f"{text}\n")
 
 
@@ -178,7 +178,7 @@ def measure_memory(bench: Bench, path: Path, ending: str) -> None:
 
 
 def measure_command(bench: Bench, path: Path) -> None:
-    """Time the whole command, which nobody looks into meanwhile."""
+    """Time the complete command, without sampling its memory."""
     for name, options in (("", ()), ("_without_near_duplicates", WITHOUT_NEAR)):
         bench.figures[f"command_seconds{name}"] = bench.wall_seconds(path, *options)
 

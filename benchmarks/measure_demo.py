@@ -21,7 +21,7 @@ SAMPLE_SECONDS = 0.5
 
 
 def measure_run(command: list[str], environment: dict[str, str], log: Path) -> dict[str, float]:
-    """Run a command and round what it took."""
+    """Measure a command, and round the results."""
     found = measure(command, environment, log, SAMPLE_SECONDS)
     return {
         "seconds": round(found.seconds, 1),
@@ -30,7 +30,7 @@ def measure_run(command: list[str], environment: dict[str, str], log: Path) -> d
 
 
 def main() -> None:
-    """Measure a first and a second run, and print what the report says of the model."""
+    """Measure a first and a second run, and print the decision of the report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-c", "--config", default="demo.yaml")
     arguments = parser.parse_args()
@@ -46,7 +46,7 @@ def main() -> None:
         report_path = next((root / "home" / "stages" / "publish_report").glob("*/report.json"))
         report: dict[str, Any] = json.loads(report_path.read_text(encoding="utf-8"))
     gate = next(gate for gate in report["gates"] if gate["id"] == "loss_below_base")
-    figures = {
+    results = {
         "first_run": first,
         "second_run": second,
         "decision": report["decision"],
@@ -57,7 +57,7 @@ def main() -> None:
         "training_tokens_per_second": report["training"]["tokens_per_second"],
         "n_tokens_seen": report["training"]["n_tokens_seen"],
     }
-    sys.stdout.write(json.dumps(figures) + "\n")
+    sys.stdout.write(json.dumps(results) + "\n")
 
 
 if __name__ == "__main__":

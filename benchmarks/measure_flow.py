@@ -1,10 +1,10 @@
-"""Measure what the flow costs beside its stages: imports, servers, keys, hashing, records, promotion lease.
+"""Measure the time that the flow adds to its stages: imports, servers, keys, hashing, records, lease.
 
 Usage: python -m benchmarks.measure_flow. The last line is one JSON document. Overhead is the wall time
-of the whole `sft-flow run` process minus the seconds its stages computed, as its journal has them.
-A short training of the bundled model runs in a fresh work directory with a temporary Prefect server,
-and in another with a server that runs already; each is then repeated, so that every stage is cached. The
-libraries are imported once before, so that no run pays for reading them from a cold disk.
+of the `sft-flow run` process minus the time of its stages, from the journal. A short training of the
+bundled model runs in a fresh work directory with a temporary Prefect server, and in another one with a
+running server; each is then repeated, fully cached. The libraries are imported once before, so
+that no run reads them from a cold disk.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SETTINGS = (
     "evaluation.n_generation_rows=10",
     "evaluation.max_new_tokens=8",
 )
-"""The stages stay short; what is measured does not depend on them."""
+"""Short stages; the overhead does not depend on them."""
 
 
 def stage_seconds(home: Path) -> float:
@@ -131,7 +131,7 @@ def running_server(folder: Path, environment: Mapping[str, str]) -> Iterator[str
 
 
 def warm_up(environment: Mapping[str, str]) -> None:
-    """Import what servers and flow import, so that it lies in the disk cache.
+    """Import the libraries of servers and flow, so that they are in the disk cache.
 
     Args:
         environment: Of the process.

@@ -172,7 +172,7 @@ def compare(
 
 
 def report(single: Generated, batched: Generated, differences: list[dict[str, Any]]) -> str:
-    """Lay the figures out: a table, and one JSON document as the last line.
+    """Format the results: a table, and one JSON document as the last line.
 
     Args:
         single: Answers one at a time.

@@ -1,6 +1,6 @@
-"""Show on SmolLM2-135M that a planted worse model is refused and a better one promoted.
+"""Check on SmolLM2-135M that a worse model is refused and a better one promoted.
 
-Usage: python -m benchmarks.measure_promotion. Three runs of the flow under one registered name, judged on
+Usage: python -m benchmarks.measure_promotion. Three runs of the flow under one registered name, evaluated on
 the same held-out rows of the construction FAQ: the demo, the first of its name; one epoch on the true answers;
 one epoch on the same questions with shuffled answers. The last line is one JSON document with the
 decision, the gates and the aliases after each run.
@@ -23,7 +23,7 @@ SEED = 42
 
 
 def write_shuffled(train: Path, target: Path) -> None:
-    """Give every conversation of a role the answer of another one.
+    """Replace the answer of every conversation by that of another one.
 
     Args:
         train: `train.jsonl` of the first run.
@@ -64,10 +64,10 @@ def run_flow(environment: dict[str, str], *settings: str) -> dict[str, Any]:
 
 
 def figures(report: dict[str, Any]) -> dict[str, Any]:
-    """Take what the decision rests on from a report.
+    """Extract the decision from a report.
 
     Args:
-        report: Of one run.
+        report: Report of one run.
 
     Returns:
         Decision, reason, gates, losses of every role, and the version promoted or refused.

@@ -187,15 +187,7 @@ def best(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run everything.
-
-    Args:
-        folder: Gets everything that is written.
-        arguments: Of the command line.
-
-    Returns:
-        The figures.
-    """
+    """Run all parts, and return the results."""
     parts = "benchmarks._training_parts"
     data = run_part(parts, "prepare", folder, str(SEED))
     packed = run_part(parts, "pack", folder, str(TrainingConfig().packing_length_tokens))

@@ -25,7 +25,7 @@ FIXED = {"bf16": False, "gradient_checkpointing": False}
 
 
 def speed_after_first(ends: list[tuple[float, int]]) -> float:
-    """Tell how fast the steps after the first were.
+    """Compute the speed of the steps after the first.
 
     Args:
         ends: Time in seconds and tokens so far at the end of every step, at least two.

@@ -1,1 +1,1 @@
-"""Wiring: flows that call tasks, and the command line that calls flows."""
+"""Flows that call tasks, and the command line that calls flows."""

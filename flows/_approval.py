@@ -1,4 +1,4 @@
-"""A person's word before a model becomes champion, asked through Prefect."""
+"""Approval by a person, in Prefect, before a model becomes champion."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ POLL_SECONDS = 10
 
 
 class PromotionForm(RunInput):
-    """What the person fills in."""
+    """Form that the reviewer fills in."""
 
     is_approved: bool
-    """Yes makes the version champion."""
+    """True makes the version champion."""
     reviewer: str = ""
-    """Who answers; kept with the version."""
+    """Name of the reviewer; recorded on the version."""
     comment: str = ""
-    """Why; kept with the report of a refusal."""
+    """Reason; shown in the report of a refusal."""
 
 
 def ask_for_approval(
     registry: RegistryConfig, version: VersionReference, decision: DecisionReference
 ) -> Approval | None:
-    """Pause the flow until a person answers, where the configuration asks for it.
+    """Pause the flow until a person answers, if the configuration requires approval.
 
-    The process waits: a suspended run, whose process ends, would fail at the time-out, where
-    no answer in time shall be a refusal.
+    The process keeps running: a suspended run, whose process ends, would fail at the time-out,
+    but no answer in time has to be a refusal.
 
     Args:
-        registry: Whether and how long to ask.
-        version: What would be promoted.
-        decision: What the gates decided.
+        registry: Whether to ask, and the time-out.
+        version: Version to promote.
+        decision: Decision of the gates.
 
     Returns:
-        The answer; None where nobody is asked: it is not required, the gates refused, or the
+        The answer; None if no approval is needed: it is not required, the gates refused, or the
         version is champion already.
     """
     approval = registry.approval
@@ -63,18 +63,18 @@ def ask_for_approval(
             wait_for_input=form,
             timeout=approval.timeout_seconds,
             poll_interval=min(POLL_SECONDS, approval.timeout_seconds),
-            # A key of its own: an answer to an earlier question says nothing of this decision.
+            # A new key each time: an answer to an earlier question is not about this decision.
             key=f"approval-{version.version}-{uuid.uuid4().hex[:8]}",
         )
     except FlowPauseTimeout:
-        _go_on()
+        _resume()
         reason = f"no answer within {approval.timeout_seconds} s"
         return Approval(is_approved=False, reason=reason)
     return read_answer(answer)
 
 
-def _go_on() -> None:
-    """Take the run out of its pause: the server would let it end in nothing but a failure."""
+def _resume() -> None:
+    """Set the run to Running: from Paused, the server accepts no other end than a failure."""
     context = FlowRunContext.get()
     if context and context.flow_run:
         with get_client(sync_client=True) as client:
@@ -84,34 +84,18 @@ def _go_on() -> None:
 def question(
     registry: RegistryConfig, version: VersionReference, decision: DecisionReference
 ) -> str:
-    """Say what the person decides about.
-
-    Args:
-        registry: Names the alias.
-        version: What would be promoted.
-        decision: The gates' figures.
-
-    Returns:
-        Markdown in a few sentences.
-    """
+    """Format the question to the reviewer as Markdown."""
     report = decision.report
     opponent = f"champion version {report.champion_version}" if report.champion_version else "base"
     return (
         f"Make {version.name} version {version.version} {registry.alias}? "
-        f"The gates passed it against the {opponent} on {report.n_eval_rows} rows: "
+        f"It passed the gates against the {opponent} on {report.n_eval_rows} rows: "
         f"{report.reason}."
     )
 
 
 def read_answer(answer: PromotionForm) -> Approval:
-    """Turn the form into a record.
-
-    Args:
-        answer: What the person filled in.
-
-    Returns:
-        The answer with a reason that can stand in a report.
-    """
+    """Convert the form to a record whose reason can be shown in a report."""
     who = answer.reviewer or "a person"
     word = "approved" if answer.is_approved else "refused"
     comment = f": {answer.comment}" if answer.comment else ""

@@ -1,4 +1,4 @@
-"""One scheduled run at a time for each registered name, whichever deployment it comes from."""
+"""One deployed run at a time for each registered name, across all deployments."""
 
 from __future__ import annotations
 
@@ -13,21 +13,15 @@ from prefect.runtime import deployment
 LIMIT_PREFIX = "sft-flow "
 """Followed by the registered name: the global concurrency limit in Prefect."""
 LEASE_SECONDS = 120.0
-"""A run that died frees its place after this long; a live one renews the lease."""
+"""The slot of a run that died is released after this time; an active run renews its lease."""
 
 
 @contextlib.contextmanager
 def one_run_at_a_time(name: str) -> Iterator[None]:
-    """Wait until no other run of a deployment works on a registered name, then hold its place.
+    """Wait for other deployed runs of a registered name, then occupy its slot.
 
     A deployment's own limit counts the runs of that deployment only. Runs from the command line
-    do not wait: stages are locked one by one, and promotions among each other.
-
-    Args:
-        name: Registered model name.
-
-    Yields:
-        Nothing.
+    do not wait: single stages and promotions are locked instead.
     """
     if not deployment.get_id():
         yield

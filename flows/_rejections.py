@@ -1,4 +1,4 @@
-"""What a flow does when the data gate refuses its rows: tell, note, and end as Rejected."""
+"""How a flow handles rejected data: notify, record, and end in state Rejected."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def tells_rejections(run: Callable[P, R]) -> Callable[P, R]:
-    """Make a flow's function end in the state Rejected when the data gate refuses its rows.
+def handles_rejection(run: Callable[P, R]) -> Callable[P, R]:
+    """Make a flow end in state Rejected when the data gate rejects its data.
 
-    Prefect turns the state into the flow's result: where the flow was called, the error is raised.
+    The caller of the flow still gets the error, which Prefect raises from the state.
 
     Args:
-        run: The function; it takes a `config`.
+        run: Function of the flow; has a parameter `config`.
 
     Returns:
         The function for `@flow`, with the same signature.
     """
 
     @functools.wraps(run)
-    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+    def handled(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return run(*args, **kwargs)
         except DataRejected as error:
@@ -45,25 +45,14 @@ def tells_rejections(run: Callable[P, R]) -> Callable[P, R]:
         finally:
             forget_progress()
 
-    # Prefect would look the names of annotations up in this module.
-    told.__signature__ = inspect.signature(run, eval_str=True)  # type: ignore[attr-defined]
-    return told
+    # Otherwise Prefect would look up the names of annotations in this module.
+    handled.__signature__ = inspect.signature(run, eval_str=True)  # type: ignore[attr-defined]
+    return handled
 
 
 @contextlib.contextmanager
-def noted_rejections(config: RunConfig, dataset: DatasetReference) -> Iterator[None]:
-    """Note the rows that the data gate refuses in the block, so that a retrain refuses them once.
-
-    Args:
-        config: The resolved configuration.
-        dataset: The rows.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        DataRejected: As the block raised it.
-    """
+def recorded_rejections(config: RunConfig, dataset: DatasetReference) -> Iterator[None]:
+    """Record the data that is rejected inside the block, so that retrains reject it only once."""
     try:
         yield
     except DataRejected as error:

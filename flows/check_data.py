@@ -1,4 +1,4 @@
-"""The data gate alone: is this data fit to train this model on?"""
+"""Flow `check-data`: the data gate only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from prefect import flow
 
-from flows._rejections import noted_rejections, tells_rejections
+from flows._rejections import handles_rejection, recorded_rejections
 from schemas.config.run import RunConfig
 from schemas.records.references import (
     CheckedReference,
@@ -34,16 +34,16 @@ class GatedRows(NamedTuple):
 
 
 @flow(name="check-data", flow_run_name="{config.registry.name}", log_prints=False)
-@tells_rejections
+@handles_rejection
 def check_data(
     config: RunConfig = RunConfig(),  # noqa: B008 - frozen
     refresh: tuple[Stage, ...] = (),
 ) -> QualityReference:
-    """Hold rows and set to every rule, those on tokens included; a later run finds it all cached.
+    """Check the data against every rule, including token rules; later runs reuse the results.
 
     Args:
-        config: Everything the run depends on; training and what follows it are not read.
-        refresh: Stages to compute anew although nothing they depend on changed.
+        config: Settings; those of training and later stages are ignored.
+        refresh: Stages to compute again even if nothing changed.
 
     Returns:
         Reference to the tokens, with the verdict.
@@ -52,16 +52,8 @@ def check_data(
 
 
 def gate_rows(config: RunConfig, dataset: DatasetReference) -> GatedRows:
-    """Call the stages of the data gate in their order.
-
-    Args:
-        config: Everything the run depends on.
-        dataset: The rows.
-
-    Returns:
-        What they produced.
-    """
-    with noted_rejections(config, dataset):
+    """Run the stages of the data gate in order."""
+    with recorded_rejections(config, dataset):
         template = prepare_template(config.start, config.template, config.seed)
         checked = check_schema(dataset, config.data.rules, template.special_tokens)
         split = split_dataset(

@@ -1,4 +1,4 @@
-"""The flows of a person who promotes a version or takes a promotion back."""
+"""Flows `promote-model` and `roll-back`: promotion by hand."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def promote_version(
     reason: str = "",
     is_forced: bool = False,
 ) -> HandPromotion:
-    """Make a version champion: checked against what was judged, all aliases at once.
+    """Make a version champion, after checking that it still gives the evaluated answers.
 
     Args:
         registry: Name and aliases.
-        version: The version; none takes the challenger, the version judged last.
-        reason: Kept with the version.
-        is_forced: Promote although the gates refused the version or never saw it.
+        version: Version number; None for the challenger, the last evaluated version.
+        reason: Recorded on the version.
+        is_forced: Promote even if the gates refused the version or did not run.
 
     Returns:
-        What was done.
+        The new and the previous champion.
     """
     done = promote_by_hand(registry, version, reason, is_forced=is_forced)
     announce_promotion(registry, done.version, done.former_version, done.reason)
@@ -38,14 +38,14 @@ def roll_back(
     registry: RegistryConfig = RegistryConfig(),  # noqa: B008 - frozen
     reason: str = "",
 ) -> HandPromotion:
-    """Make the former champion champion again; the present one becomes the former.
+    """Restore the previous champion; the current one becomes the previous.
 
     Args:
         registry: Name and aliases.
-        reason: Kept with the version.
+        reason: Recorded on the version.
 
     Returns:
-        What was done.
+        The new and the previous champion.
     """
     done = roll_back_by_hand(registry, reason)
     announce_promotion(registry, done.version, done.former_version, done.reason)

@@ -1,4 +1,4 @@
-"""The scheduled flow: trains where there is a reason to, and says so where there is none."""
+"""Flow `retrain`, to be scheduled: trains only if there is a reason to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from prefect import flow
 from prefect.logging import get_run_logger
 
 from flows._one_at_a_time import one_run_at_a_time
-from flows._rejections import tells_rejections
+from flows._rejections import handles_rejection
 from flows.check_data import gate_rows
 from flows.train_sft import train_and_evaluate
 from schemas.config.run import RunConfig
@@ -27,34 +27,26 @@ from tasks.report.announcements import announce_skip
 
 
 @flow(name="retrain", flow_run_name="{config.registry.name}", log_prints=False)
-@tells_rejections
+@handles_rejection
 def retrain_model(
     config: RunConfig = RunConfig(),  # noqa: B008 - frozen
     refresh: tuple[Stage, ...] = (),
 ) -> ReportReference | RetrainDecision:
-    """Train anew when rows or settings changed enough; otherwise end within seconds.
+    """Train again if rows or settings changed enough; otherwise end within seconds.
 
     Args:
-        config: Everything the run depends on; `config.retrain` says what is a reason.
-        refresh: Stages to compute anew although nothing they depend on changed; naming one is
-            no reason to train.
+        config: Settings; `config.retrain` defines the reasons to train.
+        refresh: Stages to compute again even if nothing changed; this alone is no reason to train.
 
     Returns:
-        Reference to the report; without a reason to train, the decision that says so.
+        Reference to the report, or the decision not to train.
     """
     with one_run_at_a_time(config.registry.name):
         return train_with_reason(config)
 
 
 def train_with_reason(config: RunConfig) -> ReportReference | RetrainDecision:
-    """Train if there is a reason to.
-
-    Args:
-        config: Everything the run depends on.
-
-    Returns:
-        Reference to the report, or the decision not to train.
-    """
+    """Train if there is a reason to; otherwise return the decision not to train."""
     check_environment()
     dataset = load_dataset(config.data.origin)
     decision = decide_retrain(config, dataset)
@@ -68,24 +60,16 @@ def train_with_reason(config: RunConfig) -> ReportReference | RetrainDecision:
 
 
 def decide_retrain(config: RunConfig, dataset: DatasetReference) -> RetrainDecision:
-    """Decide whether there is a reason to train.
-
-    Args:
-        config: Everything the run depends on.
-        dataset: The rows now.
-
-    Returns:
-        The decision. The data gate is asked only where drift alone may be a reason.
-    """
-    judged = find_evaluated(config.registry)
-    decision = weigh_reasons(config, dataset, judged)
-    asks_gate = decision.is_needed or wants_drift(config, decision)
-    if asks_gate and (refused := find_rejection(config, dataset)):
+    """Decide whether there is a reason to train; runs the data gate only if drift can be the reason."""
+    evaluated = find_evaluated(config.registry)
+    decision = weigh_reasons(config, dataset, evaluated)
+    needs_gate = decision.is_needed or wants_drift(config, decision)
+    if needs_gate and (rejected := find_rejection(config, dataset)):
         return decision.model_copy(
-            update={"reason": RetrainReason.NOTHING, "detail": still_refused(refused)}
+            update={"reason": RetrainReason.NOTHING, "detail": still_refused(rejected)}
         )
-    if judged is None or not wants_drift(config, decision):
+    if evaluated is None or not wants_drift(config, decision):
         return decision
     path = locate(gate_rows(config, dataset).quality, "profile.json")
     profile = parse_profile(path.read_bytes(), str(path))
-    return weigh_drift(config, decision, judged, profile)
+    return weigh_drift(config, decision, evaluated, profile)

@@ -1,10 +1,10 @@
-"""The sweep: checked data once, then many trainings that are compared on the validation rows."""
+"""Flow `sweep-training`: check the data once, then compare many trainings on the validation rows."""
 
 from __future__ import annotations
 
 from prefect import flow
 
-from flows._rejections import tells_rejections
+from flows._rejections import handles_rejection
 from flows.check_data import gate_rows
 from schemas.config.run import RunConfig
 from schemas.config.sweep import SweepConfig
@@ -15,13 +15,13 @@ from tasks.sweep.results import SweepReport
 
 
 @flow(name="sweep-training", flow_run_name="{config.registry.name}", log_prints=False)
-@tells_rejections
+@handles_rejection
 def sweep_training(config: RunConfig, sweep: SweepConfig) -> SweepReport:
-    """Find the settings of the training with the smallest validation loss.
+    """Search the training settings with the lowest validation loss.
 
     Args:
-        config: Everything the trainings depend on; the gates judge the best one in `train_sft`.
-        sweep: What is varied, and how often.
+        config: Settings of the trainings; the gates are not run.
+        sweep: Search space and number of trials.
 
     Returns:
         The trials and the best settings.

@@ -1,4 +1,4 @@
-"""The main flow: a dataset goes in, a promoted model or a reasoned refusal comes out."""
+"""Flow `train-sft`: from a dataset to a promoted model, or a refusal with reasons."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows._approval import ask_for_approval
 from flows._one_at_a_time import one_run_at_a_time
-from flows._rejections import tells_rejections
+from flows._rejections import handles_rejection
 from flows.check_data import gate_rows
 from schemas.config.run import RunConfig
 from schemas.errors import ChampionChanged
@@ -28,23 +28,23 @@ from tasks.report.announcements import announce_report
 from tasks.train_model import train_model
 
 MAX_DECISIONS = 3
-"""Times a run decides anew because another promotion came first."""
+"""Maximum number of decisions of a run, if other promotions come first."""
 
 
 @flow(name="train-sft", flow_run_name="{config.registry.name}", log_prints=False)
-@tells_rejections
+@handles_rejection
 def train_sft(
     config: RunConfig = RunConfig(),  # noqa: B008 - frozen
     refresh: tuple[Stage, ...] = (),
 ) -> ReportReference:
-    """Turn a dataset into a promoted model, or refuse with figures.
+    """Train, evaluate and register a model, and promote it if it passes the gates.
 
     Args:
-        config: Everything the run depends on.
-        refresh: Stages to compute anew although nothing they depend on changed.
+        config: Settings of the run.
+        refresh: Stages to compute again even if nothing changed.
 
     Returns:
-        Reference to the report, which carries the decision.
+        Reference to the report, with the decision.
     """
     with one_run_at_a_time(config.registry.name):
         check_environment()
@@ -54,12 +54,12 @@ def train_sft(
 def train_and_evaluate(
     config: RunConfig, dataset: DatasetReference, retrain: RetrainDecision | None
 ) -> ReportReference:
-    """Call the stages in their order, from the loaded rows on.
+    """Run the stages after `load_dataset` in order.
 
     Args:
-        config: Everything the run depends on.
-        dataset: The rows.
-        retrain: Why a scheduled run trains; None where a person asked for it.
+        config: Settings of the run.
+        dataset: The loaded rows.
+        retrain: Why a scheduled run trains; None for a manual run.
 
     Returns:
         Reference to the report.
@@ -68,30 +68,30 @@ def train_and_evaluate(
     baseline = generate_baseline(rows.template, rows.quality, config.evaluation, config.seed)
     trained = train_model(rows.template, rows.quality, config.training, config.seed)
     evaluation = evaluate_model(trained, rows.quality, config.evaluation, config.seed)
-    judged = {"trained": trained, "baseline": baseline, "evaluation": evaluation}
-    reference = settle(config, rows._asdict() | judged, retrain)
+    evidence = {"trained": trained, "baseline": baseline, "evaluation": evaluation}
+    reference = settle(config, rows._asdict() | evidence, retrain)
     announce_report(config, reference)
     return reference
 
 
 def settle(
-    config: RunConfig, judged: dict[str, Any], retrain: RetrainDecision | None
+    config: RunConfig, evidence: dict[str, Any], retrain: RetrainDecision | None
 ) -> ReportReference:
-    """Decide, register and promote; decide again when another promotion came first.
+    """Decide, register and promote; decide again if another promotion came first.
 
     Args:
-        config: Everything the run depends on.
-        judged: What the stages produced, by their names in `Evidence`.
+        config: Settings of the run.
+        evidence: Results of the stages, by their names in `Evidence`.
         retrain: Why a scheduled run trains.
 
     Returns:
         Reference to the report.
 
     Raises:
-        ChampionChanged: The champion changed as often as this run decided.
+        ChampionChanged: Another promotion came first in each of `MAX_DECISIONS` attempts.
     """
-    trained, quality, baseline = judged["trained"], judged["quality"], judged["baseline"]
-    evaluation = judged["evaluation"]
+    trained, quality, baseline = evidence["trained"], evidence["quality"], evidence["baseline"]
+    evaluation = evidence["evaluation"]
     changed: ChampionChanged | None = None
     for _ in range(MAX_DECISIONS):
         champion = evaluate_champion(
@@ -100,15 +100,15 @@ def settle(
         decision = decide(
             baseline, champion, evaluation, config.gates, config.evaluation, config.seed
         )
-        evidence = Evidence(**judged, champion=champion, decision=decision)
+        complete = Evidence(**evidence, champion=champion, decision=decision)
         if decision.decision is Decision.SKIPPED:
-            return publish_report(config, evidence, None, None, retrain)
-        version = register_model(config, evidence)
+            return publish_report(config, complete, None, None, retrain)
+        version = register_model(config, complete)
         approval = ask_for_approval(config.registry, version, decision)
         try:
             promotion = promote_model(version, decision, config.registry, approval)
         except ChampionChanged as error:
             changed = error
             continue
-        return publish_report(config, evidence, version, promotion, retrain)
+        return publish_report(config, complete, version, promotion, retrain)
     raise changed or ChampionChanged("the champion changed")

@@ -1,1 +1,1 @@
-"""The command line: one file a command, its words beside it."""
+"""The command line: one file per command, with its output texts."""

@@ -193,23 +193,23 @@ def _whole_figure(value: float | None) -> str:
 @click.option(
     "--only",
     type=click.Choice(["rows", "set"]),
-    help="rows: look at row rules alone; set (the default): at row and set rules.",
+    help="Check only row rules (rows), or row and set rules (set).  [default: set]",
 )
 @click.option(
-    "--tokens", "has_tokens", is_flag=True, help="Render and tokenise the rows too: token rules."
+    "--tokens", "has_tokens", is_flag=True, help="Also check token rules; needs the model."
 )
 @click.option(
     "--fix",
     "repaired",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="OUT",
-    help="Write the kept rows to OUT (.jsonl), repaired where nothing is lost.",
+    help="Write the accepted rows to OUT (.jsonl), with lossless repairs.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Where report.json, report.html and quarantine.jsonl go; default: checks in SFT_HOME.",
+    help="Folder for the reports and quarantine.jsonl.  [default: a folder in SFT_HOME/checks]",
 )
 @click.option(
     "--schema", "is_schema", is_flag=True, help="Print the JSON Schema of the accepted formats."
@@ -219,7 +219,10 @@ def _whole_figure(value: float | None) -> str:
 def check(
     is_schema: bool, config_path: Path | None, overrides: Sequence[str], **asked: Any
 ) -> None:
-    """Put SOURCE (a path, pattern or name) through the data gate alone."""
+    """Validate a dataset, without training.
+
+    SOURCE is a path, pattern, address or name; by default the source of the configuration.
+    """
     if is_schema:
         print_schema()
     elif not run_check(config_path, overrides, **asked):

@@ -1,4 +1,4 @@
-"""How commands speak: results on standard output, everything else on standard error."""
+"""Output of commands: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -30,35 +30,23 @@ EXIT_BROKEN_PIPE = 141
 DEBUG = "sft_flow.debug"
 MIN_WIDTH, MAX_WIDTH = 60, 160
 LONG_WORD = 24
-"""Longer words, paths for the most part, may be folded; those of the first column never are."""
+"""Longer words, mostly paths, may be wrapped, except in the first column."""
 
 
 class GuardedGroup(click.Group):
-    """A group whose commands end in a clear sentence and the right exit code."""
+    """Command group that turns errors into a message and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; turn what it raises into a message and an exit code.
-
-        Args:
-            ctx: Click's context.
-
-        Returns:
-            What the command returned.
-
-        Raises:
-            click.ClickException: The usage is wrong; click prints it.
-        """
+        """Run a command, and turn its errors into a message and an exit code."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except (KeyboardInterrupt, TrainingInterrupted) as error:
-            click.echo(
-                "Interrupted. What is finished is kept: the next run picks up here.", err=True
-            )
+            click.echo("Interrupted. Finished work is kept; the next run resumes here.", err=True)
             ctx.exit(EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED)
         except BrokenPipeError:
-            # `sft-flow … | head`: whoever read has enough. Nothing more may be written at exit.
+            # `sft-flow … | head`: the reader has closed the pipe. Write nothing more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(EXIT_BROKEN_PIPE)
         except Exception as error:
@@ -69,14 +57,7 @@ class GuardedGroup(click.Group):
 
 
 def describe(error: Exception) -> str:
-    """Put an error into words.
-
-    Args:
-        error: What a command raised.
-
-    Returns:
-        All parts of an error of ours; one line for any other.
-    """
+    """Format an error: all parts of an `SftFlowError`, one line for any other."""
     if isinstance(error, SftFlowError):
         return str(error)
     first_line = (str(error).strip().splitlines() or ["no message"])[0]
@@ -84,20 +65,13 @@ def describe(error: Exception) -> str:
 
 
 def is_debug(context: click.Context | None = None) -> bool:
-    """Tell whether --debug was given.
-
-    Args:
-        context: Click's context; the current one when None.
-
-    Returns:
-        True when tracebacks and library warnings are wanted.
-    """
+    """Return whether --debug was given; without a context, of the current one."""
     context = context or click.get_current_context(silent=True)
     return bool(context and context.find_root().meta.get(DEBUG))
 
 
 def quiet_libraries() -> None:
-    """Keep libraries' warnings and chatter from the reader, here and in child processes."""
+    """Turn off log messages and warnings of libraries, here and in child processes."""
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -111,32 +85,18 @@ def quiet_libraries() -> None:
 
 @contextmanager
 def keep_stdout_clean() -> Iterator[None]:
-    """Send what libraries print to standard error, so that only our result is on the output.
-
-    Yields:
-        Nothing.
-    """
+    """Redirect what libraries print to standard error."""
     with redirect_stdout(sys.stderr):
         yield
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document on standard output.
-
-    Args:
-        document: Anything that JSON can hold.
-    """
+    """Print one JSON document on standard output."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Print a table: drawn by rich on a terminal, as plain columns elsewhere.
-
-    Args:
-        headings: Names of the columns.
-        rows: Cells, already formatted.
-        title: A line above.
-    """
+    """Print a table: with rich on a terminal, as plain columns elsewhere."""
     if sys.stdout.isatty():
         _print_rich_table(headings, rows, title)
         return
@@ -147,26 +107,14 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title
 
 
 def terminal_width() -> int:
-    """Measure the terminal, within reason.
-
-    Returns:
-        Columns to fill.
-    """
+    """Return the width of the terminal, between `MIN_WIDTH` and `MAX_WIDTH`."""
     return max(MIN_WIDTH, min(MAX_WIDTH, shutil.get_terminal_size((100, 24)).columns))
 
 
 def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Lay a table out in columns no wider than the page; long cells are wrapped between words.
+    """Format a table no wider than `width` characters; long cells are wrapped between words.
 
-    Where not even the longest words find room side by side, each row becomes some lines.
-
-    Args:
-        headings: Names of the columns.
-        rows: Cells.
-        width: Columns of the page.
-
-    Returns:
-        Lines of text.
+    If even the longest words do not fit side by side, each row becomes several lines.
     """
     natural = [
         max(len(line) for cell in column for line in (cell or " ").splitlines())
@@ -186,7 +134,7 @@ def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], width: i
 
 
 def _least(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Measure the narrowest that each column may become: its longest word, within reason."""
+    """Return the minimum width of each column: its longest word, up to `LONG_WORD`."""
     longest = [
         max((len(word) for cell in column for word in cell.split()), default=1)
         for column in zip(headings, *rows, strict=True)
@@ -195,7 +143,7 @@ def _least(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 
 
 def _fit(natural: Sequence[int], least: Sequence[int], room: int) -> list[int] | None:
-    """Shrink the widest columns until all of them fit; None when they cannot."""
+    """Shrink the widest columns until all fit; None if that is impossible."""
     if sum(least) > room:
         return None
     widths = list(natural)
@@ -206,7 +154,7 @@ def _fit(natural: Sequence[int], least: Sequence[int], room: int) -> list[int] |
 
 
 def _stacked(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Write each row as one line a cell, with a line between rows; the terminal may break them."""
+    """Format each row as one line per cell, with an empty line between rows."""
     lines: list[str] = []
     for row in rows:
         lines += [""] if lines else []

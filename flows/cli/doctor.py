@@ -1,4 +1,4 @@
-"""`sft-flow doctor`: what a run needs, examined on this machine."""
+"""`sft-flow doctor`: check that this machine has what a run needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from flows.cli.options import config_options, json_option
 @config_options
 @json_option
 def doctor(config_path: Path | None, overrides: tuple[str, ...], is_json: bool) -> None:
-    """Examine this machine: is everything here that a run needs?"""
+    """Check that this machine has everything a run needs.
+
+    Checks versions, servers, stores, aliases, disk space and device, and shows how to fix problems.
+    """
     from schemas.config.file import load_config
 
     config = load_config(config_path, overrides)
@@ -34,6 +37,6 @@ def doctor(config_path: Path | None, overrides: tuple[str, ...], is_json: bool) 
         print_json([finding.model_dump(mode="json") for finding in findings])
     else:
         rows = [[item.health.value, item.topic, item.detail, item.mend] for item in findings]
-        print_table(["", "what", "found", "how to mend"], rows)
+        print_table(["", "check", "found", "fix"], rows)
     if any(finding.health is Health.PROBLEM for finding in findings):
         click.get_current_context().exit(EXIT_FAILED)

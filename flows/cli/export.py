@@ -1,4 +1,4 @@
-"""`sft-flow export`: a registered version as a folder, as GGUF, or on the hub."""
+"""`sft-flow export`: export a registered version to a folder, to GGUF, or to the Hub."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ from flows.cli.options import debug_option, json_option
 @click.argument("model")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--overwrite", "is_overwriting", is_flag=True, help="Replace an earlier export.")
-@click.option("--gguf", "is_gguf", is_flag=True, help="Convert it too, with llama.cpp's tool.")
-@click.option("--push-to-hub", "repository", metavar="OWNER/NAME", help="Upload it too, private.")
-@click.option("--public", "is_public", is_flag=True, help="Make a new repository public.")
+@click.option("--gguf", "is_gguf", is_flag=True, help="Also convert to GGUF (needs llama.cpp).")
+@click.option(
+    "--push-to-hub",
+    "repository",
+    metavar="OWNER/NAME",
+    help="Also push to the Hub; private unless --public.",
+)
+@click.option(
+    "--public", "is_public", is_flag=True, help="Make the new repository on the Hub public."
+)
 @debug_option
 @json_option
 def export(
@@ -28,7 +35,10 @@ def export(
     is_public: bool,
     is_json: bool,
 ) -> None:
-    """Write MODEL (NAME, NAME@alias or NAME/VERSION) to FOLDER, for transformers to load."""
+    """Export a registered version to FOLDER, for transformers to load.
+
+    MODEL is NAME (its champion), NAME@alias or NAME/VERSION.
+    """
     quiet_libraries()
     from tasks.release.export import (
         export_version,

@@ -14,13 +14,16 @@ from flows.cli.promote import read_registry
 
 @click.command()
 @click.argument("name")
-@click.option("--open", "is_opened", is_flag=True, help="Open the page in a browser.")
+@click.option("--open", "is_opened", is_flag=True, help="Open it in a browser.")
 @config_options
 @json_option
 def history(
     name: str, is_opened: bool, config_path: Path | None, overrides: Sequence[str], is_json: bool
 ) -> None:
-    """Write the page of all retrains of NAME: scores, data, who was refused and why."""
+    """Write a page of all retrains of NAME.
+
+    It shows scores, data, decisions and the reasons of refusals.
+    """
     registry = read_registry(name, config_path, overrides)
     quiet_libraries()
     from tasks.registry.history import read_history

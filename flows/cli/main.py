@@ -1,4 +1,4 @@
-"""`sft-flow`: the command line. Heavy libraries are imported by the commands that need them."""
+"""`sft-flow`: the command line. Commands import heavy libraries only when they need them."""
 
 from __future__ import annotations
 
@@ -45,14 +45,16 @@ COLLECT_AFTER_OBJECTS = 50_000
 @click.version_option(package_name="sft-flow", prog_name="sft-flow")
 @debug_option
 def main() -> None:
-    """Turn a dataset into a promoted model: checked, cached, measured, registered.
+    """Fine-tune a chat model on a dataset, and promote it if it is measurably better.
 
-    Outputs lie in SFT_HOME (default: .sft in the current folder). Exit codes: 0 done, accepted
-    or promoted; 1 a gate said no; 2 usage, configuration or unreadable input; 3 the run failed.
+    Outputs are stored in SFT_HOME (default: .sft in the current folder).
+
+    Exit codes: 0 done, accepted or promoted; 1 data rejected or model refused; 2 wrong usage,
+    configuration or unreadable input; 3 the run failed; 130 or 143 interrupted.
     """
     quiet_environment()
-    # By default every 700 new objects are looked at, which is a fifth of what a cached run costs,
-    # and all of them once more as the process ends.
+    # The default, every 700 new objects and once more at exit, takes a fifth of the time of a
+    # cached run.
     gc.set_threshold(COLLECT_AFTER_OBJECTS)
     atexit.register(gc.freeze)
 

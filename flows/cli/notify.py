@@ -1,4 +1,4 @@
-"""`sft-flow notify`: have a webhook called when a run fails, data are refused, a champion changes."""
+"""`sft-flow notify`: call a webhook for failed runs, rejected data and new champions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ ON_REQUEST = ("refused", "skipped")
 
 
 @click.command()
-@click.option("--webhook", metavar="URL", help="Gets a POST with a JSON document.")
-@click.option("--slack", metavar="URL", help="The same for Slack's, Mattermost's or like webhooks.")
+@click.option("--webhook", metavar="URL", help="Webhook that receives a POST with a JSON document.")
+@click.option("--slack", metavar="URL", help="Webhook of Slack, Mattermost or similar.")
 @click.option(
     "--on",
     "requested",
     type=click.Choice(ON_REQUEST),
     multiple=True,
-    help="Tell of refused models or skipped retrains too; may be repeated.",
+    help="Also send refused models or skipped retrains. Can be repeated.",
 )
-@click.option("--list", "is_list", is_flag=True, help="Show what the server tells.")
-@click.option("--remove", "is_remove", is_flag=True, help="Tell nothing any more.")
+@click.option("--list", "is_list", is_flag=True, help="List the active notifications.")
+@click.option("--remove", "is_remove", is_flag=True, help="Remove all notifications.")
 @json_option
 @debug_option
 def notify(
@@ -37,7 +37,10 @@ def notify(
     is_remove: bool,
     is_json: bool,
 ) -> None:
-    """Have the Prefect server tell of failed runs, refused data and new champions."""
+    """Send failed runs, rejected data and new champions to a webhook or Slack.
+
+    Creates automations on the Prefect server. A second call replaces the first.
+    """
     _require_one(webhook, slack, is_list, is_remove)
     quiet_libraries()
     with keep_stdout_clean():
@@ -56,14 +59,14 @@ def notify(
 
 def _require_one(*asked: str | bool | None) -> None:
     if sum(map(bool, asked)) != 1:
-        raise click.UsageError("give one of --webhook URL, --slack URL, --list and --remove")
+        raise click.UsageError("use exactly one of --webhook URL, --slack URL, --list and --remove")
 
 
 def _show(found: list[Subscription], *, is_json: bool) -> None:
     if is_json:
         print_json([one.model_dump(mode="json") for one in found])
     elif not found:
-        click.echo("the server tells nothing of sft-flow")
+        click.echo("no notifications")
     else:
         rows = [[one.automation, one.change.value, ", ".join(one.events)] for one in found]
         print_table(["automation", "", "on"], rows)

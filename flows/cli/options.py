@@ -25,43 +25,36 @@ debug_option = click.option(
     is_eager=True,
     expose_value=False,
     callback=_remember_debug,
-    help="Show tracebacks and library warnings.",
+    help="Show tracebacks and warnings of libraries.",
 )
 json_option = click.option(
-    "--json", "is_json", is_flag=True, help="Print one JSON document and nothing else."
+    "--json", "is_json", is_flag=True, help="Print the result as one JSON document."
 )
 refresh_option = click.option(
     "--refresh",
     multiple=True,
     type=click.Choice([stage.value for stage in Stage]),
     metavar="STAGE",
-    help="Compute this stage anew although nothing changed; may be repeated.",
+    help="Compute STAGE again even if nothing changed. Can be repeated.",
 )
 
 
 def config_options(function: Function) -> Function:
-    """Add -c, --set and --debug to a command.
-
-    Args:
-        function: The command's function; gets `config_path` and `overrides`.
-
-    Returns:
-        The same function.
-    """
+    """Add -c, --set and --debug to a command; its function gets `config_path` and `overrides`."""
     options = (
         click.option(
             "-c",
             "--config",
             "config_path",
             type=click.Path(path_type=Path),
-            help="Configuration file: .yaml, .yml or .toml. Without it: the demo.",
+            help="Configuration file (.yaml, .yml or .toml).  [default: settings of the demo]",
         ),
         click.option(
             "--set",
             "overrides",
             multiple=True,
             metavar="KEY=VALUE",
-            help="Override one setting, e.g. training.learning_rate=1e-4; may be repeated.",
+            help="Override a setting, e.g. training.learning_rate=1e-4. Can be repeated.",
         ),
         debug_option,
     )

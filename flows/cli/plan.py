@@ -288,7 +288,7 @@ def show_setup(setup: TrainingSetup) -> None:
 def plan(
     config_path: Path | None, overrides: Sequence[str], refresh: Sequence[str], is_json: bool
 ) -> None:
-    """Say which stages would run and why, and how long the training would take."""
+    """Show which stages would run and why, with tokens, memory and time of the training."""
     from schemas.config.file import load_config
 
     config = load_config(config_path, overrides)

@@ -150,7 +150,9 @@ def shorten(text: str) -> str:
 @click.command()
 @config_options
 @refresh_option
-@click.option("--plain", "is_plain", is_flag=True, help="Plain lines instead of the screen.")
+@click.option(
+    "--plain", "is_plain", is_flag=True, help="Print plain lines instead of the live screen."
+)
 @json_option
 def run(
     config_path: Path | None,
@@ -159,7 +161,10 @@ def run(
     is_plain: bool,
     is_json: bool,
 ) -> None:
-    """Run every stage that is not cached, up to the registered and judged model."""
+    """Train, evaluate and register a model, and promote it if it passes the gates.
+
+    Stages that are cached are not run again.
+    """
     from schemas.config.file import load_config
 
     config = load_config(config_path, overrides)

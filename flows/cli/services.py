@@ -1,4 +1,4 @@
-"""`sft-flow up` and `down`: the services of one machine."""
+"""`sft-flow up` and `down`: local services."""
 
 from __future__ import annotations
 
@@ -10,49 +10,70 @@ from flows.services.state import Service
 
 
 @click.command()
-@click.option("--prefect-port", type=click.IntRange(1, 65535), default=4200, show_default=True)
-@click.option("--mlflow-port", type=click.IntRange(1, 65535), default=5000, show_default=True)
 @click.option(
-    "--pool", default="sft-local", show_default=True, help="Work pool; made when missing."
+    "--prefect-port",
+    type=click.IntRange(1, 65535),
+    default=4200,
+    show_default=True,
+    help="Port of the Prefect server.",
 )
-@click.option("--no-worker", is_flag=True, help="Start the two servers only.")
+@click.option(
+    "--mlflow-port",
+    type=click.IntRange(1, 65535),
+    default=5000,
+    show_default=True,
+    help="Port of the MLflow UI.",
+)
+@click.option(
+    "--pool",
+    default="sft-local",
+    show_default=True,
+    help="Work pool of the worker; created if missing.",
+)
+@click.option("--no-worker", is_flag=True, help="Start only the two servers.")
 @json_option
 @debug_option
 def up(prefect_port: int, mlflow_port: int, pool: str, no_worker: bool, is_json: bool) -> None:
-    """Start a Prefect server, the MLflow page and a worker; what runs already is left alone."""
-    quiet_libraries()
-    from flows.services.local import Wanted, start_services
-    from flows.services.state import ServiceName, hold_services
+    """Start a Prefect server, the MLflow UI and a worker on this machine.
 
-    wanted = Wanted(prefect_port, mlflow_port, pool, has_worker=not no_worker)
-    with keep_stdout_clean(), hold_services(_tell):
-        started = start_services(wanted)
+    Services that are running already are kept.
+    """
+    quiet_libraries()
+    from flows.services.local import ServiceOptions, start_services
+    from flows.services.state import ServiceName, lock_services
+
+    options = ServiceOptions(prefect_port, mlflow_port, pool, has_worker=not no_worker)
+    with keep_stdout_clean(), lock_services(_tell):
+        started = start_services(options)
     if is_json:
         services = [one.model_dump() for one in started.services]
         print_json({"api": started.api, "mlflow": started.mlflow, "services": services})
         return
     rows = [
-        [one.name, "started" if one.name in started.new else "runs already", *_place(one)]
+        [one.name, "started" if one.name in started.new else "already running", *_place(one)]
         for one in started.services
     ]
     print_table(["service", "", "process", "at", "log"], rows)
     if ServiceName.MLFLOW not in {one.name for one in started.services}:
-        click.echo(f"\nno MLflow page was started: the configured {started.mlflow} is used")
+        click.echo(f"\nno MLflow UI was started: using the configured {started.mlflow}")
     click.echo(f"\nexport PREFECT_API_URL={started.api}")
     click.echo("prefect deploy --all        # in the folder with prefect.yaml")
-    click.echo("sft-flow down               # stops just these")
+    click.echo("sft-flow down               # stops these services")
 
 
 @click.command()
 @json_option
 @debug_option
 def down(is_json: bool) -> None:
-    """Stop what `sft-flow up` started here; runs at work save a checkpoint first."""
+    """Stop the services that `sft-flow up` started.
+
+    Active runs save a checkpoint first.
+    """
     quiet_libraries()
     from flows.services.local import stop_services
-    from flows.services.state import hold_services
+    from flows.services.state import lock_services
 
-    with keep_stdout_clean(), hold_services(_tell):
+    with keep_stdout_clean(), lock_services(_tell):
         stopped = stop_services()
     if is_json:
         print_json([one.model_dump() for one in stopped])
@@ -61,7 +82,7 @@ def down(is_json: bool) -> None:
             ["stopped", "process", "at", "log"], [[one.name, *_place(one)] for one in stopped]
         )
     else:
-        click.echo("nothing runs that `sft-flow up` started here")
+        click.echo("no services of `sft-flow up` are running")
 
 
 def _place(service: Service) -> list[str]:

@@ -203,7 +203,10 @@ def show_status(status: StatusReport) -> None:
 def status(
     name: str | None, config_path: Path | None, overrides: Sequence[str], is_json: bool
 ) -> None:
-    """Show the last run and the champion; of NAME: who holds which alias, with figures and data."""
+    """Show the last run and the current champion.
+
+    With NAME: its aliases, metrics and training data.
+    """
     from schemas.config.file import load_config
 
     names = (f"registry.name={name}",) if name else ()
@@ -226,11 +229,11 @@ def status(
 
 
 @click.command()
-@click.option("--open", "is_opened", is_flag=True, help="Open the page in a browser.")
+@click.option("--open", "is_opened", is_flag=True, help="Open it in a browser.")
 @json_option
 @debug_option
 def report(is_opened: bool, is_json: bool) -> None:
-    """Tell where the newest report lies."""
+    """Show the path of the newest report."""
     page, document = read_report()
     if is_json:
         print_json({"path": str(page), **document})

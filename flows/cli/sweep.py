@@ -132,25 +132,30 @@ def _shown(value: object) -> str:
     "sweep_path",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="File with the search space: .yaml or .toml.",
+    help="File with the search space (.yaml or .toml).",
 )
 @click.option(
     "--search",
     "searches",
     multiple=True,
     metavar="KEY=VALUES",
-    help="What to vary, e.g. learning_rate=1e-5..1e-3:log or lora.r=[8, 16]; may be repeated.",
+    help="Search a setting, e.g. learning_rate=1e-5..1e-3:log or lora.r=[8, 16]. Can be repeated.",
 )
-@click.option("--trials", type=click.IntRange(min=1), help="Trials in all, earlier ones included.")
+@click.option(
+    "--trials", type=click.IntRange(min=1), help="Total number of trials, including earlier ones."
+)
 @click.option(
     "--timeout",
     "timeout_seconds",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Start no trial after so many seconds.",
+    help="Start no new trial after this time.",
 )
 @config_options
 @json_option
 def sweep(config_path: Path | None, overrides: Sequence[str], **asked: Any) -> None:
-    """Try settings of the training and keep those with the lowest validation loss."""
+    """Search the training settings with the lowest validation loss.
+
+    Writes the best configuration to best.yaml. Running the command again resumes it.
+    """
     run_sweep(config_path, overrides, **asked)

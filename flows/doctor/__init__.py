@@ -1,1 +1,1 @@
-"""What `sft-flow doctor` examines."""
+"""The checks of `sft-flow doctor`."""

@@ -1,4 +1,4 @@
-"""What `sft-flow doctor` looks at for one configuration: aliases, artefact store, disk."""
+"""Checks of `sft-flow doctor` for one configuration: aliases, artifact store, disk."""
 
 from __future__ import annotations
 
@@ -22,26 +22,19 @@ if TYPE_CHECKING:
 
 HUB_SECONDS = 5.0
 WEIGHT_BYTES = 4
-"""A float32, the widest format a model is saved in."""
+"""float32, the widest format a model is saved in."""
 OPTIMISER_BYTES = 8
-"""AdamW's two averages, which a checkpoint holds for each trained parameter."""
+"""AdamW's two averages per trained parameter, in a checkpoint."""
 ADAPTER_FRACTION_PER_RANK = 0.0025
-"""Parameters of a LoRA adapter on all linear maps: 3.6 % of SmolLM2-135M at r=16, less of others."""
+"""Parameters of a LoRA adapter on all linear layers: 3.6 % of SmolLM2-135M at r=16, less in others."""
 OTHER_FRACTION = 0.1
-"""Adapter, tokenizers, reports and MLflow's records, of everything; the demo takes 1.54 GiB in all,
-its estimate is 1.65 GiB."""
-NO_STORE = "no store yet: the first run makes it"
+"""Share of adapter, tokenizers, reports and MLflow's records. The demo takes 1.54 GiB, its estimate is
+1.65 GiB."""
+NO_STORE = "no store yet: the first run creates it"
 
 
 def check_aliases(registry: RegistryConfig) -> Finding:
-    """Find out whether the aliases of a name stand on versions that can be loaded.
-
-    Args:
-        registry: Name and aliases.
-
-    Returns:
-        ok; a note where there is no champion yet; a problem where files are gone.
-    """
+    """Check that the aliases of a name point to versions whose files exist."""
     topic, name = "aliases", registry.name
     if not has_store():
         return Finding(topic=topic, health=Health.OK, detail=f"{name}: {NO_STORE}")
@@ -64,19 +57,19 @@ def check_aliases(registry: RegistryConfig) -> Finding:
         return Finding(
             topic=topic,
             health=Health.PROBLEM,
-            detail=f"{name}: no files behind {', '.join(gone)}",
-            mend="the run that made the version puts them back when it is run again; or "
-            f"`sft-flow rollback {name}`, `sft-flow promote {name}` another version",
+            detail=f"{name}: files are missing for {', '.join(gone)}",
+            mend="run the configuration that made the version again to restore them; or "
+            f"`sft-flow rollback {name}`, or `sft-flow promote {name}` with another version",
         )
-    standing = ", ".join(f"{alias} {number}" for alias, number in holders.items())
+    listed = ", ".join(f"{alias} {number}" for alias, number in holders.items())
     if registry.alias not in holders:
         return Finding(
             topic=topic,
             health=Health.NOTE,
-            detail=f"{name}: no {registry.alias} yet{f' ({standing})' if standing else ''}",
+            detail=f"{name}: no {registry.alias} yet{f' ({listed})' if listed else ''}",
             mend=f"`sft-flow run`, or `sft-flow promote {name}` with a version",
         )
-    return Finding(topic=topic, health=Health.OK, detail=f"{name}: {standing}")
+    return Finding(topic=topic, health=Health.OK, detail=f"{name}: {listed}")
 
 
 def _has_files(client: MlflowClient, name: str, number: int) -> bool:
@@ -86,14 +79,7 @@ def _has_files(client: MlflowClient, name: str, number: int) -> bool:
 
 
 def check_artifacts(registry: RegistryConfig) -> Finding:
-    """Try to write where MLflow keeps weights and files.
-
-    Args:
-        registry: Names the experiment.
-
-    Returns:
-        ok, or what hinders.
-    """
+    """Check that MLflow's artifact store is writable."""
     topic = "artefact store"
     if not has_store():
         return Finding(topic=topic, health=Health.OK, detail=NO_STORE)
@@ -113,7 +99,9 @@ def check_artifacts(registry: RegistryConfig) -> Finding:
     if place is None and tracking_uri().startswith(("http://", "https://")):
         place = str(client.get_experiment("0").artifact_location)  # of the same server
     if place is None:
-        return Finding(topic=topic, health=Health.OK, detail="the first run makes a folder for it")
+        return Finding(
+            topic=topic, health=Health.OK, detail="the first run creates a folder for it"
+        )
     shown = without_secrets(place)
     try:
         if is_local_uri(place):
@@ -124,24 +112,20 @@ def check_artifacts(registry: RegistryConfig) -> Finding:
         return Finding(
             topic=topic,
             health=Health.PROBLEM,
-            detail=f"{shown} cannot be written: {str(error).splitlines()[0]}",
-            mend="mend permissions, credentials or address of the store; a run needs it to register",
+            detail=f"{shown} is not writable: {str(error).splitlines()[0]}",
+            mend="fix permissions, credentials or address of the store; a run needs it to register",
         )
-    return Finding(topic=topic, health=Health.OK, detail=f"{shown} can be written")
+    return Finding(topic=topic, health=Health.OK, detail=f"{shown} is writable")
 
 
 def _require_writable(folder: Path) -> None:
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
-        raise PermissionError(f"no right to write to {there}")
+        raise PermissionError(f"no permission to write to {there}")
 
 
 def write_and_delete(place: str) -> None:
-    """Write a small file to a store, and delete it again.
-
-    Args:
-        place: Address of a folder of artefacts.
-    """
+    """Write a small file to an artifact store, and delete it."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     repository = get_artifact_repository(place)
@@ -153,14 +137,7 @@ def write_and_delete(place: str) -> None:
 
 
 def check_disk(config: RunConfig) -> Finding:
-    """Compare the free space with what a run of this configuration takes.
-
-    Args:
-        config: Its model and training count.
-
-    Returns:
-        ok, a note where the model's size is not known, or a problem.
-    """
+    """Compare the free disk space with what a run of this configuration needs."""
     topic = "disk"
     folder = work_directory()
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
@@ -171,11 +148,11 @@ def check_disk(config: RunConfig) -> Finding:
         return Finding(
             topic=topic,
             health=Health.NOTE,
-            detail=f"{gibibytes(free)} free; how large {source} is, is not known here",
-            mend="look at its page; a run takes about three times its size in float32",
+            detail=f"{gibibytes(free)} free; the size of {source} is unknown",
+            mend="look up the model's size; a run needs about three times its size in float32",
         )
     needed = needed_bytes(n_parameters, config.training)
-    detail = f"a run of {source} takes up to {gibibytes(needed)}, {gibibytes(free)} free at {there}"
+    detail = f"a run of {source} needs up to {gibibytes(needed)}, {gibibytes(free)} free at {there}"
     if free >= needed:
         return Finding(topic=topic, health=Health.OK, detail=detail)
     return Finding(
@@ -187,17 +164,17 @@ def check_disk(config: RunConfig) -> Finding:
 
 
 def needed_bytes(n_parameters: int, training: TrainingConfig) -> int:
-    """Estimate what a run adds to the disk at its peak, beside its data.
+    """Estimate the peak disk space of a run, without its data.
 
-    Base, tuned and registered model stay; the registered one is written when the checkpoints are
-    gone. Beside the last checkpoints there may be the best one and the one being written.
+    Base, tuned and registered model are kept; the registered one is written after the checkpoints
+    are removed. In addition to the last checkpoints, there may be the best one and a partial one.
 
     Args:
-        n_parameters: Of the base model.
+        n_parameters: Parameters of the base model.
         training: Method and number of checkpoints.
 
     Returns:
-        2 x model + max(checkpoints, model), and a little for the rest.
+        Bytes: (2 x model + max(checkpoints, model)) x (1 + `OTHER_FRACTION`).
     """
     model = WEIGHT_BYTES * n_parameters
     fraction = ADAPTER_FRACTION_PER_RANK * training.lora.r if training.has_adapter else 1.0
@@ -210,14 +187,14 @@ def count_source_parameters(model: ModelConfig) -> int | None:
     """Count the parameters of a model without loading it.
 
     Args:
-        model: What `model.source` names.
+        model: The model section of the configuration.
 
     Returns:
-        Their number; None for a registered model, weights that are no safetensors, and a hub that
-        does not answer.
+        Number of parameters; None for a registered model, weights that are not safetensors, or
+        if the Hub does not answer.
 
     Raises:
-        ModelSourceError: There is no such source.
+        ModelSourceError: The source does not exist.
     """
     from tasks.models.shape import count_parameters
     from tasks.models.source import SourceKind, resolve_source

@@ -1,4 +1,4 @@
-"""The servers that `sft-flow doctor` looks at: Prefect with pool, worker and deployments, and MLflow."""
+"""Checks of `sft-flow doctor` on servers: Prefect with pools, workers and deployments, and MLflow."""
 
 from __future__ import annotations
 
@@ -14,30 +14,26 @@ from schemas.errors import SftFlowError
 from tasks.engine.home import tracking_uri
 
 POOL = "sft-local"
-"""Where no prefect.yaml names one: that of `sft-flow up`."""
+"""Default of `sft-flow up`, used if prefect.yaml names no pool."""
 FLOWS = ("train-sft", "retrain", "check-data", "promote-model")
 
 
 def check_prefect() -> Finding:
-    """Reach the Prefect server, and compare its version with the client's.
-
-    Returns:
-        ok, or the address that does not answer.
-    """
+    """Check that the Prefect server answers, and compare its version with the client's."""
     api = known_api()
     if not api:
         return Finding(
             topic="prefect",
             health=Health.OK,
             detail="no server configured: each run starts a temporary one (about 10 s)",
-            mend="quicker, and with schedules: `sft-flow up`",
+            mend="for faster runs and schedules: `sft-flow up`",
         )
     if not is_healthy(api):
         return Finding(
             topic="prefect",
             health=Health.PROBLEM,
             detail=f"{api} does not answer",
-            mend="start it (`sft-flow up`), correct PREFECT_API_URL, or unset it",
+            mend="start it (`sft-flow up`), fix PREFECT_API_URL, or unset it",
         )
     theirs, ours = str(ask(api, "/admin/version")), importlib.metadata.version("prefect")
     if theirs != ours:
@@ -45,17 +41,13 @@ def check_prefect() -> Finding:
             topic="prefect",
             health=Health.NOTE,
             detail=f"{api}: server {theirs}, client {ours}",
-            mend="bring both to the same version; the server may be newer, not older",
+            mend="install the same version for both; the server can be newer, not older",
         )
     return Finding(topic="prefect", health=Health.OK, detail=f"{api}, version {theirs}")
 
 
 def pool_names() -> list[str]:
-    """Name the work pools that the deployments of this folder go to.
-
-    Returns:
-        Those in prefect.yaml, each once; sft-local where there is no such file or none in it.
-    """
+    """Return the work pools of prefect.yaml in the current folder; sft-local if there are none."""
     path = Path("prefect.yaml")
     document = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     deployments = (document or {}).get("deployments") or ()
@@ -64,14 +56,10 @@ def pool_names() -> list[str]:
 
 
 def check_pools() -> Finding:
-    """Look at the work pools and their workers.
-
-    Returns:
-        ok, or a note: only scheduled runs need them.
-    """
+    """Check work pools and workers; only a note, because only scheduled runs need them."""
     topic, api = "worker", known_api()
     if not api or not is_healthy(api):
-        detail, mend = "no server that could have one", "`sft-flow up` starts them"
+        detail, mend = "no Prefect server", "`sft-flow up` starts server and worker"
         return Finding(topic=topic, health=Health.NOTE, detail=detail, mend=mend)
     try:
         names = pool_names()
@@ -80,7 +68,7 @@ def check_pools() -> Finding:
             topic=topic,
             health=Health.NOTE,
             detail=f"prefect.yaml cannot be read: {str(error).splitlines()[0]}",
-            mend="correct it: `prefect deploy --all` reads it too",
+            mend="fix the file; `prefect deploy --all` reads it too",
         )
     found = [describe_pool(api, name) for name in names]
     mends = [mend for _, mend in found if mend]
@@ -93,14 +81,14 @@ def check_pools() -> Finding:
 
 
 def describe_pool(api: str, name: str) -> tuple[str, str]:
-    """Say what a work pool is like.
+    """Check one work pool.
 
     Args:
         api: Address of Prefect's API.
-        name: Of the pool.
+        name: Name of the pool.
 
     Returns:
-        What was found, and what mends it; empty when nothing is amiss.
+        State of the pool, and the command that fixes it; empty if it is fine.
     """
     place = f"/work_pools/{urllib.parse.quote(name, safe='')}"
     pool = ask(api, place)
@@ -116,17 +104,13 @@ def describe_pool(api: str, name: str) -> tuple[str, str]:
 
 
 def check_deployments() -> Finding:
-    """Look for deployments of our flows.
-
-    Returns:
-        ok, or a note: only scheduled runs need them.
-    """
+    """Check for deployments of our flows; only a note, because only scheduled runs need them."""
     api = known_api()
     topic = "deployments"
     if not api or not is_healthy(api):
-        return Finding(topic=topic, health=Health.NOTE, detail="no server that could have them")
-    wanted = {"flows": {"name": {"any_": list(FLOWS)}}}
-    found = ask(api, "/deployments/filter", wanted)
+        return Finding(topic=topic, health=Health.NOTE, detail="no Prefect server")
+    query = {"flows": {"name": {"any_": list(FLOWS)}}}
+    found = ask(api, "/deployments/filter", query)
     if not found:
         return Finding(
             topic=topic,
@@ -139,11 +123,7 @@ def check_deployments() -> Finding:
 
 
 def check_store() -> Finding:
-    """Reach the MLflow store.
-
-    Returns:
-        ok, or the address that does not answer.
-    """
+    """Check that the MLflow store answers."""
     from tasks.registry.store import ping
 
     uri = tracking_uri()

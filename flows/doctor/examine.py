@@ -1,4 +1,4 @@
-"""`sft-flow doctor`: is everything here that a run needs, and if not, what to do."""
+"""Run the checks of `sft-flow doctor`: is everything available that a run needs?"""
 
 from __future__ import annotations
 
@@ -27,14 +27,7 @@ MEND_INSTALL = "run `make install`, or pip install -c constraints.txt -e '.[demo
 
 
 def examine(config: RunConfig) -> list[Finding]:
-    """Look at everything a run needs.
-
-    Args:
-        config: What would be run.
-
-    Returns:
-        One finding per topic, the cheap ones first.
-    """
+    """Check everything that a run of a configuration needs; one finding per topic."""
     examinations: tuple[Callable[[], Finding], ...] = (
         check_python,
         check_packages,
@@ -57,7 +50,7 @@ def examine(config: RunConfig) -> list[Finding]:
 
 
 def _guarded(examination: Callable[P, Finding], *args: P.args, **kwargs: P.kwargs) -> Finding:
-    """Let one broken part not hide the others."""
+    """Turn an error of a check into a finding, so that the other checks still run."""
     try:
         return examination(*args, **kwargs)
     except SftFlowError as error:
@@ -69,11 +62,7 @@ def _guarded(examination: Callable[P, Finding], *args: P.args, **kwargs: P.kwarg
 
 
 def check_python() -> Finding:
-    """Compare the interpreter with the tested version.
-
-    Returns:
-        ok on 3.11.
-    """
+    """Check that Python is the tested version, 3.11."""
     is_tested = sys.version_info[:2] == (3, 11)
     return Finding(
         topic="python",
@@ -84,11 +73,7 @@ def check_python() -> Finding:
 
 
 def check_packages() -> Finding:
-    """Compare installed versions with the ranges this product was tested in.
-
-    Returns:
-        ok when every requirement without an extra is met.
-    """
+    """Check that installed packages meet the requirements, except those of extras."""
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -108,14 +93,7 @@ def check_packages() -> Finding:
 
 
 def requirement_problem(line: str) -> str:
-    """Check one requirement.
-
-    Args:
-        line: As in the package's metadata.
-
-    Returns:
-        What is wrong; empty when it is met or belongs to an extra.
-    """
+    """Check one requirement of the package's metadata; empty if it is met or belongs to an extra."""
     try:
         requirement = Requirement(line)
     except InvalidRequirement:
@@ -132,11 +110,7 @@ def requirement_problem(line: str) -> str:
 
 
 def check_home() -> Finding:
-    """Try to write to the work directory.
-
-    Returns:
-        ok with the free space, or the problem.
-    """
+    """Check that the work directory is writable, and report its free space."""
     import shutil
 
     from tasks.check_environment import check_work_directory
@@ -154,16 +128,12 @@ def check_home() -> Finding:
 
 
 def check_hub() -> Finding:
-    """Find out whether models and data can be fetched from the hub.
-
-    Returns:
-        ok or a note: the bundled and local sources do not need it.
-    """
+    """Check that the Hub answers; only a note, because bundled and local sources do not need it."""
     import urllib.error
     import urllib.request
 
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        return Finding(topic="hub", health=Health.NOTE, detail="offline by HF_HUB_OFFLINE")
+        return Finding(topic="hub", health=Health.NOTE, detail="offline (HF_HUB_OFFLINE is set)")
     address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     try:
         urllib.request.urlopen(address, timeout=HUB_SECONDS).close()  # noqa: S310 - user's address
@@ -174,17 +144,13 @@ def check_hub() -> Finding:
             topic="hub",
             health=Health.NOTE,
             detail=f"{address} cannot be reached ({error})",
-            mend="bundled and local sources work; set HF_HUB_OFFLINE=1 to use the hub's cache",
+            mend="bundled and local sources work; set HF_HUB_OFFLINE=1 to use the Hub's cache",
         )
     return Finding(topic="hub", health=Health.OK, detail=address)
 
 
 def check_device() -> Finding:
-    """Find out where training would run.
-
-    Returns:
-        The device, with its memory, cores and units.
-    """
+    """Report the device of a training, with memory, cores and bf16 support."""
     from schemas.config.training import Device
     from tasks.training.plan.machine import examine_machine
 
@@ -200,11 +166,7 @@ def check_device() -> Finding:
 
 
 def check_bundled_model() -> Finding:
-    """Find the package that carries the demo's model.
-
-    Returns:
-        ok, or a note: other models do not need it.
-    """
+    """Check that the demo's model is installed; only a note, because other models do not need it."""
     from tasks.models.bundled import BUNDLED_COMMAND, BUNDLED_NAME, bundled_file
 
     try:
@@ -220,11 +182,7 @@ def check_bundled_model() -> Finding:
 
 
 def check_bundled_data() -> Finding:
-    """Find the package that carries the demo's data.
-
-    Returns:
-        ok, or a note: other data do not need it.
-    """
+    """Check that the demo's data is installed; only a note, because other data does not need it."""
     name = "zaragoza-construction-faq"
     try:
         version = importlib.metadata.version(name)

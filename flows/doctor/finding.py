@@ -1,4 +1,4 @@
-"""What one examination of `sft-flow doctor` found."""
+"""The result of one check of `sft-flow doctor`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from schemas.base import Record
 
 
 class Health(StrEnum):
-    """Outcome of one examination."""
+    """Outcome of one check."""
 
     OK = "ok"
     NOTE = "note"
@@ -17,9 +17,10 @@ class Health(StrEnum):
 
 
 class Finding(Record):
-    """What one examination found."""
+    """Result of one check."""
 
     topic: str
     health: Health
     detail: str
     mend: str = ""
+    """How to fix it; a key of the JSON document, so the name stays."""

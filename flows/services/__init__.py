@@ -1,1 +1,1 @@
-"""The temporary server, local services, Prefect's API, automations and signals."""
+"""Temporary Prefect server, local services, Prefect API, notifications and signals."""

@@ -1,4 +1,4 @@
-"""The automations of `sft-flow notify` on the Prefect server: made, changed, listed, taken away."""
+"""Create, update, list and remove the automations of `sft-flow notify` on the Prefect server."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 NO_RUN = UUID(int=0)
 BLOCK_NAME = "sft-flow-notify"
-"""The block on the server that keeps the webhook's address; encrypted there, and never shown."""
+"""Block on the server with the webhook's address; stored encrypted, and never shown."""
 
 
 class Change(StrEnum):
-    """What became of an automation, or how it is."""
+    """Change or state of an automation."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -34,7 +34,7 @@ class Change(StrEnum):
 
 
 class Subscription(Record):
-    """One automation of ours."""
+    """One automation of sft-flow."""
 
     occasion: Occasion
     automation: str
@@ -45,19 +45,15 @@ class Subscription(Record):
 def subscribe(
     address: str, occasions: Collection[Occasion], *, is_slack: bool
 ) -> list[Subscription]:
-    """Create or update the automations asked for, and remove ours that are not.
+    """Create or update the automations of some occasions, and remove those of the others.
 
     Args:
-        address: Webhook that gets a POST with JSON.
-        occasions: What to tell.
-        is_slack: Send what Slack's webhooks take.
+        address: Webhook that receives a POST with JSON.
+        occasions: Occasions to notify about.
+        is_slack: Use the format of Slack's webhooks.
 
     Returns:
-        What was done, in the order of `Occasion`.
-
-    Raises:
-        ConfigError: The address is none, or no server is configured.
-        ServiceUnreachable: The server does not answer.
+        The changes, in the order of `Occasion`.
     """
     check_address(address)
     with server() as client:
@@ -69,40 +65,32 @@ def subscribe(
         page = (url_for("flow-run", obj_id=NO_RUN) or "").removesuffix(str(NO_RUN))
         done = []
         for occasion in Occasion:
-            wanted = None
+            automation = None
             if occasion in occasions:
                 payload = payload_template(occasion, page, is_slack=is_slack)
-                wanted = make_automation(occasion, block_id, payload)
-            done += _settle(client, occasion, wanted)
+                automation = make_automation(occasion, block_id, payload)
+            done += _settle(client, occasion, automation)
         return done
 
 
 def _settle(
-    client: SyncPrefectClient, occasion: Occasion, wanted: AutomationCore | None
+    client: SyncPrefectClient, occasion: Occasion, automation: AutomationCore | None
 ) -> list[Subscription]:
-    """Make the server have the automation once, or not at all."""
+    """Create or update the automation of an occasion; None removes it."""
     present = client.read_automations_by_name(NOTICES[occasion].automation)
-    for surplus in present[1:] if wanted else present:
+    for surplus in present[1:] if automation else present:
         client.delete_automation(surplus.id)
-    if wanted is None:
+    if automation is None:
         return [_subscription(occasion, Change.REMOVED)] if present else []
     if not present:
-        client.create_automation(wanted)
+        client.create_automation(automation)
         return [_subscription(occasion, Change.CREATED)]
-    client.update_automation(present[0].id, wanted)
+    client.update_automation(present[0].id, automation)
     return [_subscription(occasion, Change.UPDATED)]
 
 
 def list_subscriptions() -> list[Subscription]:
-    """Look which of our automations the server has.
-
-    Returns:
-        Those that are there.
-
-    Raises:
-        ConfigError: No server is configured.
-        ServiceUnreachable: It does not answer.
-    """
+    """List the automations of sft-flow on the server."""
     with server() as client:
         return [
             _subscription(occasion, Change.ACTIVE if found.enabled else Change.PAUSED)
@@ -112,15 +100,7 @@ def list_subscriptions() -> list[Subscription]:
 
 
 def unsubscribe() -> list[Subscription]:
-    """Remove our automations and the block with the address.
-
-    Returns:
-        What was removed.
-
-    Raises:
-        ConfigError: No server is configured.
-        ServiceUnreachable: It does not answer.
-    """
+    """Remove the automations of sft-flow and the block with the address."""
     with server() as client:
         from prefect.blocks.webhook import Webhook
 
@@ -141,36 +121,36 @@ def _subscription(occasion: Occasion, change: Change) -> Subscription:
 
 
 def check_address(address: str) -> None:
-    """Check that an address can be one of a webhook.
+    """Check the address of a webhook.
 
     Args:
-        address: What the user gave.
+        address: Address given by the user.
 
     Raises:
-        ConfigError: It cannot; the address itself, which may hold a secret, is not repeated.
+        ConfigError: It is no URL; the message does not repeat it, because it may contain a secret.
     """
     parts = urlsplit(address)
     if parts.scheme in ("http", "https") and parts.hostname:
         return
     raise ConfigError(
-        "the webhook has no address that can be called",
+        "the address of the webhook is not a URL",
         where="--webhook or --slack",
         expected="https://host/path",
         got=f"scheme {parts.scheme!r}, host {parts.hostname or ''!r}",
-        fix="give the whole address, in quotes",
+        fix="use the complete address, in quotes",
     )
 
 
 @contextmanager
 def server() -> Iterator[SyncPrefectClient]:
-    """Open the Prefect server that is configured, or that of `sft-flow up`.
+    """Open a client of the configured Prefect server, or that of `sft-flow up`.
 
     Yields:
-        A client.
+        The client.
 
     Raises:
-        ConfigError: None is configured; a temporary one would forget the automations.
-        ServiceUnreachable: It does not answer, or refuses what is asked of it.
+        ConfigError: No server is configured; a temporary one would lose the automations.
+        ServiceUnreachable: The server does not answer, or rejects a request.
     """
     import httpx
     from prefect.client.orchestration import get_client
@@ -180,14 +160,14 @@ def server() -> Iterator[SyncPrefectClient]:
     address = known_api()
     if not address:
         raise ConfigError(
-            "no Prefect server is configured to keep the automations",
+            "no Prefect server is configured that can send notifications",
             where=API_VARIABLE,
-            expected="the address of a server that stays",
+            expected="the address of a permanent server",
             got="nothing",
-            fix=f"sft-flow up, or start `prefect server start` and set {API_VARIABLE}",
+            fix=f"run `sft-flow up`, or start `prefect server start` and set {API_VARIABLE}",
         )
     if not is_healthy(address):
-        raise _unreachable(address, "no answer")
+        raise _unreachable("the Prefect server does not answer", address, "no answer")
     try:
         with (
             temporary_settings({PREFECT_API_URL: address}),
@@ -195,14 +175,15 @@ def server() -> Iterator[SyncPrefectClient]:
         ):
             yield client
     except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-        raise _unreachable(address, str(error).splitlines()[0]) from error
+        got = str(error).splitlines()[0]
+        raise _unreachable("the Prefect server rejected the request", address, got) from error
 
 
-def _unreachable(address: str, got: str) -> ServiceUnreachable:
+def _unreachable(what: str, address: str, got: str) -> ServiceUnreachable:
     return ServiceUnreachable(
-        "the Prefect server does not do what is asked of it",
+        what,
         where=address,
         expected="a Prefect server that answers",
         got=got,
-        fix=f"start it (sft-flow up, or prefect server start), or correct {API_VARIABLE}",
+        fix=f"start it (`sft-flow up` or `prefect server start`), or fix {API_VARIABLE}",
     )

@@ -1,4 +1,4 @@
-"""`sft-flow up` and `down`: Prefect server, MLflow page and worker, by their own commands."""
+"""Start and stop Prefect server, MLflow UI and worker for `sft-flow up` and `down`."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from tasks.engine.redaction import without_secrets
 
 POLL_SECONDS = 0.2
 RUN_STOP_SECONDS = 120.0
-"""Time the runs of a worker get to save a checkpoint."""
+"""Time for the runs of a worker to save a checkpoint."""
 STOP_SECONDS = 20.0
 WORKER_NAME = "sft-flow-up"
 WITH_PAGES = ("http://", "https://", "databricks")
-"""Beginnings of the addresses of MLflow servers, which have pages of their own."""
+"""Prefixes of the addresses of MLflow servers, which have their own UI."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What to start."""
+class ServiceOptions:
+    """Services to start."""
 
     prefect_port: int
     mlflow_port: int
@@ -42,50 +42,41 @@ class Wanted:
 
     @property
     def prefect(self) -> str:
-        """Address of Prefect's page."""
+        """Address of the Prefect UI."""
         return f"http://{LOOPBACK}:{self.prefect_port}"
 
     @property
     def mlflow(self) -> str:
-        """Address of MLflow's page."""
+        """Address of the MLflow UI."""
         return f"http://{LOOPBACK}:{self.mlflow_port}"
 
 
 @dataclass(frozen=True)
 class Started:
-    """What runs now."""
+    """Services that run after `start_services`."""
 
     services: tuple[Service, ...]
     new: frozenset[ServiceName]
-    """Those that this call started."""
+    """Started by this call."""
     api: str
-    """Prefect's, ours or the one that was configured."""
+    """Address of the Prefect API, ours or the configured one."""
     mlflow: str
-    """Address of MLflow's page, ours or that of the configured server; no password in it."""
+    """Address of the MLflow UI, ours or that of the configured server, without password."""
 
 
-def start_services(wanted: Wanted) -> Started:
-    """Start what does not run yet, and wait until each answers.
+def start_services(options: ServiceOptions) -> Started:
+    """Start the services that do not run yet, and wait until each answers.
 
-    A Prefect server that is configured and answers is used, and so is a configured MLflow server.
-
-    Args:
-        wanted: Ports and pool.
-
-    Returns:
-        What runs.
-
-    Raises:
-        ServiceUnreachable: A port is taken or a service did not start; those started before it in
-            this call were stopped again.
+    A configured Prefect server that answers is used, and so is a configured MLflow server. If a
+    port is in use or a service does not start, those started by this call are stopped again.
     """
     running = read_services()
     before = frozenset(running)
     try:
-        api = _start_prefect(wanted, running)
-        mlflow = _start_mlflow(wanted, running)
-        if wanted.has_worker:
-            _start_worker(wanted, running, api)
+        api = _start_prefect(options, running)
+        mlflow = _start_mlflow(options, running)
+        if options.has_worker:
+            _start_worker(options, running, api)
     except BaseException:
         for name in frozenset(running) - before:
             stop_service(running.pop(name))
@@ -95,11 +86,7 @@ def start_services(wanted: Wanted) -> Started:
 
 
 def stop_services() -> tuple[Service, ...]:
-    """Stop what `start_services` started, the worker first.
-
-    Returns:
-        What was stopped; what had ended before is not named.
-    """
+    """Stop what `start_services` started, the worker first; return the stopped services."""
     running = read_services()
     stopped = []
     for name in reversed(ServiceName):
@@ -111,11 +98,7 @@ def stop_services() -> tuple[Service, ...]:
 
 
 def stop_service(service: Service) -> None:
-    """End a service and everything it started; the runs of a worker may save a checkpoint first.
-
-    Args:
-        service: The service.
-    """
+    """Stop a service and its child processes; runs of a worker save a checkpoint first."""
     process = service.process()
     if process is None:
         return
@@ -138,52 +121,60 @@ def _end(processes: list[psutil.Process], grace_seconds: float) -> None:
     psutil.wait_procs(alive, timeout=STOP_SECONDS)
 
 
-def _start_prefect(wanted: Wanted, running: dict[ServiceName, Service]) -> str:
+def _start_prefect(options: ServiceOptions, running: dict[ServiceName, Service]) -> str:
     if service := running.get(ServiceName.PREFECT):
         return f"{service.address}/api"
     configured = (get_current_settings().api.url or "").rstrip("/")  # also of a Prefect profile
-    api = f"{wanted.prefect}/api"
+    api = f"{options.prefect}/api"
     if configured and is_healthy(configured):
         return configured
     if configured not in ("", api):
         raise ServiceUnreachable(
             "the configured Prefect server does not answer",
             where=configured,
-            expected=f"a server, since {API_VARIABLE} or the Prefect profile names it",
+            expected=f"a running server ({API_VARIABLE} or the Prefect profile is set)",
             got="no answer",
-            fix=f"start it, or have one started here: unset {API_VARIABLE}, or take it out of the "
-            f"profile with `prefect config unset {API_VARIABLE}`",
+            fix=f"start it; or unset {API_VARIABLE} (`prefect config unset {API_VARIABLE}` if it is in the "
+            "profile) to start one here",
         )
-    _require_port(wanted.prefect_port, "--prefect-port")
-    command = ("prefect", "server", "start", "--host", LOOPBACK, "--port", str(wanted.prefect_port))
-    service = _launch(ServiceName.PREFECT, command, wanted.prefect, api)
+    _require_port(options.prefect_port, "--prefect-port")
+    command = (
+        "prefect",
+        "server",
+        "start",
+        "--host",
+        LOOPBACK,
+        "--port",
+        str(options.prefect_port),
+    )
+    service = _launch(ServiceName.PREFECT, command, options.prefect, api)
     _keep(service, running, lambda: is_healthy(api))
     return api
 
 
-def _start_mlflow(wanted: Wanted, running: dict[ServiceName, Service]) -> str:
+def _start_mlflow(options: ServiceOptions, running: dict[ServiceName, Service]) -> str:
     uri = absolute_tracking_uri()
     if uri.startswith(WITH_PAGES):
         return without_secrets(uri)
     if service := running.get(ServiceName.MLFLOW):
         return service.address
-    _require_port(wanted.mlflow_port, "--mlflow-port")
-    command = ("mlflow", "server", "--host", LOOPBACK, "--port", str(wanted.mlflow_port))
+    _require_port(options.mlflow_port, "--mlflow-port")
+    command = ("mlflow", "server", "--host", LOOPBACK, "--port", str(options.mlflow_port))
     store = ("--backend-store-uri", uri, "--workers", "1")
-    service = _launch(ServiceName.MLFLOW, (*command, *store), wanted.mlflow, "")
-    _keep(service, running, lambda: is_healthy(wanted.mlflow))
-    return wanted.mlflow
+    service = _launch(ServiceName.MLFLOW, (*command, *store), options.mlflow, "")
+    _keep(service, running, lambda: is_healthy(options.mlflow))
+    return options.mlflow
 
 
-def _start_worker(wanted: Wanted, running: dict[ServiceName, Service], api: str) -> None:
+def _start_worker(options: ServiceOptions, running: dict[ServiceName, Service], api: str) -> None:
     if ServiceName.WORKER in running:
         return
-    # A pool that does not exist yet is made, of this type.
-    command = ("prefect", "worker", "start", "--type", "process", "--pool", wanted.pool)
-    # A worker that was killed counts as online for a while: wait for a sign of life after its last.
-    before = last_heartbeat(api, wanted.pool)
-    service = _launch(ServiceName.WORKER, (*command, "--name", WORKER_NAME), wanted.pool, api)
-    _keep(service, running, lambda: last_heartbeat(api, wanted.pool) != before)
+    # Prefect creates a pool that does not exist yet, of this type.
+    command = ("prefect", "worker", "start", "--type", "process", "--pool", options.pool)
+    # A worker that was killed counts as online for a while: wait for a new heartbeat.
+    before = last_heartbeat(api, options.pool)
+    service = _launch(ServiceName.WORKER, (*command, "--name", WORKER_NAME), options.pool, api)
+    _keep(service, running, lambda: last_heartbeat(api, options.pool) != before)
 
 
 def _launch(name: ServiceName, command: tuple[str, ...], address: str, api: str) -> Service:
@@ -214,7 +205,7 @@ def _launch(name: ServiceName, command: tuple[str, ...], address: str, api: str)
 
 
 def _keep(service: Service, running: dict[ServiceName, Service], is_up: Callable[[], bool]) -> None:
-    """Note the service at once, so that it can be stopped, and wait until it answers."""
+    """Record the service at once, so that it can be stopped, and wait until it answers."""
     running[service.name] = service
     write_services(running)
     deadline = time.monotonic() + START_SECONDS
@@ -226,14 +217,14 @@ def _keep(service: Service, running: dict[ServiceName, Service], is_up: Callable
         f"{service.name} did not start",
         where=service.address,
         expected=f"an answer within {START_SECONDS:.0f} s",
-        got="no answer" if service.process() else f"it ended: {_last_line(Path(service.log))}",
-        fix=f"read {service.log}",
+        got="no answer" if service.process() else f"it exited: {_last_line(Path(service.log))}",
+        fix=f"see {service.log}",
     )
 
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "without a word")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "without output")
 
 
 def _require_port(port: int, option: str) -> None:
@@ -243,24 +234,16 @@ def _require_port(port: int, option: str) -> None:
             listener.bind((LOOPBACK, port))
         except OSError as error:
             raise ServiceUnreachable(
-                "somebody else listens on the port",
+                f"port {port} is already in use",
                 where=f"{LOOPBACK}:{port}",
                 expected="a free port",
                 got=str(error),
-                fix=f"name another with {option}, or end the process that has it",
+                fix=f"choose another port with {option}, or stop the process that uses it",
             ) from error
 
 
 def last_heartbeat(api: str, pool: str) -> str:
-    """Ask the server when our worker last reported.
-
-    Args:
-        api: Address of Prefect's API.
-        pool: The work pool.
-
-    Returns:
-        The time as the server says it; empty when it never did or the server does not answer.
-    """
+    """Return the time of our worker's last heartbeat; empty if there is none or no answer."""
     try:
         workers = ask(api, f"/work_pools/{pool}/workers/filter", {}) or []
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a person can be told of, which events say it, and what is sent."""
+"""Occasions of notifications: their events, and the document that is sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TAG = "sft-flow"
 
 
 class Occasion(StrEnum):
-    """What a person may want to hear of."""
+    """Occasion of a notification."""
 
     FAILED = "failed"
     REJECTED = "rejected"
@@ -28,15 +28,15 @@ class Occasion(StrEnum):
 
 
 ALWAYS = (Occasion.FAILED, Occasion.REJECTED, Occasion.PROMOTED)
-"""Told whoever asks for notifications; the others on request."""
+"""Always sent; the others only on request."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """What is listened to for one occasion, and how it is put into a sentence."""
+    """Events and headline of one occasion."""
 
     automation: str
-    """Name on the server, by which it is found again."""
+    """Name on the server, used to find the automation again."""
     events: frozenset[str]
     headline: str
     """Jinja expression over `name` and `fields`."""
@@ -45,14 +45,14 @@ class Notice:
 NOTICES = {
     Occasion.FAILED: Notice(
         "sft-flow: run failed",
-        # A run whose rows were refused ends in state Rejected: it is told once, as refused data.
+        # A run with rejected data ends in state Rejected, which is the next occasion.
         frozenset(f"prefect.flow-run.{state}" for state in ("Failed", "TimedOut", "Crashed")),
         "name ~ ': the run failed'",
     ),
     Occasion.REJECTED: Notice(
         "sft-flow: data refused",
         frozenset({Happening.DATA_REJECTED.value}),
-        "name ~ ': the data gate refused the rows'",
+        "name ~ ': the data gate rejected the data'",
     ),
     Occasion.PROMOTED: Notice(
         "sft-flow: new champion",
@@ -72,24 +72,24 @@ NOTICES = {
 }
 
 FIELDS = ("version", "previous_version", "reason", "fix", "report", "link")
-"""Taken over from the payload of an event of ours; null where it has none."""
+"""Copied from the payload of our event; null if it has none."""
 
 
 def payload_template(occasion: Occasion, run_page: str, *, is_slack: bool) -> str:
-    """Write the Jinja template of what is sent; Prefect renders it in its sandbox.
+    """Format the Jinja template of the document that is sent; Prefect renders it in its sandbox.
 
     Args:
-        occasion: What is told.
-        run_page: Address of a flow run's page, to which the run's id is added.
-        is_slack: Send the one field `text` that Slack, Mattermost and the like take.
+        occasion: Occasion of the notification.
+        run_page: Address of a flow run's page, without the run's id.
+        is_slack: Send only the field `text`, as Slack and Mattermost expect.
 
     Returns:
         Template of a JSON document: occasion, event, occurred, name, flow_run_id, `FIELDS` and
-        text, the same in a sentence.
+        text, the same as a sentence.
     """
     if occasion is Occasion.FAILED:
-        # Of Prefect's own event. A run of ours is called like the registered name, but only once
-        # it has begun.
+        # An event of Prefect. Our runs are called like the registered name, but only once they
+        # have started.
         lines = [
             "{% set registered = flow_run.parameters.config.registry.name %}",
             "{% set name = registered | default(event.resource.name, true) %}",
@@ -120,15 +120,15 @@ def _document(occasion: Occasion) -> str:
 
 
 def make_automation(occasion: Occasion, block_id: UUID, payload: str) -> AutomationCore:
-    """Describe the automation of one occasion.
+    """Build the automation of one occasion, without sending it to the server.
 
     Args:
-        occasion: What is told.
-        block_id: The webhook block on the server.
-        payload: What `payload_template` wrote.
+        occasion: Occasion of the notification.
+        block_id: Webhook block on the server.
+        payload: Result of `payload_template`.
 
     Returns:
-        An automation that is on no server yet.
+        The automation.
     """
     from prefect.events.actions import CallWebhook
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -142,7 +142,7 @@ def make_automation(occasion: Occasion, block_id: UUID, payload: str) -> Automat
         related = {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOWS)}
     return AutomationCore(
         name=notice.automation,
-        description="Made by `sft-flow notify`; `sft-flow notify --remove` takes it away.",
+        description="Created by `sft-flow notify`; remove it with `sft-flow notify --remove`.",
         tags=[TAG],
         trigger=EventTrigger(
             expect=set(notice.events),

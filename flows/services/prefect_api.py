@@ -1,4 +1,4 @@
-"""The Prefect server that commands speak to: which one, is it up, and what does it answer."""
+"""Requests to the Prefect server: its address, health and API."""
 
 from __future__ import annotations
 
@@ -15,26 +15,14 @@ NOT_FOUND = 404
 
 
 def known_api() -> str | None:
-    """Name the server that stays when a command ends.
-
-    Returns:
-        Address of the API: the one configured, or that of `sft-flow up`; None where a run would
-        start a server for itself.
-    """
+    """Return the API address of the configured server, or of `sft-flow up`; None if there is none."""
     from prefect.settings import get_current_settings
 
     return get_current_settings().api.url or local_prefect_api()
 
 
 def is_healthy(address: str) -> bool:
-    """Ask a service whether it is up, as Prefect's API and MLflow's server both can be asked.
-
-    Args:
-        address: Its URL; Prefect's with /api.
-
-    Returns:
-        True when it answered.
-    """
+    """Return whether a service answers at /health: a Prefect API (URL with /api) or an MLflow server."""
     try:
         with urllib.request.urlopen(f"{address}/health", timeout=ANSWER_SECONDS) as answer:  # noqa: S310
             return bool(answer.status == 200)
@@ -43,19 +31,19 @@ def is_healthy(address: str) -> bool:
 
 
 def ask(api: str, path: str, question: dict[str, Any] | None = None) -> Any:
-    """Put one question to a Prefect API.
+    """Send one request to a Prefect API.
 
     Args:
-        api: Its address.
-        path: Below the address.
-        question: Filters, sent by POST; None asks by GET.
+        api: Address of the API.
+        path: Path below the address.
+        question: Filters, sent by POST; None for GET.
 
     Returns:
-        The answer; None where there is no such thing.
+        The answer; None for status 404.
 
     Raises:
-        OSError: It does not answer, or refuses.
-        ValueError: Its answer is no JSON.
+        OSError: The API does not answer, or rejects the request.
+        ValueError: The answer is not JSON.
     """
     request = urllib.request.Request(  # noqa: S310 - the user's server
         f"{api}{path}",

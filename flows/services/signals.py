@@ -1,4 +1,4 @@
-"""SIGTERM as an error, so that what was begun is put back."""
+"""SIGTERM as an exception, so that every `finally` runs."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from types import FrameType
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came: end as after Ctrl-C, through every `finally`."""
+    """SIGTERM was received; handled like Ctrl-C."""
 
 
 @contextmanager
 def unwind_on_sigterm() -> Iterator[None]:
-    """Raise at SIGTERM, whose default action would leave the server behind.
+    """Raise `Terminated` at SIGTERM, whose default action would leave the server running.
 
-    While a flow runs Prefect 3.8 has a handler of its own; afterwards it puts this one back and
-    sends the signal again. A handler that a caller has set, and other threads, are left alone.
-
-    Yields:
-        Nothing.
+    While a flow runs, Prefect 3.8 uses its own handler; afterwards it restores this one and
+    sends the signal again. In other threads, or if a handler is set, nothing changes.
     """
     is_ours = (
         threading.current_thread() is threading.main_thread()

@@ -1,4 +1,4 @@
-"""Which services `sft-flow up` started: a file in the work directory, and whether they still run."""
+"""The services that `sft-flow up` started: a file in the work directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tasks.engine.locks import take_turns
 
 
 class ServiceName(StrEnum):
-    """A process that `sft-flow up` starts; in the order they are started."""
+    """A process that `sft-flow up` starts, in this order."""
 
     PREFECT = "prefect"
     MLFLOW = "mlflow"
@@ -26,22 +26,18 @@ class ServiceName(StrEnum):
 
 
 class Service(Record):
-    """A process that was started, and how to find it again."""
+    """A started process, and how to find it again."""
 
     name: ServiceName
     pid: int
     created: float
-    """Start of the process in seconds since 1970: another process may get its id later."""
+    """Start time in seconds since 1970, because another process may get the same id later."""
     address: str
-    """Of the service's page; of the worker: its work pool."""
+    """Address of the service's UI; work pool of the worker."""
     log: str
 
     def process(self) -> psutil.Process | None:
-        """Find the process.
-
-        Returns:
-            The process; None when it has ended, also where its id belongs to another by now.
-        """
+        """Return the process; None if it has ended, even if another process has its id now."""
         try:
             process = psutil.Process(self.pid)
             is_ours = abs(process.create_time() - self.created) < 1
@@ -52,14 +48,14 @@ class Service(Record):
 
 
 @contextmanager
-def hold_services(tell: Callable[[str], object]) -> Iterator[None]:
-    """Let one `up` or `down` at a time work on the services of this work directory.
+def lock_services(tell: Callable[[str], object]) -> Iterator[None]:
+    """Allow one `up` or `down` at a time in this work directory.
 
     Args:
-        tell: Gets a sentence when there is another to wait for.
+        tell: Called with a sentence if another command has the lock.
 
     Yields:
-        Nothing, while the lock is held; it is released when the process ends, however it ends.
+        Nothing; the lock is released when the process ends, however it ends.
     """
     path = state_path().with_suffix(".lock")
     with take_turns(path, tell, "waiting for another `sft-flow up` or `down` to end"):
@@ -67,22 +63,18 @@ def hold_services(tell: Callable[[str], object]) -> Iterator[None]:
 
 
 def state_path() -> Path:
-    """Name the file.
-
-    Returns:
-        Its path in the work directory.
-    """
+    """Return the path of services.json in the work directory."""
     return work_directory() / "services.json"
 
 
 def read_services() -> dict[ServiceName, Service]:
-    """Read which services run.
+    """Read the services whose process is alive.
 
     Returns:
-        Those whose process is alive, by name.
+        Services by name.
 
     Raises:
-        WorkDirectoryError: The file is not ours or damaged.
+        WorkDirectoryError: The file is damaged or was written by another program.
     """
     path = state_path()
     if not path.is_file():
@@ -93,19 +85,15 @@ def read_services() -> dict[ServiceName, Service]:
         raise WorkDirectoryError(
             "the list of services cannot be read",
             where=str(path),
-            expected="what `sft-flow up` wrote",
+            expected="a file written by `sft-flow up`",
             got=str(error).splitlines()[0],
-            fix="stop the services by hand if any run, delete the file, and run `sft-flow up`",
+            fix="stop running services by hand, delete the file, and run `sft-flow up`",
         ) from error
     return {service.name: service for service in services if service.process()}
 
 
 def write_services(services: dict[ServiceName, Service]) -> None:
-    """Write which services run; none removes the file.
-
-    Args:
-        services: By name.
-    """
+    """Write the running services; without any, delete the file."""
     path = state_path()
     if not services:
         path.unlink(missing_ok=True)
@@ -116,10 +104,6 @@ def write_services(services: dict[ServiceName, Service]) -> None:
 
 
 def local_prefect_api() -> str | None:
-    """Find the Prefect server that `sft-flow up` started.
-
-    Returns:
-        Address of its API; None when it does not run.
-    """
+    """Return the API address of the Prefect server of `sft-flow up`; None if it does not run."""
     service = read_services().get(ServiceName.PREFECT)
     return f"{service.address}/api" if service else None

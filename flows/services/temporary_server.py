@@ -1,7 +1,7 @@
 """A Prefect server for one command, when none is configured.
 
-Prefect can start one itself, but it shares our terminal: its shutdown is logged with
-tracebacks when the last events arrive late, and Ctrl-C stops it before the run can say so.
+Prefect can start one itself, but in our terminal session: its shutdown logs tracebacks when the
+last events arrive late, and Ctrl-C stops it before the end of the run is recorded.
 """
 
 from __future__ import annotations
@@ -36,19 +36,16 @@ GUARD = Path(__file__).with_name("_server_guard.py")
 
 
 def set_prefect_environment() -> None:
-    """Tell Prefect where results lie, before it is imported; what the user set stays."""
+    """Set the folder of Prefect's results, unless the user did; call it before importing Prefect."""
     os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(work_directory() / "results"))
 
 
 @contextmanager
 def prefect_api() -> Iterator[str]:
-    """Use the configured Prefect server, or that of `sft-flow up`, or run one until the block ends.
+    """Use the configured Prefect server, that of `sft-flow up`, or a temporary one.
 
     Yields:
         Address of the API.
-
-    Raises:
-        ServiceUnreachable: The server did not start.
     """
     set_prefect_environment()
     from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
@@ -76,9 +73,6 @@ def temporary_server() -> Iterator[str]:
 
     Yields:
         Address of its API.
-
-    Raises:
-        ServiceUnreachable: It did not start.
     """
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -91,7 +85,7 @@ def temporary_server() -> Iterator[str]:
     process = _start(port, log)
     try:
         with temporary_settings({PREFECT_API_URL: address}):
-            # The flow's libraries take as long to import as the server to start.
+            # Importing the flow's libraries takes as long as starting the server.
             import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
             import flows.train_sft  # noqa: F401
@@ -105,11 +99,11 @@ def temporary_server() -> Iterator[str]:
                 _await_records(address, started)
     finally:
         _stop(process)
-        turn.release()  # of a server that did not start; otherwise it is free already
+        turn.release()  # if the server did not start; otherwise it was released already
 
 
 def _start_lock() -> FileLock:
-    """Make the lock of a starting server: two that find a new or older database both change it."""
+    """Return the lock for starting a server: two must not migrate the same database."""
     from prefect.settings import get_current_settings
 
     home = get_current_settings().home
@@ -118,24 +112,20 @@ def _start_lock() -> FileLock:
 
 
 def free_port() -> int:
-    """Find a port nobody listens on.
-
-    Returns:
-        A loopback port.
-    """
+    """Return a free port on the loopback interface."""
     with socket.socket() as listener:
         listener.bind((LOOPBACK, 0))
         return int(listener.getsockname()[1])
 
 
 def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
-    """Start the server in a session of its own, so that Ctrl-C reaches only the run."""
+    """Start the server in its own session, so that Ctrl-C reaches only the run."""
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     environment.pop("PREFECT_LOGGING_SERVER_LEVEL", None)
-    # -P: the folder of flows is no place to import from.
+    # -P: do not import from the folder of flows.
     command = [sys.executable, "-P", str(GUARD), str(os.getpid()), "server", "start"]
-    log.unlink(missing_ok=True)  # the server of another run goes on with the file it has
+    log.unlink(missing_ok=True)  # the server of another run keeps writing to its open file
     with log.open("wb") as stream:
         return subprocess.Popen(  # noqa: S603 - our own command
             [*command, "--host", LOOPBACK, "--port", str(port)],
@@ -158,12 +148,12 @@ def _await_health(process: subprocess.Popen[bytes], address: str, log: Path) -> 
         where=address,
         expected=f"an answer within {START_SECONDS:.0f} s",
         got=f"exit code {process.returncode}" if process.poll() is not None else "no answer",
-        fix=f"read {log}, or start `prefect server start` and set {API_VARIABLE}",
+        fix=f"see {log}, or start `prefect server start` and set {API_VARIABLE}",
     )
 
 
 def _drain() -> None:
-    """Send what is still queued, as Prefect's own test harness does, before the server stops."""
+    """Send queued logs and events before the server stops, as Prefect's own test harness does."""
     import inspect
 
     from prefect.events.worker import EventsWorker
@@ -180,9 +170,9 @@ def _drain() -> None:
 
 
 def _await_records(address: str, started: datetime) -> None:
-    """Wait until the server has written how every task ended, so that its pages say so later.
+    """Wait until the server has stored the final state of every task.
 
-    Tasks report by events, which the server writes one by one and drops when it stops.
+    Tasks report by events, which the server stores one by one and drops when it stops.
     """
     n_stages = len(entries_since(started))
     deadline = time.monotonic() + DRAIN_SECONDS
@@ -198,7 +188,7 @@ def _await_records(address: str, started: datetime) -> None:
 
 
 def _count_task_runs(address: str, started: datetime, *states: str) -> int:
-    """Count the task runs since a moment, in any state or in some."""
+    """Count the task runs since a time, in all states or some."""
     which: dict[str, object] = {"expected_start_time": {"after_": started.isoformat()}}
     if states:
         which["state"] = {"type": {"any_": states}}

@@ -52,7 +52,7 @@ def test_doctor_follows_the_aliases_to_their_files(client: Any, tmp_path: Path) 
     delete_model_files(client, model_id_of(uri))
     gone = check_aliases(REGISTRY)
     assert gone.health is Health.PROBLEM
-    assert gone.detail == "toy: no files behind champion (version 1), challenger (version 1)"
+    assert gone.detail == "toy: files are missing for champion (version 1), challenger (version 1)"
     assert "sft-flow rollback toy" in gone.mend
 
 
@@ -62,7 +62,7 @@ def test_doctor_finds_a_store_that_cannot_be_written(client: Any, tmp_path: Path
     client.create_experiment(REGISTRY.experiment, artifact_location=f"file://{tmp_path}/file/store")
     finding = check_artifacts(REGISTRY)
     assert finding.health is Health.PROBLEM
-    assert f"no right to write to {tmp_path}/file" in finding.detail
+    assert f"no permission to write to {tmp_path}/file" in finding.detail
 
 
 def test_doctor_leaves_nothing_in_a_store_it_has_written_to(client: Any, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_every_command_of_the_data_gate_runs(producer: Path) -> None:
         assert result.exit_code == 0, (command, result.output)
         if " > " in command:
             json.loads(result.stdout)
-    assert (producer / "mended.jsonl").read_bytes().count(b"\n") == len(TOPICS)
+    assert (producer / "fixed.jsonl").read_bytes().count(b"\n") == len(TOPICS)
     names = {path.name for path in (producer / "checked").iterdir()}
     assert names == {"report.json", "report.html", "quarantine.jsonl", "profile.json"}
 
@@ -101,7 +101,7 @@ def test_report_keys_are_documented_in_their_order(model: type[BaseModel]) -> No
 def test_readme_counts_the_rules() -> None:
     assert f"[{len(RowRule) + len(SetRule)} rules](docs/data-rules.md)" in README
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert f"every row to {len(RowRule)} rules and the set to {len(SetRule)}" in changes
+    assert f"every row against {len(RowRule)} rules and the set against {len(SetRule)}" in changes
 
 
 @pytest.mark.parametrize("page", ["training.md", "promoting.md"])

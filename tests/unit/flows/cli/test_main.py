@@ -111,7 +111,7 @@ def test_exit_codes_of_errors(error: BaseException, code: int) -> None:
 
 def test_interrupted_run_says_that_the_next_one_picks_up() -> None:
     assert fail_with(KeyboardInterrupt()).stderr.count("\n") == 1
-    assert "next run picks up" in fail_with(KeyboardInterrupt()).stderr
+    assert "next run resumes" in fail_with(KeyboardInterrupt()).stderr
 
 
 def test_unknown_error_is_one_line_and_names_debug() -> None:

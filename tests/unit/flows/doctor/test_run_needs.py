@@ -55,7 +55,7 @@ def test_hub_that_does_not_answer_leaves_the_size_open(monkeypatch: pytest.Monke
     config = RunConfig.model_validate({"model": {"source": "nobody/nothing"}})
     finding = doctor.check_disk(config)
     assert finding.health is Health.NOTE
-    assert "how large nobody/nothing is, is not known" in finding.detail
+    assert "the size of nobody/nothing is unknown" in finding.detail
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,6 @@ def test_store_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
 
 def test_folder_that_cannot_be_made_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(PermissionError, match="no right to write"):
+    with pytest.raises(PermissionError, match="no permission to write"):
         doctor._require_writable(tmp_path / "file" / "artifacts")
     doctor._require_writable(tmp_path / "not" / "there" / "yet")

@@ -15,7 +15,7 @@ from schemas.errors import ConfigError
 def test_notify_wants_one_thing_at_a_time(arguments: tuple[str, ...]) -> None:
     done = CliRunner().invoke(main, ["notify", *arguments])
     assert done.exit_code == 2
-    assert "give one of --webhook URL, --slack URL, --list and --remove" in done.output
+    assert "use exactly one of --webhook URL, --slack URL, --list and --remove" in done.output
 
 
 def test_notify_without_a_server_says_how_to_get_one() -> None:
@@ -23,7 +23,7 @@ def test_notify_without_a_server_says_how_to_get_one() -> None:
         done = CliRunner().invoke(main, ["notify", "--webhook", "https://host/hook"])
     assert done.exit_code == 2
     assert "no Prefect server is configured" in done.output
-    assert "Fix: sft-flow up" in done.output
+    assert "Fix: run `sft-flow up`" in done.output
 
 
 @pytest.mark.loopback

@@ -61,13 +61,13 @@ def test_what_was_started_is_stopped_when_the_next_does_not_start(
 ) -> None:
     process, service = started(ServiceName.PREFECT, "import time; time.sleep(600)")
 
-    def start(_wanted: services.Wanted, running: dict[ServiceName, Service]) -> str:
+    def start(_wanted: services.ServiceOptions, running: dict[ServiceName, Service]) -> str:
         running[service.name] = service
         return "http://127.0.0.1:9/api"
 
     monkeypatch.setattr(services, "_start_prefect", start)
-    with pytest.raises(ServiceUnreachable, match="somebody else listens"):
-        services.start_services(services.Wanted(9, taken_port, "pool"))
+    with pytest.raises(ServiceUnreachable, match="already in use"):
+        services.start_services(services.ServiceOptions(9, taken_port, "pool"))
     assert service.process() is None
     process.wait()
     assert read_services() == {}
@@ -78,7 +78,7 @@ def test_configured_server_that_does_not_answer_is_an_error() -> None:
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
         pytest.raises(ServiceUnreachable, match="configured Prefect server"),
     ):
-        services.start_services(services.Wanted(4200, 5000, "pool"))
+        services.start_services(services.ServiceOptions(4200, 5000, "pool"))
 
 
 class Healthy(BaseHTTPRequestHandler):
@@ -105,7 +105,7 @@ def port_of_user() -> Iterator[int]:
 
 def test_server_of_the_user_is_used_also_on_the_port_we_would_take(port_of_user: int) -> None:
     running: dict[ServiceName, Service] = {}
-    wanted = services.Wanted(port_of_user, 5000, "pool")
+    wanted = services.ServiceOptions(port_of_user, 5000, "pool")
     assert services._start_prefect(wanted, running) == f"http://127.0.0.1:{port_of_user}/api"
     assert running == {}
 
@@ -116,7 +116,7 @@ def test_up_says_that_the_configured_mlflow_is_used(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@mlflow.example.org")
     done = CliRunner().invoke(main, ["up", "--no-worker"])
     assert done.exit_code == 0, done.output
-    assert "the configured https://mlflow.example.org is used" in done.stdout
+    assert "using the configured https://mlflow.example.org" in done.stdout
     assert f"export PREFECT_API_URL=http://127.0.0.1:{port_of_user}/api" in done.stdout
 
 
@@ -153,7 +153,7 @@ def test_service_that_ends_at_once_is_answered_with_its_last_line(tmp_path: Path
     service = service.model_copy(update={"log": str(log)})
     with pytest.raises(ServiceUnreachable) as caught:
         services._keep(service, {}, lambda: False)
-    assert caught.value.got == "it ended: Error: no such option"
+    assert caught.value.got == "it exited: Error: no such option"
 
 
 def test_stop_ends_a_service_with_its_children_and_nobody_else(
@@ -187,4 +187,4 @@ def test_stop_ends_a_service_with_its_children_and_nobody_else(
 def test_stop_without_services_says_so() -> None:
     done = CliRunner().invoke(main, ["down"])
     assert done.exit_code == 0
-    assert "nothing runs" in done.stdout
+    assert "no services of `sft-flow up` are running" in done.stdout

@@ -79,7 +79,7 @@ def test_failed_run_goes_by_the_registered_name_before_it_is_called_so() -> None
 
 
 def test_slack_gets_the_sentence_alone() -> None:
-    text = f"toy: the data gate refused the rows\n{REASON}\n{PAGE}{RUN}"
+    text = f"toy: the data gate rejected the data\n{REASON}\n{PAGE}{RUN}"
     assert sent(Occasion.REJECTED, promoted(), is_slack=True) == {"text": text}
 
 

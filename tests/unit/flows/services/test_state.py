@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 from flows.services.state import (
     Service,
     ServiceName,
-    hold_services,
     local_prefect_api,
+    lock_services,
     read_services,
     state_path,
     write_services,
@@ -87,7 +87,7 @@ def test_damaged_file_is_named_with_the_way_out(text: str) -> None:
 def test_one_command_at_a_time_works_on_the_services() -> None:
     other = FileLock(state_path().with_suffix(".lock"))
     told: list[str] = []
-    with hold_services(told.append), pytest.raises(Timeout):
+    with lock_services(told.append), pytest.raises(Timeout):
         other.acquire(timeout=0)
     other.acquire(timeout=0)
 
@@ -95,5 +95,5 @@ def test_one_command_at_a_time_works_on_the_services() -> None:
         told.append(sentence)
         other.release()
 
-    with hold_services(end_other):
+    with lock_services(end_other):
         assert told == ["waiting for another `sft-flow up` or `down` to end"]
