@@ -14,7 +14,10 @@ from schemas.config.run import RunConfig
 from schemas.records.references import ReportReference, StageReference
 from tasks.engine.keys import StageDefinition
 from tasks.engine.stage import PLAN, Plan
+from tasks.release.reload import check
+from tasks.training import launch
 from tests.support.toy import make_toy_model, toy_rows, write_jsonl
+from tests.support.warm import WarmProcesses
 
 N_ROWS = 160
 
@@ -74,6 +77,24 @@ def record_calls(config: RunConfig) -> dict[str, tuple[StageDefinition, dict[str
     finally:
         PLAN.reset(token)
     return recorder.calls
+
+
+@pytest.fixture(scope="session")
+def warm_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProcesses]:
+    """Fork processes of the product from one that has imported what they need."""
+    warm = WarmProcesses(tmp_path_factory.mktemp("warm"))
+    yield warm
+    warm.stop()
+
+
+@pytest.fixture(autouse=True)
+def _warm(
+    request: pytest.FixtureRequest, warm_processes: WarmProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let every test use them but those that try the real command; `finished_run` tries it too."""
+    if not request.node.get_closest_marker("real_processes"):
+        for module in (launch, check):
+            monkeypatch.setattr(module, "subprocess", warm_processes)
 
 
 @pytest.fixture(scope="session")

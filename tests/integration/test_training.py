@@ -1,4 +1,8 @@
-"""The training process: killed and resumed, told to stop, short of memory, and in two processes."""
+"""The training process: killed and resumed, told to stop, short of memory, and in two processes.
+
+What is saved at a stop, and what is left at the end, are `tasks.training.process._callbacks` and
+`tasks.training.process._results`.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ from tasks.training.process.checkpoints import MANIFEST, checkpoint_step, list_c
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 from tests.support.toy import toy_spec
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.real_processes]
 
 ROOM_BYTES = 100 << 20
 FLOW = """
