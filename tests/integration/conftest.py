@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,14 +88,26 @@ def warm_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmPro
     warm.stop()
 
 
-@pytest.fixture(autouse=True)
-def _warm(
-    request: pytest.FixtureRequest, warm_processes: WarmProcesses, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Let every test use them but those that try the real command; `finished_run` tries it too."""
-    if not request.node.get_closest_marker("real_processes"):
+@pytest.fixture(scope="module", autouse=True)
+def _warm(warm_processes: WarmProcesses) -> Iterator[None]:
+    """Let all tests use them, and what a file prepares; `finished_run` tries the real command."""
+    with pytest.MonkeyPatch.context() as patch:
         for module in (launch, check):
-            monkeypatch.setattr(module, "subprocess", warm_processes)
+            patch.setattr(module, "subprocess", warm_processes)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _real(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the real command back to the tests that are about processes."""
+    if request.node.get_closest_marker("real_processes"):
+        start_real_processes(monkeypatch)
+
+
+def start_real_processes(patch: pytest.MonkeyPatch) -> None:
+    """Start processes as the product does from now on."""
+    for module in (launch, check):
+        patch.setattr(module, "subprocess", subprocess)
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +130,7 @@ def finished_run(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SFT_HOME", str(root / "home"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        start_real_processes(patch)
         model = make_toy_model(root / "model")
         data = write_jsonl(root / "rows.jsonl", toy_rows(N_ROWS))
         config = toy_config(model, data)

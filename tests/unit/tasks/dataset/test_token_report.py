@@ -21,23 +21,14 @@ from tasks.dataset._token_report import (
 )
 from tasks.tokens.rendering import RenderedRow, Renderer, load_renderer, render_row
 from tasks.tokens.view import MAX_VIEW_TOKENS, sample_rendered, token_view
-from tests.support.toy import make_toy_model
-
-TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{%- if message['role'] == 'assistant' -%}"
-    "{%- generation -%}{{ message['content'] + '<|im_end|>' }}{%- endgeneration -%}{{ '\n' }}"
-    "{%- else -%}{{ message['content'] + '<|im_end|>' + '\n' }}{%- endif -%}"
-    "{%- endfor -%}"
-)
+from tests.support.toy import TOY_TRAINING_TEMPLATE, make_toy_model
 
 
 @pytest.fixture(scope="module")
 def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
     folder = tmp_path_factory.mktemp("model")
     make_toy_model(folder / "model")
-    (folder / "training_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    (folder / "training_template.jinja").write_text(TOY_TRAINING_TEMPLATE, encoding="utf-8")
     return load_renderer(folder / "model", folder / "training_template.jinja")
 
 

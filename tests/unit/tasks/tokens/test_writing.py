@@ -20,16 +20,7 @@ from tasks.tokens.writing import (
     token_columns,
     write_tokens,
 )
-from tests.support.toy import make_toy_model
-
-TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{%- if message['role'] == 'assistant' -%}"
-    "{%- generation -%}{{ message['content'] + '<|im_end|>' }}{%- endgeneration -%}{{ '\n' }}"
-    "{%- else -%}{{ message['content'] + '<|im_end|>' + '\n' }}{%- endif -%}"
-    "{%- endfor -%}"
-)
+from tests.support.toy import TOY_TRAINING_TEMPLATE, make_toy_model
 
 
 def row(
@@ -119,7 +110,7 @@ def test_row_with_nothing_to_train_is_dropped_whatever_the_rules_say() -> None:
 def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
     folder = tmp_path_factory.mktemp("model")
     make_toy_model(folder / "model")
-    (folder / "training_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    (folder / "training_template.jinja").write_text(TOY_TRAINING_TEMPLATE, encoding="utf-8")
     return load_renderer(folder / "model", folder / "training_template.jinja")
 
 
