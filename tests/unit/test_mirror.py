@@ -28,6 +28,7 @@ COVERED_BY = {
     "flows/doctor/finding.py": "unit/flows/doctor/test_examine.py",
     "flows/promote_version.py": "integration/test_promotion.py",
     "flows/services/_server_guard.py": "integration/test_server.py",
+    "flows/services/local.py": "integration/test_local.py",
     "flows/services/prefect_api.py": "integration/test_server.py",
     "flows/services/signals.py": "unit/flows/cli/test_main.py",
     "flows/services/temporary_server.py": "integration/test_server.py",
