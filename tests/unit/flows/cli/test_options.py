@@ -16,7 +16,7 @@ got: list[object] = []
 @refresh_option
 @config_options
 @click.pass_context
-def command(context: click.Context, **options: object) -> None:
+def command(context: click.Context, /, **options: object) -> None:
     got[:] = [options, context.meta.get(DEBUG)]
 
 
