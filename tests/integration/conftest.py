@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -157,3 +158,12 @@ def empty_mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         connect().search_experiments()
     return home / "mlflow.db"
+
+
+@pytest.fixture
+def mlflow_home(work_folder: Path, empty_mlflow_db: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put an empty MLflow store into the test's work directory."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    work_folder.mkdir()
+    shutil.copy(empty_mlflow_db, work_folder)
+    return work_folder

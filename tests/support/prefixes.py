@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
-
-from tests.support.toy import make_toy_model
 
 PREFIX = [5, 6, 7, 8]
 
@@ -24,10 +20,3 @@ def make_rows(n_rows: int = 9, prefix: list[int] | None = None, seed: int = 0) -
         ids = head + prompt + answer
         rows.append({"input_ids": ids, "labels": [-100] * (len(ids) - len(answer)) + answer})
     return Dataset.from_list(rows)
-
-
-def load_toy(folder: Path) -> Any:
-    """Load a toy model."""
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(make_toy_model(folder))

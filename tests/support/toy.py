@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.training.process.spec import TrainingSpec
@@ -72,6 +72,13 @@ def make_toy_model(folder: Path, *, has_template: bool = True, seed: int = 0) ->
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+def load_toy(folder: Path) -> Any:
+    """Load a toy model."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(make_toy_model(folder))
 
 
 def strengthen_layers(folder: Path) -> None:

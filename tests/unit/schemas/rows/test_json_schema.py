@@ -12,11 +12,9 @@ from jsonschema import Draft202012Validator
 from schemas.rows.json_schema import accepted_formats_schema
 from schemas.rows.recognition import recognise
 from schemas.rows.row import RowFormat, SourceRow
+from tests.support.messages import ANSWER, SYSTEM, USER
 from tests.support.parts import DEMO_ROWS
 
-USER = {"role": "user", "content": "How tall is the wall?"}
-ANSWER = {"role": "assistant", "content": "Two metres."}
-SYSTEM = {"role": "system", "content": "Be brief."}
 HUMAN = {"from": "human", "value": "How tall is the wall?"}
 GPT = {"from": "gpt", "value": "Two metres."}
 CALL = {"id": "x1", "type": "function", "function": {"name": "measure", "arguments": {}}}

@@ -1,26 +1,8 @@
 from __future__ import annotations
 
-from typing import Any
-
-import pytest
-
-from schemas.rows.row import Conversation, RowFormat
-from tasks.tokens.rendering import RenderedRow, Renderer, load_renderer, render_row
+from tasks.tokens.rendering import RenderedRow, Renderer, render_row
 from tasks.tokens.view import MAX_VIEW_TOKENS, sample_rendered, token_view
-from tests.support.toy import TOY_TRAINING_TEMPLATE, make_toy_model
-
-
-@pytest.fixture(scope="module")
-def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
-    folder = tmp_path_factory.mktemp("model")
-    make_toy_model(folder / "model")
-    (folder / "training_template.jinja").write_text(TOY_TRAINING_TEMPLATE, encoding="utf-8")
-    return load_renderer(folder / "model", folder / "training_template.jinja")
-
-
-def chat(prompt: Any, answer: str) -> Conversation:
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-    return Conversation("a.jsonl", 1, RowFormat.MESSAGES, turns)
+from tests.support.messages import chat
 
 
 def test_view_shows_what_is_trained(renderer: Renderer) -> None:

@@ -12,7 +12,8 @@ from tasks.training.process._packing import (
     share_prefix,
 )
 from tasks.training.process._row_attention import NAME
-from tests.support.prefixes import PREFIX, load_toy, make_rows
+from tests.support.prefixes import PREFIX, make_rows
+from tests.support.toy import load_toy
 
 
 def test_packing_keeps_every_token_and_the_limit() -> None:

@@ -12,7 +12,8 @@ from tasks.training.process._packing import (
     share_prefix,
 )
 from tasks.training.process._row_attention import attend_by_rows, suits_rows
-from tests.support.prefixes import PREFIX, load_toy, make_rows
+from tests.support.prefixes import PREFIX, make_rows
+from tests.support.toy import load_toy
 
 
 def summed_loss(model: Any, labels: torch.Tensor, **inputs: Any) -> torch.Tensor:
