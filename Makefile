@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 MODELS := $(VENV)/share/sft-flow/models
 TOOLS := $(VENV)/share/sft-flow/tools
 STAMP := $(VENV)/.installed
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 SOURCES := flows schemas tasks tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install test test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs pictures clean
+.PHONY: help .venv install test test-all test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs pictures clean
 
 help: ## List the targets.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -30,8 +32,11 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.txt) | $(VENV
 
 install: $(STAMP) ## Install sft-flow, the model and data of the demo, and the development tools.
 
-test: install ## Run the unit and integration tests.
-	$(BIN)/python -m pytest -m "not slow and not services"
+test: install ## Run the unit tests and one whole flow on a toy model: some minutes.
+	$(PYTEST) -m "(unit or core) and not slow"
+
+test-all: install ## Run every test but those of test-services and test-slow.
+	$(PYTEST) -m "not slow and not services"
 
 test-services: install ## Run the service tests: PostgreSQL, an S3 store, Prefect and MLflow servers.
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[services]'

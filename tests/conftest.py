@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 
 from tasks.engine.home import quiet_environment
+from tests.support import parts
 
 # Before Prefect is imported anywhere: no test touches the user's own Prefect, hub or Git files.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="sft-flow-prefect-")
@@ -26,15 +28,47 @@ for _name in ("PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_
 quiet_environment()
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
+SHARED_SERVER = {"prefect_server", "finished_run"}
+"""Fixtures that start once for all tests that use them: with several workers, in one of them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what lies in tests/integration, and take the rest for unit tests."""
+    """Mark what is in tests/integration, take the rest for unit tests, and share out the work.
+
+    Workers take groups from the front: a group is a file, or all tests that use the shared server.
+    Long groups come first, so that no worker waits for one at the end.
+    """
     for item in items:
         names = {marker.name for marker in item.iter_markers()}
         if not names & {"unit", "integration", "slow"}:
             is_integration = "integration" in item.path.parts
             item.add_marker("integration" if is_integration else "unit")
+        if "xdist_group" not in names:
+            used = set(getattr(item, "fixturenames", ()))
+            group = "shared server" if used & SHARED_SERVER else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under CI, fail a test that lacks a part which CI can have."""
+    report = yield
+    if parts.IS_CI and report.skipped and isinstance(report.longrepr, tuple):
+        reason = str(report.longrepr[2])
+        if parts.is_forbidden(reason):
+            report.outcome = "failed"
+            report.longrepr = f"{reason}: CI skips no test for a missing part"
+    return report
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Sum up in the last line what was skipped, and how to get what it needs."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    reasons = [str(found.longrepr[2]) for found in skipped if isinstance(found.longrepr, tuple)]
+    if line := parts.summary(reasons):
+        reporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,10 @@ from schemas.config.run import RunConfig
 from schemas.records.references import ReportReference, StageReference
 from tasks.engine.keys import StageDefinition
 from tasks.engine.stage import PLAN, Plan
+from tasks.release.reload import check
+from tasks.training import launch
 from tests.support.toy import make_toy_model, toy_rows, write_jsonl
+from tests.support.warm import WarmProcesses
 
 N_ROWS = 160
 
@@ -77,6 +82,36 @@ def record_calls(config: RunConfig) -> dict[str, tuple[StageDefinition, dict[str
 
 
 @pytest.fixture(scope="session")
+def warm_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProcesses]:
+    """Fork processes of the product from one that has imported what they need."""
+    warm = WarmProcesses(tmp_path_factory.mktemp("warm"))
+    yield warm
+    warm.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm(warm_processes: WarmProcesses) -> Iterator[None]:
+    """Let all tests use them, and what a file prepares; `finished_run` tries the real command."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (launch, check):
+            patch.setattr(module, "subprocess", warm_processes)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _real(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the real command back to the tests that are about processes."""
+    if request.node.get_closest_marker("real_processes"):
+        start_real_processes(monkeypatch)
+
+
+def start_real_processes(patch: pytest.MonkeyPatch) -> None:
+    """Start processes as the product does from now on."""
+    for module in (launch, check):
+        patch.setattr(module, "subprocess", subprocess)
+
+
+@pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Start Prefect's own test server on a database of its own."""
     from prefect.testing.utilities import prefect_test_harness
@@ -96,6 +131,7 @@ def finished_run(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SFT_HOME", str(root / "home"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        start_real_processes(patch)
         model = make_toy_model(root / "model")
         data = write_jsonl(root / "rows.jsonl", toy_rows(N_ROWS))
         config = toy_config(model, data)
@@ -122,3 +158,12 @@ def empty_mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         connect().search_experiments()
     return home / "mlflow.db"
+
+
+@pytest.fixture
+def mlflow_home(work_folder: Path, empty_mlflow_db: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put an empty MLflow store into the test's work directory."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    work_folder.mkdir()
+    shutil.copy(empty_mlflow_db, work_folder)
+    return work_folder

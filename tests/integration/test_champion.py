@@ -47,12 +47,8 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(empty_mlflow_db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (tmp_path / "home").mkdir()
-    shutil.copy(empty_mlflow_db, tmp_path / "home" / empty_mlflow_db.name)
-    return tmp_path / "home"
+def home(mlflow_home: Path) -> Path:
+    return mlflow_home
 
 
 @pytest.fixture

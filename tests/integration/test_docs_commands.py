@@ -68,6 +68,7 @@ def test_every_command_on_registered_models_runs(
     assert [Path(address).name for address in opened] == [f"{NAME}.html"] * 2
 
 
+@pytest.mark.core
 def test_report_of_the_tutorial_opens(toy_run: ToyRun, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(click, "launch", opened.append)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shlex
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,10 @@ MAX_TOKENS = 512
 
 @pytest.fixture
 def folder(
-    tmp_path: Path, prefect_server: None, empty_mlflow_db: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, prefect_server: None, mlflow_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """An empty folder with a toy model beside it."""
-    monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(flows.cli.main, "quiet_libraries", lambda: None)
-    (tmp_path / "home").mkdir()
-    shutil.copy(empty_mlflow_db, tmp_path / "home")
     make_toy_model(tmp_path / "model")
     work = tmp_path / "work"
     work.mkdir()

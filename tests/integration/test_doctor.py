@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,7 @@ REGISTRY = RegistryConfig(name="toy")
 
 
 @pytest.fixture
-def client(work_folder: Path, empty_mlflow_db: Path) -> Any:
-    work_folder.mkdir()
-    shutil.copy(empty_mlflow_db, work_folder)
+def client(mlflow_home: Path) -> Any:
     return connect()
 
 

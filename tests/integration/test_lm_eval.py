@@ -12,6 +12,7 @@ from schemas.errors import ConfigError
 from tasks.engine.jsonl import read_jsonl
 from tasks.evaluation._lm_eval import _scores, _task, require_lm_eval, run_lm_eval
 from tasks.evaluation.row_scores import read_scores
+from tests.support.parts import LM_EVAL
 from tests.support.toy import make_toy_model, write_jsonl
 
 pytestmark = [
@@ -33,7 +34,7 @@ metric_list:
 
 
 def test_run_lm_eval_scores_every_document(tmp_path: Path) -> None:
-    pytest.importorskip("lm_eval")
+    LM_EVAL.require()
     rows: list[dict[str, object]] = [
         {"question": f"Wall {number}?", "answer": number % 2} for number in range(4)
     ]
@@ -77,7 +78,7 @@ def test_scores_take_groups_filters_and_directions_as_they_are() -> None:
 
 @pytest.mark.parametrize("name", ["arc_eazy", "missing.yaml"])
 def test_unknown_task_is_named(tmp_path: Path, name: str) -> None:
-    pytest.importorskip("lm_eval")
+    LM_EVAL.require()
     with pytest.raises(ConfigError, match="there is no task"):
         run_lm_eval((tmp_path, tmp_path), LmEvalConfig(tasks=(name,)), 1, tmp_path)
 

@@ -1,4 +1,7 @@
-"""`sft-flow up`, `doctor` and `down` as a user runs them, with real servers."""
+"""`sft-flow up`, `doctor` and `down` as a user runs them, with real servers.
+
+The commands are `flows.cli.services` and `flows.cli.doctor`.
+"""
 
 from __future__ import annotations
 

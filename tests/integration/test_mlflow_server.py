@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,10 +46,11 @@ class RemoteRun:
 
 @pytest.fixture(scope="module")
 def remote_run(
-    finished_run: ToyRun, tmp_path_factory: pytest.TempPathFactory
+    finished_run: ToyRun, empty_mlflow_db: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RemoteRun]:
     """Train anew, so that its live figures go to the server too; the data are in the cache."""
     folder = tmp_path_factory.mktemp("mlflow-server")
+    shutil.copy(empty_mlflow_db, folder)
     settings = finished_run.config.model_dump(mode="json")
     settings["registry"]["name"] = NAME
     settings["training"]["max_steps"] = 12

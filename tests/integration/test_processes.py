@@ -11,7 +11,7 @@ from tasks.training.launch import run_training
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingFacts, TrainingSpec
 from tests.support.toy import toy_spec
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.real_processes]
 
 STEPS = {"max_steps": 12, "save_steps": 6, "effective_batch_size": 4}
 

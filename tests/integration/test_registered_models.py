@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,12 @@ NAME = "faq-toy"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def store(tmp_path_factory: pytest.TempPathFactory, empty_mlflow_db: Path) -> tuple[str, Path]:
     """A store with one version, alias champion, and a second that holds no model."""
     import mlflow
 
     home = tmp_path_factory.mktemp("store")
+    shutil.copy(empty_mlflow_db, home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SFT_HOME", str(home))
         client = connect()

@@ -17,10 +17,15 @@ from tasks.release.reload import check, run
 from tasks.release.reload.check import check_reload
 from tests.support.evidence import make_evidence, register
 
+pytestmark = [pytest.mark.integration, pytest.mark.real_processes]
+
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, VersionReference]:
+def registered(
+    tmp_path_factory: pytest.TempPathFactory, empty_mlflow_db: Path
+) -> tuple[Path, VersionReference]:
     home = tmp_path_factory.mktemp("reload")
+    shutil.copy(empty_mlflow_db, home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SFT_HOME", str(home))
         return home, register(make_evidence(home))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,7 @@ KEEP_ONE = RegistryConfig(name="toy", keep_rejected=1)
 
 
 @pytest.fixture
-def client(work_folder: Path, empty_mlflow_db: Path, tmp_path: Path) -> Any:
-    work_folder.mkdir()
-    shutil.copy(empty_mlflow_db, work_folder)
+def client(mlflow_home: Path, tmp_path: Path) -> Any:
     client = connect()
     client.create_experiment("models", artifact_location=(tmp_path / "artifacts").as_uri())
     client.create_registered_model("toy")

@@ -1,6 +1,6 @@
 """Recurring retrains from the outside: commands, a schedule that fires, a promotion, a skip, a refusal.
 
-Everything is started as a user starts it; only model, data and the time between runs are small.
+Runs of one name wait for each other (`flows._one_at_a_time`). Everything is started as a user starts it; only model, data and the time between runs are small.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The temporary Prefect server of one command: quiet, complete, and gone afterwards."""
+"""The temporary Prefect server of one command: quiet, complete, and gone afterwards.
+
+It ends with the run that started it: `flows.services._server_guard`.
+"""
 
 from __future__ import annotations
 

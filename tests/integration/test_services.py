@@ -28,12 +28,13 @@ from tasks.engine.journal import last_flow_run_id, read_entries
 from tests.integration.conftest import N_ROWS, toy_config
 from tests.services.start import BUCKET, Services, connect_s3, missing_parts, running_services
 from tests.support.documentation import ROOT, blocks
+from tests.support.parts import Part
 from tests.support.toy import make_toy_model, toy_rows, write_jsonl
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.services,
-    pytest.mark.skipif(bool(missing_parts()), reason=missing_parts()),
+    Part("the services", missing_parts(), not missing_parts()).mark,
 ]
 
 STOP_SECONDS = 60

@@ -191,6 +191,8 @@ def test_stage_fault_is_retried_and_the_flow_ends_well(
     stage: Stage, toy_run: ToyRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forget(stage, toy_run)
+    task = getattr(importlib.import_module(f"tasks.{stage.value}"), stage.value)
+    monkeypatch.setattr(task, "retry_delay_seconds", [0.01] * 3)
     attempts = inject(stage, OSError("the disk hiccuped"), monkeypatch, times=1)
     report = train_sft(toy_run.config)
     assert len(attempts) == 2

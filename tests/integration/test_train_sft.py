@@ -25,6 +25,7 @@ pytestmark = pytest.mark.integration
 EMBEDDINGS = "model.embed_tokens.weight"
 
 
+@pytest.mark.core
 def test_flow_promotes_a_model_that_beats_its_base(toy_run: ToyRun) -> None:
     report = json.loads(locate(toy_run.report, "report.json").read_text(encoding="utf-8"))
     assert report["decision"] == "promote"
@@ -35,6 +36,7 @@ def test_flow_promotes_a_model_that_beats_its_base(toy_run: ToyRun) -> None:
     assert alias_holder(connect(), "toy", "champion") == report["registry"]["version"]
 
 
+@pytest.mark.core
 def test_flow_says_hit_everywhere_when_nothing_changed(toy_run: ToyRun) -> None:
     train_sft(toy_run.config)
     run_id = last_flow_run_id()
@@ -44,6 +46,7 @@ def test_flow_says_hit_everywhere_when_nothing_changed(toy_run: ToyRun) -> None:
     ]
 
 
+@pytest.mark.core
 def test_flow_refresh_computes_the_named_stage_anew(toy_run: ToyRun) -> None:
     train_sft(toy_run.config, refresh=(Stage.DECIDE,))
     entries = {entry.stage: entry for entry in read_entries(last_flow_run_id() or "")}
@@ -100,6 +103,7 @@ def test_flow_takes_messages_and_a_base_model_without_template(
     assert min(changed) >= n_known_tokens
 
 
+@pytest.mark.core
 def test_flow_refuses_a_model_that_did_not_learn(toy_run: ToyRun) -> None:
     training = toy_run.config.training.model_copy(update={"learning_rate": 1e-9, "max_steps": 1})
     config = toy_run.config.model_copy(
@@ -116,6 +120,7 @@ def test_flow_refuses_a_model_that_did_not_learn(toy_run: ToyRun) -> None:
     assert client.get_model_version("toy-refused", "1").tags["sft.decision"] == "refuse"
 
 
+@pytest.mark.core
 def test_registered_model_chats_and_names_its_lineage(toy_run: ToyRun) -> None:
     client = connect()
     version = client.get_model_version_by_alias("toy", "champion")

@@ -1,4 +1,8 @@
-"""The training process: killed and resumed, told to stop, short of memory, and in two processes."""
+"""The training process: killed and resumed, told to stop, short of memory, and in two processes.
+
+What is saved at a stop, and what is left at the end, are `tasks.training.process._callbacks` and
+`tasks.training.process._results`.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +79,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> TrainingSpec:
     return spec
 
 
+@pytest.mark.real_processes
 def test_killed_training_resumes_with_the_same_losses(tmp_path: Path, whole: TrainingSpec) -> None:
     cut = toy_spec(tmp_path, "cut")
     killer = Killer(12, signal.SIGKILL)
@@ -88,6 +93,7 @@ def test_killed_training_resumes_with_the_same_losses(tmp_path: Path, whole: Tra
     assert (cut.output / "adapter" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.real_processes
 def test_terminated_training_saves_the_very_step(tmp_path: Path, whole: TrainingSpec) -> None:
     cut = toy_spec(tmp_path, "cut")
     killer = Killer(12, signal.SIGTERM)
@@ -110,6 +116,7 @@ def test_training_killed_after_the_last_step_makes_no_further_one(
     assert (cut.output / "model" / "model.safetensors").read_bytes() == model
 
 
+@pytest.mark.real_processes
 def test_checkpoint_of_another_training_is_not_resumed(tmp_path: Path, whole: TrainingSpec) -> None:
     cut = toy_spec(tmp_path, "cut")
     with pytest.raises(TrainingKilled):
@@ -132,6 +139,7 @@ def test_old_checkpoints_are_pruned(whole: TrainingSpec) -> None:
     ]
 
 
+@pytest.mark.real_processes
 def test_batch_is_halved_when_memory_runs_out(tmp_path: Path) -> None:
     settings = {"per_device_train_batch_size": 128, "packing_length_tokens": 256, "max_steps": 3}
     spec = toy_spec(tmp_path, "short", save_steps=1, **settings)

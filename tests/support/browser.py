@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
+from tests.support.parts import CHROMIUM, PLAYWRIGHT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-CHROMIUM = shutil.which("chromium")
 OUTPUT = Path(
     os.environ.get("SFT_TEST_OUTPUT", Path(__file__).parents[2] / "build" / "screenshots")
 )
@@ -34,11 +33,14 @@ def open_page(path: Path) -> Iterator[Page]:
     Yields:
         The page.
     """
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    PLAYWRIGHT.require()
+    CHROMIUM.require()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as browsers:
+        browser = browsers.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
         opened = browser.new_context(offline=True).new_page()
         problems: list[str] = []
         opened.on("console", lambda message: problems.append(message.text))

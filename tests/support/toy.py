@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.training.process.spec import TrainingSpec
@@ -16,6 +16,16 @@ TOY_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
 )
+TOY_TRAINING_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{{ '<|im_start|>' + message['role'] + '\n' }}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "{%- generation -%}{{ message['content'] + '<|im_end|>' }}{%- endgeneration -%}{{ '\n' }}"
+    "{%- else -%}{{ message['content'] + '<|im_end|>' + '\n' }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+)
+"""The same with markers round what is trained: answers with their stop token."""
 
 
 def make_toy_model(folder: Path, *, has_template: bool = True, seed: int = 0) -> Path:
@@ -62,6 +72,13 @@ def make_toy_model(folder: Path, *, has_template: bool = True, seed: int = 0) ->
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+def load_toy(folder: Path) -> Any:
+    """Load a toy model."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(make_toy_model(folder))
 
 
 def strengthen_layers(folder: Path) -> None:

@@ -6,11 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from schemas.config.training import TrainingConfig
+from tasks.models.shape import ModelShape
 from tasks.training.live_metrics import LiveMetrics
 from tasks.training.plan.batching import Batching
 from tasks.training.plan.choices import choose
 from tasks.training.plan.machine import Machine
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
+
+SMOLLM_SHAPE = ModelShape(
+    n_parameters=134_515_008,
+    n_layers=30,
+    hidden_size=576,
+    intermediate_size=1536,
+    n_attention_heads=9,
+    n_key_value_heads=3,
+    head_size=64,
+    vocabulary_size=49_152,
+)
+"""Of SmolLM2-135M."""
 
 
 def make_spec(folder: Path) -> TrainingSpec:

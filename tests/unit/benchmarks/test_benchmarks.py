@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from benchmarks import _timed
 from benchmarks._conversations import CHUNK_ROWS, copy_lines, make_chunk, write_conversations
 from benchmarks._figures import compare_peers, rounded, table
 from benchmarks._peers import python_loop
-from benchmarks._process import Measured, measure
+from benchmarks._process import Measured
 from benchmarks.check_samples import counts, dialogue_row, find_samples, show, write_dialogues
 from benchmarks.measure_check import (
     Bench,
@@ -201,21 +199,6 @@ def test_table_says_what_was_met() -> None:
 )
 def test_number_of_rows_is_a_number_of_chunks(asked: str, expected: int) -> None:
     assert parse_arguments(["--rows", asked]).rows == expected
-
-
-def test_process_is_measured_with_its_children(tmp_path: Path) -> None:
-    inner = "import time; held = bytearray(60_000_000); held[::4096] = held[::4096]; time.sleep(1)"
-    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
-    found = measure([sys.executable, "-c", outer], os.environ, tmp_path / "log", 0.05)
-    assert 1 <= found.seconds < 30
-    assert found.peak_memory_bytes > 60_000_000
-    assert found.largest_process_bytes > 60_000_000
-
-
-def test_process_that_fails_is_told_of(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "raise SystemExit('no such thing')"]
-    with pytest.raises(SystemExit, match="no such thing"):
-        measure(command, os.environ, tmp_path / "log", 0.05)
 
 
 def test_dialogue_is_said_in_turn() -> None:

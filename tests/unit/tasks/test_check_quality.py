@@ -26,17 +26,8 @@ from tasks.engine.keys import StageKey
 from tasks.rows.feature_table import FeatureTable
 from tasks.split_dataset import compare_all
 from tasks.tokens.split_tokens import MAX_TRAIN_PROMPTS
-from tests.support.toy import make_toy_model, toy_rows
+from tests.support.toy import TOY_TRAINING_TEMPLATE, make_toy_model, toy_rows
 
-TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{%- if message['role'] == 'assistant' -%}"
-    "{%- generation -%}{{ message['content'] + '<|im_end|>' }}{%- endgeneration -%}{{ '\n' }}"
-    "{%- else -%}{{ message['content'] + '<|im_end|>' + '\n' }}{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
-)
 LONG = "x" * 400
 
 
@@ -80,7 +71,7 @@ def run(
     n_validation_rows: int = 0,
     weights: dict[str, float] | None = None,
     n_bad: int = 0,
-    template_text: str = TEMPLATE,
+    template_text: str = TOY_TRAINING_TEMPLATE,
 ) -> QualityReference:
     """Hold rows to the gate; the first few are evaluation rows, those behind them validation."""
     n_held_rows = n_eval_rows + n_validation_rows
@@ -242,7 +233,9 @@ def test_warn_mode_reports_and_off_mode_skips(model: Path) -> None:
 
 
 def test_template_without_markers_is_rejected_in_every_mode(model: Path) -> None:
-    plain = TEMPLATE.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+    plain = TOY_TRAINING_TEMPLATE.replace("{%- generation -%}", "").replace(
+        "{%- endgeneration -%}", ""
+    )
     with pytest.raises(DataRejected, match="broke rule no_supervised_tokens"):
         run(model, rows(12), template_text=plain)
     with pytest.raises(DataRejected, match="no training row is left"):

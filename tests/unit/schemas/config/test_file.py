@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from schemas.config._errors import all_keys, nearest_key
-from schemas.config._plain_yaml import parse_yaml
 from schemas.config.file import load_config
 from schemas.config.run import RunConfig
 from schemas.config.training import Method
@@ -122,28 +120,6 @@ def test_list_in_place_of_sections_is_refused(tmp_path: Path) -> None:
     assert fail(write(tmp_path, "a.yaml", "- seed\n")).got == "list"
 
 
-@pytest.mark.parametrize(
-    ("key", "nearest"),
-    [
-        ("training.learnin_rate", "training.learning_rate"),
-        ("learning_rate", "training.learning_rate"),
-        ("trainings", "training"),
-        ("data.rules.roles_not_alternatin", "data.rules.roles_not_alternating"),
-        ("gates.checks.own.limits", "gates.checks.own.limit"),
-        ("split.pinned.surce", "split.pinned.source"),
-        ("zzzz", ""),
-    ],
-)
-def test_nearest_key(key: str, nearest: str) -> None:
-    assert nearest_key(key) == nearest
-
-
-def test_all_keys_walks_into_rules_and_columns() -> None:
-    keys = set(all_keys())
-    assert {"seed", "training.lora.r", "data.source.columns.prompt"} <= keys
-    assert "quality.rules.too_long.limit" in keys
-
-
 def test_unknown_key_names_the_nearest_and_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, "a.yaml", "seed: 1\ntraining:\n  learnin_rate: 1\n")
     error = fail(path)
@@ -218,12 +194,6 @@ def test_malformed_override_is_refused(override: str) -> None:
 
 def test_override_with_a_bad_value_is_refused() -> None:
     assert fail(None, "seed=[1").what == "the value of seed cannot be read"
-
-
-def test_yaml_words_and_numbers_are_read_as_meant() -> None:
-    text = "[off, on, yes, no, true, 5e-4, 1E3, .5, 2024-01-01, null]"
-    expected = ["off", "on", "yes", "no", True, 5e-4, 1e3, 0.5, "2024-01-01", None]
-    assert parse_yaml(text) == expected
 
 
 def test_a_saved_configuration_reads_back(tmp_path: Path) -> None:

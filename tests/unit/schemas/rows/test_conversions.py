@@ -18,9 +18,8 @@ from schemas.rows._conversions import (
     join_text_parts,
 )
 from schemas.rows.tool_calls import canonical_tools
+from tests.support.messages import ANSWER, USER
 
-USER = {"role": "user", "content": "How tall is the wall?"}
-ANSWER = {"role": "assistant", "content": "Two metres."}
 WALL_CALL = {"type": "function", "function": {"name": "measure", "arguments": {"part": "wall"}}}
 ROOF_CALL = {"type": "function", "function": {"name": "measure", "arguments": {"part": "roof"}}}
 WALL_TEXT = '{"name": "measure", "arguments": {"part": "wall"}}'

@@ -12,10 +12,9 @@ from jsonschema import Draft202012Validator
 from schemas.rows.json_schema import accepted_formats_schema
 from schemas.rows.recognition import recognise
 from schemas.rows.row import RowFormat, SourceRow
+from tests.support.messages import ANSWER, SYSTEM, USER
+from tests.support.parts import DEMO_ROWS
 
-USER = {"role": "user", "content": "How tall is the wall?"}
-ANSWER = {"role": "assistant", "content": "Two metres."}
-SYSTEM = {"role": "system", "content": "Be brief."}
 HUMAN = {"from": "human", "value": "How tall is the wall?"}
 GPT = {"from": "gpt", "value": "Two metres."}
 CALL = {"id": "x1", "type": "function", "function": {"name": "measure", "arguments": {}}}
@@ -186,9 +185,10 @@ def test_the_examples_in_the_schema_are_accepted_and_recognised() -> None:
     ],
 )
 def test_schema_accepts_the_construction_faq(name: str, columns: dict[str, str]) -> None:
+    DEMO_ROWS.require()
     spec = importlib.util.find_spec("zaragoza_construction_faq")
-    if spec is None or spec.origin is None:
-        pytest.skip("the demo data set is not installed")
+    assert spec is not None
+    assert spec.origin is not None
     lines = (Path(spec.origin).parent / "data" / name).read_text(encoding="utf-8").splitlines()
     assert len(lines) > 200
     for line in lines:

@@ -18,10 +18,9 @@ from schemas.rows.recognition import (
 )
 from schemas.rows.row import Conversation, Conversion, RowFormat, SourceRow, is_stored
 from schemas.rule_ids import RowRule
+from tests.support.messages import ANSWER, SYSTEM
 
 USER = {"role": "user", "content": "How tall?"}
-ANSWER = {"role": "assistant", "content": "Two metres."}
-SYSTEM = {"role": "system", "content": "Be brief."}
 TOOL = {"type": "function", "function": {"name": "measure"}}
 
 

@@ -9,10 +9,8 @@ from schemas.rows.row import RowFormat, SourceRow
 from schemas.rule_ids import RowRule, RuleSetting, Severity
 from schemas.rules.check_rows import CheckedRow, check_rows, require_pandera
 from schemas.rules.row_rules import row_severities
+from tests.support.messages import ANSWER, SYSTEM, USER
 
-USER = {"role": "user", "content": "How tall is the wall?"}
-ANSWER = {"role": "assistant", "content": "Two metres."}
-SYSTEM = {"role": "system", "content": "Be brief."}
 DEVELOPER = {"role": "developer", "content": "Be brief."}
 TOOL = {"role": "tool", "content": "2 m"}
 PLAIN = {"prompt": "How tall?", "completion": "Two metres."}

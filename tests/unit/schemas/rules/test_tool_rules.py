@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from schemas.rule_ids import RowRule
 from schemas.rules._tool_rules import tool_problems, weight_problems
+from tests.support.messages import ANSWER, USER
 
-USER = {"role": "user", "content": "How tall is the wall?"}
-ANSWER = {"role": "assistant", "content": "Two metres."}
 RESULT = {"role": "tool", "content": "2"}
 PARAMETERS = {
     "type": "object",

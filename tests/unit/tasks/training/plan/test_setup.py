@@ -9,7 +9,6 @@ import pytest
 
 from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError, MemoryExhausted
-from tasks.models.shape import ModelShape
 from tasks.training.plan.machine import Machine
 from tasks.training.plan.setup import (
     TrainingSetup,
@@ -18,19 +17,10 @@ from tasks.training.plan.setup import (
     prepare_training,
     read_workload,
 )
+from tests.support.trainings import SMOLLM_SHAPE
 
 pytestmark = pytest.mark.usefixtures("work_folder")
 
-SHAPE = ModelShape(
-    n_parameters=134_515_008,
-    n_layers=30,
-    hidden_size=576,
-    intermediate_size=1536,
-    n_attention_heads=9,
-    n_key_value_heads=3,
-    head_size=64,
-    vocabulary_size=49_152,
-)
 WORK = Workload(n_rows=100, n_tokens=10_000, longest_row_tokens=300)
 
 
@@ -39,7 +29,7 @@ def processor(gibibytes: float) -> Machine:
 
 
 def prepared(machine: Machine, **settings: Any) -> TrainingSetup:
-    return prepare_training(TrainingConfig.model_validate(settings), machine, SHAPE, WORK)
+    return prepare_training(TrainingConfig.model_validate(settings), machine, SMOLLM_SHAPE, WORK)
 
 
 def batch_of(setup: TrainingSetup) -> tuple[int, int]:
@@ -104,7 +94,9 @@ def test_without_a_known_model_the_batch_is_as_set() -> None:
     fixed = TrainingConfig(per_device_train_batch_size=4)
     setup = prepare_training(fixed, processor(8), None, WORK)
     assert (batch_of(setup), setup.memory) == ((4, 1), None)
-    unknown = prepare_training(TrainingConfig.model_validate(AUTO), processor(8), SHAPE, None)
+    unknown = prepare_training(
+        TrainingConfig.model_validate(AUTO), processor(8), SMOLLM_SHAPE, None
+    )
     assert (batch_of(unknown), unknown.memory) == ((1, 64), None)
     assert "not known" in unknown.notes[0]
     assert "decided by memory" in unknown.choices.reasons["gradient_checkpointing"]
@@ -112,7 +104,7 @@ def test_without_a_known_model_the_batch_is_as_set() -> None:
 
 def test_a_long_training_is_compiled() -> None:
     long = Workload(n_rows=10_000, n_tokens=10_000_000, longest_row_tokens=300)
-    setup = prepare_training(TrainingConfig(), processor(8), SHAPE, long)
+    setup = prepare_training(TrainingConfig(), processor(8), SMOLLM_SHAPE, long)
     assert setup.choices.torch_compile
     assert not prepared(processor(8)).choices.torch_compile
 

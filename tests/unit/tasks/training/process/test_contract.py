@@ -20,15 +20,8 @@ from tasks.training.plan.choices import choose
 from tasks.training.plan.machine import Machine
 from tasks.training.process._contract import check_contract, check_padding, read_rules
 from tasks.training.process.spec import TrainingSpec
-from tests.support.toy import make_toy_model
+from tests.support.toy import TOY_TRAINING_TEMPLATE, make_toy_model
 
-TURN = "{{ '<|im_start|>' + m.role + '\\n' }}"
-MARKED = (
-    "{% for m in messages %}" + TURN + "{% if m.role == 'assistant' %}"
-    "{% generation %}{{ m.content + '<|im_end|>' }}{% endgeneration %}"
-    "{% else %}{{ m.content + '<|im_end|>' }}{% endif %}{{ '\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
 N_ROWS = 5
 IM_START = 257
 """Of the toy tokenizer."""
@@ -45,7 +38,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 def renderer(tmp_path_factory: pytest.TempPathFactory) -> Renderer:
     folder = tmp_path_factory.mktemp("toy")
-    (folder / "training_template.jinja").write_text(MARKED)
+    (folder / "training_template.jinja").write_text(TOY_TRAINING_TEMPLATE)
     return load_renderer(make_toy_model(folder / "model"), folder / "training_template.jinja")
 
 

@@ -11,15 +11,9 @@ from trl.trainer.utils import add_fused_lm_head
 
 from tasks.training.process import _lm_head
 from tasks.training.process._lm_head import has_plain_loss, score_labelled_only
-from tests.support.toy import make_toy_model
+from tests.support.toy import load_toy
 
 OUTPUTS = ("log_probs", "entropy", "is_top1")
-
-
-def load_toy(folder: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(make_toy_model(folder))
 
 
 def make_batch(*, is_labelled: bool = True) -> dict[str, torch.Tensor]:

@@ -1,3 +1,5 @@
+"""Starting and ending of local services, with processes that stand in for the servers."""
+
 from __future__ import annotations
 
 import socket
@@ -19,7 +21,7 @@ from flows.cli.main import main
 from flows.services.state import Service, ServiceName, read_services, write_services
 from schemas.errors import ServiceUnreachable
 
-pytestmark = pytest.mark.loopback
+pytestmark = pytest.mark.integration
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 
