@@ -9,7 +9,8 @@ from schemas.rule_ids import RowRule, RuleResult, SetRule, Severity, Verdict
 from schemas.rules.profile import HISTOGRAMS, DataProfile
 from schemas.rules.row_rules import ROW_RULES
 from schemas.rules.set_rules import AT_LEAST, SET_RULES, Comparison
-from tasks.dataset.check_file import CheckReport, written
+from tasks.dataset.check_file import CheckReport
+from tasks.dataset.row_pass import written
 from tasks.engine.wording import share
 from tasks.report._page_parts import Bar, cut_row, histogram_bars, named_bars, token_parts, visible
 

@@ -54,12 +54,12 @@ class RowTally:
         return outcome
 
     def format_counts(self) -> dict[str, int]:
-        """Count rows per recognised format.
-
-        Returns:
-            Format to rows, in alphabetical order.
-        """
+        """Count rows per recognised format, in alphabetical order."""
         return dict(sorted(self.formats.items()))
+
+    def conversion_counts(self) -> dict[str, int]:
+        """Count lossless conversions and repairs, in alphabetical order."""
+        return dict(sorted(self.conversions.items()))
 
     def results(self) -> tuple[RuleResult, ...]:
         """Sum up the rules that were broken.

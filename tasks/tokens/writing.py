@@ -64,6 +64,11 @@ class SplitTokens:
     sources: dict[str, list[int]] = field(default_factory=dict)
     """Rows and tokens written of each named source, where weights are given."""
 
+    @property
+    def n_dropped_rows(self) -> int:
+        """Count the rows that were not written."""
+        return len(self.columns["is_written"]) - self.n_rows
+
     def detail(self, row: int) -> str:
         """Say what there is to say of a row that breaks a token rule.
 

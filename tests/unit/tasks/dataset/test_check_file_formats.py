@@ -22,8 +22,8 @@ from tasks.dataset.check_file import (
     CheckVerdict,
     Scope,
     check_file,
-    written,
 )
+from tasks.dataset.row_pass import written
 from tests.support.data_gate import BAD, ROWS, by_id, check
 from tests.support.toy import as_messages, ordinary_rows, write_jsonl
 
