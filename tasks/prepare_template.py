@@ -17,7 +17,6 @@ from tasks.chat_template.variants import ASSETS, template_sha256
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
 from tasks.models.files import folder_sha256
-from tasks.models.hub import hub_commit
 from tasks.models.prepared import PreparedFacts, special_tokens, write_facts
 from tasks.models.quiet import quiet_transformers
 from tasks.models.source import (
@@ -27,6 +26,7 @@ from tasks.models.source import (
     model_fingerprint,
     resolve_source,
 )
+from tasks.sources.hub import hub_commit
 
 
 def source_fingerprint(arguments: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -19,10 +18,10 @@ from tasks.engine.keys import file_sha256
 from tasks.engine.redaction import without_secrets
 from tasks.sources._files import file_labels, local_files
 from tasks.sources._readers import KINDS, data_ending, read_file
-from tasks.sources._remote import address_version, hub_commit, read_address, read_hub
+from tasks.sources._remote import address_version, dataset_commit, read_address, read_hub
+from tasks.sources.hub import HUB_ID
 from tasks.sources.parsing import Block, parse_block, remember_names
 
-HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 EMPTY_FILE = "the file holds no row"
 
 
@@ -241,7 +240,7 @@ def source_fingerprint(arguments: Mapping[str, Any]) -> str:
     source: DataSource = arguments["source"]
     resolved = resolve_source(source)
     if resolved.kind == SourceKind.HUB:
-        return f"commit {hub_commit(source)}"
+        return f"commit {dataset_commit(source)}"
     if resolved.kind == SourceKind.ADDRESS:
         return address_version(source.source)
     try:

@@ -10,11 +10,11 @@ from schemas.config.run import ModelConfig, RunConfig
 from tasks.chat_template.setup import set_up_template
 from tasks.models.files import check_files, file_names, refuse_custom_code, unloadable
 from tasks.models.gguf import load_gguf_tokenizer
-from tasks.models.hub import hub_errors
 from tasks.models.prepared import PreparedFacts, write_facts
 from tasks.models.quiet import quiet_transformers
 from tasks.models.source import SourceKind, choose_start, find_safe_hub_model, resolve_source
 from tasks.registry.versions import fetch_registered, find_registered
+from tasks.sources.hub import hub_errors
 from tasks.tokens.rendering import Renderer, load_renderer
 
 if TYPE_CHECKING:

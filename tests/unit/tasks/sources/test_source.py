@@ -257,7 +257,7 @@ def test_fingerprint_lets_an_unreachable_hub_through(monkeypatch: pytest.MonkeyP
     def refuse(_: DataSource) -> None:
         raise ServiceUnreachable("the hub is away")
 
-    monkeypatch.setattr("tasks.sources.source.hub_commit", refuse)
+    monkeypatch.setattr("tasks.sources.source.dataset_commit", refuse)
     with pytest.raises(ServiceUnreachable):
         source_fingerprint({"source": DataSource(source="owner/name")})
 
