@@ -29,7 +29,7 @@ from tasks.sources.hub import (
 from tasks.sources.parsing import Block
 
 VERSION_FIELDS = ("ETag", "etag", "Content-MD5", "Digest", "LastModified", "Last-Modified", "mtime")
-"""What stores call the mark that changes with the content."""
+"""Names of the mark that changes with the content."""
 
 
 def dataset_commit(source: DataSource) -> str:
@@ -99,7 +99,7 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _addressed(address: str) -> Iterator[tuple[Any, str]]:
-    """Open a store and turn its faults into ours."""
+    """Open a store, and turn its errors into those of `schemas.errors`."""
     import aiohttp
     import fsspec
 
@@ -108,20 +108,20 @@ def _addressed(address: str) -> Iterator[tuple[Any, str]]:
     except SftFlowError:
         raise
     except (OSError, TimeoutError, ImportError, ValueError, aiohttp.ClientError) as error:
-        # fsspec says FileNotFoundError of whatever goes wrong over HTTP; the cause knows better.
+        # fsspec raises FileNotFoundError for any error over HTTP; the cause is more exact.
         is_web_fault = isinstance(error.__cause__, (aiohttp.ClientError, TimeoutError))
         cause = error.__cause__ if is_web_fault else error
         raise _address_fault(cause or error, without_secrets(address)) from error
 
 
 def _address_fault(error: BaseException, where: str) -> SftFlowError:
-    """Say what is wrong with an address, and whether trying again can help."""
+    """Make the error for an address; only some are worth a retry."""
     status = getattr(error, "status", None)
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return DataSourceError(
             "there is no file at this address",
             where=where,
-            fix="check the address; a browser or the store's own client should find it",
+            fix="check the address; a browser or the store's own client must find it",
         )
     if isinstance(error, PermissionError) or status in (401, 403):
         return DataSourceError(
@@ -143,7 +143,7 @@ def _address_fault(error: BaseException, where: str) -> SftFlowError:
 
 
 def _remote_files(store: Any, path: str, address: str) -> list[str]:
-    """Name the data files at a path, which may be a folder or a pattern."""
+    """List the data files at a path, which may be a folder or a pattern."""
     if "*" in path:
         found = [name for name in store.glob(path) if data_ending(name)]
     elif data_ending(path.split("?")[0]):
@@ -155,20 +155,13 @@ def _remote_files(store: Any, path: str, address: str) -> list[str]:
             "there is no data file at this address",
             where=without_secrets(address),
             expected=f"a name ending in {KINDS}; a folder of such files, or a pattern with *",
-            fix="name a data file, or the folder that holds the files itself",
+            fix="name a data file, or the folder that has the files itself",
         )
     return sorted(found)
 
 
 def read_address(address: str) -> Iterator[Block]:
-    """Read what lies at an fsspec address; each file is fetched whole, then read.
-
-    Args:
-        address: With a scheme, e.g. https://, s3:// or memory://.
-
-    Yields:
-        The rows in order of the files' names.
-    """
+    """Download and read the files at an fsspec address one by one, in order of their names."""
     with _addressed(address) as (store, path), tempfile.TemporaryDirectory() as folder:
         for remote in _remote_files(store, path, address):
             name = os.path.basename(remote.split("?")[0])
@@ -187,14 +180,7 @@ def read_address(address: str) -> Iterator[Block]:
 
 
 def address_version(address: str) -> str:
-    """Name the content at an address by the store's own mark, or by its sha256 if it has none.
-
-    Args:
-        address: With a scheme.
-
-    Returns:
-        Text that changes when the content does.
-    """
+    """Fingerprint an address by the store's mark of the content, or by sha256 if it has none."""
     with _addressed(address) as (store, path):
         marks = []
         for remote in _remote_files(store, path, address):

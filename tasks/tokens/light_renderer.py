@@ -1,4 +1,4 @@
-"""The renderer of a configured model for checking rows: no weights are read, no flow is run."""
+"""The renderer of a configured model for checking rows, without weights and without a flow."""
 
 from __future__ import annotations
 
@@ -29,14 +29,7 @@ if TYPE_CHECKING:
 
 
 def load_check_renderer(config: RunConfig) -> Renderer:
-    """Set tokenizer and templates up as `prepare_template` does.
-
-    Args:
-        config: Its model and template sections count.
-
-    Returns:
-        The renderer that `check_quality` would use.
-    """
+    """Set tokenizer and templates up as `prepare_template` does, without a flow."""
     with tempfile.TemporaryDirectory(prefix="sft-check-") as scratch, quiet_transformers():
         folder = Path(scratch)
         tokenizer, model_config, generation = _load_parts(
@@ -121,7 +114,7 @@ def _generation_config(
 
 
 def _stand_in(model_config: PretrainedConfig, generation: GenerationConfig) -> PreTrainedModel:
-    """Make a model of the same vocabulary that weighs nothing: setting up resizes embeddings."""
+    """Make a tiny model of the same vocabulary: setting up resizes embeddings."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     stand_in = LlamaForCausalLM(

@@ -20,7 +20,6 @@ MAX_LINES = 400
 USUAL_LINES = 300
 LONGER = {
     "schemas/metrics.py": "one file to touch for a new metric",
-    "tasks/rows/check.py": "the check and what it sets aside",
     "tasks/rows/near_duplicates.py": "the index and its clusters: one algorithm",
     "tasks/training/process/_contract.py": "the contract on rows and on batches",
     "tasks/training/process/_step_guards.py": "the guards and the rows they name",
