@@ -1,4 +1,4 @@
-"""Stage `check_schema`: part usable rows from those that break a row rule, with the reason."""
+"""Stage `check_schema`: set rows that break a row rule aside, with the reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.errors import DataRejected
 from schemas.records.references import CheckedReference, DatasetReference
 from schemas.rule_ids import RowRule, RuleSetting
 from tasks.dataset.refusal import keep_evidence, rejection
-from tasks.dataset.row_pass import SetPass
+from tasks.dataset.row_pass import SetPass, write_rows
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import file_sha256
 from tasks.engine.stage import stage_task
@@ -20,45 +20,24 @@ from tasks.sources.stored_rows import stored_parts
 FILES = ("kept.jsonl", "quarantine.jsonl", "rules.json")
 
 
-def part_rows(
+def check_rows(
     dataset: DatasetReference, tally: RowTally, special_tokens: tuple[str, ...], folder: Path
 ) -> None:
-    """Check every row and write it to one of two files.
+    """Check every row and write `kept.jsonl`, `quarantine.jsonl` and `rules.json` to the folder.
 
     A row's format is compared with that of the first row of its own source.
-
-    Args:
-        dataset: The rows, of one source or several.
-        tally: Severity per row rule; gets the counts.
-        special_tokens: Of the model; they may not stand in a message.
-        folder: Gets `kept.jsonl`, `quarantine.jsonl` and `rules.json`.
     """
     request = CheckRequest(tally.severities, special_tokens, has_conversations=True)
-    parts = stored_parts(
-        locate(dataset, "rows.jsonl"), [source.n_rows for source in dataset.sources]
-    )
-    with (
-        (folder / "kept.jsonl").open("wb") as kept,
-        (folder / "quarantine.jsonl").open("w", encoding="utf-8", newline="\n") as quarantine,
-    ):
-        for blocks in parts:
-            for outcome in SetPass(request).outcomes(blocks, tally):
-                kept.write(outcome.kept)
-                quarantine.write(outcome.quarantine)
+    sizes = [source.n_rows for source in dataset.sources]
+    parts = stored_parts(locate(dataset, "rows.jsonl"), sizes)
+    outcomes = (outcome for part in parts for outcome in SetPass(request).outcomes(part, tally))
+    write_rows(outcomes, kept=folder / "kept.jsonl", quarantine=folder / "quarantine.jsonl")
     results = [result.model_dump(mode="json") for result in tally.results()]
     (folder / "rules.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
-def refuse(tally: RowTally, source: str) -> DataRejected | None:
-    """Say no when no row is left, or when a rule is broken beyond its own limit.
-
-    Args:
-        tally: Counts over all rows.
-        source: Name of the data.
-
-    Returns:
-        The refusal, or None when there is something to go on with.
-    """
+def find_rejection(tally: RowTally, source: str) -> DataRejected | None:
+    """Reject the data when no row is left, or when a rule is broken beyond its own limit."""
     if not tally.n_kept_rows:
         headline = f"none of {tally.n_rows:,} rows in {source} can be used."
         return rejection(headline, tally.results(), n_rows=tally.n_rows, where=source)
@@ -73,13 +52,13 @@ def check_schema(
     rules: dict[RowRule, RuleSetting],
     special_tokens: tuple[str, ...],
 ) -> CheckedReference:
-    """Hold every row to the row rules.
+    """Check every row against the row rules.
 
     Args:
         output: Gets `kept.jsonl`, `quarantine.jsonl`, `rules.json`.
         dataset: The rows.
         rules: Severity per row rule.
-        special_tokens: Of the model; they may not stand in a message.
+        special_tokens: Of the model; no message may contain them.
 
     Returns:
         Reference to the kept rows, with counts.
@@ -88,11 +67,11 @@ def check_schema(
         DataRejected: No row can be used, or a rule is broken beyond its limit.
     """
     tally = RowTally(rules)
-    part_rows(dataset, tally, special_tokens, output.path)
-    refusal = refuse(tally, dataset.source)
-    if refusal:
-        refusal.where = str(keep_evidence(output, FILES))
-        raise refusal
+    check_rows(dataset, tally, special_tokens, output.path)
+    rejected = find_rejection(tally, dataset.source)
+    if rejected:
+        rejected.where = str(keep_evidence(output, FILES))
+        raise rejected
     return output.commit(
         CheckedReference,
         n_rows=tally.n_rows,
@@ -100,6 +79,6 @@ def check_schema(
         n_quarantined_rows=tally.n_quarantined_rows,
         kept_sha256=file_sha256(output.path / "kept.jsonl"),
         formats=tally.format_counts(),
-        conversions=dict(sorted(tally.conversions.items())),
+        conversions=tally.conversion_counts(),
         rules=tally.results(),
     )

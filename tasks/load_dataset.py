@@ -1,4 +1,4 @@
-"""Stage `load_dataset`: bring the rows of any source into one file, nothing dropped."""
+"""Stage `load_dataset`: read the rows of any source into one file, none dropped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_rows(origin: Origin, path: Path) -> dict[str, int]:
 
     Args:
         origin: Where the rows come from.
-        path: The file to write, as `rows.jsonl`; `row_digests.npy` comes beside it.
+        path: The file to write, as `rows.jsonl`; `row_digests.npy` is written next to it.
 
     Returns:
         The number of rows of each source by its name, in the order they were written,

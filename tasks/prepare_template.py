@@ -17,7 +17,6 @@ from tasks.chat_template.variants import ASSETS, template_sha256
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
 from tasks.models.files import folder_sha256
-from tasks.models.hub import hub_commit
 from tasks.models.prepared import PreparedFacts, special_tokens, write_facts
 from tasks.models.quiet import quiet_transformers
 from tasks.models.source import (
@@ -27,17 +26,11 @@ from tasks.models.source import (
     model_fingerprint,
     resolve_source,
 )
+from tasks.sources.hub import hub_commit
 
 
 def source_fingerprint(arguments: Mapping[str, Any]) -> str:
-    """Name the content behind the model and the template, which both lie outside the work directory.
-
-    Args:
-        arguments: The stage's, by name: `model` and `template`.
-
-    Returns:
-        Text that changes when the content does.
-    """
+    """Fingerprint the model and the template, which are outside the work directory."""
     template: TemplateConfig = arguments["template"]
     parts = [model_fingerprint(choose_start(arguments["model"]).model)]
     if template.path is not None:
@@ -54,7 +47,7 @@ def _tokenizer_fingerprint(name: str) -> str:
     if source.kind == SourceKind.HUB:
         return hub_commit(name, None)
     raise TemplateError(
-        "a template can only be cloned from a tokenizer folder or a hub id",
+        "a template can only be cloned from a tokenizer folder or a Hub id",
         where=f"template.clone_from={name}",
         expected="a folder or owner/name",
         got=source.kind.value,
@@ -65,7 +58,7 @@ def _tokenizer_fingerprint(name: str) -> str:
 def prepare_model(
     folder: Path, model_config: ModelConfig, template: TemplateConfig, seed: int
 ) -> dict[str, Any]:
-    """Load a model, set its template up, and save it where transformers can load it.
+    """Load a model, set its template up, and save both for transformers.
 
     Args:
         folder: Gets `model/` and `training_template.jinja`.
@@ -74,7 +67,7 @@ def prepare_model(
         seed: Of the initial values of new embeddings.
 
     Returns:
-        The record's own facts.
+        Fields of `TemplateReference`.
     """
     import torch
 

@@ -1,8 +1,8 @@
-"""Stage `split_dataset`: part rows into training, validation and evaluation, the same way each time.
+"""Stage `split_dataset`: split rows into training, validation and evaluation, the same way each time.
 
-Rows whose normalised prompts are equal, or that nearly repeat each other, form a group; a group
-stands on one side. The first row of a group decides where, by the hash of its prompt, so that rows
-appended later do not move the others, unless one is like two groups at once and joins them.
+Rows whose normalised prompts are equal, or that nearly repeat each other, form a group, which stays
+in one split. The hash of the first row's prompt decides which, so that rows appended later do not
+move the others, unless one is like two groups at once and joins them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from schemas.config.run import SplitConfig
 from schemas.records.references import CheckedReference, SplitReference
@@ -41,12 +40,12 @@ from tasks.sources.stored_rows import kept_blocks
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """What `split.json` says."""
+    """Contents of `split.json`."""
 
     n_train_rows: int
     n_eval_rows: int
     n_unused_rows: int
-    """Held out beyond max_eval_rows, or too like a pinned evaluation row: neither trained nor judged."""
+    """Held out beyond max_eval_rows, or too like a pinned row: neither trained nor evaluated."""
     n_validation_rows: int
     """Measured while training."""
     n_groups: int
@@ -69,38 +68,30 @@ def compare_all(files: Sequence[Path], table: FeatureTable, similarity: float) -
         # The rows were checked when they were kept.
         request = CheckRequest(dict.fromkeys(RowRule, Severity.OFF), features=features)
         check = SetPass(request, table, duplicates)
-        blocks = chain.from_iterable(kept_blocks(path) for path in files)
-        for _ in check.outcomes(blocks, None):
-            pass
+        check.run(chain.from_iterable(kept_blocks(path) for path in files))
         check.finish()
 
 
-def write_splits(files: Sequence[Path], sides: Any, folder: Path) -> None:
-    """Write the rows of each side to a file of its own, in their order.
-
-    Args:
-        files: Files of conversations.
-        sides: The `Split` of each of their rows.
-        folder: Gets `train.jsonl`, `eval.jsonl`, `unused.jsonl` and `validation.jsonl`.
-    """
+def write_splits(files: Sequence[Path], parts: Sequence[int], folder: Path) -> None:
+    """Write the rows of each split to a file of its own, in their order."""
     with ExitStack() as stack:
-        streams = [stack.enter_context((folder / side.file).open("wb")) for side in Split]
+        streams = [stack.enter_context((folder / part.file).open("wb")) for part in Split]
         rows = chain.from_iterable(stack.enter_context(path.open("rb")) for path in files)
-        for side, row in zip(sides.tolist(), rows, strict=True):
-            streams[side].write(row)
+        for part, row in zip(parts, rows, strict=True):
+            streams[part].write(row)
 
 
 def split_rows(
     kept: Path, split: SplitConfig, seed: int, similarity: float, folder: Path
 ) -> SplitCounts:
-    """Measure the rows, decide on their sides, and write them.
+    """Measure the rows, choose their splits, and write them.
 
     Args:
         kept: A file of conversations, as `check_schema` writes it.
-        split: Fractions, and limit of the evaluation rows, or evaluation rows of their own.
+        split: Fractions, and limit of the evaluation rows, or pinned evaluation rows.
         seed: Of the run.
         similarity: From which rows count as near duplicates.
-        folder: Gets a file of rows for each side, `row_features/` and `split.json`.
+        folder: Gets a file of rows for each split, `row_features/` and `split.json`.
 
     Returns:
         The counts.
@@ -115,15 +106,14 @@ def split_rows(
         prompt = table.column("prompt")
         groups = group_rows(prompt, table.column("cluster"))
         if split.pinned:
-            sides = splits_besides_pinned(groups, n_pinned)
-            keep_for_validation(sides, group_positions(groups, prompt, seed), split)
+            parts = splits_besides_pinned(groups, n_pinned)
+            keep_for_validation(parts, group_positions(groups, prompt, seed), split)
         else:
-            sides = choose_splits(groups, prompt, split, seed)
-        write_splits(files, sides, folder)
-    table.append("part", sides)
+            parts = choose_splits(groups, prompt, split, seed)
+        write_splits(files, parts.tolist(), folder)
+    table.append("part", parts)
     table.save()
-    n_rows = [int((sides == side).sum()) for side in Split]
-    n_train, n_eval, n_unused, n_validation = n_rows
+    n_train, n_eval, n_unused, n_validation = (int((parts == part).sum()) for part in Split)
     n_groups = len(set(groups.tolist()))
     counts = SplitCounts(n_train, n_eval, n_unused, n_validation, n_groups)
     (folder / "split.json").write_text(json.dumps(asdict(counts), indent=1), encoding="utf-8")
@@ -148,12 +138,12 @@ def split_dataset(
         output: Gets `train.jsonl`, `eval.jsonl`, `unused.jsonl`, `validation.jsonl`,
             `row_features/`, `split.json`.
         checked: The kept rows.
-        split: Fractions, and limit of the evaluation rows, or evaluation rows of their own.
+        split: Fractions, and limit of the evaluation rows, or pinned evaluation rows.
         seed: Of the run.
         similarity: From which rows count as near duplicates.
 
     Returns:
-        Reference to all sides.
+        Reference to all splits.
     """
     counts = split_rows(locate(checked, "kept.jsonl"), split, seed, similarity, output.path)
     return output.commit(

@@ -212,8 +212,8 @@ def count_source_parameters(model: ModelConfig) -> int | None:
 def _ask_hub(name: str, revision: str | None) -> int | None:
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
-    from tasks.models.hub import hub_errors
     from tasks.models.shape import count_parameters
+    from tasks.sources.hub import hub_errors
 
     if constants.HF_HUB_OFFLINE:
         config = try_to_load_from_cache(name, "config.json", revision=revision)

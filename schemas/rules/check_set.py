@@ -125,6 +125,20 @@ def check_set(
     return tuple(results)
 
 
+def check_share(
+    rule: SetRule,
+    setting: RuleSetting,
+    is_marked: numpy.ndarray,
+    examples: tuple[RuleExample, ...],
+) -> RuleResult:
+    """Evaluate a MEAN_AT_MOST rule as `check_set` does, without importing great-expectations."""
+    if setting.severity == Severity.OFF or not len(is_marked):
+        return _skipped(rule, setting)
+    observed = float(is_marked.mean())
+    outcome = _Outcome(setting.limit is None or observed <= setting.limit, observed, setting.limit)
+    return _result(rule, setting, is_marked, outcome).model_copy(update={"examples": examples})
+
+
 def _compare_profiles(
     columns: Mapping[str, Column], reference: DataProfile, profile: DataProfile | None
 ) -> dict[SetRule, tuple[float, str]]:

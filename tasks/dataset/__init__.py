@@ -1,1 +1,1 @@
-"""The set of rows: split, compared, held to its rules; the data gate without a flow."""
+"""The set of rows: split, compared, checked by the set rules; the data gate without a flow."""

@@ -1,10 +1,10 @@
-"""What rows are as tokens: lengths, how much is trained, what padding and packing cost, and time."""
+"""Rows as tokens: lengths, how much is trained, the cost of padding and packing, and time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from schemas.base import Record
 from schemas.config.run import RunConfig
@@ -12,9 +12,7 @@ from schemas.config.training import TrainingConfig
 from tasks.training.plan.batching import effective_batch, wished_batching
 
 if TYPE_CHECKING:
-    import numpy
-
-    Lengths: TypeAlias = numpy.ndarray[Any, numpy.dtype[Any]]
+    from tasks.engine.arrays import Array
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99_9": 0.999, "max": 1.0}
 
@@ -25,7 +23,7 @@ GROUP_BATCHES = 50
 
 
 class TokenReport(Record):
-    """Rows as tokens; the figures on training are of the rows that are kept."""
+    """Rows as tokens; values on training are of the rows that are kept."""
 
     n_rows: int
     """Rows tokenised."""
@@ -44,9 +42,9 @@ class TokenReport(Record):
     max_length_tokens: int
     """As configured."""
     max_length_for_99_percent: int
-    """Smallest max_length_tokens that keeps 99 % of the rows whole."""
+    """Smallest max_length_tokens that truncates at most 1 % of the rows."""
     max_length_for_99_9_percent: int
-    """Smallest max_length_tokens that keeps 99.9 % of the rows whole."""
+    """Smallest max_length_tokens that truncates at most 0.1 % of the rows."""
     padding_fraction: float
     """Share of padding in batches of the configured size, in shuffled order, without packing."""
     grouped_padding_fraction: float
@@ -62,25 +60,13 @@ class TokenReport(Record):
     seconds: float
     """Rough time of the training: tokens seen / tokens_per_second."""
     tokens_per_second: float
-    """What the time rests on."""
+    """Speed that the time is computed with."""
 
 
 def make_token_report(
-    columns: Mapping[str, Lengths], config: RunConfig, tokens_per_second: float
+    columns: Mapping[str, Array], config: RunConfig, tokens_per_second: float
 ) -> TokenReport:
-    """Sum up the rows that would be trained.
-
-    Args:
-        columns: `n_tokens`, `n_supervised_tokens` and `is_written` of `SplitTokens.columns`.
-        config: Its quality and training sections and the seed count.
-        tokens_per_second: Speed of training.
-
-    Returns:
-        The report.
-
-    Shape:
-        Every column: (rows,).
-    """
+    """Summarise the rows that would be trained, from `SplitTokens.columns`."""
     n_tokens, n_supervised = columns["n_tokens"], columns["n_supervised_tokens"]
     is_kept = columns["is_written"]
     is_rendered = n_tokens > 0
@@ -103,8 +89,8 @@ def make_token_report(
     )
 
 
-def _training_costs(kept: Lengths, config: RunConfig, epoch_seconds: float) -> dict[str, Any]:
-    """Work out what is lost to padding and packing, steps and time."""
+def _training_costs(kept: Array, config: RunConfig, epoch_seconds: float) -> dict[str, Any]:
+    """Compute padding, packing, steps and time."""
     training = config.training
     n_tokens = int(kept.sum())
     limit = max(training.packing_length_tokens, int(kept.max(initial=0)))
@@ -125,11 +111,11 @@ def _training_costs(kept: Lengths, config: RunConfig, epoch_seconds: float) -> d
     }
 
 
-def length_quantiles(lengths: Lengths) -> dict[str, int]:
+def length_quantiles(lengths: Array) -> dict[str, int]:
     """Take quantiles that are lengths of rows: the smallest that so large a share does not exceed.
 
     Args:
-        lengths: Lengths of rows in tokens.
+        lengths: Array of rows in tokens.
 
     Returns:
         Name to length, 0 without rows.
@@ -164,25 +150,17 @@ def count_steps(n_sequences: int, training: TrainingConfig) -> tuple[int, int]:
 
 
 def unused_fraction(used: int, space: int) -> float:
-    """Tell how much of a space is empty.
-
-    Args:
-        used: Tokens in it.
-        space: Tokens that it could hold.
-
-    Returns:
-        1 - used / space; 0 where there is no space.
-    """
+    """Compute 1 - used / space; 0 where there is no space."""
     return 1 - used / space if space else 0.0
 
 
-def padding_fractions(lengths: Lengths, batch_size: int, seed: int) -> tuple[float, float]:
-    """Tell how much of the batches would be padding, were rows not packed.
+def padding_fractions(lengths: Array, batch_size: int, seed: int) -> tuple[float, float]:
+    """Compute the share of padding in batches without packing.
 
     Args:
-        lengths: Lengths of rows in tokens.
+        lengths: Array of rows in tokens.
         batch_size: Rows per batch.
-        seed: Of the order of rows.
+        seed: For the order of rows.
 
     Returns:
         1 - tokens / (rows x longest row, summed over batches): for shuffled rows, and for rows
@@ -207,7 +185,7 @@ def padding_fractions(lengths: Lengths, batch_size: int, seed: int) -> tuple[flo
     )
 
 
-def _padded_tokens(lengths: Lengths, batch_size: int) -> int:
+def _padded_tokens(lengths: Array, batch_size: int) -> int:
     import numpy
 
     if not len(lengths):
@@ -217,11 +195,11 @@ def _padded_tokens(lengths: Lengths, batch_size: int) -> int:
     return int((numpy.maximum.reduceat(lengths, starts) * sizes).sum())
 
 
-def count_packed(lengths: Lengths, limit: int) -> int:
+def count_packed(lengths: Array, limit: int) -> int:
     """Count the sequences that packing makes of the rows.
 
     Args:
-        lengths: Lengths of rows in tokens, none above the limit.
+        lengths: Array of rows in tokens, none above the limit.
         limit: Length of a packed sequence.
 
     Returns:
@@ -238,7 +216,7 @@ def count_packed(lengths: Lengths, limit: int) -> int:
     )
 
 
-def _count_bins(lengths: Lengths, limit: int) -> int:
+def _count_bins(lengths: Array, limit: int) -> int:
     """Pack rows of one length at a time, into the bins with the least space that is enough."""
     import numpy
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from schemas.rule_ids import RuleExample, SetRule
 from tasks.rows.feature_table import FeatureTable
+
+if TYPE_CHECKING:
+    from tasks.engine.arrays import Array, Flags, Hashes, Numbers
 
 MOST_EXAMPLES = 5
 MIN_BOILERPLATE_PROMPTS = 3
@@ -17,27 +20,17 @@ MIN_BOILERPLATE_PROMPTS = 3
 class SetColumns:
     """What the set rules look at: for each column the rows it applies to, and places to show."""
 
-    columns: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, Array] = field(default_factory=dict)
     examples: dict[SetRule, tuple[RuleExample, ...]] = field(default_factory=dict)
 
 
 def compare_rows(table: FeatureTable, n_quarantined_rows: int) -> SetColumns:
-    """Work out what the set rules look at that needs no tokens.
-
-    Args:
-        table: Kept rows that are compared with each other.
-        n_quarantined_rows: Rows that were set aside.
-
-    Returns:
-        Columns by name, see `SET_RULES`.
-    """
+    """Compute the columns that need no tokens, by the names in `SET_RULES`."""
     import numpy
 
     found = SetColumns()
     columns = found.columns
-    is_bad: Any = numpy.zeros(table.n_rows + n_quarantined_rows, dtype=bool)
-    is_bad[table.n_rows :] = True
-    columns["is_bad"] = is_bad
+    columns["is_bad"] = quarantined_flags(table.n_rows, n_quarantined_rows)
     columns["is_usable"] = numpy.ones(table.n_rows, dtype=bool)
     columns["n_characters"] = table.column("prompt_characters") + table.column("answer_characters")
     n_messages = table.column("n_messages")
@@ -53,12 +46,23 @@ def compare_rows(table: FeatureTable, n_quarantined_rows: int) -> SetColumns:
     n_prompts[(n_prompts < MIN_BOILERPLATE_PROMPTS) | table.column("is_label")] = 0
     columns["is_boilerplate"] = n_prompts > 0
     _show(found, SetRule.BOILERPLATE_FRACTION, table, n_prompts, "{} prompts have its answer")
-    in_benchmark = table.column("in_benchmark")
-    if len(in_benchmark):
-        columns["is_in_benchmark"] = in_benchmark
-        detail = "holds a passage of a benchmark"
-        _show(found, SetRule.BENCHMARK_OVERLAP, table, in_benchmark, detail)
+    if len(table.column("in_benchmark")):
+        mark_benchmark_rows(found, table)
     return found
+
+
+def quarantined_flags(n_kept_rows: int, n_quarantined_rows: int) -> Flags:
+    """Make the column of rule bad_row_fraction: one entry a row, kept rows first."""
+    import numpy
+
+    return numpy.arange(n_kept_rows + n_quarantined_rows) >= n_kept_rows
+
+
+def mark_benchmark_rows(found: SetColumns, table: FeatureTable) -> None:
+    """Mark the rows that contain a passage of a benchmark."""
+    marks = found.columns["is_in_benchmark"] = table.column("in_benchmark")
+    detail = "holds a passage of a benchmark"
+    _show(found, SetRule.BENCHMARK_OVERLAP, table, marks, detail)
 
 
 def _compare_clusters(found: SetColumns, table: FeatureTable) -> None:
@@ -73,47 +77,32 @@ def _compare_clusters(found: SetColumns, table: FeatureTable) -> None:
     _show_twins(found, SetRule.NEAR_DUPLICATE_FRACTION, table, earlier, "nearly the same as")
 
 
-def repeats(keys: Any) -> tuple[Any, Any]:
-    """Mark each key that stands earlier already.
-
-    Args:
-        keys: Array of hashes.
-
-    Returns:
-        True for each repeated one, and the place of its first occurrence, -1 for the others.
-    """
+def repeats(keys: Hashes) -> tuple[Flags, Numbers]:
+    """Mark the keys that repeat an earlier one, and return its place, -1 for the others."""
     import numpy
 
     rows = tied_rows(keys)
     order = rows[numpy.argsort(keys[rows], kind="stable")]
     ranked = keys[order]
-    is_first: Any = numpy.ones(len(order), dtype=bool)
+    is_first = numpy.ones(len(order), dtype=bool)
     is_first[1:] = ranked[1:] != ranked[:-1]
     firsts = order[is_first][numpy.cumsum(is_first) - 1] if len(order) else order
-    earlier: Any = numpy.full(len(keys), -1, dtype=numpy.int64)
+    earlier = numpy.full(len(keys), -1, dtype=numpy.int64)
     earlier[order[~is_first]] = firsts[~is_first]
     return earlier >= 0, earlier
 
 
-def count_partners(keys: Any, partners: Any) -> Any:
-    """Count for each row how many different partners its key has.
-
-    Args:
-        keys: Array of hashes, e.g. of prompts.
-        partners: Array of hashes beside them, e.g. of answers.
-
-    Returns:
-        Array of counts, one entry a row.
-    """
+def count_partners(keys: Hashes, partners: Hashes) -> Numbers:
+    """Count for each row how many different partners, e.g. answers, its key, e.g. its prompt, has."""
     import numpy
 
-    found: Any = numpy.ones(len(keys), dtype=numpy.uint32)
+    found = numpy.ones(len(keys), dtype=numpy.uint32)
     rows = tied_rows(keys)
     if not len(rows):
         return found
     order = rows[numpy.lexsort((partners[rows], keys[rows]))]
     key, partner = keys[order], partners[order]
-    is_new_key: Any = numpy.ones(len(order), dtype=bool)
+    is_new_key = numpy.ones(len(order), dtype=bool)
     is_new_key[1:] = key[1:] != key[:-1]
     is_new_pair = is_new_key.copy()
     is_new_pair[1:] |= partner[1:] != partner[:-1]
@@ -123,38 +112,33 @@ def count_partners(keys: Any, partners: Any) -> Any:
     return found
 
 
-def tied_rows(keys: Any) -> Any:
-    """Find the rows whose key another row has too; most sets have few, and only those are ranked.
-
-    Args:
-        keys: Array of hashes.
-
-    Returns:
-        Their numbers, in order.
-    """
+def tied_rows(keys: Hashes) -> Numbers:
+    """Find the rows whose key another row has too; most sets have few, and only those are ranked."""
     import numpy
 
     order = numpy.argsort(keys)
     ranked = keys[order]
     is_same = ranked[1:] == ranked[:-1]
-    is_tied: Any = numpy.zeros(len(keys), dtype=bool)
+    is_tied = numpy.zeros(len(keys), dtype=bool)
     is_tied[1:] |= is_same
     is_tied[:-1] |= is_same
     return numpy.sort(order[is_tied])
 
 
-def _show(found: SetColumns, rule: SetRule, table: FeatureTable, figures: Any, detail: str) -> None:
-    """Remember the first places with a figure above 0 (contradictions: above 1)."""
+def _show(
+    found: SetColumns, rule: SetRule, table: FeatureTable, counts: Array, detail: str
+) -> None:
+    """Keep the first rows with a count above 0 (contradictions: above 1) as examples."""
     least = 1 if rule == SetRule.CONTRADICTORY_FRACTION else 0
     found.examples[rule] = tuple(
-        example(table, row, detail.format(figures[row])) for row in first_true(figures > least)
+        example(table, row, detail.format(counts[row])) for row in first_true(counts > least)
     )
 
 
 def _show_twins(
-    found: SetColumns, rule: SetRule, table: FeatureTable, earlier: Any, words: str
+    found: SetColumns, rule: SetRule, table: FeatureTable, earlier: Numbers, words: str
 ) -> None:
-    """Remember the first places that repeat an earlier row, and which."""
+    """Keep the first rows that repeat an earlier one as examples."""
     examples = []
     for row in first_true(earlier >= 0):
         file, line = table.place(earlier[row])
@@ -162,30 +146,14 @@ def _show_twins(
     found.examples[rule] = tuple(examples)
 
 
-def first_true(marks: Any) -> list[int]:
-    """Find the first rows that are marked.
-
-    Args:
-        marks: Boolean array.
-
-    Returns:
-        Up to five row numbers.
-    """
+def first_true(marks: Flags) -> list[int]:
+    """Find the numbers of the first five rows that are marked."""
     import numpy
 
     return [int(row) for row in numpy.flatnonzero(marks)[:MOST_EXAMPLES]]
 
 
 def example(table: FeatureTable, row: int, detail: str) -> RuleExample:
-    """Name a row as an example.
-
-    Args:
-        table: Where it stands.
-        row: Its number in the table.
-        detail: What was seen.
-
-    Returns:
-        The example.
-    """
+    """Make an example of a row of the table."""
     file, line = table.place(row)
     return RuleExample(file=file, line=line, detail=detail)

@@ -9,7 +9,7 @@ from typing import Any
 from schemas.config.run import DataSource, SplitConfig
 from schemas.rule_ids import Severity
 from tasks.dataset.refusal import rejection
-from tasks.dataset.row_pass import SetPass, watch_source
+from tasks.dataset.row_pass import SetPass, watch_source, write_rows
 from tasks.engine.redaction import without_secrets
 from tasks.rows.check import CheckRequest
 from tasks.rows.tally import RowTally
@@ -17,14 +17,7 @@ from tasks.sources.source import source_fingerprint
 
 
 def pinned_fingerprint(arguments: Mapping[str, Any]) -> str:
-    """Name the content of the pinned rows, for the cache key of the stage that reads them.
-
-    Args:
-        arguments: The stage's; `split` is a `SplitConfig`.
-
-    Returns:
-        Text that changes when the content does; empty where no rows are pinned.
-    """
+    """Fingerprint the pinned rows of `split`; empty where no rows are pinned."""
     split: SplitConfig = arguments["split"]
     return source_fingerprint({"source": split.pinned}) if split.pinned else ""
 
@@ -34,23 +27,21 @@ def write_pinned(source: DataSource, path: Path) -> int:
 
     Args:
         source: Where they are.
-        path: File that gets them, as `kept.jsonl`.
+        path: Gets them, as `kept.jsonl`.
 
     Returns:
-        How many there are.
+        Their number.
 
     Raises:
         DataRejected: A row breaks a blocking rule.
     """
     tally = RowTally({})
     check = SetPass(CheckRequest(tally.severities, has_conversations=True))
-    with path.open("wb") as stream:
-        for outcome in watch_source(source, check, tally):
-            stream.write(outcome.kept)
+    write_rows(watch_source(source, check, tally), kept=path)
     if tally.n_quarantined_rows:
         broken = [found for found in tally.results() if found.severity == Severity.BLOCK]
         name = f"the pinned evaluation set {without_secrets(source.source)}"
-        refusal = rejection("", broken, n_rows=tally.n_rows, where=name)
-        refusal.where = "split.pinned"
-        raise refusal
+        rejected = rejection("", broken, n_rows=tally.n_rows, where=name)
+        rejected.where = "split.pinned"
+        raise rejected
     return tally.n_rows

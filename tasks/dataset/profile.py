@@ -1,4 +1,4 @@
-"""What a set looks like as a whole: its profile, its languages, and the profile it is held against."""
+"""Profile and languages of a set, and the profile it is compared with."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ NO_REFERENCE = "none"
 
 
 def read_reference(name: str) -> DataProfile | None:
-    """Read the profile a set is held against.
+    """Read the profile that a set is compared with.
 
     Args:
         name: Of `quality.reference`.
 
     Returns:
-        The profile; None for `none`, and for `champion`, which only the flow knows.
+        The profile; None for `none`, and for `champion`, which only the flow looks up.
 
     Raises:
-        DataSourceError: The file cannot be read or holds no profile.
+        DataSourceError: The file cannot be read or is no profile.
     """
     if name in (CHAMPION, NO_REFERENCE):
         return None
@@ -44,13 +44,7 @@ def read_reference(name: str) -> DataProfile | None:
 
 
 def add_languages(found: SetColumns, table: FeatureTable, languages: Collection[str]) -> None:
-    """Mark the sampled rows whose answer is in none of the languages asked for.
-
-    Args:
-        found: Gets the column and examples.
-        table: Holds the sample.
-        languages: ISO 639-1 codes; without any nothing is looked at.
-    """
+    """Mark the sampled rows whose answer is in none of the configured languages (ISO 639-1)."""
     if not languages or not table.sample:
         return
     import numpy
@@ -73,14 +67,7 @@ def add_languages(found: SetColumns, table: FeatureTable, languages: Collection[
 
 
 def sample_languages(table: FeatureTable) -> list[str | None]:
-    """Detect the languages of the sampled answers.
-
-    Args:
-        table: Holds the sample.
-
-    Returns:
-        ISO 639-1 code of each; None where it cannot be told.
-    """
+    """Detect the ISO 639-1 codes of the sampled answers; None where it is uncertain."""
     from schemas.texts.language import detect_languages
 
     return detect_languages([text for _, text in table.sample])
@@ -89,16 +76,7 @@ def sample_languages(table: FeatureTable) -> list[str | None]:
 def make_profile(
     table: FeatureTable, formats: Mapping[str, int], kept_sha256: str = ""
 ) -> DataProfile:
-    """Sum a set up.
-
-    Args:
-        table: Features of its kept rows.
-        formats: Rows per format.
-        kept_sha256: Of the kept rows.
-
-    Returns:
-        The profile, languages included where rows were sampled.
-    """
+    """Summarise the kept rows; languages are included where rows were sampled."""
     names = ("prompt_characters", "answer_characters", "n_messages")
     languages: Counter[str] = Counter()
     if table.sample:

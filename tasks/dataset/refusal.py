@@ -1,4 +1,4 @@
-"""How the data gate says no: counts, places and a fix, and the evidence kept where it can be read."""
+"""Errors of rejected data: counts, places and a fix, and a copy of the evidence."""
 
 from __future__ import annotations
 
@@ -13,16 +13,7 @@ from tasks.engine.home import work_directory
 
 
 def describe(result: RuleResult, n_rows: int, where: str) -> str:
-    """Say what one rule found, with places.
-
-    Args:
-        result: The rule's result.
-        n_rows: Rows looked at.
-        where: Name of the data.
-
-    Returns:
-        A sentence, and a line of examples when there are some.
-    """
+    """Describe what one rule found, with a line of examples when there are some."""
     limit = 0 if result.limit is None else result.limit
     if result.id == "min_rows":
         return f"{result.observed or 0:,.0f} usable rows in {where} broke rule min_rows (at least {limit:g})."
@@ -36,15 +27,7 @@ def describe(result: RuleResult, n_rows: int, where: str) -> str:
 
 
 def places(result: RuleResult) -> str:
-    """List a rule's examples on one line.
-
-    Args:
-        result: The rule's result.
-
-    Returns:
-        `line 17: user, user   line 88: …`, with file names where there are several files; empty
-        without examples.
-    """
+    """List a rule's examples on one line: `line 17: user, user`; with file names if they differ."""
     has_files = len({example.file for example in result.examples}) > 1
     parts = [
         f"{example.file + ' ' if has_files else ''}line {example.line}: {example.detail}"
@@ -56,7 +39,7 @@ def places(result: RuleResult) -> str:
 def rejection(
     headline: str, broken: Sequence[RuleResult], *, n_rows: int, where: str
 ) -> DataRejected:
-    """Put a refusal together.
+    """Make the error of rejected data.
 
     Args:
         headline: What was decided, if the rules do not say it already; may be empty.
@@ -77,15 +60,7 @@ def rejection(
 
 
 def keep_evidence(output: OutputFolder, names: Sequence[str]) -> Path:
-    """Copy files out of an output that is about to be abandoned, so that nothing is lost.
-
-    Args:
-        output: The stage's output.
-        names: Files in it.
-
-    Returns:
-        The folder the copies lie in: `rejected/<stage>/<key>/` in the work directory.
-    """
+    """Copy files of a discarded output to `rejected/<stage>/<key>/` in the work directory."""
     folder = work_directory() / "rejected" / output.key.stage / output.key.digest
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:

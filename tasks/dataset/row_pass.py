@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from schemas.config.run import DataSource, QualityConfig
 from schemas.errors import DataSourceError
-from schemas.rule_ids import SetRule, Severity
+from schemas.rule_ids import RuleSetting, SetRule, Severity
+from tasks.engine.files import open_atomic
 from tasks.engine.progress import progress_bar
 from tasks.rows.check import BlockOutcome, CheckRequest, check_blocks
 from tasks.rows.feature_table import FeatureTable
@@ -19,7 +21,9 @@ from tasks.sources.mixture import Origin, errors_of, read_named_blocks
 from tasks.sources.parsing import Block
 from tasks.sources.source import SourceWatch, read_rows
 
-Writer = Callable[[BlockOutcome], None]
+if TYPE_CHECKING:
+    from tasks.rows.benchmark_overlap import NgramIndex
+    from tasks.rows.near_duplicates import NearDuplicateIndex
 
 
 @dataclass
@@ -28,20 +32,12 @@ class SetPass:
 
     request: CheckRequest
     table: FeatureTable | None = None
-    duplicates: Any = None
-    """`NearDuplicateIndex`, where near duplicates are looked for."""
+    duplicates: NearDuplicateIndex | None = None
+    """Where near duplicates are looked for."""
     processes: int | None = None
 
     def outcomes(self, blocks: Iterable[Block], tally: RowTally | None) -> Iterator[BlockOutcome]:
-        """Check blocks and put their features into the table.
-
-        Args:
-            blocks: What a reader gives.
-            tally: Gets the counts.
-
-        Yields:
-            The outcome of each block, in order.
-        """
+        """Check blocks in order, count them, and add their features to the table."""
         bar = progress_bar(total=None, label="check", unit="row")
         with bar:
             for outcome in check_blocks(blocks, self.request, self.processes):
@@ -55,28 +51,24 @@ class SetPass:
                 bar.update(outcome.n_rows)
                 yield outcome
 
+    def run(self, blocks: Iterable[Block]) -> None:
+        """Check blocks for their features alone."""
+        for _ in self.outcomes(blocks, None):
+            pass
+
     def finish(self) -> None:
         """Put the clusters of near duplicates into the table."""
         if self.duplicates is not None and self.table is not None:
             self.table.append("cluster", self.duplicates.clusters())
 
     def close(self) -> None:
-        """Remove the working files, whether or not the pass came to its end."""
+        """Remove the working files, whether or not the pass was completed."""
         if self.duplicates is not None:
             self.duplicates.close()
 
 
 def watch_source(source: Origin, check: SetPass, tally: RowTally) -> Iterator[BlockOutcome]:
-    """Check the rows of each source, and that there are some with the columns that were named.
-
-    Args:
-        source: Where the rows come from; one source, or several by name.
-        check: What is asked.
-        tally: Gets the counts.
-
-    Yields:
-        The outcome of each block, in order.
-    """
+    """Check the rows of each source, and that there are some with the configured columns."""
     if isinstance(source, DataSource):
         yield from _watch("", source, check, tally)
         return
@@ -95,16 +87,38 @@ def _watch(
     watch.finish()
 
 
-def plan_features(quality: QualityConfig, settings: Any) -> FeatureRequest:
-    """Say which features the rules that are on need.
+def write_rows(
+    outcomes: Iterable[BlockOutcome],
+    *,
+    kept: Path | None = None,
+    quarantine: Path | None = None,
+    repaired: Path | None = None,
+) -> None:
+    """Run a pass to its end and write its rows; files that are None are not written.
 
     Args:
-        quality: The set gate's configuration.
-        settings: What `set_rule_settings` gave.
-
-    Returns:
-        The request; benchmark files are read here.
+        outcomes: What `SetPass.outcomes` or `watch_source` yields.
+        kept: Gets the kept rows as conversations.
+        quarantine: Gets the rows that were set aside, with the reason.
+        repaired: Gets the kept rows in the form of their source, repaired where nothing is lost.
     """
+    with ExitStack() as stack:
+        kept_stream, quarantine_stream, repaired_stream = (
+            stack.enter_context(open_atomic(path)) for path in (kept, quarantine, repaired)
+        )
+        for outcome in outcomes:
+            if kept_stream:
+                kept_stream.write(outcome.kept)
+            if quarantine_stream:
+                quarantine_stream.write(outcome.quarantine.encode("utf-8"))
+            if repaired_stream:
+                repaired_stream.write(outcome.repaired)
+
+
+def plan_features(
+    quality: QualityConfig, settings: Mapping[SetRule, RuleSetting]
+) -> FeatureRequest:
+    """List the features that the enabled rules need; benchmark files are read here."""
 
     def is_on(rule: SetRule) -> bool:
         return settings[rule].severity != Severity.OFF
@@ -120,18 +134,8 @@ def plan_features(quality: QualityConfig, settings: Any) -> FeatureRequest:
     )
 
 
-def read_benchmarks(sources: Iterable[str]) -> Any:
-    """Collect the word sequences of benchmark files.
-
-    Args:
-        sources: Files, as `data.source.source` takes them.
-
-    Returns:
-        An `NgramIndex`.
-
-    Raises:
-        DataSourceError: A file is missing or unreadable.
-    """
+def read_benchmarks(sources: Iterable[str]) -> NgramIndex:
+    """Collect the word sequences of benchmark files, named as in `data.source.source`."""
     from tasks.rows.benchmark_overlap import NgramIndex, benchmark_texts
 
     def texts() -> Iterator[str]:
@@ -147,16 +151,7 @@ def read_benchmarks(sources: Iterable[str]) -> Any:
 
 
 def start_pass(request: CheckRequest, features: FeatureRequest, folder: Path) -> SetPass:
-    """Prepare a pass that compares rows.
-
-    Args:
-        request: What is asked of rows.
-        features: What is asked beyond the rules.
-        folder: Empty folder for what does not fit into memory.
-
-    Returns:
-        The pass, to be run over blocks.
-    """
+    """Prepare a pass that compares rows, in an empty folder for what does not fit into memory."""
     duplicates = None
     if features.similarity is not None:
         from tasks.rows.near_duplicates import NearDuplicateIndex

@@ -1,15 +1,25 @@
-"""Which side of the split each row goes to."""
+"""Which split each row belongs to."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from schemas.config.run import SplitConfig
 from schemas.errors import ConfigError
 from tasks.dataset.comparisons import repeats
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    from tasks.engine.arrays import Hashes, Numbers
+
+    Parts: TypeAlias = NDArray[numpy.uint8]
+    """The `Split` of each row."""
+    Positions: TypeAlias = NDArray[numpy.float64]
 
 
 class Split(IntEnum):
@@ -22,12 +32,12 @@ class Split(IntEnum):
 
     @property
     def file(self) -> str:
-        """Name of the side's file."""
+        """Name of the file."""
         return f"{self.name.lower()}.jsonl"
 
 
 def prompt_position(prompt: int, seed: int) -> float:
-    """Give a prompt its place between 0 and 1, by hash, so that it never depends on other rows.
+    """Compute a prompt's position between 0 and 1 from its hash, so that no other row changes it.
 
     Args:
         prompt: 64-bit hash of the normalised prompt.
@@ -41,8 +51,8 @@ def prompt_position(prompt: int, seed: int) -> float:
     return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
-def group_rows(prompt: Any, cluster: Any) -> Any:
-    """Find the groups that must not be parted.
+def group_rows(prompt: Hashes, cluster: Numbers) -> Numbers:
+    """Find the groups of rows that must stay in one split.
 
     Args:
         prompt: Hash of each row's prompt.
@@ -72,7 +82,7 @@ def group_rows(prompt: Any, cluster: Any) -> Any:
     return first[inverse]
 
 
-def choose_splits(groups: Any, prompt: Any, split: SplitConfig, seed: int) -> Any:
+def choose_splits(groups: Numbers, prompt: Hashes, split: SplitConfig, seed: int) -> Parts:
     """Decide for every row where it goes.
 
     Args:
@@ -85,36 +95,24 @@ def choose_splits(groups: Any, prompt: Any, split: SplitConfig, seed: int) -> An
         The `Split` of each row.
 
     Raises:
-        ConfigError: One side would be empty.
+        ConfigError: A split would be empty.
     """
     import numpy
 
     positions = group_positions(groups, prompt, seed)
-    sides: Any = numpy.full(len(groups), int(Split.TRAIN), dtype=numpy.uint8)
+    parts = numpy.full(len(groups), int(Split.TRAIN), dtype=numpy.uint8)
     held_out = numpy.flatnonzero(positions < split.eval_fraction)
     if not len(held_out) or len(held_out) == len(groups):
         raise _empty_split(positions, split, "training" if len(held_out) else "evaluation")
     ranked = held_out[numpy.lexsort((held_out, positions[held_out]))]
-    sides[ranked[: split.max_eval_rows]] = Split.EVAL
-    sides[ranked[split.max_eval_rows :]] = Split.UNUSED
-    keep_for_validation(sides, positions, split)
-    return sides
+    parts[ranked[: split.max_eval_rows]] = Split.EVAL
+    parts[ranked[split.max_eval_rows :]] = Split.UNUSED
+    keep_for_validation(parts, positions, split)
+    return parts
 
 
-def group_positions(groups: Any, prompt: Any, seed: int) -> Any:
-    """Give each row the position of the first row of its group.
-
-    Args:
-        groups: For each row the first of its group.
-        prompt: Hash of each row's prompt.
-        seed: Of the run.
-
-    Returns:
-        Numbers between 0 and 1, equal within a group.
-
-    Shape:
-        groups, prompt and the result: (rows).
-    """
+def group_positions(groups: Numbers, prompt: Hashes, seed: int) -> Positions:
+    """Compute each row's position: that of the first row of its group, between 0 and 1."""
     import numpy
 
     positions = numpy.zeros(len(groups))
@@ -123,13 +121,13 @@ def group_positions(groups: Any, prompt: Any, seed: int) -> Any:
     return positions[groups]
 
 
-def keep_for_validation(sides: Any, positions: Any, split: SplitConfig) -> None:
-    """Take rows out of the training that measure its loss; evaluation rows stay what they are.
+def keep_for_validation(parts: Parts, positions: Positions, split: SplitConfig) -> None:
+    """Move training rows to validation, where they measure the loss while training.
 
     Args:
-        sides: The `Split` of each row; changed here.
+        parts: The `Split` of each row; changed here.
         positions: What `group_positions` gave.
-        split: Fractions; validation rows lie from the first on, over the length of the second.
+        split: Fractions; validation begins at the first and has the length of the second.
 
     Raises:
         ConfigError: There would be no validation row, or nothing left to train.
@@ -137,18 +135,18 @@ def keep_for_validation(sides: Any, positions: Any, split: SplitConfig) -> None:
     if not split.validation_fraction:
         return
     end = split.eval_fraction + split.validation_fraction
-    is_free = sides == Split.TRAIN
+    is_free = parts == Split.TRAIN
     is_kept = is_free & (positions >= split.eval_fraction) & (positions < end)
     if not is_kept.any() or is_kept.sum() == is_free.sum():
-        side = "training" if is_kept.any() else "validation"
-        raise _empty_split(positions[is_free], split, side, is_validation=True)
-    sides[is_kept] = Split.VALIDATION
+        name = "training" if is_kept.any() else "validation"
+        raise _empty_split(positions[is_free], split, name, is_validation=True)
+    parts[is_kept] = Split.VALIDATION
 
 
 def _empty_split(
-    positions: Any, split: SplitConfig, side: str, *, is_validation: bool = False
+    positions: Positions, split: SplitConfig, name: str, *, is_validation: bool = False
 ) -> ConfigError:
-    """Say which fraction would leave rows on both sides."""
+    """Report which fraction would leave rows in both splits."""
     key, start = ("validation", split.eval_fraction) if is_validation else ("eval", 0.0)
     reachable = [float(position) - start for position in positions if position >= start]
     lowest = math.floor(min(reachable, default=1.0) * 1000 + 1) / 1000
@@ -157,16 +155,16 @@ def _empty_split(
     would_do = f"set split.{key}_fraction to a value from {lowest:.3f} to {highest:.3f}"
     fraction = split.validation_fraction if is_validation else split.eval_fraction
     return ConfigError(
-        f"the split would leave no {side} row",
+        f"the split would leave no {name} row",
         where=f"split.{key}_fraction",
-        expected="at least one group of rows with the same or nearly the same text on each side",
+        expected="at least one group of rows with the same or nearly the same text in each split",
         got=f"{fraction:g} of {n_groups:,} groups in {len(positions):,} rows",
         fix=would_do if lowest <= highest else "add rows with other prompts",
     )
 
 
-def splits_besides_pinned(groups: Any, n_pinned: int) -> Any:
-    """Train every row but those that stand in a group with a pinned evaluation row.
+def splits_besides_pinned(groups: Numbers, n_pinned: int) -> Parts:
+    """Train every row but those in a group with a pinned evaluation row.
 
     Args:
         groups: For each row, pinned ones first, the first of its group.
@@ -180,13 +178,13 @@ def splits_besides_pinned(groups: Any, n_pinned: int) -> Any:
     """
     import numpy
 
-    sides = numpy.where(groups < n_pinned, int(Split.UNUSED), int(Split.TRAIN)).astype(numpy.uint8)
-    sides[:n_pinned] = Split.EVAL
-    if not (sides == Split.TRAIN).any():
+    parts = numpy.where(groups < n_pinned, int(Split.UNUSED), int(Split.TRAIN)).astype(numpy.uint8)
+    parts[:n_pinned] = Split.EVAL
+    if not (parts == Split.TRAIN).any():
         raise ConfigError(
             "every row is like a pinned evaluation row, so none is left to train",
             where="split.pinned",
             got=f"{n_pinned:,} pinned rows and {len(groups) - n_pinned:,} others",
             fix="pin rows that are not part of the training data",
         )
-    return sides
+    return parts

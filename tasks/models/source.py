@@ -20,13 +20,14 @@ from tasks.models.files import (
     unloadable,
 )
 from tasks.models.gguf import load_gguf
-from tasks.models.hub import HUB_ID, HubModel, find_hub_model, hub_commit, hub_errors, hub_file
+from tasks.models.hub import HubModel, find_hub_model, hub_file
 from tasks.registry.versions import (
     REGISTRY_SCHEME,
     fetch_registered,
     find_champion,
     find_registered,
 )
+from tasks.sources.hub import HUB_ID, hub_commit, hub_errors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -77,7 +78,7 @@ def resolve_source(source: str) -> ModelSource:
         return ModelSource(SourceKind.GGUF, source, path)
     if path.is_dir():
         return ModelSource(SourceKind.FOLDER, source, path)
-    if HUB_ID.match(source) and "/" in source and not path.exists() and path.suffix != ".gguf":
+    if HUB_ID.fullmatch(source) and not path.exists() and path.suffix != ".gguf":
         return ModelSource(SourceKind.HUB, source)
     raise ModelSourceError(
         "the model is unknown",

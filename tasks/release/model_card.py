@@ -13,8 +13,8 @@ from schemas.config.run import RunConfig
 from schemas.records.references import Evidence
 from tasks.engine.cache import locate
 from tasks.engine.redaction import without_folders
-from tasks.models.hub import HUB_ID
 from tasks.registry.lineage import metrics_by_role, shorten
+from tasks.sources.hub import HUB_ID
 from tasks.sources.mixture import public_title
 
 MAX_DESCRIPTION_CHARACTERS = 5000
@@ -70,7 +70,7 @@ def card_facts(config: RunConfig, evidence: Evidence, licence: str) -> dict[str,
 
 
 def _hub_id(source: str) -> str:
-    is_id = "/" in source and HUB_ID.match(source) and not Path(source).exists()
+    is_id = HUB_ID.fullmatch(source) and not Path(source).exists()
     return source if is_id else ""
 
 

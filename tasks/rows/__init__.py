@@ -1,1 +1,1 @@
-"""One row at a time: checked, measured, signed."""
+"""Rows checked and measured one at a time."""

@@ -1,6 +1,6 @@
 """Words of many texts as flat arrays of hashes, and hashes of runs of words, without Python loops.
 
-A text is read as words parted by white space. Scripts that put no spaces between words (Chinese,
+A text is read as words separated by white space. Scripts that put no spaces between words (Chinese,
 Japanese, Thai, Lao, Khmer, Burmese) are read character by character, so runs work for them too.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -44,8 +44,8 @@ def hash_tokens(texts: Series, *, is_punctuation_space: bool = False) -> Tokens:
 
     Args:
         texts: One text a row; null counts as empty.
-        is_punctuation_space: Whether ASCII characters other than letters and digits part words
-            as white space does.
+        is_punctuation_space: Whether ASCII characters other than letters and digits separate
+            words as white space does.
 
     Returns:
         The hashes, row after row.
@@ -100,7 +100,7 @@ def hash_runs(tokens: Tokens, length: int, *, keep_short: bool = False) -> Token
 
 
 def _flat_bytes(texts: Series) -> tuple[ndarray, ndarray]:
-    """Lay the texts out in one buffer, each followed by a space so that no word crosses rows."""
+    """Write the texts to one buffer, each followed by a space so that no word crosses rows."""
     import numpy
     import polars
 
@@ -162,7 +162,7 @@ def _starts_own_token(seen: ndarray) -> ndarray:
 
 
 @functools.cache
-def _word_bytes() -> Any:
+def _word_bytes() -> ndarray:
     """Mark ASCII letters and digits, and every byte of other characters."""
     import numpy
 
@@ -170,7 +170,7 @@ def _word_bytes() -> Any:
 
 
 @functools.cache
-def _powers() -> Any:
+def _powers() -> ndarray:
     """Powers of the base modulo 2^64, as many as a chunk has bytes."""
     import numpy
 
@@ -198,7 +198,7 @@ def _run_of(hashes: ndarray, length: int) -> ndarray:
     """Combine each token with those behind it by doubling: log2(length) passes, not length.
 
     The run h_0 ... h_(length-1) gives the sum of h_i * base^(length-1-i), modulo 2^64; places
-    too near the end for a whole run hold no meaning.
+    too near the end for a complete run have no meaning.
     """
     import numpy
 

@@ -50,14 +50,7 @@ class RunTable:
         return slots, 64 - n_bits
 
     def places(self, hashes: ndarray) -> ndarray:
-        """Find the hashes that are in the table.
-
-        Args:
-            hashes: Hashes of runs.
-
-        Returns:
-            Their places, ascending.
-        """
+        """Find the hashes that are in the table, and return their places, ascending."""
         import numpy
 
         slots, shift = self._slots
@@ -83,7 +76,7 @@ class NgramIndex:
         """Collect the runs of a benchmark's texts.
 
         A text of n words or more is found by any run of n words; one of 8 to n - 1 words only as
-        a whole; a shorter one not at all. Texts in scripts without spaces count three characters
+        a whole text; a shorter one not at all. Texts in scripts without spaces count three characters
         to a word. A run that more than ten different texts share is left out.
 
         Args:
@@ -114,7 +107,7 @@ class NgramIndex:
         return cls(tables, int((length > 0).sum()), int(is_short.sum()))
 
     def overlaps(self, texts: Series) -> ndarray:
-        """Tell which texts share a run with the benchmark.
+        """Mark the texts that share a run with the benchmark.
 
         Args:
             texts: One text a row, as it is.
@@ -139,15 +132,9 @@ class NgramIndex:
 
 
 def benchmark_texts(row: Any) -> list[str]:
-    """Take the texts out of a benchmark's row, whatever its fields are called.
+    """List every string value in a benchmark's row, at any depth, in its order.
 
     Each stays on its own: a run across a question and its options would be found nowhere else.
-
-    Args:
-        row: What a line of the file holds.
-
-    Returns:
-        Every string that is a value in it, at any depth, in the order of the row.
     """
     texts = []
     waiting = [row]

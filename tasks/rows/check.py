@@ -1,4 +1,4 @@
-"""Hold rows to the row rules, block by block, in several processes where there is enough to do."""
+"""Check rows against the row rules, block by block, in several processes if there is enough to do."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ QUOTING_RULES = frozenset(
         RowRule.ENCODING_DAMAGE,
     )
 )
-"""Rules that quote the data in what they say was seen."""
+"""Rules that quote the data in their detail."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class CheckRequest:
 
     severities: Mapping[RowRule, Severity]
     special_tokens: tuple[str, ...] = ()
-    """Of the model, beside the known markers of model families."""
+    """Of the model, besides the known markers of model families."""
     first_format: RowFormat | None = None
     features: FeatureRequest | None = None
-    """None: rows are not compared later on."""
+    """None: rows are not compared later."""
     has_conversations: bool = False
-    """Give the kept rows back in canonical form, as lines of `kept.jsonl`."""
+    """Return the kept rows in canonical form, as lines of `kept.jsonl`."""
     is_repaired: bool = False
-    """Repair rows first where nothing is lost, and give the kept ones back as they were written."""
+    """Repair rows first where nothing is lost, and return the kept ones in the form of their source."""
 
 
 @dataclass
@@ -90,20 +90,12 @@ class BlockOutcome:
     kept: bytes = b""
     """Kept rows in canonical form."""
     repaired: bytes = b""
-    """Kept rows as they were written, but for repairs."""
+    """Kept rows in the form of their source, repaired."""
     features: RowFeatures | None = None
 
 
 def check_block(block: Block, request: CheckRequest) -> BlockOutcome:
-    """Check the rows of one block.
-
-    Args:
-        block: What a reader gave.
-        request: What to look for.
-
-    Returns:
-        Counts, places, and what was asked for of the kept rows.
-    """
+    """Check the rows of one block."""
     parsed = parse_block(block)
     rows = parsed.rows
     outcome = BlockOutcome(len(rows), parsed.n_objects, names=parsed.names)
@@ -129,7 +121,7 @@ def _lines(values: Iterable[Any]) -> bytes:
 
 
 def _count(checked: CheckedBlock, outcome: BlockOutcome) -> None:
-    """Count what the rows of a block are and what they break."""
+    """Count the formats of a block's rows and the rules they break."""
     conversations = [found for found, _, _ in checked.recognised if found]
     formats = Counter(found.format for found in conversations)
     outcome.formats = Counter({str(name): count for name, count in formats.items()})
@@ -157,19 +149,19 @@ def _count(checked: CheckedBlock, outcome: BlockOutcome) -> None:
 
 
 def n_processes() -> int:
-    """Say how many processes check rows: one a processor this process may use, at most eight."""
+    """Return how many processes check rows: one a processor this process may use, at most eight."""
     return min(MAX_PROCESSES, len(os.sched_getaffinity(0)))
 
 
 def check_blocks(
     blocks: Iterable[Block], request: CheckRequest, processes: int | None = None
 ) -> Iterator[BlockOutcome]:
-    """Check blocks in order; the format of the first row is what later ones are compared with.
+    """Check blocks in order; later formats are compared with that of the first row.
 
     Args:
         blocks: What a reader gives.
         request: What to look for.
-        processes: How many work at once; None: as many as `n_processes` says.
+        processes: How many work at once; None: `n_processes`.
 
     Yields:
         The outcome of each block, in order.
@@ -191,7 +183,7 @@ def check_blocks(
             if found:
                 rest, request = chain((block,), rest), replace(request, first_format=found)
                 break
-            # Held back until a format is known, a file of unknown ones would fill the memory.
+            # Kept until a format is known, a file of unknown ones would fill the memory.
             yield check_block(block, request)
     if processes < 2:
         yield from (check_block(block, request) for block in rest)
@@ -200,7 +192,7 @@ def check_blocks(
 
 
 def _first_format(block: Block) -> RowFormat | None:
-    """Look for the first row that holds a conversation, at first among the first lines."""
+    """Find the first row with a conversation, at first among the first lines."""
     cut = block.lines.rfind(b"\n", 0, PEEK_BYTES) + 1
     if cut and not block.rows and len(block.lines) > PEEK_BYTES:
         found = _first_format(replace(block, lines=block.lines[:cut]))
@@ -259,31 +251,17 @@ def _start_worker(request: CheckRequest) -> None:
 def _check_in_worker(block: Block) -> BlockOutcome:
     outcome = check_block(block, _REQUEST[0])
     if outcome.n_broken:
-        gc.collect()  # pandera's errors hold whole frames in cycles
+        gc.collect()  # pandera's errors keep frames in cycles
     return outcome
 
 
 def reason(row: CheckedRow) -> str:
-    """Say why a row was set aside.
-
-    Args:
-        row: A row that breaks a rule.
-
-    Returns:
-        Every rule with what was seen.
-    """
+    """List every rule that a row breaks, with what was seen."""
     return "; ".join(f"{v.rule}: {safe_detail(v)}" for v in row.violations)
 
 
 def safe_detail(violation: Violation) -> str:
-    """Cut what was seen, and hide it where it quotes a secret of the data.
-
-    Args:
-        violation: A rule and what was seen.
-
-    Returns:
-        Text that may stand in a report.
-    """
+    """Shorten what was seen, and hide it where it quotes a secret of the data."""
     if violation.rule in QUOTING_RULES:
         kinds = secret_kinds(violation.detail)
         if kinds:
@@ -292,14 +270,7 @@ def safe_detail(violation: Violation) -> str:
 
 
 def quarantined(row: CheckedRow) -> dict[str, Any]:
-    """Lay a rejected row out as a line of `quarantine.jsonl`.
-
-    Args:
-        row: A row that breaks a blocking rule.
-
-    Returns:
-        Its place, the rules it breaks, the reason, and the row as it was.
-    """
+    """Make a line of `quarantine.jsonl`: place, broken rules, reason, and the row as it was."""
     return {
         "file": row.source.file,
         "line": row.source.line,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tasks.rows.features import MAX_SAMPLE_ROWS, RowFeatures
+
+if TYPE_CHECKING:
+    from tasks.engine.arrays import Array, Flags, Numbers
 
 DTYPES = {
     "file": "uint32",
@@ -31,11 +34,7 @@ class FeatureTable:
     """Features of many rows, one file a column, so that memory does not grow with the rows."""
 
     def __init__(self, folder: Path) -> None:
-        """Start an empty table.
-
-        Args:
-            folder: Gets the files; made if need be.
-        """
+        """Start an empty table in a folder, which is made if need be."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.files: list[str] = []
@@ -45,14 +44,10 @@ class FeatureTable:
         self.sample: list[tuple[int, str]] = []
         """Hash and beginning of the answer, of the rows with the smallest hashes."""
         self._codes: dict[str, int] = {}
-        self._chosen: Any = None
+        self._chosen: Numbers | None = None
 
     def add(self, features: RowFeatures) -> None:
-        """Append the features of one block.
-
-        Args:
-            features: Of the next block, in order.
-        """
+        """Append the features of the next block."""
         codes = [self._codes.setdefault(name, len(self._codes)) for name in features.files]
         self.files = list(self._codes)
         columns = dict(features.columns)
@@ -68,7 +63,7 @@ class FeatureTable:
         self.sample = sorted([*self.sample, *features.sample])[:MAX_SAMPLE_ROWS]
 
     def save(self) -> None:
-        """Write down what stands beside the columns, so that `load` finds the table again."""
+        """Write what is not in the columns, so that `load` finds the table again."""
         facts = {
             "files": self.files,
             "n_rows": self.n_rows,
@@ -79,14 +74,7 @@ class FeatureTable:
 
     @classmethod
     def load(cls, folder: Path) -> FeatureTable:
-        """Open a table that was saved.
-
-        Args:
-            folder: Where it lies.
-
-        Returns:
-            The table.
-        """
+        """Open a table that was saved."""
         facts = json.loads((folder / "table.json").read_text(encoding="utf-8"))
         table = cls(folder)
         table.files, table.n_rows = facts["files"], facts["n_rows"]
@@ -94,15 +82,8 @@ class FeatureTable:
         table.sample = [(int(key), text) for key, text in facts["sample"]]
         return table
 
-    def select(self, is_chosen: Any) -> FeatureTable:
-        """Take some of the rows.
-
-        Args:
-            is_chosen: True for each row to take, numbered as in this table.
-
-        Returns:
-            A table that shows those rows alone; nothing is copied. Roles stay those of all rows.
-        """
+    def select(self, is_chosen: Flags) -> FeatureTable:
+        """Select rows without copying them; roles stay those of all rows."""
         import numpy
 
         chosen = type(self)(self.folder)
@@ -112,25 +93,13 @@ class FeatureTable:
         chosen.n_rows = len(numbers)
         return chosen
 
-    def append(self, name: str, values: Any) -> None:
-        """Append values to one column.
-
-        Args:
-            name: One of `DTYPES`.
-            values: numpy array.
-        """
+    def append(self, name: str, values: Array) -> None:
+        """Append values to one of the columns in `DTYPES`."""
         with (self.folder / f"{name}.bin").open("ab") as stream:
             stream.write(values.astype(DTYPES[name], copy=False).tobytes())
 
-    def column(self, name: str) -> Any:
-        """Read one column.
-
-        Args:
-            name: One of `DTYPES`.
-
-        Returns:
-            numpy array with one entry a row, empty where the column was never filled.
-        """
+    def column(self, name: str) -> Array:
+        """Read one of the columns in `DTYPES`; empty where it was never filled."""
         import numpy
 
         path = self.folder / f"{name}.bin"
@@ -140,14 +109,7 @@ class FeatureTable:
         return values if self._chosen is None else values[self._chosen]
 
     def place(self, row: int) -> tuple[str, int]:
-        """Find out where a row stands.
-
-        Args:
-            row: Number in the table.
-
-        Returns:
-            File and line.
-        """
+        """Return the file and line of a row."""
         number = int(row if self._chosen is None else self._chosen[row])
         found = []
         for name in ("file", "line"):

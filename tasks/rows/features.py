@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from schemas.rules.check_rows import CheckedBlock
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+    from polars import DataFrame, Series
+
+    from tasks.engine.arrays import Array, Flags, Hashes, Numbers
+    from tasks.rows.benchmark_overlap import NgramIndex
 
 MAX_SAMPLE_ROWS = 2000
 """Rows whose language is detected; a detection takes longer than all row rules together."""
@@ -25,14 +32,14 @@ SAMPLE_CHARACTERS = 600
 class RowFeatures:
     """Features of the kept rows of one block; arrays of equal length, one entry a row."""
 
-    columns: dict[str, Any]
+    columns: dict[str, Array]
     """`file` (code), `line`, `whole`, `prompt`, `answer` (64-bit hashes), `prompt_characters`,
     `answer_characters`, `n_messages`, `n_assistant`, `is_label`, and `in_benchmark` where asked."""
     files: list[str]
     """Names of the files, by code."""
     roles: Counter[str] = field(default_factory=Counter)
     """Messages per role."""
-    signatures: Any = None
+    signatures: ndarray | None = None
     """MinHash signatures, (row, permutation), where asked."""
     sample: list[tuple[int, str]] = field(default_factory=list)
     """Rows with the smallest hashes of the block: hash and beginning of the answer."""
@@ -40,27 +47,18 @@ class RowFeatures:
 
 @dataclass(frozen=True)
 class FeatureRequest:
-    """What to find out beyond hashes and lengths."""
+    """What to measure besides hashes and lengths."""
 
     similarity: float | None = None
     """From which rows count as near duplicates; None: they are not looked for."""
     has_sample: bool = False
     has_stable_prompts: bool = False
     """Hash prompts the same in every version of the libraries, for the split; takes longer."""
-    benchmark: Any = None
-    """`NgramIndex` of the benchmark files, if any."""
+    benchmark: NgramIndex | None = None
 
 
 def row_features(block: CheckedBlock, request: FeatureRequest) -> RowFeatures:
-    """Measure the rows of a block that break no blocking rule.
-
-    Args:
-        block: Rows that were checked.
-        request: What to find out.
-
-    Returns:
-        One entry for each of these rows, in order.
-    """
+    """Measure the rows of a block that break no blocking rule."""
     import numpy
     import polars
 
@@ -73,7 +71,7 @@ def row_features(block: CheckedBlock, request: FeatureRequest) -> RowFeatures:
     if block.blocked:
         frame = frame.filter(~polars.col("row").is_in(list(block.blocked)))
     starts = numpy.flatnonzero(frame["turn"].to_numpy() == 0)
-    ends: Any = numpy.append(starts, len(frame))[1:].astype(numpy.int64)
+    ends = numpy.append(starts, len(frame))[1:].astype(numpy.int64)
     places = numpy.arange(len(frame))
     is_assistant = (frame["role"] == "assistant").fill_null(value=False).to_numpy()
     columns, files = _places(block, kept)
@@ -97,8 +95,8 @@ def row_features(block: CheckedBlock, request: FeatureRequest) -> RowFeatures:
     return found
 
 
-def _places(block: CheckedBlock, kept: list[int]) -> tuple[dict[str, Any], list[str]]:
-    """Note where each kept row stands."""
+def _places(block: CheckedBlock, kept: list[int]) -> tuple[dict[str, Array], list[str]]:
+    """List the file and line of each kept row."""
     import numpy
 
     codes: dict[str, int] = {}
@@ -112,7 +110,7 @@ def _places(block: CheckedBlock, kept: list[int]) -> tuple[dict[str, Any], list[
     return columns, list(codes)
 
 
-def _sums(values: Any, starts: Any) -> Any:
+def _sums(values: Array, starts: Numbers) -> Array:
     """Add the values of each row's messages up."""
     import numpy
 
@@ -122,7 +120,10 @@ def _sums(values: Any, starts: Any) -> Any:
 
 
 def _add_hashes(
-    columns: dict[str, Any], frame: Any, said: Any, bounds: tuple[Any, Any, Any]
+    columns: dict[str, Array],
+    frame: DataFrame,
+    said: Series,
+    bounds: tuple[Numbers, Numbers, Numbers],
 ) -> None:
     """Hash the conversation as it is, its prompt and its answer in normalised form.
 
@@ -146,7 +147,9 @@ def _add_hashes(
     columns["is_label"] = is_label.to_numpy()
 
 
-def combined_hashes(hashes: Any, turns: Any, starts: Any, is_counted: Any = True) -> Any:
+def combined_hashes(
+    hashes: Hashes, turns: Numbers, starts: Numbers, is_counted: Flags | bool = True
+) -> Hashes:
     """Combine the hashes of each row's messages.
 
     Args:
@@ -173,20 +176,20 @@ def combined_hashes(hashes: Any, turns: Any, starts: Any, is_counted: Any = True
     return numpy.add.reduceat(numpy.where(is_counted, mixed, numpy.uint64(0)), starts)
 
 
-def _stable_prompts(said: Any, bounds: tuple[Any, Any]) -> Any:
-    """Hash prompts so that a new version of polars does not move a row to the other side."""
+def _stable_prompts(said: Series, bounds: tuple[Numbers, Numbers]) -> Hashes:
+    """Hash prompts so that a new version of polars does not move a row to another split."""
     normal = said.to_list()
     prompts = zip(bounds[0].tolist(), bounds[1].tolist(), strict=True)
     return text_hashes(["\n".join(normal[start:last]) for start, last in prompts])
 
 
-def _role_counts(frame: Any) -> dict[str, int]:
+def _role_counts(frame: DataFrame) -> dict[str, int]:
     counts = frame["role"].drop_nulls().value_counts()
     return dict(zip(counts["role"].to_list(), counts["count"].to_list(), strict=True))
 
 
 def _add_similarity(
-    found: RowFeatures, said: Any, bounds: tuple[Any, Any], request: FeatureRequest
+    found: RowFeatures, said: Series, bounds: tuple[Numbers, Numbers], request: FeatureRequest
 ) -> None:
     """Sign the rows' texts, and look for word sequences of the benchmarks in them."""
     import polars
@@ -202,7 +205,7 @@ def _add_similarity(
         found.columns["in_benchmark"] = request.benchmark.overlaps(texts)
 
 
-def _sample(whole: Any, texts: Any, answers: Any) -> list[tuple[int, str]]:
+def _sample(whole: Hashes, texts: Series, answers: Numbers) -> list[tuple[int, str]]:
     """Choose rows by the size of their hash, so that the choice depends on no other row."""
     import numpy
 
@@ -212,11 +215,11 @@ def _sample(whole: Any, texts: Any, answers: Any) -> list[tuple[int, str]]:
     return list(zip(whole[smallest].tolist(), chosen.to_list(), strict=True))
 
 
-def normalised(texts: Any) -> Any:
-    """Make texts equal that differ only in case, white space or the coding of characters.
+def normalised(texts: Series) -> Series:
+    """Make texts equal that differ only in case, white space or the encoding of characters.
 
     Args:
-        texts: polars series of texts.
+        texts: One text a row.
 
     Returns:
         Series of the same length: NFKC form (looked at only where a text is not plain ASCII),
@@ -231,14 +234,14 @@ def normalised(texts: Any) -> Any:
     return spaced.str.strip_chars(" ")
 
 
-def text_hashes(texts: Iterable[str]) -> Any:
+def text_hashes(texts: Iterable[str]) -> Hashes:
     """Shorten texts to 64 bits each, the same in every process, version and year.
 
     Args:
-        texts: Any texts.
+        texts: The texts.
 
     Returns:
-        numpy array of XXH3 of their UTF-8 forms; two of four million different texts share one
+        XXH3 of their UTF-8 forms; two of four million different texts share one
         with a probability of about 4e-7.
     """
     import numpy

@@ -125,7 +125,7 @@ class NearDuplicateIndex:
     """Signatures of a whole set on disk, and the clusters of near duplicates among them.
 
     Nothing of a row stays in memory while rows are added; finding clusters takes about 50 bytes a
-    row, whatever the rows hold. The files take 4 * (1 + n_bands) + 128 bytes a row.
+    row, whatever the rows contain. The files take 4 * (1 + n_bands) + 128 bytes a row.
     """
 
     def __init__(self, folder: Path, threshold: float = DEFAULT_THRESHOLD) -> None:
@@ -152,7 +152,7 @@ class NearDuplicateIndex:
             raise _cannot_write(folder, error) from error
 
     def __enter__(self) -> Self:
-        """Give itself."""
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -205,14 +205,14 @@ class NearDuplicateIndex:
             keys = numpy.fromfile(self._paths[band], dtype=numpy.uint32)
             self._join_buckets(*shared_buckets(keys, rows), labels)
             if band == 0:
-                # Band 0 is the whole signature: of rows that agree on it the first stands for all.
+                # Band 0 is the whole signature: of rows that agree on it only the first is compared.
                 rows = rows[labels == rows]
         return labels
 
     def close(self) -> None:
         """Close and remove the files."""
         for file in self._files:
-            # What a full disk left unwritten is of no use any more.
+            # What a full disk left unwritten is not needed any more.
             with contextlib.suppress(OSError):
                 file.close()
         for path in self._paths:
@@ -220,7 +220,7 @@ class NearDuplicateIndex:
         self._files = []
 
     def _join_buckets(self, keys: ndarray, rows: ndarray, labels: ndarray) -> None:
-        """Compare the rows of each bucket with its first row, then go on with those left over."""
+        """Compare the rows of each bucket with its first row, then continue with the rest."""
         import numpy
 
         for _ in range(MOST_ROUNDS):
@@ -317,13 +317,7 @@ def shared_buckets(keys: ndarray, rows: ndarray) -> tuple[ndarray, ndarray]:
 
 
 def join_labels(labels: ndarray, left: ndarray, right: ndarray) -> None:
-    """Give joined rows and all that are joined with them the smallest of their labels.
-
-    Args:
-        labels: For each row the first row of its cluster, itself where it is alone; changed here.
-        left: One row of each pair.
-        right: The other one.
-    """
+    """Set the labels of joined rows, and of all joined with them, to the smallest, in place."""
     import numpy
 
     while len(left):

@@ -13,7 +13,7 @@ from tasks.rows.check import MOST_EXAMPLES, BlockOutcome
 
 @dataclass
 class RowTally:
-    """Sums the outcomes of blocks up."""
+    """Sums up the outcomes of blocks."""
 
     settings: Mapping[RowRule, RuleSetting]
     severities: Mapping[RowRule, Severity] = field(init=False)
@@ -26,7 +26,7 @@ class RowTally:
     first_quarantined: list[RuleExample] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Complete the severities; a setting that cannot be is refused here."""
+        """Complete the severities; an invalid setting is refused here."""
         self.severities = row_severities(self.settings)
 
     @property
@@ -35,14 +35,7 @@ class RowTally:
         return self.n_rows - self.n_kept_rows
 
     def add(self, outcome: BlockOutcome) -> BlockOutcome:
-        """Count one block.
-
-        Args:
-            outcome: Of the next block, in order.
-
-        Returns:
-            The same outcome.
-        """
+        """Count the next block, and return it."""
         self.n_rows += outcome.n_rows
         self.n_kept_rows += outcome.n_kept_rows
         self.formats.update(outcome.formats)
@@ -54,12 +47,12 @@ class RowTally:
         return outcome
 
     def format_counts(self) -> dict[str, int]:
-        """Count rows per recognised format.
-
-        Returns:
-            Format to rows, in alphabetical order.
-        """
+        """Count rows per recognised format, in alphabetical order."""
         return dict(sorted(self.formats.items()))
+
+    def conversion_counts(self) -> dict[str, int]:
+        """Count lossless conversions and repairs, in alphabetical order."""
+        return dict(sorted(self.conversions.items()))
 
     def results(self) -> tuple[RuleResult, ...]:
         """Sum up the rules that were broken.

@@ -1,4 +1,4 @@
-"""Data files opened for reading, with gzip and Zstandard taken off."""
+"""Data files opened for reading, with gzip and Zstandard unpacked."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def open_data(file: DataFile) -> Iterator[Any]:
             raise DataSourceError(
                 f"{file.name} cannot be unpacked: {error}",
                 where=str(file.path),
-                expected=f"a whole {file.codec} file",
+                expected=f"a complete {file.codec} file",
                 fix="write or copy the file again; it may have been cut off or damaged",
             ) from error
         if error.errno is None:
@@ -63,5 +63,5 @@ def open_data(file: DataFile) -> Iterator[Any]:
         raise DataSourceError(
             f"{file.name} cannot be read: {error.strerror or error}",
             where=str(file.path),
-            fix="check that the file is still there, and its permissions",
+            fix="check that the file still exists, and its permissions",
         ) from error

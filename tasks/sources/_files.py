@@ -1,4 +1,4 @@
-"""Data files on this machine: what a path, a folder or a pattern stands for."""
+"""Data files on this machine, named by a path, a folder or a pattern."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ FILE_KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISSOCK, "a socket"),
 )
-"""What a name may stand for that cannot be read as a file."""
+"""What a name may be that cannot be read as a file."""
 
 
 def local_files(name: str) -> tuple[Path, ...]:
-    """List the data files that a name stands for, in the order of their paths.
+    """List the data files of a name, in the order of their paths.
 
     Args:
         name: A file, a folder (the files in it, not in its folders), a pattern such as
             `data/**/*.jsonl`, or one of these after file://.
 
     Returns:
-        The files; none where nothing of that name exists.
+        The files; none if the name does not exist.
 
     Raises:
-        DataSourceError: There is something else of that name, or no data file in it.
+        DataSourceError: The name is something else, or has no data file in it.
     """
     path = Path(os.path.expanduser(name.removeprefix("file://")))
     try:
@@ -70,10 +70,10 @@ def _files_of_folder(folder: Path, name: str) -> tuple[Path, ...]:
     if not files:
         folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
         raise DataSourceError(
-            f"folder {name} holds no data file",
+            f"folder {name} has no data file",
             expected=KINDS,
             got=f"folders {', '.join(folders[:5])}" if folders else "no such file",
-            fix="name the folder that holds the files itself, or a pattern such as data/**/*.jsonl",
+            fix="name the folder that has the files itself, or a pattern such as data/**/*.jsonl",
         )
     return files
 
@@ -87,7 +87,7 @@ def _files_of_pattern(pattern: str, name: str) -> tuple[Path, ...]:
             f"the pattern {name} matches no data file",
             expected=KINDS,
             got=f"files {', '.join(others[:5])}" if others else "no match",
-            fix="check the pattern; quote it on the command line, ** stands for any folders",
+            fix="check the pattern; quote it on the command line, ** matches any folders",
         )
     return files
 
@@ -101,19 +101,12 @@ def _check_regular(file: Path) -> None:
             where=str(file),
             expected="a file with data",
             got=kind,
-            fix="name the file that holds the data, or write the data to a file first",
+            fix="name the file that has the data, or write the data to a file first",
         )
 
 
 def file_labels(files: tuple[Path, ...]) -> tuple[str, ...]:
-    """Name files in messages and in the output.
-
-    Args:
-        files: Data files.
-
-    Returns:
-        Their bare names; where two are equal, their paths within the folder common to all.
-    """
+    """Shorten file names for messages and output: bare names, or relative paths if two are equal."""
     names = tuple(file.name for file in files)
     if len(set(names)) == len(names):
         return names

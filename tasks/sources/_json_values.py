@@ -9,7 +9,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import BinaryIO
 
 import orjson
 
@@ -40,7 +40,7 @@ def read_json_file(file: DataFile) -> Iterator[Block]:
         Its rows.
 
     Raises:
-        DataSourceError: It is not JSON, or holds no rows but a single value.
+        DataSourceError: It is not JSON, or a single value instead of rows.
     """
     if _has_lines(file):
         yield from read_line_blocks(file)
@@ -51,7 +51,7 @@ def read_json_file(file: DataFile) -> Iterator[Block]:
         if first not in "[{":
             text.take()
             raise DataSourceError(
-                f"{file.name} does not hold a list of rows",
+                f"{file.name} is not a list of rows",
                 expected="[{…}, {…}]",
                 got="a single value",
                 fix="write the rows as one list, or as .jsonl with one object a line",
@@ -61,7 +61,7 @@ def read_json_file(file: DataFile) -> Iterator[Block]:
 
 
 def _has_lines(file: DataFile) -> bool:
-    """Tell whether the first line is an object of its own."""
+    """Return whether the first line is a complete object."""
     with open_data(file) as stream:
         head = stream.read(CHUNK_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
     line, _, _ = head.partition(b"\n")
@@ -93,7 +93,7 @@ def _listed(text: _JsonText) -> Iterator[tuple[int, bytes | SourceRow]]:
 
 
 def _following(text: _JsonText) -> Iterator[tuple[int, bytes | SourceRow]]:
-    """Cut out objects that stand one after another."""
+    """Cut out objects that follow one another."""
     number = 0
     while text.peek():
         number += 1
@@ -101,9 +101,9 @@ def _following(text: _JsonText) -> Iterator[tuple[int, bytes | SourceRow]]:
 
 
 class _JsonText:
-    """The text of a JSON file, of which only what is not yet parsed is held."""
+    """The text of a JSON file, of which only what is not yet parsed is in memory."""
 
-    def __init__(self, file: DataFile, stream: Any) -> None:
+    def __init__(self, file: DataFile, stream: BinaryIO) -> None:
         self.position = 0
         self._file = file
         self._stream = stream
@@ -141,11 +141,11 @@ class _JsonText:
             self._read_on()
         value = self._text[self.position : end]
         self.position = end
-        # A raw line break is no part of a JSON string, so each one here is as good as a blank.
+        # A raw line break is no part of a JSON string, so each one here may become a blank.
         return value.replace("\r", " ").replace("\n", " ").encode("utf-8")
 
     def fault(self, what: str, position: int | None = None) -> DataSourceError:
-        """Say what is wrong at the current place or another one."""
+        """Make the error for the current position or another one."""
         until = self.position if position is None else position
         line = 1 + self._n_lines_gone + self._text.count("\n", 0, until)
         return DataSourceError(
@@ -161,12 +161,12 @@ class _JsonText:
         return self.fault(error.msg.removesuffix(" at"), error.pos)
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
-        """Tell whether more text can mend the fault."""
+        """Return whether more text can fix the error."""
         is_near_end = len(self._text) - error.pos <= LONGEST_TOKEN
         return is_near_end or error.msg.startswith("Unterminated string")
 
     def _read_on(self) -> None:
-        """Let go of what was parsed and read more, as much as is waiting, so that work is linear."""
+        """Drop what was parsed and read as much as is left, so that the work is linear."""
         waiting = self._text[self.position :]
         if len(waiting) > LONGEST_LINE_BYTES:
             raise self.fault(f"a value {TOO_LONG}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -15,7 +15,7 @@ from tasks.sources.parsing import HALF_PAIR, TOO_DEEP, TOO_LARGE, Block
 BLOCK_BYTES = 16 << 20
 """Of lines in a block: large against the cost of handing it to another process."""
 LONGEST_LINE_BYTES = 64 << 20
-"""A longer line is not held in memory; no context window is as long."""
+"""A longer line is not kept in memory; no context window is as long."""
 TOO_LONG = f"longer than {LONGEST_LINE_BYTES >> 20} MiB"
 BLANK_BYTES = codecs.BOM_UTF8 + b" \t\r\n"
 WIDEST_GAP_LINES = 1000
@@ -26,14 +26,7 @@ WRITE_OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_NON_STR_KEYS
 
 
 def read_line_blocks(file: DataFile) -> Iterator[Block]:
-    """Cut a file of JSON lines into blocks of whole lines.
-
-    Args:
-        file: The file.
-
-    Yields:
-        Blocks in order; a line that is too long is a row that cannot be read.
-    """
+    """Cut JSON lines into blocks of complete lines; a line that is too long is an unreadable row."""
     number, waiting = 1, b""
     with open_data(file) as stream:
         while chunk := stream.read(BLOCK_BYTES):
@@ -61,8 +54,8 @@ def _whole_lines(name: str, number: int, lines: bytes) -> Iterator[Block]:
         yield Block(name, number, lines)
 
 
-def _after_line(stream: Any) -> bytes:
-    """Read to the end of the line and give what was read beyond it."""
+def _after_line(stream: BinaryIO) -> bytes:
+    """Read to the end of the line and return what was read beyond it."""
     while chunk := stream.read(BLOCK_BYTES):
         end = chunk.find(b"\n")
         if end >= 0:
@@ -75,15 +68,7 @@ def _unreadable_line(name: str, number: int) -> Block:
 
 
 def pack_rows(name: str, rows: Iterable[SourceRow]) -> Iterator[Block]:
-    """Pack rows of a file without JSON lines into blocks, each row as such a line.
-
-    Args:
-        name: Of the file.
-        rows: In order of their numbers, with what Arrow or a CSV file holds.
-
-    Returns:
-        Iterator over blocks, in order.
-    """
+    """Pack rows of Arrow or a CSV file, in order of their numbers, into blocks of JSON lines."""
     return pack_lines(name, ((row.line, _written(row)) for row in rows))
 
 
@@ -103,24 +88,16 @@ WRITE_FAULTS = {
     "Integer exceeds 64-bit range": TOO_LARGE,
     "str is not valid UTF-8: surrogates not allowed": HALF_PAIR,
 }
-"""What `orjson` says of a value it cannot write, in our words."""
+"""Message of `orjson` about a value it cannot write, to the reason of the row."""
 
 
 def _as_text(value: Any) -> str:
-    """Turn what JSON cannot hold into text; Parquet writers often leave text unmarked as bytes."""
+    """Turn what JSON cannot contain into text; Parquet writers often leave text unmarked as bytes."""
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def pack_lines(name: str, lines: Iterable[tuple[int, bytes | SourceRow]]) -> Iterator[Block]:
-    """Pack numbered lines of JSON, and rows that cannot be read, into blocks.
-
-    Args:
-        name: Of the file.
-        lines: Number and line, in order.
-
-    Yields:
-        Blocks in order.
-    """
+    """Pack numbered lines of JSON, and rows that cannot be read, into blocks."""
     pack: list[bytes] = []
     unreadable: list[SourceRow] = []
     first_line, n_bytes = 1, 0

@@ -44,7 +44,7 @@ NULL_PATTERNS = {
 
 
 def data_ending(name: str) -> tuple[str, str] | None:
-    """Tell from a file's name how it is to be read.
+    """Find out from a file's name how to read it.
 
     Args:
         name: A file name or a path, in upper or lower case.
@@ -67,10 +67,10 @@ def read_file(path: Path, name: str) -> Iterator[Block]:
         name: What to call it in messages and in the output.
 
     Yields:
-        Its rows in order; a row that cannot be read says why.
+        Its rows in order; a row that cannot be read has the reason.
 
     Raises:
-        DataSourceError: The whole file is unreadable, or of an unknown kind.
+        DataSourceError: The complete file is unreadable, or of an unknown kind.
     """
     ending = data_ending(path.name)
     if ending is None:

@@ -1,10 +1,9 @@
-"""Data that lies elsewhere: datasets of the Hugging Face hub, and https, s3 and other addresses."""
+"""Remote data: datasets of the Hugging Face Hub, and https, s3 and other addresses."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,85 +18,27 @@ from tasks.engine.redaction import without_secrets
 from tasks.sources._line_blocks import pack_rows
 from tasks.sources._readers import KINDS, data_ending, read_file
 from tasks.sources._tables import prune_nulls
+from tasks.sources.hub import (
+    HubKind,
+    cache_folder,
+    hub_commit,
+    hub_errors,
+    is_offline,
+    not_cached,
+)
 from tasks.sources.parsing import Block
 
-HUB_TIMEOUT_SECONDS = 10.0
-COMMIT = re.compile(r"[0-9a-f]{40}")
 VERSION_FIELDS = ("ETag", "etag", "Content-MD5", "Digest", "LastModified", "Last-Modified", "mtime")
-"""What stores call the mark that changes with the content."""
-OFFLINE_WAY = (
-    "check the network; or download the dataset elsewhere, copy its cache here, set HF_HOME to it "
-    "and HF_HUB_OFFLINE=1; or give a local folder as data.source.source"
-)
+"""Names of the mark that changes with the content."""
 
 
-def is_offline() -> bool:
-    """Tell whether the hub may not be asked.
-
-    Returns:
-        True when HF_HUB_OFFLINE is set.
-    """
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
-def hub_commit(source: DataSource) -> str:
-    """Find the commit that a hub dataset's revision names now.
-
-    Args:
-        source: Where the rows come from.
-
-    Returns:
-        The commit's hexadecimal sha; offline the one in the local cache, and the named revision
-        where the cache holds none.
-
-    Raises:
-        DataSourceError: The hub has no such dataset or revision, or does not show it.
-        ServiceUnreachable: The hub did not answer.
-    """
-    import httpx
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-
-    revision = source.revision or "main"
-    if COMMIT.fullmatch(revision):
-        return revision
-    if is_offline():
-        reference = _hub_cache(source) / "refs" / revision
-        return reference.read_text(encoding="utf-8").strip() if reference.is_file() else revision
-    try:
-        found = HfApi().dataset_info(
-            source.source, revision=source.revision, timeout=HUB_TIMEOUT_SECONDS
-        )
-    except HfHubHTTPError as error:
-        if error.response is not None and error.response.status_code >= 500:
-            raise _unreachable(source) from error
-        raise DataSourceError(
-            f"the Hugging Face hub has no dataset {source.source} that it shows to you",
-            where=f"revision {revision}",
-            fix="check the name and the revision; a gated dataset needs `hf auth login`",
-        ) from error
-    except (httpx.HTTPError, OSError) as error:
-        raise _unreachable(source) from error
-    return str(found.sha)
-
-
-def _hub_cache(source: DataSource) -> Path:
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE) / f"datasets--{source.source.replace('/', '--')}"
-
-
-def _unreachable(source: DataSource) -> ServiceUnreachable:
-    return ServiceUnreachable(
-        f"the Hugging Face hub did not answer, so dataset {source.source} cannot be read",
-        fix=OFFLINE_WAY,
-    )
+def dataset_commit(source: DataSource) -> str:
+    """Find the commit that the revision of a Hub dataset names now."""
+    return hub_commit(source.source, source.revision, HubKind.DATASET)
 
 
 def read_hub(source: DataSource) -> Iterator[Block]:
-    """Read one split of a hub dataset through the `datasets` library.
+    """Read one split of a Hub dataset through the `datasets` library.
 
     Args:
         source: Id, configuration, split and revision.
@@ -106,12 +47,12 @@ def read_hub(source: DataSource) -> Iterator[Block]:
         Its rows in order, numbered from 1.
 
     Raises:
-        DataSourceError: The dataset, configuration or split is not there, or offline not cached.
-        ServiceUnreachable: The hub did not answer.
+        DataSourceError: The dataset, configuration or split does not exist, or is not cached while
+            HF_HUB_OFFLINE is set.
     """
     import datasets
 
-    name, revision = source.source, hub_commit(source)
+    name, revision = source.source, dataset_commit(source)
     if is_offline():
         name, revision = _cached_dataset(source, revision)
     try:
@@ -121,7 +62,8 @@ def read_hub(source: DataSource) -> Iterator[Block]:
     except ConnectionError as error:
         if is_offline():
             raise _not_cached(source) from error
-        raise _unreachable(source) from error
+        with hub_errors(name, HubKind.DATASET):
+            raise
     except (ValueError, KeyError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
         raise DataSourceError(
             f"dataset {source.source} cannot be read: {_first_line(error)}",
@@ -136,8 +78,8 @@ def read_hub(source: DataSource) -> Iterator[Block]:
 
 
 def _cached_dataset(source: DataSource, revision: str) -> tuple[str, str]:
-    """Find a downloaded copy: the hub's snapshot of the revision, else what `datasets` prepared."""
-    snapshot = _hub_cache(source) / "snapshots" / revision
+    """Find a downloaded copy: the Hub's snapshot of the revision, else what `datasets` prepared."""
+    snapshot = cache_folder(source.source, HubKind.DATASET) / "snapshots" / revision
     files = [path for path in snapshot.rglob("*") if path.is_file()]
     others = (".txt", ".gz", ".zst", ".arrow")
     if any(data_ending(path.name) or path.suffix.lower() in others for path in files):
@@ -147,14 +89,8 @@ def _cached_dataset(source: DataSource, revision: str) -> tuple[str, str]:
     return source.source, ""
 
 
-def _not_cached(source: DataSource) -> DataSourceError:
-    return DataSourceError(
-        f"dataset {source.source} is not in the local Hugging Face cache, and HF_HUB_OFFLINE is set",
-        where=str(_hub_cache(source)),
-        expected=f"revision {source.revision or 'main'}",
-        fix=f"unset HF_HUB_OFFLINE; or run `hf download --repo-type dataset {source.source}` "
-        "elsewhere and set HF_HOME to a copy of its cache; or give a local folder",
-    )
+def _not_cached(source: DataSource) -> SftFlowError:
+    return not_cached(source.source, source.revision, HubKind.DATASET)
 
 
 def _first_line(error: BaseException) -> str:
@@ -163,7 +99,7 @@ def _first_line(error: BaseException) -> str:
 
 @contextmanager
 def _addressed(address: str) -> Iterator[tuple[Any, str]]:
-    """Open a store and turn its faults into ours."""
+    """Open a store, and turn its errors into those of `schemas.errors`."""
     import aiohttp
     import fsspec
 
@@ -172,20 +108,20 @@ def _addressed(address: str) -> Iterator[tuple[Any, str]]:
     except SftFlowError:
         raise
     except (OSError, TimeoutError, ImportError, ValueError, aiohttp.ClientError) as error:
-        # fsspec says FileNotFoundError of whatever goes wrong over HTTP; the cause knows better.
+        # fsspec raises FileNotFoundError for any error over HTTP; the cause is more exact.
         is_web_fault = isinstance(error.__cause__, (aiohttp.ClientError, TimeoutError))
         cause = error.__cause__ if is_web_fault else error
         raise _address_fault(cause or error, without_secrets(address)) from error
 
 
 def _address_fault(error: BaseException, where: str) -> SftFlowError:
-    """Say what is wrong with an address, and whether trying again can help."""
+    """Make the error for an address; only some are worth a retry."""
     status = getattr(error, "status", None)
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return DataSourceError(
             "there is no file at this address",
             where=where,
-            fix="check the address; a browser or the store's own client should find it",
+            fix="check the address; a browser or the store's own client must find it",
         )
     if isinstance(error, PermissionError) or status in (401, 403):
         return DataSourceError(
@@ -207,7 +143,7 @@ def _address_fault(error: BaseException, where: str) -> SftFlowError:
 
 
 def _remote_files(store: Any, path: str, address: str) -> list[str]:
-    """Name the data files at a path, which may be a folder or a pattern."""
+    """List the data files at a path, which may be a folder or a pattern."""
     if "*" in path:
         found = [name for name in store.glob(path) if data_ending(name)]
     elif data_ending(path.split("?")[0]):
@@ -219,20 +155,13 @@ def _remote_files(store: Any, path: str, address: str) -> list[str]:
             "there is no data file at this address",
             where=without_secrets(address),
             expected=f"a name ending in {KINDS}; a folder of such files, or a pattern with *",
-            fix="name a data file, or the folder that holds the files itself",
+            fix="name a data file, or the folder that has the files itself",
         )
     return sorted(found)
 
 
 def read_address(address: str) -> Iterator[Block]:
-    """Read what lies at an fsspec address; each file is fetched whole, then read.
-
-    Args:
-        address: With a scheme, e.g. https://, s3:// or memory://.
-
-    Yields:
-        The rows in order of the files' names.
-    """
+    """Download and read the files at an fsspec address one by one, in order of their names."""
     with _addressed(address) as (store, path), tempfile.TemporaryDirectory() as folder:
         for remote in _remote_files(store, path, address):
             name = os.path.basename(remote.split("?")[0])
@@ -251,14 +180,7 @@ def read_address(address: str) -> Iterator[Block]:
 
 
 def address_version(address: str) -> str:
-    """Name the content at an address by the store's own mark, or by its sha256 if it has none.
-
-    Args:
-        address: With a scheme.
-
-    Returns:
-        Text that changes when the content does.
-    """
+    """Fingerprint an address by the store's mark of the content, or by sha256 if it has none."""
     with _addressed(address) as (store, path):
         marks = []
         for remote in _remote_files(store, path, address):

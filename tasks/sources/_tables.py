@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import DataSourceError
 from schemas.rows.row import SourceRow
@@ -16,14 +16,18 @@ from tasks.sources._compression import DataFile, open_data
 from tasks.sources._line_blocks import LONGEST_LINE_BYTES, TOO_LONG, pack_rows
 from tasks.sources.parsing import Block
 
+if TYPE_CHECKING:
+    from pyarrow import DataType, RecordBatch
+    from pyarrow.parquet import ParquetFile
+
 BATCH_ROWS = 1000
-"""Rows of a Parquet file held in memory at a time."""
+"""Rows of a Parquet file in memory at a time."""
 CHUNK_BYTES = 1 << 20
 LONGEST_CELL = LONGEST_LINE_BYTES // 4
 """Characters, of four bytes at most, in a line or a cell of a CSV file; Python's own limit of
 131,072 is less than a long answer, and a quote left open makes the rest of the file one cell."""
 TEXT_FIELDS = ("content", "value")
-"""What messages call their text; a null there is a fault of the row and no padding."""
+"""What messages call their text; a null there is an error of the row and no padding."""
 
 
 def read_csv(file: DataFile, delimiter: str = ",") -> Iterator[Block]:
@@ -48,19 +52,12 @@ def read_csv(file: DataFile, delimiter: str = ",") -> Iterator[Block]:
 
 
 def read_tsv(file: DataFile) -> Iterator[Block]:
-    """Read a file of cells with tabulators between them, otherwise as CSV.
-
-    Args:
-        file: The file.
-
-    Returns:
-        Iterator over its rows, each with the number of its first line.
-    """
+    """Read a file of cells separated by tabs, otherwise as CSV."""
     return read_csv(file, delimiter="\t")
 
 
 class _CsvLines:
-    """Lines of a text stream, counted; one that is too long is passed over and raises an error."""
+    """Lines of a text stream, counted; one that is too long is skipped and raises an error."""
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self.n_lines = 0
@@ -142,7 +139,7 @@ def read_parquet(file: DataFile) -> Iterator[Block]:
 
 @contextmanager
 def _seekable(file: DataFile) -> Iterator[Any]:
-    """Give what Arrow may read out of order: the file, or a temporary one without compression."""
+    """Open what Arrow may read out of order: the file, or an uncompressed temporary one."""
     with tempfile.TemporaryFile() as unpacked:
         with open_data(file) as stream:
             if file.codec:
@@ -151,7 +148,7 @@ def _seekable(file: DataFile) -> Iterator[Any]:
         yield unpacked if file.codec else file.path
 
 
-def _parquet_rows(table: Any, name: str) -> Iterator[SourceRow]:
+def _parquet_rows(table: ParquetFile, name: str) -> Iterator[SourceRow]:
     number = 0
     for batch in table.iter_batches(batch_size=BATCH_ROWS):
         try:
@@ -166,7 +163,7 @@ def _parquet_rows(table: Any, name: str) -> Iterator[SourceRow]:
                 yield SourceRow(name, number, prune_nulls(value))
 
 
-def _lone_value(batch: Any) -> Any:
+def _lone_value(batch: RecordBatch) -> Any:
     """Read the row of a batch of one; text that is not UTF-8 is read as bytes."""
     try:
         return batch.to_pylist(maps_as_pydicts="lossy")[0]
@@ -176,11 +173,11 @@ def _lone_value(batch: Any) -> Any:
         return error
 
 
-def _as_bytes(batch: Any) -> Any:
+def _as_bytes(batch: RecordBatch) -> RecordBatch:
     """Take every text of a batch, of any depth, for bytes."""
     import pyarrow
 
-    def bytes_type(kind: Any) -> Any:
+    def bytes_type(kind: DataType) -> DataType:
         types = pyarrow.types
         if types.is_string(kind):
             return pyarrow.binary()

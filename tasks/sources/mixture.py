@@ -1,4 +1,4 @@
-"""Several sources read as one set: whose rows are whose, and errors that name the right one."""
+"""Several sources read as one set: the source of each row, and errors that name it."""
 
 from __future__ import annotations
 
@@ -40,22 +40,14 @@ def read_named_rows(origin: Origin) -> Iterator[tuple[str, SourceRow]]:
 
 def _named(row: SourceRow, name: str) -> SourceRow:
     row.file = f"{name}/{row.file}"
-    # A row that an earlier run wrote, e.g. to train.jsonl, brings the file it came from along.
+    # A row that an earlier run wrote, e.g. to train.jsonl, also has the file it came from.
     if isinstance(row.row, dict) and row.row.keys() == CANONICAL and is_stored(row.row):
         row.row = {**row.row, "file": f"{name}/{row.row['file']}"}
     return row
 
 
 def read_named_blocks(name: str, source: DataSource) -> Iterator[Block]:
-    """Read one of several sources in blocks, see `read_blocks`.
-
-    Args:
-        name: Of the source; empty where it is the only one.
-        source: Where the rows come from.
-
-    Yields:
-        Blocks in order, whose file is called name/file.
-    """
+    """Read one of several sources in blocks whose file is called name/file; bare without a name."""
     for block in read_blocks(source):
         if not name:
             yield block
@@ -65,54 +57,26 @@ def read_named_blocks(name: str, source: DataSource) -> Iterator[Block]:
 
 
 def title(origin: Origin) -> str:
-    """Name the data in one line that may be shown and stored.
-
-    Args:
-        origin: Where the rows come from.
-
-    Returns:
-        The source, or name=source of each; without passwords.
-    """
+    """Format the data as one line without passwords: the source, or name=source of each."""
     if isinstance(origin, DataSource):
         return without_secrets(origin.source)
     return ", ".join(f"{name}={without_secrets(origin[name].source)}" for name in sorted(origin))
 
 
 def public_title(origin: Origin) -> str:
-    """Name the data as it may leave the machine with a model.
-
-    Args:
-        origin: Where the rows come from.
-
-    Returns:
-        As `title`, but of an absolute path only the last part.
-    """
+    """Format the data as `title`, but with only the last part of an absolute path."""
     if isinstance(origin, DataSource):
         return without_folders(title(origin))
     return ", ".join(f"{name}={public_title(origin[name])}" for name in sorted(origin))
 
 
 def source_name(file: str) -> str:
-    """Find the source of a row, where sources have names.
-
-    Args:
-        file: File of the row, as `read_named_rows` calls it.
-
-    Returns:
-        The source's name.
-    """
+    """Return the source in the file name that `read_named_rows` gave a row."""
     return file.split("/", 1)[0]
 
 
 def origin_fingerprint(arguments: Mapping[str, Any]) -> str:
-    """Name the content of all sources in a stage's arguments, for its cache key.
-
-    Args:
-        arguments: The stage's; `source` is a `DataSource` or a mapping of them.
-
-    Returns:
-        Text that changes when the content of one of them does.
-    """
+    """Fingerprint the content of all sources in a stage's arguments, for its cache key."""
     origin: Origin = arguments["source"]
     if isinstance(origin, DataSource):
         return source_fingerprint(arguments)
@@ -125,7 +89,7 @@ def origin_fingerprint(arguments: Mapping[str, Any]) -> str:
 
 @contextmanager
 def errors_of(name: str) -> Iterator[None]:
-    """Let errors of a source name its own settings.
+    """Make errors of a source name its own settings.
 
     Args:
         name: Of the source.

@@ -25,7 +25,7 @@ MOST_LEVELS = 200
 1,000, so what is read here can be walked and written again anywhere."""
 BYTE_ORDER_MARK = "\ufeff"
 BLANKS = BYTE_ORDER_MARK + " \t\r\n\v\f"
-"""What may stand before the value of a line; a line of nothing else is no row."""
+"""What may precede the value of a line; a line of nothing else is no row."""
 TOO_DEEP = "nested too deeply"
 HALF_PAIR = "holds half of a surrogate pair"
 TOO_LARGE = "holds an integer beyond 64 bits"
@@ -47,7 +47,7 @@ class Block:
     rows: tuple[SourceRow, ...] | None = None
     """Rows that are no line of JSON, such as those that cannot be read."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Field of ours to the source's column."""
+    """Our field name to the source's column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,7 @@ class ParsedBlock:
 
 
 def parse_block(block: Block) -> ParsedBlock:
-    """Parse the rows of a block and rename their columns.
-
-    Args:
-        block: Rows as they were read.
-
-    Returns:
-        One row for every line that is not blank; one that cannot be read says why.
-    """
+    """Parse every line that is not blank and rename columns; an unreadable row has the reason."""
     rows, n_marks = _parse_lines(block)
     if block.rows:
         rows = sorted([*rows, *block.rows], key=lambda row: row.line)
@@ -91,13 +84,7 @@ def parse_block(block: Block) -> ParsedBlock:
 
 
 def remember_names(seen: set[str], names: Collection[str], wanted: Iterable[str]) -> None:
-    """Note column names; once there are many, only those that matter.
-
-    Args:
-        seen: Gets the names.
-        names: Those of one row, or of one block.
-        wanted: The names to note in any case.
-    """
+    """Note column names; once there are many, only those in `wanted`."""
     if len(seen) < MOST_NAMES:
         seen.update(names)
     else:
@@ -105,11 +92,11 @@ def remember_names(seen: set[str], names: Collection[str], wanted: Iterable[str]
 
 
 def map_columns(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-    """Rename columns; one that stands where a mapped one goes is kept as `original_<name>`.
+    """Rename columns; one whose name a mapped one takes is kept as `original_<name>`.
 
     Args:
         row: The row.
-        columns: Field of ours to the row's column.
+        columns: Our field name to the row's column.
 
     Returns:
         A row with our field names first.
@@ -167,7 +154,7 @@ def _read_refused(file: str, number: int, line: bytes) -> tuple[SourceRow | None
 
 
 def _why_refused(text: str) -> str:
-    """Ask Python's own parser, whose words are clearer; empty where it takes the text."""
+    """Return the message of Python's parser, which is clearer; empty if it takes the text."""
     try:
         value = json.loads(text, parse_constant=_refuse_constant, parse_int=_checked_integer)
         json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -187,7 +174,7 @@ def _refuse_constant(constant: str) -> None:
 
 
 def _checked_integer(text: str) -> int:
-    """Read an integer; Arrow and most parsers hold 64 bits, and `orjson` rounds beyond them."""
+    """Read an integer; Arrow and most parsers have 64 bits, and `orjson` rounds beyond them."""
     value = int(text) if len(text) <= 20 else LARGEST_INTEGER + 1
     if not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
         raise ValueError(TOO_LARGE)
@@ -197,7 +184,7 @@ def _checked_integer(text: str) -> int:
 def _with_long_number(block: Block) -> dict[int, bytes]:
     """Find the lines with 19 digits or more in a row, by number.
 
-    A run of 19 digits holds three of every sixth byte, so a look at those settles nearly every
+    A run of 19 digits has three of every sixth byte, so a look at those settles nearly every
     block for 0.1 us a line.
     """
     if b"000" not in block.lines[::6].translate(_DIGITS):
@@ -232,15 +219,7 @@ def _refuse_extremes(
 
 
 def is_deep(value: Any, most_levels: int = MOST_LEVELS) -> bool:
-    """Tell whether a value is nested too deeply.
-
-    Args:
-        value: What JSON can hold.
-        most_levels: How many levels it may have.
-
-    Returns:
-        True beyond the limit.
-    """
+    """Check whether a JSON value is nested more than so many levels."""
     level = [value]
     for _ in range(most_levels + 1):
         inner: list[Any] = []

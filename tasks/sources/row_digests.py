@@ -8,14 +8,14 @@ from schemas.rows.row import SourceRow
 from tasks.engine.jsonl import json_line
 
 if TYPE_CHECKING:
-    import numpy
+    from tasks.engine.arrays import Hashes
 
 ROW_DIGESTS = "row_digests.npy"
 """uint64, shape (n_rows,), sorted, equal rows as often as they occur."""
 
 
 def row_digest(row: SourceRow) -> int:
-    """Name what a row holds, wherever it stands.
+    """Hash the content of a row, whatever its file and line.
 
     Args:
         row: The row as the source has it.
@@ -29,8 +29,8 @@ def row_digest(row: SourceRow) -> int:
     return xxhash.xxh3_64_intdigest(json_line(row.unparseable or row.row).encode())
 
 
-def count_changes(before: numpy.ndarray, now: numpy.ndarray) -> tuple[int, int]:
-    """Count the rows that came and went.
+def count_changes(before: Hashes, now: Hashes) -> tuple[int, int]:
+    """Count the rows that were added and removed.
 
     Args:
         before: Digests of the earlier set, shape (n_rows,).

@@ -1,11 +1,10 @@
-"""Sources of data: what a name means, how its rows are read, and what its content is called."""
+"""Sources of data: what a name means, how its rows are read, and their fingerprint."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
 import importlib.util
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -19,10 +18,10 @@ from tasks.engine.keys import file_sha256
 from tasks.engine.redaction import without_secrets
 from tasks.sources._files import file_labels, local_files
 from tasks.sources._readers import KINDS, data_ending, read_file
-from tasks.sources._remote import address_version, hub_commit, read_address, read_hub
+from tasks.sources._remote import address_version, dataset_commit, read_address, read_hub
+from tasks.sources.hub import HUB_ID
 from tasks.sources.parsing import Block, parse_block, remember_names
 
-HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 EMPTY_FILE = "the file holds no row"
 
 
@@ -45,7 +44,7 @@ BUNDLED = {
 
 
 class SourceKind(StrEnum):
-    """What a source's name turned out to be."""
+    """Kind of a source."""
 
     BUNDLED = "bundled"
     LOCAL = "local"
@@ -61,13 +60,13 @@ class ResolvedSource:
     kind: SourceKind
     files: tuple[Path, ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Field of ours to the source's column."""
+    """Our field name to the source's column."""
     version: str = ""
     """Of the package, for bundled data."""
 
 
 def resolve_source(source: DataSource) -> ResolvedSource:
-    """Find out what a name means: bundled first, then a local path, an address, a hub id.
+    """Resolve a name: bundled first, then a local path, an address, a Hub id.
 
     Args:
         source: Where the rows come from.
@@ -76,7 +75,7 @@ def resolve_source(source: DataSource) -> ResolvedSource:
         The kind of source, with its files where they are local.
 
     Raises:
-        DataSourceError: The name means nothing, or the files are not there.
+        DataSourceError: The name is unknown, or the files do not exist.
     """
     name = source.source
     columns = column_mapping(source)
@@ -93,7 +92,7 @@ def resolve_source(source: DataSource) -> ResolvedSource:
         f"there is no data called {name}",
         where="data.source.source",
         expected=f"a bundled name ({', '.join(BUNDLED)}), a file ({KINDS}), a folder or a pattern "
-        "of them, an address such as https:// or s3://, or a hub id owner/name",
+        "of them, an address such as https:// or s3://, or a Hub id owner/name",
         got=name,
         fix="check the spelling; paths are taken from the current folder",
     )
@@ -115,21 +114,13 @@ def _bundled_file(name: str) -> tuple[Path, str]:
 
 
 def column_mapping(source: DataSource) -> dict[str, str]:
-    """Say which column of a source holds which field of ours.
-
-    Args:
-        source: Where the rows come from.
-
-    Returns:
-        Field of ours to the source's column; the configuration's words come before a bundled
-        dataset's own.
-    """
+    """Map our field names to the source's columns; the configuration comes before a bundle's."""
     own = BUNDLED[source.source].columns if source.source in BUNDLED else {}
     return {**own, **{str(name): column for name, column in source.columns.items()}}
 
 
 class SourceWatch:
-    """Sees the rows of a source pass and tells at the end whether something was missing."""
+    """Counts the rows of a source and checks at the end whether something was missing."""
 
     def __init__(self, source: DataSource) -> None:
         self._source = source
@@ -138,13 +129,7 @@ class SourceWatch:
         self._n_rows = self._n_objects = 0
 
     def see(self, n_rows: int, n_objects: int, names: Collection[str]) -> None:
-        """Note what a block held.
-
-        Args:
-            n_rows: Rows, unreadable ones included.
-            n_objects: Rows that are JSON objects; counts only where columns are mapped.
-            names: Columns, before they were renamed.
-        """
+        """Count the rows and JSON objects of a block, and note its original columns."""
         self._n_rows += n_rows
         self._n_objects += n_objects
         remember_names(self._names, names, self._columns.values())
@@ -158,7 +143,7 @@ class SourceWatch:
         name = without_secrets(self._source.source)
         if self._n_rows == 0:
             raise DataSourceError(
-                f"{name} holds no row",
+                f"{name} has no row",
                 expected="at least one row",
                 got="an empty source",
                 fix="check that the file was written completely, and the split",
@@ -182,7 +167,7 @@ def read_blocks(source: DataSource) -> Iterator[Block]:
 
     Yields:
         Blocks in order, for `parse_block`, here or in another process. An empty file among
-        others is a row that cannot be read. `SourceWatch` tells whether anything was missing.
+        others is a row that cannot be read. `SourceWatch` checks whether anything was missing.
 
     Raises:
         DataSourceError: The source is missing or unreadable.
@@ -199,7 +184,7 @@ def read_rows(source: DataSource) -> Iterator[SourceRow]:
         source: Where the rows come from.
 
     Yields:
-        The rows in order; those that cannot be read say why.
+        The rows in order; those that cannot be read have the reason.
 
     Raises:
         DataSourceError: The source is missing, empty, unreadable, or lacks a mapped column.
@@ -227,7 +212,7 @@ def _raw_blocks(resolved: ResolvedSource) -> Iterator[Block]:
 
 
 def source_fingerprint(arguments: Mapping[str, Any]) -> str:
-    """Name the content of the source in a stage's arguments, for its cache key.
+    """Fingerprint the source in a stage's arguments, for its cache key.
 
     Args:
         arguments: The stage's arguments; `source` is a `DataSource`.
@@ -241,7 +226,7 @@ def source_fingerprint(arguments: Mapping[str, Any]) -> str:
     source: DataSource = arguments["source"]
     resolved = resolve_source(source)
     if resolved.kind == SourceKind.HUB:
-        return f"commit {hub_commit(source)}"
+        return f"commit {dataset_commit(source)}"
     if resolved.kind == SourceKind.ADDRESS:
         return address_version(source.source)
     try:

@@ -36,12 +36,5 @@ def _blocks(rows: Iterator[SourceRow]) -> Iterator[Block]:
 
 
 def kept_blocks(path: Path) -> Iterator[Block]:
-    """Read `kept.jsonl`, as `check_schema` writes it.
-
-    Args:
-        path: The file.
-
-    Yields:
-        Its conversations, block by block.
-    """
+    """Read `kept.jsonl`, as `check_schema` writes it, block by block."""
     yield from read_file(path, path.name)

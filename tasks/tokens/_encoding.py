@@ -1,4 +1,4 @@
-"""Texts to token ids, and where in them the characters stand that begin and end what is trained."""
+"""Texts to token ids, and the tokens at which what is trained begins and ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_LOOKUPS = 32
 
 @dataclass(frozen=True, slots=True)
 class PlacedRow:
-    """Where the trained pieces and the prompt stand, counted in tokens."""
+    """Places of the trained pieces and of the prompt, in tokens."""
 
     spans: list[tuple[int, int]]
     n_common_tokens: int
@@ -45,25 +45,21 @@ class EncodedRow:
     encoding: Any = None
     """What has the offsets, where parts are not enough."""
     prompt_ids: Sequence[int] = ()
-    """Beside the offsets only."""
+    """With the offsets only."""
 
 
 class Encoder:
     """A tokenizer that encodes each of the template's own texts once.
 
     Every tokenizer of the `tokenizers` library cuts a text at its added tokens first, and encodes
-    what stands between them by itself. So does this one, but it keeps the parts that rows have in
-    common, and it finds a character from the part it stands in: keeping the offsets of all tokens
-    would take a third longer (tokenizers 0.22). Where a tokenizer or a template is not made like
-    that, whole rows are encoded with offsets.
+    what is between them by itself. So does this one, but it keeps the parts that rows have in
+    common, and it finds a character from the part it is in: keeping the offsets of all tokens
+    would take a third longer (tokenizers 0.22). Where a tokenizer or a template is made
+    differently, complete rows are encoded with offsets.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Collect the added tokens.
-
-        Args:
-            tokenizer: Backed by the `tokenizers` library; set to encode whole texts.
-        """
+        """Collect the added tokens, and set the tokenizer to encode complete texts."""
         self.backend: Any = tokenizer.backend_tokenizer
         self.backend.no_truncation()
         self.backend.no_padding()
@@ -73,7 +69,7 @@ class Encoder:
         self.marks = {mark.content: token for token, mark in added.items() if not mark.normalized}
         longest_first = sorted(self.marks, key=len, reverse=True)
         self.pattern = re.compile("|".join(map(re.escape, longest_first)).join("()"))
-        # Such tokens take white space beside them or look at it, so parts are not independent.
+        # Such tokens take white space next to them or look at it, so parts are not independent.
         is_unsure = any(mark.lstrip or mark.rstrip or mark.single_word for mark in added.values())
         self.has_parts = bool(self.marks) and not is_unsure
         self.is_tried = False
@@ -83,14 +79,7 @@ class Encoder:
         self._lock = Lock()
 
     def encode(self, rows: Sequence[RowText]) -> list[EncodedRow]:
-        """Encode rows; other Python threads run meanwhile.
-
-        Args:
-            rows: Texts of the rows.
-
-        Returns:
-            Ids of every row.
-        """
+        """Encode rows; other Python threads run meanwhile."""
         with self._lock:
             if self.has_parts and not self.is_tried:
                 whole = self._encode_all([row.text for row in rows])
@@ -101,14 +90,7 @@ class Encoder:
         return self.encode_with_offsets(rows)
 
     def encode_with_offsets(self, rows: Sequence[RowText]) -> list[EncodedRow]:
-        """Encode rows and their prompts, and keep where each token stands.
-
-        Args:
-            rows: Texts of the rows.
-
-        Returns:
-            Ids and offsets of every row, and ids of its prompt.
-        """
+        """Encode rows and their prompts, and keep the characters of each token."""
         texts = [row.text for row in rows]
         encodings = self.backend.encode_batch(texts, add_special_tokens=False)
         prompts = self._encode_all([row.prompt for row in rows])
@@ -143,15 +125,7 @@ class Encoder:
         return encoded
 
     def place(self, encoded: EncodedRow, row: RowText) -> PlacedRow:
-        """Find the tokens of what is trained and of the prompt.
-
-        Args:
-            encoded: The row's tokens.
-            row: Its text.
-
-        Returns:
-            Pieces and prompt, in tokens.
-        """
+        """Find the tokens of the trained pieces and of the prompt."""
         if encoded.encoding is not None:
             return place_by_offsets(row, encoded)
         placed = self._place_by_parts(row, encoded)
@@ -192,7 +166,7 @@ class Encoder:
     def _encode_tail(self, text: str) -> list[int] | None:
         """Encode the few characters between an added token and a place that is looked for.
 
-        None when they are too many to be the template's own, hold characters that the vocabulary
+        None when they are too many to be the template's own, contain characters that the vocabulary
         lacks, or end in one that may take several tokens.
         """
         if text not in self._tails:
@@ -205,15 +179,7 @@ class Encoder:
 
 
 def place_by_offsets(row: RowText, encoded: EncodedRow) -> PlacedRow:
-    """Find pieces from the characters each token covers, and the prompt by comparing tokens.
-
-    Args:
-        row: Text of the row.
-        encoded: Its tokens with offsets, and those of the prompt.
-
-    Returns:
-        Pieces and prompt; a token that spans the edge of a piece belongs to it.
-    """
+    """Find pieces by the characters of each token; one across the edge of a piece belongs to it."""
     encoding = encoded.encoding
     n_common = common_prefix(encoded.ids, encoded.prompt_ids)
     find = encoding.char_to_token if len(row.spans) < MAX_LOOKUPS else _finder(encoding.offsets)
@@ -256,15 +222,7 @@ def _finder(offsets: list[tuple[int, int]]) -> Callable[[int], int | None]:
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """Count what two sequences have in common at the start.
-
-    Args:
-        first: Token ids.
-        second: Token ids.
-
-    Returns:
-        Number of equal tokens before the first difference.
-    """
+    """Count the equal tokens before the first difference."""
     for number, (left, right) in enumerate(zip(first, second, strict=False)):
         if left != right:
             return number

@@ -34,25 +34,13 @@ class TextRenderer:
     """Both templates of a tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, training_template: str) -> None:
-        """Take what the templates need of the tokenizer.
-
-        Args:
-            tokenizer: With its inference template.
-            training_template: Jinja source with generation markers.
-        """
+        """Keep the tokenizer, which has the inference template, and the training template."""
         self.tokenizer = tokenizer
         self.training_template = training_template
         self.special_tokens = tokenizer.special_tokens_map
 
     def render(self, conversations: Sequence[Conversation]) -> list[RowText]:
-        """Write conversations out, all in one call unless one of them needs a call of its own.
-
-        Args:
-            conversations: The conversations.
-
-        Returns:
-            One text a conversation, in order.
-        """
+        """Render conversations, all in one call unless one of them needs a call of its own."""
         from jinja2 import TemplateError
 
         refusals = (TemplateError, TypeError, ValueError, LookupError, RecursionError)
@@ -92,7 +80,9 @@ class TextRenderer:
         rows = []
         for number, found in enumerate(conversations):
             if not texts[number].isascii():
-                texts[number].encode()  # half a surrogate pair is no text; no tokenizer takes it
+                texts[
+                    number
+                ].encode()  # half of a surrogate pair is no text; no tokenizer accepts it
             marked = spans[number]
             if chats[number] is not found.messages:
                 marked = weighted_spans(found.messages, marked)
@@ -102,7 +92,7 @@ class TextRenderer:
 
 
 def _prompt(conversation: Conversation, messages: list[Message]) -> list[Message]:
-    """Cut off what the model is to say: the completion, or the last answer."""
+    """Cut off what the model is to answer: the completion, or the last answer."""
     n_messages = conversation.n_prompt_messages
     if n_messages is None:
         n_messages = last_answer_index(messages)
@@ -112,14 +102,7 @@ def _prompt(conversation: Conversation, messages: list[Message]) -> list[Message
 
 
 def without_weights(messages: list[Message]) -> list[Message]:
-    """Take the field `weight` out, so that it cannot shape the text.
-
-    Args:
-        messages: A conversation.
-
-    Returns:
-        The same list where no message has a weight.
-    """
+    """Remove the field `weight`, so that it cannot shape the text."""
     if not any("weight" in message for message in messages):
         return messages
     return [
@@ -154,14 +137,7 @@ def weighted_spans(messages: list[Message], spans: list[tuple[int, int]]) -> lis
 
 
 def last_answer_index(messages: list[Message]) -> int:
-    """Find the last assistant turn.
-
-    Args:
-        messages: A conversation.
-
-    Returns:
-        Its index; the number of messages when there is none.
-    """
+    """Find the last assistant turn; the number of messages when there is none."""
     for index in range(len(messages) - 1, -1, -1):
         if messages[index].get("role") == "assistant":
             return index
@@ -169,14 +145,7 @@ def last_answer_index(messages: list[Message]) -> int:
 
 
 def answer_text(messages: list[Message]) -> str:
-    """Take the text of the last assistant turn, tool calls included.
-
-    Args:
-        messages: A conversation.
-
-    Returns:
-        The text; empty when there is no such turn.
-    """
+    """Return the text of the last assistant turn, tool calls included; empty without one."""
     index = last_answer_index(messages)
     if index == len(messages):
         return ""

@@ -1,4 +1,4 @@
-"""The renderer of a configured model for checking rows: no weights are read, no flow is run."""
+"""The renderer of a configured model for checking rows, without weights and without a flow."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from schemas.config.run import ModelConfig, RunConfig
 from tasks.chat_template.setup import set_up_template
 from tasks.models.files import check_files, file_names, refuse_custom_code, unloadable
 from tasks.models.gguf import load_gguf_tokenizer
-from tasks.models.hub import hub_errors
 from tasks.models.prepared import PreparedFacts, write_facts
 from tasks.models.quiet import quiet_transformers
 from tasks.models.source import SourceKind, choose_start, find_safe_hub_model, resolve_source
 from tasks.registry.versions import fetch_registered, find_registered
+from tasks.sources.hub import hub_errors
 from tasks.tokens.rendering import Renderer, load_renderer
 
 if TYPE_CHECKING:
@@ -29,14 +29,7 @@ if TYPE_CHECKING:
 
 
 def load_check_renderer(config: RunConfig) -> Renderer:
-    """Set tokenizer and templates up as `prepare_template` does.
-
-    Args:
-        config: Its model and template sections count.
-
-    Returns:
-        The renderer that `check_quality` would use.
-    """
+    """Set tokenizer and templates up as `prepare_template` does, without a flow."""
     with tempfile.TemporaryDirectory(prefix="sft-check-") as scratch, quiet_transformers():
         folder = Path(scratch)
         tokenizer, model_config, generation = _load_parts(
@@ -121,7 +114,7 @@ def _generation_config(
 
 
 def _stand_in(model_config: PretrainedConfig, generation: GenerationConfig) -> PreTrainedModel:
-    """Make a model of the same vocabulary that weighs nothing: setting up resizes embeddings."""
+    """Make a tiny model of the same vocabulary: setting up resizes embeddings."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     stand_in = LlamaForCausalLM(

@@ -93,15 +93,7 @@ class RenderedRow:
 
 
 def load_renderer(model: Path, training_template: Path) -> Renderer:
-    """Load what renders rows; no weights are read.
-
-    Args:
-        model: Prepared model folder.
-        training_template: Its template with generation markers.
-
-    Returns:
-        The renderer.
-    """
+    """Load the tokenizer and templates of a prepared model folder; no weights are read."""
     tokenizer = load_prepared_tokenizer(model)
     # Rows over the limit are counted by rule too_long; the library would only print a warning.
     tokenizer.model_max_length = NO_LIMIT_TOKENS
@@ -193,15 +185,7 @@ def _finish(renderer: Renderer, text: RowText, encoded: EncodedRow) -> RenderedR
 
 
 def join_spans(spans: list[tuple[int, int]], n_untrained: int) -> list[tuple[int, int]]:
-    """Make one piece of those that touch, and leave out the start of the row.
-
-    Args:
-        spans: Pieces that the template marks, as start and end.
-        n_untrained: Tokens at the start that are not trained.
-
-    Returns:
-        Pieces with tokens between them, in order.
-    """
+    """Join pieces that touch, in order, and leave out the first `n_untrained` tokens."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         start = max(start, n_untrained)

@@ -1,4 +1,4 @@
-"""Tokenise the rows of every side of the split as they will be trained, measured and judged."""
+"""Tokenise the rows of every split as they will be trained, measured and evaluated."""
 
 from __future__ import annotations
 
@@ -21,16 +21,7 @@ MAX_TRAIN_PROMPTS = 64
 
 
 def read_split(path: Path, total: int, label: str) -> Iterator[Conversation]:
-    """Read the conversations of one side.
-
-    Args:
-        path: `train.jsonl`, `eval.jsonl` or `validation.jsonl`.
-        total: Number of rows, for the progress bar.
-        label: What the bar says.
-
-    Yields:
-        The conversations, in order.
-    """
+    """Read the conversations of one split, in order, with a labelled progress bar."""
     for line in progress_bar(read_lines(path), total=total, label=label, unit="row"):
         yield Conversation.from_json(line)
 
@@ -45,11 +36,11 @@ def tokenise_splits(
     """Write the tokens of the training, the evaluation and, where there are any, the validation rows.
 
     Args:
-        split: All sides.
+        split: All splits.
         renderer: The prepared model's tokenizer and templates.
         quality: Rules and the longest row allowed.
-        weights: Of the sources by name; they count in training only.
-        folder: Gets a Parquet file a side, `eval_prompts.jsonl` and `train_prompts.jsonl`.
+        weights: By name of the source; they count in training only.
+        folder: Gets a Parquet file a split, `eval_prompts.jsonl` and `train_prompts.jsonl`.
 
     Returns:
         Counts and features of training, evaluation and validation.
@@ -68,25 +59,18 @@ def tokenise_splits(
         del outputs["validation"]
     settings = set_rule_settings(quality.rules, quality.mode)
     limit = quality.max_length_tokens
-    sides = {}
+    tokens = {}
     for name, output in outputs.items():
         rows = read_split(locate(split, f"{name}.jsonl"), totals[name], f"tokenise {name}")
-        sides[name] = write_tokens(rows, renderer, settings, limit, output)
+        tokens[name] = write_tokens(rows, renderer, settings, limit, output)
     rows_path = locate(split, "train.jsonl")
-    write_train_prompts(rows_path, sides["train"], renderer, folder / "train_prompts.jsonl")
-    return tuple(sides.values())
+    write_train_prompts(rows_path, tokens["train"], renderer, folder / "train_prompts.jsonl")
+    return tuple(tokens.values())
 
 
-def write_train_prompts(rows: Path, side: SplitTokens, renderer: Renderer, path: Path) -> None:
-    """Write the prompts of the first rows that are trained, as the model will be asked them.
-
-    Args:
-        rows: `train.jsonl`.
-        side: Which of its rows were written.
-        renderer: The prepared model's tokenizer and templates.
-        path: The file to write: `row`, as in the tokens, and `prompt`, as inference renders it.
-    """
-    numbers = side.columns["is_written"].nonzero()[0][:MAX_TRAIN_PROMPTS].tolist()
+def write_train_prompts(rows: Path, tokens: SplitTokens, renderer: Renderer, path: Path) -> None:
+    """Write the prompts of the first rows that are trained, as the model will be asked them."""
+    numbers = tokens.columns["is_written"].nonzero()[0][:MAX_TRAIN_PROMPTS].tolist()
     wanted = frozenset(numbers)
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         for number, line in enumerate(islice(read_lines(rows), max(numbers, default=-1) + 1)):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy
-
-    Array: TypeAlias = numpy.ndarray[Any, numpy.dtype[Any]]
+    from tasks.engine.arrays import Array
 
 READ_ROWS = 10_000
 
@@ -45,28 +43,14 @@ class TokenRows:
 
 
 def count_rows(path: Path) -> int:
-    """Count tokenised rows without reading them.
-
-    Args:
-        path: Parquet file.
-
-    Returns:
-        How many there are.
-    """
+    """Count the rows of a token file without reading them."""
     from pyarrow import parquet
 
     return int(parquet.read_metadata(path).num_rows)
 
 
 def read_token_rows(path: Path) -> Iterator[TokenRows]:
-    """Read tokenised rows, some thousand at a time.
-
-    Args:
-        path: Parquet file with `row`, `input_ids` and `labels`.
-
-    Yields:
-        The rows.
-    """
+    """Read the rows of a token file (`row`, `input_ids`, `labels`), some thousand at a time."""
     import numpy
     from pyarrow import parquet
 

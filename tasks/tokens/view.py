@@ -22,20 +22,12 @@ MOST_LOOKED_AT = 50
 def sample_rendered(
     renderer: Renderer, conversations: Iterable[Conversation]
 ) -> list[list[tuple[str, bool]]]:
-    """Write a few rows out with what is trained of them, see `token_view`.
-
-    Args:
-        renderer: The prepared model's tokenizer and templates.
-        conversations: Rows to show.
-
-    Returns:
-        One view a row, empty where the template refuses it.
-    """
+    """View a few rows as `token_view` does; empty where the template refuses one."""
     return [token_view(renderer, row) for _, row in render_rows(renderer, conversations)]
 
 
 def token_view(renderer: Renderer, row: RenderedRow) -> list[tuple[str, bool]]:
-    """Write a row out with what is trained of it, for a page that colours it.
+    """Show a row and what is trained of it, for a page that colours it.
 
     Args:
         renderer: The prepared model's tokenizer.
@@ -43,7 +35,7 @@ def token_view(renderer: Renderer, row: RenderedRow) -> list[tuple[str, bool]]:
 
     Returns:
         Texts in order, each with whether it is trained, neighbours never alike; a character whose
-        tokens lie in two of them stands in the second. The text is cut after 1,500 tokens.
+        tokens are in two of them is in the second. The text is cut after 1,500 tokens.
     """
     ids = row.input_ids[:MAX_VIEW_TOKENS]
     whole = _decode(renderer, ids)
@@ -62,7 +54,7 @@ def token_view(renderer: Renderer, row: RenderedRow) -> list[tuple[str, bool]]:
 
 
 def _states(row: RenderedRow, n_tokens: int) -> Iterator[tuple[int, bool]]:
-    """Name the end of each stretch of the first tokens that are all trained or all not."""
+    """Yield the end of each stretch of the first tokens that are all trained or all not."""
     done = 0
     for start, end in row.spans:
         if start >= n_tokens:
@@ -91,15 +83,7 @@ def _common_length(first: str, second: str) -> int:
 
 
 def view_rows(renderer: Renderer, tokens: Path) -> list[list[tuple[str, bool]]]:
-    """Decode the first tokenised rows that hold no secret.
-
-    Args:
-        renderer: The prepared model's tokenizer.
-        tokens: Parquet file with `row`, `input_ids` and `labels`.
-
-    Returns:
-        At most two rows as pieces of text, each with whether it is trained.
-    """
+    """View the first two tokenised rows of a Parquet file that contain no secret."""
     found: list[list[tuple[str, bool]]] = []
     first = next(read_token_rows(tokens), None)
     for index in range(min(len(first.numbers), MOST_LOOKED_AT) if first else 0):

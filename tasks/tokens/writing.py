@@ -1,4 +1,4 @@
-"""Write the rendered rows of one side and note what token rules need to know of each."""
+"""Write the rendered rows of one split and what the token rules need of each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Any, TextIO
 
 from schemas.rows.row import Conversation
 from schemas.rule_ids import RuleSetting, SetRule, Severity
@@ -19,9 +19,10 @@ from tasks.tokens.rendering import RenderedRow, Renderer, render_prompt, render_
 from tasks.tokens.token_file import NOT_TRAINED
 
 if TYPE_CHECKING:
-    import numpy
+    from pyarrow import Schema
+    from pyarrow.parquet import ParquetWriter
 
-    Column: TypeAlias = numpy.ndarray[Any, numpy.dtype[Any]]
+    from tasks.engine.arrays import Array, Flags
 
 BATCH_ROWS = 1000
 """Rows gathered before they are written."""
@@ -32,30 +33,30 @@ MAX_BOS = 255
 
 @dataclass(frozen=True)
 class TokenOutput:
-    """What to write of one side."""
+    """What to write of one split."""
 
     tokens: Path | None = None
-    """Parquet file for tokens, if wanted."""
+    """Parquet file for tokens."""
     prompts: Path | None = None
-    """JSONL file for evaluation prompts, if wanted."""
+    """JSONL file for evaluation prompts."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """By name of the source; where one is not 1, tokens get the column `weight`."""
 
     @property
     def is_weighted(self) -> bool:
-        """Tell whether some rows count more than others."""
+        """Return whether some rows count more than others."""
         return any(weight != 1 for weight in self.weights.values())
 
 
 @dataclass
 class SplitTokens:
-    """What was written of one side, and the features of every row of it."""
+    """What was written of one split, and the features of its rows."""
 
     n_rows: int = 0
     """Rows written; the others were dropped and are counted in the columns."""
     n_tokens: int = 0
     n_supervised_tokens: int = 0
-    columns: dict[str, Column] = field(default_factory=dict)
+    columns: dict[str, Array] = field(default_factory=dict)
     """By name, see `token_columns`, and `is_written`; one entry a row, 16 bytes together."""
     problems: dict[int, str] = field(default_factory=dict)
     """Why the template refused a row, for the first of them."""
@@ -64,20 +65,18 @@ class SplitTokens:
     sources: dict[str, list[int]] = field(default_factory=dict)
     """Rows and tokens written of each named source, where weights are given."""
 
+    @property
+    def n_dropped_rows(self) -> int:
+        """Count the rows that were not written."""
+        return len(self.columns["is_written"]) - self.n_rows
+
     def detail(self, row: int) -> str:
-        """Say what there is to say of a row that breaks a token rule.
-
-        Args:
-            row: Number of the row, written or not.
-
-        Returns:
-            Why the template refused it, or its length.
-        """
+        """Return why the template refused a row, written or not, or its length."""
         n_tokens = int(self.columns["n_tokens"][row])
         return self.problems.get(row) or (f"{n_tokens} tokens" if n_tokens else "no tokens")
 
 
-def token_columns(rows: Sequence[RenderedRow], max_length_tokens: int) -> dict[str, Column]:
+def token_columns(rows: Sequence[RenderedRow], max_length_tokens: int) -> dict[str, Array]:
     """Measure rendered rows.
 
     Args:
@@ -86,7 +85,7 @@ def token_columns(rows: Sequence[RenderedRow], max_length_tokens: int) -> dict[s
 
     Returns:
         Lengths in tokens, and for each token rule whether a row breaks it. A row without trained
-        tokens breaks that rule only, since the others say nothing of it.
+        tokens breaks that rule only, since the others do not apply to it.
 
     Shape:
         Every column: (rows,).
@@ -113,8 +112,8 @@ def token_columns(rows: Sequence[RenderedRow], max_length_tokens: int) -> dict[s
     }
 
 
-def dropped_rows(columns: Mapping[str, Column], settings: Mapping[SetRule, RuleSetting]) -> Column:
-    """Tell which rows are left out of the tokens.
+def dropped_rows(columns: Mapping[str, Array], settings: Mapping[SetRule, RuleSetting]) -> Flags:
+    """Mark the rows that are left out of the tokens.
 
     Args:
         columns: What `token_columns` measured.
@@ -144,7 +143,7 @@ def write_tokens(
     """Render rows and write the tokens of those that stay.
 
     Args:
-        conversations: Rows of one side, in order.
+        conversations: Rows of one split, in order.
         renderer: The prepared model's tokenizer and templates.
         settings: Severity per set rule.
         max_length_tokens: Longest row allowed.
@@ -153,7 +152,7 @@ def write_tokens(
     Returns:
         Counts, columns, digest.
     """
-    side = SplitTokens()
+    tokens = SplitTokens()
     parts = [_measure([], settings, max_length_tokens)]
     n_seen = 0
     pairs = render_rows(renderer, conversations)
@@ -170,48 +169,47 @@ def write_tokens(
             for place in kept if files.prompts else ():
                 files.write_prompt(n_seen + place, renderer, *batch[place])
             for place, row in enumerate(rows):
-                if row.problem and len(side.problems) < MAX_PROBLEMS:
-                    side.problems[n_seen + place] = row.problem
+                if row.problem and len(tokens.problems) < MAX_PROBLEMS:
+                    tokens.problems[n_seen + place] = row.problem
             n_seen += len(rows)
-    side.digest = files.digest
-    side.sources = files.sources
-    _sum_up(side, parts)
-    return side
+    tokens.digest = files.digest
+    tokens.sources = files.sources
+    _sum_up(tokens, parts)
+    return tokens
 
 
 def _measure(
     rows: Sequence[RenderedRow], settings: Mapping[SetRule, RuleSetting], max_length_tokens: int
-) -> dict[str, Column]:
+) -> dict[str, Array]:
     columns = token_columns(rows, max_length_tokens)
     columns["is_written"] = ~dropped_rows(columns, settings)
     return columns
 
 
-def _sum_up(side: SplitTokens, parts: list[dict[str, Column]]) -> None:
+def _sum_up(tokens: SplitTokens, parts: list[dict[str, Array]]) -> None:
     import numpy
 
     for name in list(parts[0]):
-        side.columns[name] = numpy.concatenate([part.pop(name) for part in parts])
-    is_written = side.columns["is_written"]
-    side.n_rows = int(is_written.sum())
-    side.n_tokens = int(side.columns["n_tokens"][is_written].sum())
-    side.n_supervised_tokens = int(side.columns["n_supervised_tokens"][is_written].sum())
+        tokens.columns[name] = numpy.concatenate([part.pop(name) for part in parts])
+    is_written = tokens.columns["is_written"]
+    tokens.n_rows = int(is_written.sum())
+    tokens.n_tokens = int(tokens.columns["n_tokens"][is_written].sum())
+    tokens.n_supervised_tokens = int(tokens.columns["n_supervised_tokens"][is_written].sum())
 
 
 @dataclass
-class _SideFiles:
-    """Open files of one side."""
+class _SplitFiles:
+    """Open files of one split."""
 
-    tokens: Any
-    """Parquet writer, if wanted."""
+    tokens: ParquetWriter | None
     prompts: TextIO | None
-    schema: Any
+    schema: Schema
     output: TokenOutput
     digest: Any = field(default_factory=hashlib.sha256)
     sources: dict[str, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Count from nothing."""
+        """Start the counts at zero."""
         self.sources = {name: [0, 0] for name in self.output.weights}
 
     def write(self, numbers: list[int], rows: list[RenderedRow], sources: list[str]) -> None:
@@ -247,7 +245,7 @@ class _SideFiles:
     def write_prompt(
         self, number: int, renderer: Renderer, conversation: Conversation, row: RenderedRow
     ) -> None:
-        """Write what the model is asked, and let the digest cover it with the row's tokens."""
+        """Write what the model is asked, and add it and the row's tokens to the digest."""
         line = {"row": number, "input_ids": row.input_ids, "labels": row.labels}
         self.digest.update(json_line(line).encode())
         prompt = json_line({"row": number, **render_prompt(renderer, conversation)})
@@ -257,8 +255,8 @@ class _SideFiles:
 
 
 @contextmanager
-def _open_files(output: TokenOutput) -> Iterator[_SideFiles]:
-    """Open the files that are wanted."""
+def _open_files(output: TokenOutput) -> Iterator[_SplitFiles]:
+    """Open the requested files."""
     import pyarrow
     from pyarrow import parquet
 
@@ -271,4 +269,4 @@ def _open_files(output: TokenOutput) -> Iterator[_SideFiles]:
             writer = stack.enter_context(parquet.ParquetWriter(output.tokens, schema))
         if output.prompts:
             prompts = stack.enter_context(output.prompts.open("w", encoding="utf-8", newline="\n"))
-        yield _SideFiles(writer, prompts, schema, output)
+        yield _SplitFiles(writer, prompts, schema, output)

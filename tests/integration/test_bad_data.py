@@ -97,8 +97,8 @@ def number_content(folder: Path) -> Path:
 PACKED = gzip.compress("".join(json.dumps(row) + "\n" for row in ROWS).encode())
 BAD_FILES = (
     BadFile("folder without data", folder_without_data, 2, ("DataSourceError", "no data file")),
-    BadFile("no byte", raw("a.jsonl", b""), 2, ("DataSourceError", "a.jsonl holds no row")),
-    BadFile("only line feeds", raw("a.jsonl", b"\n\n\n"), 2, ("holds no row",)),
+    BadFile("no byte", raw("a.jsonl", b""), 2, ("DataSourceError", "a.jsonl has no row")),
+    BadFile("only line feeds", raw("a.jsonl", b"\n\n\n"), 2, ("has no row",)),
     BadFile("cut mid-line", jsonl(b'{"prompt": "How t'), 0, ("unparseable_line",), (40, 1)),
     BadFile(
         "line of 80 MB",
@@ -140,7 +140,7 @@ BAD_FILES = (
     BadFile("numbers for content", number_content, 0, ("content_not_text",), (40, 1)),
     BadFile("10,000 messages", many_messages, 0, (), (41, 0)),
     BadFile("not an object", rows(None, 1, "a", [], True), 1, ("not_an_object",), (0, 5)),
-    BadFile("no row", raw("a.json", b"[]"), 2, ("DataSourceError", "holds no row"), options=()),
+    BadFile("no row", raw("a.json", b"[]"), 2, ("DataSourceError", "has no row"), options=()),
     BadFile("one row", rows(ROWS[0]), 1, ("min_rows",), (1, 0), options=()),
     BadFile("two rows", rows(*ROWS[:2]), 1, ("min_rows",), (2, 0), options=()),
     BadFile("one bad row", rows({"prompt": 1}), 1, ("unknown_format",), (0, 1), options=()),

@@ -108,7 +108,7 @@ MISTAKES = (
     Mistake(
         "hub unreachable",
         ServiceUnreachable,
-        ("the Hugging Face hub cannot be reached", "owner/model", "Connection refused"),
+        ("the Hugging Face Hub cannot be reached", "owner/model", "Connection refused"),
         {"model.source": "owner/model"},
         is_hub_online=True,
         kept_stages=BEFORE_MODEL,

@@ -18,7 +18,7 @@ from schemas.records.references import (
     TemplateReference,
 )
 from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity, Verdict
-from tasks.check_quality import check_quality, judge
+from tasks.check_quality import check_quality, overall_verdict
 from tasks.dataset.split_rows import Split
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import json_line, read_lines
@@ -344,4 +344,4 @@ def test_weights_of_sources_reach_the_training_tokens_alone(model: Path) -> None
 
 
 def test_worst_verdict_counts() -> None:
-    assert judge(()) is Verdict.SKIPPED
+    assert overall_verdict(()) is Verdict.SKIPPED

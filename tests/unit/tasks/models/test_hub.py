@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from schemas.config.run import ModelConfig
-from schemas.errors import ModelSourceError, ServiceUnreachable
-from tasks.models.hub import find_hub_model, hub_commit, hub_errors
+from schemas.errors import DataSourceError, ModelSourceError, ServiceUnreachable
+from tasks.models.hub import find_hub_model
 from tasks.models.source import load_model, model_fingerprint
+from tasks.sources.hub import HubKind, hub_commit, hub_errors
 from tests.support.toy import make_toy_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -98,7 +99,7 @@ def test_find_hub_model_lists_the_cached_files(cache: Path) -> None:
 
 @pytest.mark.usefixtures("cache")
 def test_model_that_is_not_in_the_cache_says_how_to_fetch_it() -> None:
-    with pytest.raises(ModelSourceError, match="not in the local hub cache") as caught:
+    with pytest.raises(ModelSourceError, match="not in the local Hugging Face cache") as caught:
         load_model(ModelConfig(source="acme/other", revision="v2"))
     assert "hf download acme/other" in caught.value.fix
     assert caught.value.where == "model.source=acme/other, model.revision=v2"
@@ -118,9 +119,18 @@ def test_find_hub_model_asks_the_hub() -> None:
 @pytest.mark.loopback
 @pytest.mark.usefixtures("hub")
 def test_unknown_hub_model_is_a_wrong_source() -> None:
-    with pytest.raises(ModelSourceError, match="the hub has no such model") as caught:
+    with pytest.raises(
+        ModelSourceError, match="model acme/missing was not found on the Hub, or"
+    ) as caught:
         model_fingerprint(ModelConfig(source="acme/missing"))
     assert caught.value.where == "model.source=acme/missing"
+
+
+@pytest.mark.loopback
+@pytest.mark.usefixtures("hub")
+def test_unknown_hub_dataset_is_a_wrong_source() -> None:
+    with pytest.raises(DataSourceError, match="dataset acme/missing was not found on the Hub, or"):
+        hub_commit("acme/missing", None, HubKind.DATASET)
 
 
 @pytest.mark.loopback
@@ -136,7 +146,7 @@ def test_unreachable_hub_gives_one_sentence_and_the_offline_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     point_to("http://127.0.0.1:9", monkeypatch)
-    with pytest.raises(ServiceUnreachable, match="hub cannot be reached") as caught:
+    with pytest.raises(ServiceUnreachable, match="Hub cannot be reached") as caught:
         load_model(ModelConfig(source="acme/toy"))
     assert "HF_HUB_OFFLINE=1" in caught.value.fix
     assert "hf download acme/toy" in caught.value.fix

@@ -225,6 +225,7 @@ def test_block_without_a_usable_row_has_features_of_nothing(lines: bytes) -> Non
     request = replace(REQUEST, features=FeatureRequest(similarity=0.8, has_sample=True))
     features = check_block(Block("a.jsonl", 1, lines), request).features
     assert features is not None
+    assert features.signatures is not None
     assert {name: values.tolist() for name, values in features.columns.items()} == {
         name: [] for name in features.columns
     }

@@ -66,6 +66,6 @@ def test_title_holds_no_secret() -> None:
 
 def test_error_that_names_a_place_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").touch()
-    with pytest.raises(DataSourceError, match="holds no row") as caught:
+    with pytest.raises(DataSourceError, match="has no row") as caught:
         list(read_named_rows({"empty": DataSource(source=str(tmp_path / "a.jsonl"))}))
     assert caught.value.where == "data.sources.empty"

@@ -228,7 +228,7 @@ def test_json_file_of_one_object_is_one_row(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("3", "does not hold a list of rows"),
+        ("3", "is not a list of rows"),
         ("[1,", "it ends in the middle"),
         ('[1,\n{"a": "b', "it ends in the middle"),
         ("[1", "it ends in the middle"),

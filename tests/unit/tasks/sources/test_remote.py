@@ -100,7 +100,7 @@ def test_unreachable_hub_gives_one_sentence_and_the_offline_way(tmp_path: Path) 
         DataSource(source="acme/faq"),
     )
     assert kind == "ServiceUnreachable"
-    assert what == "the Hugging Face hub did not answer, so dataset acme/faq cannot be read"
+    assert what == "the Hugging Face Hub cannot be reached"
     assert "HF_HUB_OFFLINE=1" in fix
     assert "local folder" in fix
 

@@ -102,7 +102,7 @@ def test_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.ndjson", "a.tsv"])
 def test_empty_file_is_refused(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_bytes(text.encode())
-    with pytest.raises(DataSourceError, match="holds no row"):
+    with pytest.raises(DataSourceError, match="has no row"):
         list(read_rows(DataSource(source=str(tmp_path / name))))
 
 
@@ -143,7 +143,7 @@ def test_watch_counts_what_other_processes_saw() -> None:
     watch.see(3, 2, {"id"})
     watch.see(1, 1, {"q"})
     watch.finish()
-    with pytest.raises(DataSourceError, match="holds no row"):
+    with pytest.raises(DataSourceError, match="has no row"):
         SourceWatch(source).finish()
     lacking = SourceWatch(source)
     lacking.see(1, 1, {"id", "a"})
@@ -258,7 +258,7 @@ def test_fingerprint_lets_an_unreachable_hub_through(monkeypatch: pytest.MonkeyP
     def refuse(_: DataSource) -> None:
         raise ServiceUnreachable("the hub is away")
 
-    monkeypatch.setattr("tasks.sources.source.hub_commit", refuse)
+    monkeypatch.setattr("tasks.sources.source.dataset_commit", refuse)
     with pytest.raises(ServiceUnreachable):
         source_fingerprint({"source": DataSource(source="owner/name")})
 
@@ -267,7 +267,7 @@ def test_messages_leave_the_secrets_of_an_address_out() -> None:
     address = "memory://user:pw@host/empty/a.jsonl"
     with fsspec.open(address, "w") as stream:
         stream.write("")
-    with pytest.raises(DataSourceError, match=r"memory://host/empty/a\.jsonl holds no row"):
+    with pytest.raises(DataSourceError, match=r"memory://host/empty/a\.jsonl has no row"):
         list(read_rows(DataSource(source=address)))
 
 
