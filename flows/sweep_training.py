@@ -17,15 +17,7 @@ from tasks.sweep.results import SweepReport
 @flow(name="sweep-training", flow_run_name="{config.registry.name}", log_prints=False)
 @tells_rejections
 def sweep_training(config: RunConfig, sweep: SweepConfig) -> SweepReport:
-    """Find the settings of the training with the smallest validation loss.
-
-    Args:
-        config: Everything the trainings depend on; the gates judge the best one in `train_sft`.
-        sweep: What is varied, and how often.
-
-    Returns:
-        The trials and the best settings.
-    """
+    """Find the settings of the training with the smallest validation loss."""
     check_environment()
     rows = gate_rows(config, load_dataset(config.data.origin))
     return search_settings(config, sweep, rows.template, rows.quality)
