@@ -135,12 +135,12 @@ def searchable_keys() -> dict[str, Any]:
     """Map the settings that a sweep may vary, dotted for those of `lora`, to their types."""
     found = {}
     for key in all_keys(TrainingConfig):
-        kind: Any = TrainingConfig
-        for name in key.split("."):
-            kind = kind.model_fields[name].annotation
-        if not NOT_SEARCHED.fullmatch(key) and not section_keys(kind):
+        if not NOT_SEARCHED.fullmatch(key):
+            kind: Any = TrainingConfig
+            for name in key.split("."):
+                kind = kind.model_fields[name].annotation
             found[key] = kind
-    return found
+    return {key: kind for key, kind in found.items() if not section_keys(kind)}
 
 
 def _leaf_types(kind: Any) -> set[Any]:

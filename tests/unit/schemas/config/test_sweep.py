@@ -119,6 +119,15 @@ def test_sweep_is_read_from_file_and_command_line(tmp_path: Path) -> None:
     assert places["learning_rate"].startswith("--search")
 
 
+def test_sweep_is_read_from_toml(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.toml"
+    path.write_text('trials = 7\n[search]\nlearning_rate = "1e-5..1e-3:log"\nlora.r = [8, 16]\n')
+    sweep, places = load_sweep(path, [], {})
+    assert sweep.trials == 7
+    assert sweep.search["lora.r"] == OneOf(choices=(8, 16))
+    assert places["learning_rate"] == str(path)
+
+
 @pytest.mark.parametrize(
     ("text", "match"),
     [
