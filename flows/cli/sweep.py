@@ -1,4 +1,4 @@
-"""`sft-flow sweep`: settings of the training, tried and compared from the command line."""
+"""`sft-flow sweep`: try settings of the training and compare them."""
 
 from __future__ import annotations
 
@@ -29,22 +29,9 @@ def run_sweep(
     is_json: bool,
     **limits: Any,
 ) -> None:
-    """Try settings, print the trials and write the best configuration.
-
-    Args:
-        config_path: Configuration file, if one is named.
-        overrides: Single settings.
-        sweep_path: File with the search space, if one is named.
-        searches: Single dimensions of the search space, such as `lora.r=[8, 16]`.
-        is_json: Print one JSON document and nothing else.
-        **limits: `trials` and `timeout_seconds`; None leaves the file's or the default.
-
-    Raises:
-        TrainingError: No trial was finished.
-    """
+    """Run the trials and print them; a TrainingError when none was finished."""
     from schemas.config.file import load_config
-    from schemas.config.sweep import check_space
-    from schemas.config.sweep_file import load_sweep
+    from schemas.config.sweep import check_space, load_sweep
 
     config = load_config(config_path, overrides)
     sweep, places = load_sweep(sweep_path, searches, limits)
@@ -88,7 +75,7 @@ def _run_flow(config: RunConfig, sweep: SweepConfig) -> SweepReport:
             return sweep_training(config, sweep)
         except (KeyboardInterrupt, TrainingInterrupted):
             click.echo(
-                "The same command goes on with the sweep: trials that are over are not repeated, "
+                "The same command continues the sweep: finished trials are not repeated, "
                 "and the one that was stopped resumes at its checkpoint.",
                 err=True,
             )
@@ -96,11 +83,7 @@ def _run_flow(config: RunConfig, sweep: SweepConfig) -> SweepReport:
 
 
 def show_sweep(report: SweepReport) -> None:
-    """Print the trials and the best settings.
-
-    Args:
-        report: What the sweep found.
-    """
+    """Print the trials and the best settings."""
     headings = ["trial", "state", "settings", "validation loss", "seconds"]
     rows = []
     for trial in report.trials:
@@ -113,11 +96,11 @@ def show_sweep(report: SweepReport) -> None:
     print_table(headings, rows)
     click.echo()
     if report.is_timed_out:
-        click.echo("Time was up before all trials were made; the same command goes on.")
+        click.echo("Time was up before all trials were made; the same command continues.")
     if report.best:
         click.echo("Best settings:")
         click.echo(yaml.safe_dump({"training": nest(report.best.settings)}, sort_keys=False))
-        click.echo(f"Train, judge and register with them: sft-flow run -c {report.best_config}")
+        click.echo(f"Train, evaluate and register with them: sft-flow run -c {report.best_config}")
     click.echo(f"Study: sqlite:///{report.folder / 'study.db'}")
     click.echo(f"MLflow run: {report.mlflow_run_id}; each trial is a run below it")
 

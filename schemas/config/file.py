@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from schemas.config._errors import explain, section_keys
+from schemas.config._errors import explain
 from schemas.config._plain_yaml import key_lines, parse_yaml
 from schemas.config.run import RunConfig
 from schemas.errors import ConfigError
@@ -21,7 +21,7 @@ TOML_ENDINGS = (".toml",)
 
 
 @dataclass
-class _Settings:
+class Settings:
     """Settings as read, and where each dotted key was found."""
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -42,7 +42,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunC
     Raises:
         ConfigError: The file is missing or malformed, a key is unknown or a value is wrong.
     """
-    settings = _read_file(path) if path else _Settings()
+    settings = read_settings(path) if path else Settings()
     for override in overrides:
         _apply_override(settings, override)
     try:
@@ -51,71 +51,81 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunC
         raise explain(error, settings.places, str(path or "")) from None
 
 
-def _read_file(path: Path) -> _Settings:
+def read_settings(path: Path, kind: str = "configuration", option: str = "-c") -> Settings:
+    """Read a YAML or TOML file, by its ending.
+
+    Args:
+        path: The file.
+        kind: What it is, for messages.
+        option: The option of the command line that names it.
+
+    Returns:
+        Its values, unchecked.
+
+    Raises:
+        ConfigError: The file is missing or malformed.
+    """
     ending = path.suffix.lower()
     if ending not in YAML_ENDINGS + TOML_ENDINGS:
         raise ConfigError(
-            "the configuration file has an unknown ending",
+            f"the {kind} file has an unknown ending",
             where=str(path),
             expected=", ".join(YAML_ENDINGS + TOML_ENDINGS),
             got=ending or "no ending",
-            fix="write the configuration as YAML or TOML with one of these endings",
+            fix=f"write the {kind} as YAML or TOML with one of these endings",
         )
+    text = _read_text(path, kind, option)
+    return (_parse_toml if ending in TOML_ENDINGS else _parse_yaml)(path, text, kind)
+
+
+def _read_text(path: Path, kind: str, option: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(
-            "the configuration file does not exist",
+            f"the {kind} file does not exist",
             where=str(path),
             expected="a .yaml, .yml or .toml file",
             got="no such file",
-            fix="correct the path after -c; relative paths start in the current folder",
+            fix=f"correct the path after {option}; relative paths start in the current folder",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            "the configuration file cannot be read",
+            f"the {kind} file cannot be read",
             where=str(path),
             expected="a readable UTF-8 text file",
             got=getattr(error, "strerror", None) or type(error).__name__,
             fix="check that it is a file, its permissions and its encoding",
         ) from error
-    return _parse_toml(path, text) if ending in TOML_ENDINGS else _parse_yaml(path, text)
 
 
-def _parse_yaml(path: Path, text: str) -> _Settings:
+def _parse_yaml(path: Path, text: str, kind: str) -> Settings:
     try:
         values = parse_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(
-            "the configuration file is not valid YAML",
+            f"the {kind} file is not valid YAML",
             where=f"{path}{line}",
             expected="keys and values, indented with spaces, each key once",
             got=getattr(error, "problem", None) or str(error).splitlines()[0],
             fix="fix the line above",
         ) from error
     if values is None:
-        return _Settings()
-    if not isinstance(values, dict):
-        raise ConfigError(
-            "the configuration is not a set of keys and values",
-            where=str(path),
-            expected=f"sections such as {', '.join(section_keys(RunConfig)[:4])}",
-            got=type(values).__name__,
-            fix="write `section:` lines with indented `key: value` lines below",
-        )
-    return _Settings(values, {key: f"{path}:{line}" for key, line in key_lines(text).items()})
+        return Settings()
+    _require_mapping(values, str(path), kind)
+    return Settings(values, {key: f"{path}:{line}" for key, line in key_lines(text).items()})
 
 
-def _parse_toml(path: Path, text: str) -> _Settings:
+def _parse_toml(path: Path, text: str, kind: str) -> Settings:
     try:
-        return _Settings(tomllib.loads(text))
+        return Settings(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         problem, _, place = str(error).rpartition(" (at ")
         line = "".join(letter for letter in place.split(",")[0] if letter.isdigit())
         raise ConfigError(
-            "the configuration file is not valid TOML",
+            f"the {kind} file is not valid TOML",
             where=f"{path}:{line}" if line else str(path),
             expected="key = value lines under [section] headings",
             got=problem or str(error),
@@ -123,7 +133,18 @@ def _parse_toml(path: Path, text: str) -> _Settings:
         ) from error
 
 
-def _apply_override(settings: _Settings, override: str) -> None:
+def _require_mapping(values: Any, where: str, kind: str) -> None:
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"the {kind} is not a set of keys and values",
+            where=where,
+            expected="`key: value` lines",
+            got=type(values).__name__,
+            fix="write `section:` lines with indented `key: value` lines below",
+        )
+
+
+def _apply_override(settings: Settings, override: str) -> None:
     """Set one dotted key and create the sections above it that are missing."""
     key, equals, text = override.partition("=")
     key = key.strip()

@@ -1,19 +1,21 @@
-"""One trial of a sweep: a training with sampled settings, measured and stopped early when poor."""
+"""One trial of a sweep: a training with sampled settings, measured and pruned when it is poor."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect.logging import get_run_logger
 from pydantic import ValidationError
 
 from schemas.config.run import RunConfig
-from schemas.config.sweep import Range, Scalar, SweepConfig, with_settings
+from schemas.config.sweep import SweepConfig, with_settings
 from schemas.config.training import TrainingConfig
 from schemas.errors import (
     CheckpointBroken,
@@ -26,30 +28,20 @@ from schemas.errors import (
 from schemas.records.references import QualityReference, TemplateReference
 from tasks.engine.cache import locate
 from tasks.models.shape import read_model_shape
-from tasks.sweep._listener import N_POINTS, TrialListener
-from tasks.sweep._mlflow_runs import SweepRuns
+from tasks.registry.store import connect, experiment_id, store_errors
+from tasks.registry.tags import ERROR_TAG, MAX_TAG_CHARACTERS, SWEEP_TAG, TRIAL_TAG
+from tasks.sweep.results import ERROR, LOSSES, RUN_ID, Outcome
 from tasks.training.launch import run_training
 from tasks.training.plan.machine import Machine
 from tasks.training.plan.setup import prepare_training, read_workload
 from tasks.training.plan.speed import estimate_steps
-from tasks.training.process.spec import TrainingSpec
+from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
 if TYPE_CHECKING:
-    from optuna import Trial
+    from optuna import Study, Trial
 
-SECONDS = "seconds"
-ERROR = "error"
-RUN_ID = "mlflow_run_id"
-
-
-class Outcome(StrEnum):
-    """How a trial ended."""
-
-    FINISHED = "finished"
-    PRUNED = "pruned"
-    """Stopped early, because it was worse than the median of the others."""
-    FAILED = "failed"
-    """A guard stopped the training: the loss became NaN, memory ran out and the like."""
+N_POINTS = 8
+"""Points of a training at which trials are compared: its eighths, however many steps it has."""
 
 
 @dataclass(frozen=True)
@@ -61,88 +53,121 @@ class Search:
     template: TemplateReference
     quality: QualityReference
     machine: Machine
-    """Where all trials run."""
     folder: Path
     """Of the sweep."""
     fingerprint: dict[str, str]
     """What shapes the results of the sweep, by name."""
 
-    def trial_folder(self, number: int) -> Path:
-        """Name the folder of a trial's checkpoints and weights.
 
-        Args:
-            number: Of the trial.
+class SweepRuns:
+    """The MLflow runs of a sweep and, below it, of its trials."""
 
-        Returns:
-            A folder within that of the sweep.
-        """
-        return self.folder / "trials" / str(number)
+    def __init__(self, experiment: str, digest: str) -> None:
+        """Connect to the store, and find or create the experiment."""
+        self.client, self.digest = connect(), digest
+        with store_errors():
+            self.experiment_id = experiment_id(self.client, experiment)
+
+    @contextmanager
+    def run(
+        self, owner: Study | Trial, name: str, params: Mapping[str, Any], **tags: str
+    ) -> Iterator[str]:
+        """Start the run of a study or trial, or continue it; end it by how the block ends."""
+        from optuna import TrialPruned
+
+        with store_errors():
+            run_id = self._open(owner, name, params, tags | {SWEEP_TAG: self.digest})
+        status, fault = "KILLED", ""
+        try:
+            yield run_id
+            status = "FINISHED"
+        except (TrainingInterrupted, TrialPruned):
+            raise
+        except Exception as error:
+            status, fault = "FAILED", str(error)
+            raise
+        finally:
+            with store_errors():
+                if fault:
+                    self.client.set_tag(run_id, ERROR_TAG, fault[:MAX_TAG_CHARACTERS])
+                self.client.set_terminated(run_id, status)
+
+    def _open(
+        self, owner: Study | Trial, name: str, params: Mapping[str, Any], tags: dict[str, str]
+    ) -> str:
+        # A search, since the run may be deleted, or in another store than before.
+        known = f"attributes.run_id = '{owner.user_attrs.get(RUN_ID)}'"
+        for run in self.client.search_runs([self.experiment_id], known):
+            if tags.items() <= run.data.tags.items():
+                self.client.update_run(run.info.run_id, status="RUNNING")
+                if ERROR_TAG in run.data.tags:
+                    self.client.delete_tag(run.info.run_id, ERROR_TAG)
+                return str(run.info.run_id)
+        run = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
+        for key, value in params.items():
+            self.client.log_param(run.info.run_id, key, value)
+        owner.set_user_attr(RUN_ID, run.info.run_id)
+        return str(run.info.run_id)
+
+    def log_loss(self, run_id: str, loss: float, step: int = 0) -> None:
+        """Log a validation loss, in nats per supervised token."""
+        with store_errors():
+            now = int(time.time() * 1000)
+            self.client.log_metric(run_id, "validation_loss", loss, now, step)
 
 
-def sample(trial: Trial, sweep: SweepConfig) -> dict[str, Scalar]:
-    """Draw the settings of a trial; one that was interrupted keeps those it had.
+class TrialListener:
+    """Follows the training process of a trial: keeps its losses and prunes it when it is poor."""
 
-    Args:
-        trial: Of the study.
-        sweep: The search space.
+    def __init__(self, trial: Trial, runs: SweepRuns, run_id: str) -> None:
+        """Continue with the losses of an interrupted attempt."""
+        self.trial, self.runs, self.run_id = trial, runs, run_id
+        known: dict[str, float] = trial.user_attrs.get(LOSSES, {})
+        self.losses = {int(step): loss for step, loss in known.items()}
+        self.n_steps = 0
 
-    Returns:
-        Key within the training section to value.
-    """
-    settings: dict[str, Scalar] = {}
-    for key, dimension in sweep.search.items():
-        if not isinstance(dimension, Range):
-            settings[key] = trial.suggest_categorical(key, dimension.choices)
-        elif dimension.is_whole:
-            low, high = int(dimension.low), int(dimension.high)
-            settings[key] = trial.suggest_int(key, low, high, log=dimension.is_log)
-        else:
-            low_bound, high_bound = float(dimension.low), float(dimension.high)
-            settings[key] = trial.suggest_float(key, low_bound, high_bound, log=dimension.is_log)
-    return settings
+    def __call__(self, event: TrainingEvent) -> None:
+        """Report the first loss at each point to the pruner, but not at the end of the training."""
+        import optuna
+
+        if event.kind is EventKind.STARTED:
+            self.n_steps = event.n_steps
+        elif event.kind is EventKind.MEASURED and event.loss is not None:
+            steps = (*self.losses, event.step)
+            *earlier, point = [round(N_POINTS * step / max(self.n_steps, 1)) for step in steps]
+            self.keep(event.step, event.loss)
+            if 0 < point < N_POINTS and point not in earlier:
+                self.trial.report(event.loss, point)
+                if self.trial.should_prune():
+                    raise optuna.TrialPruned
+
+    def keep(self, step: int, loss: float) -> None:
+        """Keep a loss; those between a checkpoint and an interruption come twice."""
+        if step not in self.losses:
+            self.losses[step] = loss
+            self.trial.set_user_attr(LOSSES, self.losses)
+            self.runs.log_loss(self.run_id, loss, step)
+            shown = (self.trial.number, loss, step, self.n_steps)
+            get_run_logger().info("trial %d: validation loss %.4f at step %d of %d", *shown)
 
 
 def measured_training(training: TrainingConfig, quality: QualityReference) -> TrainingConfig:
-    """Make a training measure its validation loss, without changing what it learns.
-
-    Args:
-        training: With the sampled settings.
-        quality: Says how many rows and tokens there are.
-
-    Returns:
-        The same with `eval_steps`: the configured ones, or an eighth of the steps.
-    """
+    """Measure the validation loss eight times, unless `eval_steps` is configured."""
     if training.eval_steps:
         return training
     n_steps, _ = estimate_steps(training, quality.n_train_rows, quality.n_train_tokens)
     return training.model_copy(update={"eval_steps": max(1, n_steps // N_POINTS)})
 
 
-def trial_spec(search: Search, number: int, training: TrainingConfig) -> TrainingSpec:
-    """Say what the training process of a trial reads and writes.
-
-    Args:
-        search: What all trials share.
-        number: Of the trial.
-        training: With the sampled settings.
-
-    Returns:
-        The spec; its folders belong to this trial alone.
-
-    Raises:
-        ConfigError: The settings do not go together on this machine.
-        MemoryExhausted: A training with these settings does not fit into memory.
-    """
-    folder = search.trial_folder(number)
+def trial_spec(search: Search, training: TrainingConfig, folder: Path) -> TrainingSpec:
+    """Plan the training process of a trial, in folders of its own."""
     output = folder / "output"
     shutil.rmtree(output, ignore_errors=True)  # of an attempt that was cut off while saving
     output.mkdir(parents=True)
-    settings = measured_training(training, search.quality)
     model = locate(search.template, "model")
     train_tokens = locate(search.quality, "train_tokens.parquet")
-    setup = prepare_training(
-        settings, search.machine, read_model_shape(model), read_workload(train_tokens)
-    )
+    shape, workload = read_model_shape(model), read_workload(train_tokens)
+    setup = prepare_training(training, search.machine, shape, workload)
     return TrainingSpec(
         model=model,
         train_tokens=train_tokens,
@@ -150,8 +175,8 @@ def trial_spec(search: Search, number: int, training: TrainingConfig) -> Trainin
         inference_prompts=locate(search.quality, "train_prompts.jsonl"),
         output=output,
         checkpoints=folder / "checkpoints",
-        fingerprint=search.fingerprint | {"training": settings.model_dump_json()},
-        training=settings,
+        fingerprint=search.fingerprint | {"training": training.model_dump_json()},
+        training=training,
         choices=setup.choices,
         batching=setup.batching,
         notes=setup.notes,
@@ -159,89 +184,56 @@ def trial_spec(search: Search, number: int, training: TrainingConfig) -> Trainin
     )
 
 
-def run_trial(search: Search, trial: Trial, runs: SweepRuns, parent_id: str) -> Outcome:
-    """Train with sampled settings, keep the figures and remove the weights.
-
-    Args:
-        search: What all trials share.
-        trial: A new one, or one that was interrupted: it goes on from its last checkpoint.
-        runs: The MLflow store.
-        parent_id: The run of the sweep.
-
-    Returns:
-        How it ended; the study knows it too.
-    """
-    settings = sample(trial, search.sweep)
-    params = {f"training.{key}": value for key, value in settings.items()}
-    run_id = runs.open_trial(trial.user_attrs.get(RUN_ID), parent_id, trial.number, params)
-    trial.set_user_attr(RUN_ID, run_id)
-    listener = TrialListener(trial, runs, run_id)
-    get_run_logger().info("trial %d: %s", trial.number, settings)
-    started = time.monotonic()
-    try:
-        outcome, loss = _train(search, trial, settings, listener)
-    except BaseException as error:
-        is_fault = isinstance(error, Exception) and not isinstance(error, TrainingInterrupted)
-        runs.close(run_id, "FAILED" if is_fault else "KILLED", str(error) if is_fault else "")
-        raise
-    finally:
-        listener.close()
-        seconds = trial.user_attrs.get(SECONDS, 0.0) + time.monotonic() - started
-        trial.set_user_attr(SECONDS, round(seconds, 3))
-    _conclude(trial, runs, outcome, loss)
-    _keep_log(search, trial.number)
-    return outcome
-
-
-def _train(
-    search: Search, trial: Trial, settings: dict[str, Scalar], listener: TrialListener
-) -> tuple[Outcome, float | None]:
-    """Run the training process; a guard's error is a result, any other fault is not."""
+def run_trial(search: Search, trial: Trial, runs: SweepRuns, parent_id: str) -> None:
+    """Train with sampled settings, keep the metrics and the log, and remove the weights."""
     import optuna
 
+    name, loss, outcome = f"trial {trial.number}", None, Outcome.FAIL
+    folder = search.folder / "trials" / str(trial.number)
+    get_run_logger().info("%s: %s", name, trial.params)
+    params = {f"training.{key}": value for key, value in trial.params.items()}
+    tags = {"mlflow.parentRunId": parent_id, TRIAL_TAG: str(trial.number)}
     try:
-        training = with_settings(search.config, settings).training
-        spec = trial_spec(search, trial.number, training)
-        run_training(spec, listener)
-        listener.catch_up(spec.output / "history.json")
-        loss = listener.final_loss(is_best_kept=training.early_stopping is not None)
+        with runs.run(trial, name, params, **tags) as run_id:
+            loss = _train(search, trial, TrialListener(trial, runs, run_id), folder)
+        outcome = Outcome.COMPLETE
     except optuna.TrialPruned:
-        return Outcome.PRUNED, None
+        outcome = Outcome.PRUNED
     except (TrainingKilled, CheckpointBroken, TrainingContractBroken):
         raise
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        trial.set_user_attr(ERROR, f"these settings do not go together: {fault['msg']}")
-        return Outcome.FAILED, None
     except (ConfigError, TrainingError) as error:
         if type(error) is TrainingError:
-            raise  # the process failed for no reason a guard knows
+            raise  # no guard stopped the training process
         trial.set_user_attr(ERROR, f"{type(error).__name__}: {error.what}")
-        return Outcome.FAILED, None
-    return Outcome.FINISHED, loss
-
-
-def _conclude(trial: Trial, runs: SweepRuns, outcome: Outcome, loss: float | None) -> None:
-    """Tell MLflow, then the study: a trial it does not know to be over is taken up again."""
-    from optuna.trial import TrialState
-
-    states = {
-        Outcome.FINISHED: (TrialState.COMPLETE, "FINISHED"),
-        Outcome.PRUNED: (TrialState.PRUNED, "KILLED"),
-        Outcome.FAILED: (TrialState.FAIL, "FAILED"),
-    }
-    state, status = states[outcome]
-    error = trial.user_attrs.get(ERROR, "")
-    runs.close(trial.user_attrs[RUN_ID], status, error)
-    trial.study.tell(trial, loss, state)
-    shown = f"validation loss {loss:.4f}" if loss is not None else error
-    get_run_logger().info("trial %d %s %s", trial.number, outcome.value, shown)
-
-
-def _keep_log(search: Search, number: int) -> None:
-    """Remove a trial's weights and checkpoints; its log may say why it failed."""
-    folder = search.trial_folder(number)
+    # After MLflow: a trial that is not over in the study is continued by the next call.
+    trial.study.tell(trial, loss, optuna.trial.TrialState[outcome.name])
+    shown = trial.user_attrs.get(ERROR, "") if loss is None else f"validation loss {loss:.4f}"
+    get_run_logger().info("%s %s %s", name, outcome.value, shown)
     log = folder / "checkpoints" / "training.log"
     if log.is_file():
         log.replace(folder.with_suffix(".log"))
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _train(search: Search, trial: Trial, listener: TrialListener, folder: Path) -> float:
+    """Run the training process; return the validation loss of the model that it leaves."""
+    try:
+        training = with_settings(search.config, trial.params).training
+    except ValidationError as error:
+        what = f"these settings do not go together: {error.errors()[0]['msg']}"
+        raise ConfigError(what, fix="narrow the search space") from error
+    spec = trial_spec(search, measured_training(training, search.quality), folder)
+    run_training(spec, listener)
+    # Steps between an interruption and its checkpoint sent no event.
+    for entry in json.loads((spec.output / "history.json").read_text(encoding="utf-8")):
+        if "eval_loss" in entry:
+            listener.keep(int(entry["step"]), float(entry["eval_loss"]))
+    trained = {step: loss for step, loss in listener.losses.items() if step > 0}
+    if not trained:
+        raise TrainingError(
+            "the training measured no validation loss",
+            where="training.eval_steps",
+            expected="fewer steps than the training has",
+            fix="leave training.eval_steps out: a sweep then measures eight times",
+        )
+    return min(trained.values()) if training.early_stopping else trained[max(trained)]

@@ -1,7 +1,8 @@
-"""What a sweep has found: its trials, the best of them, and a configuration to run it."""
+"""The result of a sweep: its trials, the best of them, and a configuration to run it."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,102 +12,83 @@ from schemas.base import Record
 from schemas.config.run import RunConfig
 from schemas.config.sweep import Scalar, with_settings
 from tasks.engine.files import write_atomic
-from tasks.sweep._listener import LOSSES
-from tasks.sweep._trial import ERROR, RUN_ID, SECONDS, Outcome
 
 if TYPE_CHECKING:
     from optuna import Study
 
 BEST = "best.yaml"
+# Attributes of a trial in the study. LOSSES is step to validation loss, in the order measured.
+ERROR, LOSSES, RUN_ID = "error", "validation_losses", "mlflow_run_id"
+
+
+class Outcome(StrEnum):
+    """How a trial ended, under the name of its state in Optuna."""
+
+    COMPLETE = "finished"
+    PRUNED = "pruned"
+    """Stopped early, because it was worse than the median of the others."""
+    FAIL = "failed"
+    """A guard stopped the training: the loss became NaN, memory ran out and the like."""
 
 
 class TrialResult(Record):
-    """One line of the table of trials."""
+    """A trial that is over."""
 
     number: int
     outcome: Outcome
     settings: dict[str, Scalar]
     """Key within the training section to value."""
     validation_loss: float | None
-    """Nats per token, of the model the training left; of a pruned one, the last measured."""
+    """Nats per token, of the trained model; the last measured where the training was stopped."""
     seconds: float
+    """Since it was started, or last resumed."""
     error: str = ""
     mlflow_run_id: str = ""
 
 
 class SweepReport(Record):
-    """What `sft-flow sweep` says."""
+    """The JSON document of `sft-flow sweep`."""
 
     folder: Path
-    """Of the study and of `best.yaml`."""
     trials: tuple[TrialResult, ...]
     best: TrialResult | None
     """The finished trial with the smallest validation loss; None when none was finished."""
     best_config: Path | None
     is_timed_out: bool
-    """True when time was up before all trials were made."""
     mlflow_run_id: str
 
 
 def list_trials(study: Study) -> tuple[TrialResult, ...]:
-    """Read the trials that are over.
-
-    Args:
-        study: The sweep's.
-
-    Returns:
-        One entry each, in the order they were drawn.
-    """
-    from optuna.trial import TrialState
-
-    outcomes = {
-        TrialState.COMPLETE: Outcome.FINISHED,
-        TrialState.PRUNED: Outcome.PRUNED,
-        TrialState.FAIL: Outcome.FAILED,
-    }
+    """List the trials that are over, in the order they were drawn."""
     results = []
     for trial in study.get_trials(deepcopy=False):
-        if trial.state not in outcomes:
-            continue
-        measured = {int(step): loss for step, loss in trial.user_attrs.get(LOSSES, {}).items()}
-        last = measured[max(measured)] if measured else None
-        is_whole = trial.state is TrialState.COMPLETE
-        result = TrialResult(
-            number=trial.number,
-            outcome=outcomes[trial.state],
-            settings=trial.params,
-            validation_loss=trial.value if is_whole else last,
-            seconds=trial.user_attrs.get(SECONDS, 0.0),
-            error=trial.user_attrs.get(ERROR, ""),
-            mlflow_run_id=trial.user_attrs.get(RUN_ID, ""),
-        )
-        results.append(result)
+        if trial.state.is_finished():
+            known = trial.user_attrs
+            outcome = Outcome[trial.state.name]
+            last = [None, *known.get(LOSSES, {}).values()][-1]
+            result = TrialResult(
+                number=trial.number,
+                outcome=outcome,
+                settings=trial.params,
+                validation_loss=trial.value if outcome is Outcome.COMPLETE else last,
+                seconds=round(trial.duration.total_seconds(), 3),
+                error=known.get(ERROR, ""),
+                mlflow_run_id=known.get(RUN_ID, ""),
+            )
+            results.append(result)
     return tuple(results)
 
 
 def find_best(trials: tuple[TrialResult, ...]) -> TrialResult | None:
-    """Choose the settings to train with.
-
-    Args:
-        trials: Those that are over.
-
-    Returns:
-        The finished one with the smallest validation loss, the first of equals; None if none is.
-    """
-    finished = [trial for trial in trials if trial.outcome is Outcome.FINISHED]
+    """Find the finished trial with the smallest validation loss, the first of equals."""
+    finished = [trial for trial in trials if trial.outcome is Outcome.COMPLETE]
     return min(finished, key=lambda trial: trial.validation_loss or 0.0, default=None)
 
 
 def write_best(config: RunConfig, best: TrialResult, path: Path) -> dict[str, Any]:
-    """Write the user's configuration with the best settings, to run it.
+    """Write the configuration with the best settings, for its owner alone: it may have passwords.
 
-    Args:
-        config: What the user configured.
-        best: The best trial.
-        path: The file; readable by its owner alone, since addresses in it may hold passwords.
-
-    Returns:
-        What was written.
+    Returns what was written.
     """
     tuned = with_settings(config, best.settings)
     settings = tuned.model_dump(mode="json", exclude_unset=True)

@@ -1,9 +1,12 @@
-"""A sweep: Optuna proposes settings, trials measure them, a study in SQLite remembers all."""
+"""A sweep: Optuna samples settings, trials measure them, a study in SQLite remembers everything."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
+import json
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,34 +16,34 @@ from typing import TYPE_CHECKING
 
 import yaml
 from filelock import FileLock, Timeout
+from prefect.logging import get_run_logger
 
 from schemas.config.run import RunConfig
-from schemas.config.sweep import Dimension, Range, SweepConfig
-from schemas.errors import ConfigError, TrainingInterrupted, WorkDirectoryError
+from schemas.config.sweep import Dimension, OneOf, SweepConfig
+from schemas.errors import ConfigError, DataSourceError, WorkDirectoryError
 from schemas.records.references import QualityReference, TemplateReference
+from tasks.engine.home import work_directory
 from tasks.engine.redaction import public_settings
-from tasks.sweep._listener import WARM_UP_POINTS
-from tasks.sweep._mlflow_runs import SweepRuns
-from tasks.sweep._trial import RUN_ID, Search, run_trial
+from tasks.registry.store import store_errors
+from tasks.sweep._trial import Search, SweepRuns, run_trial
 from tasks.sweep.results import BEST, SweepReport, find_best, list_trials, write_best
 from tasks.training.plan.accelerate_file import accelerate_file_sha256
+from tasks.training.plan.machine import examine_machine
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
 
-STUDY = "sweep"
 LIBRARIES = ("accelerate", "optuna", "peft", "sft-flow", "torch", "transformers", "trl")
-"""Packages whose version shapes what a trial comes to."""
+"""Packages whose version shapes the result of a trial."""
 DATABASE_WAIT_SECONDS = 60
 """SQLite's own 5 are too few where the disk is slow: "database is locked"."""
+WARM_UP_POINTS = 2
+"""First point at which a trial may be pruned; before it the learning rate still rises."""
 
 
 def require_optuna() -> None:
-    """Insist on the library, before anything runs.
-
-    Raises:
-        ConfigError: It is not installed.
-    """
+    """Raise a ConfigError when Optuna is not installed."""
     if importlib.util.find_spec("optuna") is None:
         raise ConfigError(
             "a sweep needs Optuna",
@@ -54,42 +57,23 @@ def require_optuna() -> None:
 def sweep_fingerprint(
     config: RunConfig, sweep: SweepConfig, template: TemplateReference, quality: QualityReference
 ) -> dict[str, str]:
-    """Name everything that shapes the trials; how many there are and how long they take do not.
-
-    Args:
-        config: The resolved configuration.
-        sweep: What is varied.
-        template: The prepared model.
-        quality: The tokenised rows.
-
-    Returns:
-        Parts by name.
-    """
-    space = sweep.model_dump_json(include={"search", "startup_trials"})
+    """Collect what shapes the trials, by name; how many there are and their time limit do not."""
     parts = {
         "model": template.sha256,
         "rows": quality.sha256,
         "config": config.training.model_dump_json(),
         "accelerate file": accelerate_file_sha256({"training": config.training}),
         "seed": str(config.seed),
-        "space": space,
+        "space": sweep.model_dump_json(include={"search", "startup_trials"}),
     }
     return parts | {f"library {name}": importlib.metadata.version(name) for name in LIBRARIES}
 
 
 @contextmanager
 def open_study(folder: Path, startup_trials: int) -> Iterator[Study]:
-    """Open the study of a sweep, alone, or make it.
+    """Open or create the study of a sweep, and put an interrupted trial back into its queue.
 
-    Args:
-        folder: Of the sweep.
-        startup_trials: Trials that are never stopped early.
-
-    Yields:
-        The study; it minimises.
-
-    Raises:
-        WorkDirectoryError: Another process runs this sweep.
+    A WorkDirectoryError when another process runs the sweep.
     """
     import optuna
 
@@ -109,108 +93,107 @@ def open_study(folder: Path, startup_trials: int) -> Iterator[Study]:
             engine_kwargs={"connect_args": {"timeout": DATABASE_WAIT_SECONDS}},
         )
         try:
-            yield optuna.create_study(
+            study = optuna.create_study(
                 storage=storage,
-                study_name=STUDY,
+                study_name="sweep",
                 load_if_exists=True,
                 # Median, not Hyperband, which needs dozens of trials before it saves any time.
                 pruner=optuna.pruners.MedianPruner(startup_trials, WARM_UP_POINTS),
             )
+            for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
+                storage.set_trial_state_values(trial._trial_id, optuna.trial.TrialState.WAITING)
+            yield study
         finally:
             storage.remove_session()
             storage.engine.dispose()
 
 
+def distribution(values: Dimension) -> BaseDistribution:
+    """Convert the values of one setting into Optuna's distribution."""
+    from optuna import distributions as of
+
+    if isinstance(values, OneOf):
+        return of.CategoricalDistribution(values.choices)
+    kind = of.IntDistribution if isinstance(values.low, int) else of.FloatDistribution
+    return kind(values.low, values.high, log=values.is_log)
+
+
 def next_trial(study: Study, search: Search) -> Trial | None:
-    """Take up the trial that was interrupted, or begin one.
+    """Take the interrupted trial, with its settings, or sample a new one; None when all are made.
 
-    Each trial is drawn with a seed of its own, so that a sweep that was interrupted draws the
-    same settings as one that was not.
-
-    Args:
-        study: The sweep's.
-        search: Says how many trials there are, and the seed.
-
-    Returns:
-        A trial, or None when all are made.
+    Each trial has its own seed: an interrupted sweep samples the same settings as any other.
     """
     import optuna
 
-    trials = study.get_trials(deepcopy=False)
-    interrupted = [trial for trial in trials if not trial.state.is_finished()]
-    number = interrupted[0].number if interrupted else len(trials)
+    number = len(list_trials(study))
     if number >= search.sweep.trials:
         return None
     study.sampler = optuna.samplers.TPESampler(seed=(search.config.seed + number) % 2**32)
-    if interrupted:
-        return optuna.trial.Trial(study, interrupted[0]._trial_id)
-    return study.ask()
+    return study.ask({key: distribution(values) for key, values in search.sweep.search.items()})
 
 
-def make_trials(search: Search, study: Study, runs: SweepRuns, parent_id: str) -> bool:
-    """Run trials until all are made or time is up.
+def run_sweep_study(
+    config: RunConfig, sweep: SweepConfig, template: TemplateReference, quality: QualityReference
+) -> SweepReport:
+    """Run the trials that earlier calls of the sweep have not made, and write `best.yaml`.
 
-    Args:
-        search: What they share.
-        study: The sweep's.
-        runs: The MLflow store.
-        parent_id: The run of the sweep.
-
-    Returns:
-        True when time was up first.
+    A DataSourceError when no row is kept for validation.
     """
-    started = time.monotonic()
-    limit = search.sweep.timeout_seconds
-    n_made = 0
-    while limit is None or not n_made or time.monotonic() - started < limit:
-        trial = next_trial(study, search)
-        if trial is None:
-            return False
-        run_trial(search, trial, runs, parent_id)
-        n_made += 1
-    n_finished = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
-    return n_finished < search.sweep.trials
+    if not quality.n_validation_rows:
+        raise DataSourceError(
+            "no row is kept for validation, so that trials cannot be compared",
+            where="split.validation_fraction",
+            expected="at least one row",
+            got=f"{config.split.validation_fraction:g} of few rows",
+            fix="raise split.validation_fraction or add rows",
+        )
+    parts = sweep_fingerprint(config, sweep, template, quality)
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+    folder = work_directory() / "sweeps" / digest
+    machine = examine_machine(config.training.device)
+    search = Search(config, sweep, template, quality, machine, folder, parts)
+    get_run_logger().info("sweep: %s", folder)
+    runs = SweepRuns(config.registry.experiment, digest)
+    with open_study(folder, sweep.startup_trials) as study:
+        for trial in list_trials(study):  # weights that a killed process left
+            shutil.rmtree(folder / "trials" / str(trial.number), ignore_errors=True)
+        return _run_trials(search, study, runs)
 
 
-def _remove_leftovers(search: Search, study: Study) -> None:
-    """Remove weights of trials that are over; the process may have been killed before it did."""
-    for trial in study.get_trials(deepcopy=False):
-        if trial.state.is_finished():
-            shutil.rmtree(search.trial_folder(trial.number), ignore_errors=True)
-
-
-def _search(search: Search, study: Study, runs: SweepRuns) -> SweepReport:
-    space = {f"search.{key}": _shown(value) for key, value in search.sweep.search.items()}
-    params = {"seed": search.config.seed, **space}
-    name = f"sweep {search.config.registry.name}"
-    run_id = runs.open_sweep(study.user_attrs.get(RUN_ID), name, params)
-    study.set_user_attr(RUN_ID, run_id)
-    try:
-        is_timed_out = make_trials(search, study, runs, run_id)
+def _run_trials(search: Search, study: Study, runs: SweepRuns) -> SweepReport:
+    """Run trials until all are made or, after the first, time is up."""
+    config, sweep, path = search.config, search.sweep, search.folder / BEST
+    space = {f"search.{key}": _shown(values) for key, values in sweep.search.items()}
+    params = {"seed": config.seed, **space}
+    end = time.monotonic() + (sweep.timeout_seconds or math.inf)
+    with runs.run(study, f"sweep {config.registry.name}", params) as run_id:
+        while trial := next_trial(study, search):
+            run_trial(search, trial, runs, run_id)
+            if time.monotonic() >= end:
+                break
         trials = list_trials(study)
         best = find_best(trials)
-        path = search.folder / BEST
         if best and best.validation_loss is not None:
-            settings = write_best(search.config, best, path)
-            runs.measure(run_id, best.validation_loss)
-            runs.keep_text(run_id, yaml.safe_dump(public_settings(settings)), BEST)
-    except BaseException as error:
-        is_stopped = not isinstance(error, Exception) or isinstance(error, TrainingInterrupted)
-        runs.close(run_id, "KILLED" if is_stopped else "FAILED", "" if is_stopped else str(error))
-        raise
-    runs.close(run_id, "FINISHED" if best else "FAILED")
+            settings = write_best(config, best, path)
+            runs.log_loss(run_id, best.validation_loss)
+            with store_errors():
+                text = yaml.safe_dump(public_settings(settings))
+                runs.client.log_text(run_id, text, BEST)
+    if best is None:
+        with store_errors():
+            runs.client.set_terminated(run_id, "FAILED")
     return SweepReport(
         folder=search.folder,
         trials=trials,
         best=best,
         best_config=path if best else None,
-        is_timed_out=is_timed_out,
+        is_timed_out=len(trials) < sweep.trials,
         mlflow_run_id=run_id,
     )
 
 
-def _shown(dimension: Dimension) -> str:
-    """Write a dimension as the user does."""
-    if isinstance(dimension, Range):
-        return f"{dimension.low}..{dimension.high}{':log' if dimension.is_log else ''}"
-    return yaml.safe_dump(list(dimension.choices), default_flow_style=True).strip()
+def _shown(values: Dimension) -> str:
+    """Format the values of one setting as in `--search`."""
+    if isinstance(values, OneOf):
+        return yaml.safe_dump(list(values.choices), default_flow_style=True).strip()
+    return f"{values.low}..{values.high}{':log' if values.is_log else ''}"

@@ -21,8 +21,7 @@ from schemas.config.run import RunConfig
 from schemas.config.sweep import Dimension, OneOf, SweepConfig
 from schemas.errors import TrainingError
 from tasks.registry.store import connect
-from tasks.sweep._trial import Outcome
-from tasks.sweep.results import SweepReport
+from tasks.sweep.results import Outcome, SweepReport
 from tests.integration.conftest import toy_config
 from tests.support.toy import make_toy_model, toy_rows, write_jsonl
 
@@ -32,7 +31,7 @@ GOOD, IDLE = 0.01, 1e-7
 """Learning rates of a trial that learns and of one that stands still and is pruned."""
 SEED = 4
 """Draws GOOD, then IDLE, then GOOD."""
-STATES = {Outcome.FINISHED: "FINISHED", Outcome.PRUNED: "KILLED", Outcome.FAILED: "FAILED"}
+STATES = {Outcome.COMPLETE: "FINISHED", Outcome.PRUNED: "KILLED", Outcome.FAIL: "FAILED"}
 
 
 def sweep_of(*rates: float, trials: int) -> SweepConfig:
@@ -147,7 +146,7 @@ def test_each_trial_is_a_run_below_that_of_the_sweep(in_sweep: FinishedSweep) ->
         rate = trial.settings["learning_rate"]
         assert run.data.params == {"training.learning_rate": str(rate)}
         steps = measured_steps(trial.mlflow_run_id)
-        n_points = 8 if trial.outcome is Outcome.FINISHED else len(steps)
+        n_points = 8 if trial.outcome is Outcome.COMPLETE else len(steps)
         assert steps == [2 * number for number in range(1, n_points + 1)]
 
 
@@ -169,7 +168,7 @@ def test_guard_ends_the_trial_and_not_the_sweep(
 ) -> None:
     config = config_of(toy_files, guards={"min_learning_fraction": 0.99})
     report = sweep_training(config, sweep_of(GOOD, IDLE, trials=1))
-    assert [trial.outcome for trial in report.trials] == [Outcome.FAILED]
+    assert [trial.outcome for trial in report.trials] == [Outcome.FAIL]
     assert report.trials[0].error.startswith("NothingLearned: ")
     assert report.best is None
     assert report.best_config is None

@@ -19,8 +19,15 @@ from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError, WorkDirectoryError
 from schemas.records.references import QualityReference, TemplateReference
 from schemas.rule_ids import Verdict
-from tasks.sweep._trial import Outcome, Search, measured_training, sample
-from tasks.sweep.results import SweepReport, TrialResult, find_best, list_trials, write_best
+from tasks.sweep._trial import Search, measured_training
+from tasks.sweep.results import (
+    Outcome,
+    SweepReport,
+    TrialResult,
+    find_best,
+    list_trials,
+    write_best,
+)
 from tasks.sweep.study import next_trial, open_study, require_optuna, sweep_fingerprint
 from tasks.training.plan.machine import Machine
 
@@ -72,7 +79,7 @@ def draw(search: Search, n_trials: int) -> list[dict[str, Scalar]]:
         for _ in range(n_trials):
             trial = next_trial(study, search)
             assert trial is not None
-            drawn.append(sample(trial, search.sweep))
+            drawn.append(trial.params)
             study.tell(trial, float(trial.params["learning_rate"]))
     return drawn
 
@@ -112,12 +119,12 @@ def test_interrupted_trial_is_taken_up_with_its_settings(tmp_path: Path) -> None
     with open_study(tmp_path, 4) as study:
         trial = next_trial(study, search)
         assert trial is not None
-        settings = sample(trial, search.sweep)
+        settings = trial.params
     with open_study(tmp_path, 4) as study:
         again = next_trial(study, search)
         assert again is not None
         assert again.number == 1
-        assert sample(again, search.sweep) == settings
+        assert again.params == settings
         study.tell(again, 1.0)
         assert next_trial(study, search) is None
 
@@ -143,7 +150,6 @@ def test_trials_are_listed_with_how_they_ended(tmp_path: Path) -> None:
         ):
             trial = next_trial(study, search)
             assert trial is not None
-            sample(trial, search.sweep)
             trial.set_user_attr("validation_losses", {"1": 3.0, "2": 2.75})
             trial.set_user_attr("error", "LossSpike: x" if state is TrialState.FAIL else "")
             study.tell(trial, value, state)
@@ -157,11 +163,11 @@ def test_trials_are_listed_with_how_they_ended(tmp_path: Path) -> None:
 
 def test_best_is_the_smallest_of_those_that_were_finished() -> None:
     trials = (
-        result(0, Outcome.FINISHED, 2.0),
+        result(0, Outcome.COMPLETE, 2.0),
         result(1, Outcome.PRUNED, 0.5),
-        result(2, Outcome.FINISHED, 1.5),
-        result(3, Outcome.FINISHED, 1.5),
-        result(4, Outcome.FAILED, None),
+        result(2, Outcome.COMPLETE, 1.5),
+        result(3, Outcome.COMPLETE, 1.5),
+        result(4, Outcome.FAIL, None),
     )
     assert find_best(trials) == trials[2]
     assert find_best(trials[1:2]) is None
@@ -176,7 +182,7 @@ def test_best_configuration_loads_with_the_best_settings(tmp_path: Path) -> None
         }
     )
     path = tmp_path / "best.yaml"
-    write_best(config, result(3, Outcome.FINISHED, 1.25), path)
+    write_best(config, result(3, Outcome.COMPLETE, 1.25), path)
     expected = config.training.model_copy(
         update={
             "learning_rate": 0.004,
@@ -235,8 +241,8 @@ def make_report(*trials: TrialResult, best: TrialResult | None) -> SweepReport:
 
 
 def test_report_shows_trials_and_best_settings(capsys: pytest.CaptureFixture[str]) -> None:
-    best = result(0, Outcome.FINISHED, 1.5)
-    failed = result(1, Outcome.FAILED, None).model_copy(update={"error": "LossSpike: far above"})
+    best = result(0, Outcome.COMPLETE, 1.5)
+    failed = result(1, Outcome.FAIL, None).model_copy(update={"error": "LossSpike: far above"})
     show_sweep(make_report(best, failed, best=best))
     shown = capsys.readouterr().out
     assert "finished (best)" in shown
@@ -253,7 +259,7 @@ def test_report_without_a_best_says_that_time_was_up(capsys: pytest.CaptureFixtu
 
 
 def test_report_is_one_json_document() -> None:
-    best = result(0, Outcome.FINISHED, 1.5)
+    best = result(0, Outcome.COMPLETE, 1.5)
     document = json.loads(json.dumps(make_report(best, best=best).model_dump(mode="json")))
     assert document["best"]["settings"] == {"learning_rate": 0.001, "lora.r": 8}
     assert document["trials"][0]["outcome"] == "finished"
