@@ -1,7 +1,7 @@
-"""Tell Prefect what a run came to: events that automations listen to, artefacts that people read.
+"""Send Prefect the result of a run: events for automations, artifacts for people.
 
-Nothing here fails a run: what Prefect does not take is a warning in the log. Without a flow run,
-as in a plan, nothing is said.
+Nothing here fails a run: an error of Prefect is a warning in the log. Outside a flow run, as in a
+plan, nothing is sent.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ P = ParamSpec("P")
 def _never_fails(
     announce: Callable[Concatenate[UUID, P], None],
 ) -> Callable[P, None]:
-    """Hand over the id of the flow run; without one do nothing, and log what goes wrong."""
+    """Pass the id of the flow run; without one do nothing, and log what goes wrong."""
 
     @functools.wraps(announce)
     def announced(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -83,12 +83,12 @@ def announce_report(flow_run_id: UUID, config: RunConfig, reference: ReportRefer
 
 @_never_fails
 def announce_rejection(flow_run_id: UUID, config: RunConfig, error: DataRejected) -> None:
-    """Say that the data gate refused the rows.
+    """Report that the data gate rejected the rows.
 
     Args:
         flow_run_id: Given by the decorator.
         config: The resolved configuration.
-        error: What the gate raised.
+        error: What the data gate raised.
     """
     payload = {
         "reason": error.what,
@@ -102,28 +102,22 @@ def announce_rejection(flow_run_id: UUID, config: RunConfig, error: DataRejected
 
 
 def rejected_state(error: DataRejected) -> State[Any]:
-    """Make the state in which a flow run with refused rows ends: failed, and called Rejected.
+    """Return the state in which a flow run with rejected rows ends: failed, and called Rejected.
 
     Its event is prefect.flow-run.Rejected, so that automations on failed runs do not fire on what
-    `announce_rejection` tells. Returned by a flow, it raises the error where the flow was called.
-
-    Args:
-        error: What the gate raised.
-
-    Returns:
-        The state.
+    `announce_rejection` sends. Returned by a flow, it raises the error where the flow was called.
     """
     return Failed(name=REJECTED_STATE, message=error.what, data=error)
 
 
 @_never_fails
 def announce_skip(flow_run_id: UUID, config: RunConfig, decision: RetrainDecision) -> None:
-    """Say that there was no reason to train.
+    """Report that there was no reason to train.
 
     Args:
         flow_run_id: Given by the decorator.
         config: The resolved configuration.
-        decision: What was compared, and what came of it.
+        decision: What was compared, and the result.
     """
     payload = decision.model_dump(mode="json", exclude={"reason", "detail"})
     payload["reason"] = decision.detail
@@ -135,28 +129,21 @@ def announce_skip(flow_run_id: UUID, config: RunConfig, decision: RetrainDecisio
 def announce_promotion(
     flow_run_id: UUID, registry: RegistryConfig, version: int, former: int | None, reason: str
 ) -> None:
-    """Say that a person moved the alias.
+    """Report that a person moved the alias.
 
     Args:
         flow_run_id: Given by the decorator.
         registry: Name and aliases.
         version: Champion now.
         former: Champion before.
-        reason: What the person gave as the reason.
+        reason: From the person.
     """
     payload = {"version": version, "previous_version": former, "reason": reason}
     _send(Happening.MODEL_PROMOTED, registry.name, payload, flow_run_id)
 
 
 def verdict_of(report: dict[str, Any]) -> Happening | None:
-    """Name the event that a report is worth.
-
-    Args:
-        report: `report.json`.
-
-    Returns:
-        None for a dry run and where nothing was judged.
-    """
+    """Return the event of a report; None for a dry run and where no gate ran."""
     if report["registry"]["is_promoted"]:
         return Happening.MODEL_PROMOTED
     is_judged = report["decision"] != Decision.SKIPPED and report["mode"] == DecisionMode.ENFORCE
@@ -164,29 +151,13 @@ def verdict_of(report: dict[str, Any]) -> Happening | None:
 
 
 def was_computed(flow_run_id: str, stage: Stage) -> bool:
-    """Tell whether a stage ran in this flow run, and was not just looked up.
-
-    Args:
-        flow_run_id: Prefect's id of the run.
-        stage: The stage.
-
-    Returns:
-        True when the journal says MISS; a run that finds everything cached has no news.
-    """
+    """Check whether a stage ran in this flow run; one that was cached sends no events."""
     entries = read_entries(flow_run_id)
     return any(entry.stage == stage and entry.event == "MISS" for entry in entries)
 
 
 def report_payload(report: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Say in an event what became of a model.
-
-    Args:
-        report: `report.json`.
-        folder: Output of `publish_report`.
-
-    Returns:
-        What the event carries.
-    """
+    """Return what the event about a model contains."""
     registry = report["registry"]
     return {
         "version": registry["version"],
