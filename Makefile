@@ -87,8 +87,10 @@ docs: install ## Write docs/data-rules.md and docs/configuration.md from the def
 	$(BIN)/python -m schemas.tables.rules docs/data-rules.md
 	$(BIN)/python -m schemas.tables.settings docs/configuration.md
 
-pictures: install ## Draw docs/pictures from the stages and the newest pages in SFT_HOME; needs Chromium.
-	$(BIN)/python -m benchmarks.draw_pictures docs/pictures
+pictures: install ## Draw docs/pictures: the flow, the newest report in SFT_HOME, a history; needs Chromium.
+	rm -rf build/retrains
+	SFT_HOME=build/retrains $(BIN)/python -m benchmarks.make_history
+	$(BIN)/python -m benchmarks.draw_pictures docs/pictures --history build/retrains
 
 clean: ## Remove the environment, caches and build files; outputs in .sft stay.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
