@@ -181,7 +181,7 @@ def _rule_row(rule: RuleResult) -> list[str]:
 @click.option(
     "--only",
     type=click.Choice(["rows", "set"]),
-    help="rows: check row rules only; set (the default): row and set rules.",
+    help="rows: look at row rules alone; set (the default): at row and set rules.",
 )
 @click.option(
     "--tokens", "has_tokens", is_flag=True, help="Render and tokenise the rows too: token rules."
@@ -197,7 +197,7 @@ def _rule_row(rule: RuleResult) -> list[str]:
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Folder of report.json, report.html and quarantine.jsonl; default: checks in SFT_HOME.",
+    help="Where report.json, report.html and quarantine.jsonl go; default: checks in SFT_HOME.",
 )
 @click.option(
     "--schema", "is_schema", is_flag=True, help="Print the JSON Schema of the accepted formats."
@@ -207,7 +207,7 @@ def _rule_row(rule: RuleResult) -> list[str]:
 def check(
     is_schema: bool, config_path: Path | None, overrides: Sequence[str], **asked: Any
 ) -> None:
-    """Check SOURCE (a path, pattern or name) with the data gate, without training."""
+    """Put SOURCE (a path, pattern or name) through the data gate alone."""
     if is_schema:
         print_schema()
     elif not run_check(config_path, overrides, **asked):

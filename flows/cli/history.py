@@ -20,7 +20,7 @@ from flows.cli.promote import read_registry
 def history(
     name: str, is_opened: bool, config_path: Path | None, overrides: Sequence[str], is_json: bool
 ) -> None:
-    """Write a page of all retrains of NAME: losses, data, what was refused and why."""
+    """Write the page of all retrains of NAME: scores, data, who was refused and why."""
     registry = read_registry(name, config_path, overrides)
     quiet_libraries()
     from tasks.registry.history import read_history

@@ -274,7 +274,7 @@ def show_setup(setup: TrainingSetup) -> None:
 def plan(
     config_path: Path | None, overrides: Sequence[str], refresh: Sequence[str], is_json: bool
 ) -> None:
-    """Show which stages would run and why, and how long the training would take."""
+    """Say which stages would run and why, and how long the training would take."""
     from schemas.config.file import load_config
 
     config = load_config(config_path, overrides)

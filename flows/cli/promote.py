@@ -1,4 +1,4 @@
-"""`sft-flow promote` and `rollback`: move the aliases by hand."""
+"""`sft-flow promote` and `rollback`: the registry's aliases by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from schemas.config.registry import RegistryConfig
 
 
 def read_registry(name: str, config_path: Path | None, overrides: Sequence[str]) -> RegistryConfig:
-    """Return the registry section of the configuration, with the name of the command line."""
+    """Take aliases and limits from the configuration, and the name from the command line.
+
+    Args:
+        name: Registered model name.
+        config_path: Configuration file, if any.
+        overrides: `key=value` settings.
+
+    Returns:
+        The registry section.
+    """
     from schemas.config.file import load_config
 
     return load_config(config_path, (*overrides, f"registry.name={name}")).registry
@@ -27,7 +36,7 @@ def read_registry(name: str, config_path: Path | None, overrides: Sequence[str])
     "--force",
     "is_forced",
     is_flag=True,
-    help="Promote although the gates refused the version or did not run; requires --reason.",
+    help="Promote although the gates refused the version or never saw it; takes --reason.",
 )
 @config_options
 @json_option
@@ -40,7 +49,7 @@ def promote(
     overrides: Sequence[str],
     is_json: bool,
 ) -> None:
-    """Make VERSION of NAME champion; without VERSION the one evaluated last."""
+    """Make VERSION of NAME champion; without VERSION the one judged last."""
     _require_reason(reason, is_forced=is_forced)
     registry = read_registry(name, config_path, overrides)
     quiet_libraries()
@@ -61,7 +70,7 @@ def promote(
 def rollback(
     name: str, reason: str, config_path: Path | None, overrides: Sequence[str], is_json: bool
 ) -> None:
-    """Make the previous champion of NAME champion again; a second rollback undoes the first."""
+    """Make the former champion of NAME champion again; a second roll-back goes forth again."""
     registry = read_registry(name, config_path, overrides)
     quiet_libraries()
     from flows.services.temporary_server import prefect_api
@@ -75,7 +84,7 @@ def rollback(
 
 def _require_reason(reason: str, *, is_forced: bool) -> None:
     if is_forced and not reason:
-        raise click.UsageError("--force requires --reason: it is kept with the version")
+        raise click.UsageError("--force takes --reason: it stays with the version")
 
 
 def _show(done: dict[str, object], *, is_json: bool) -> None:

@@ -130,7 +130,7 @@ def run(
     is_plain: bool,
     is_json: bool,
 ) -> None:
-    """Run every stage that is not cached, up to the registered model and the decision on it."""
+    """Run every stage that is not cached, up to the registered and judged model."""
     from schemas.config.file import load_config
 
     config = load_config(config_path, overrides)

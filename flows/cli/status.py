@@ -169,7 +169,7 @@ def show_status(status: StatusReport) -> None:
 def status(
     name: str | None, config_path: Path | None, overrides: Sequence[str], is_json: bool
 ) -> None:
-    """Show the last run and the champion; with NAME: its aliases, their metrics and data."""
+    """Show the last run and the champion; of NAME: who holds which alias, with figures and data."""
     from schemas.config.file import load_config
 
     names = (f"registry.name={name}",) if name else ()
@@ -196,7 +196,7 @@ def status(
 @json_option
 @debug_option
 def report(is_opened: bool, is_json: bool) -> None:
-    """Print the path of the newest report."""
+    """Tell where the newest report lies."""
     page, document = read_report()
     if is_json:
         print_json({"path": str(page), **document})

@@ -1,7 +1,7 @@
-"""Send Prefect the result of a run: events for automations, artifacts for people.
+"""Tell Prefect what a run came to: events that automations listen to, artefacts that people read.
 
-Nothing here fails a run: an error of Prefect is a warning in the log. Outside a flow run, as in a
-plan, nothing is sent.
+Nothing here fails a run: what Prefect does not take is a warning in the log. Without a flow run,
+as in a plan, nothing is said.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ P = ParamSpec("P")
 def _never_fails(
     announce: Callable[Concatenate[UUID, P], None],
 ) -> Callable[P, None]:
-    """Pass the id of the flow run; without one do nothing, and log what goes wrong."""
+    """Hand over the id of the flow run; without one do nothing, and log what goes wrong."""
 
     @functools.wraps(announce)
     def announced(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -83,12 +83,12 @@ def announce_report(flow_run_id: UUID, config: RunConfig, reference: ReportRefer
 
 @_never_fails
 def announce_rejection(flow_run_id: UUID, config: RunConfig, error: DataRejected) -> None:
-    """Report that the data gate rejected the rows.
+    """Say that the data gate refused the rows.
 
     Args:
         flow_run_id: Given by the decorator.
         config: The resolved configuration.
-        error: What the data gate raised.
+        error: What the gate raised.
     """
     payload = {
         "reason": error.what,
@@ -102,22 +102,28 @@ def announce_rejection(flow_run_id: UUID, config: RunConfig, error: DataRejected
 
 
 def rejected_state(error: DataRejected) -> State[Any]:
-    """Return the state in which a flow run with rejected rows ends: failed, and called Rejected.
+    """Make the state in which a flow run with refused rows ends: failed, and called Rejected.
 
     Its event is prefect.flow-run.Rejected, so that automations on failed runs do not fire on what
-    `announce_rejection` sends. Returned by a flow, it raises the error where the flow was called.
+    `announce_rejection` tells. Returned by a flow, it raises the error where the flow was called.
+
+    Args:
+        error: What the gate raised.
+
+    Returns:
+        The state.
     """
     return Failed(name=REJECTED_STATE, message=error.what, data=error)
 
 
 @_never_fails
 def announce_skip(flow_run_id: UUID, config: RunConfig, decision: RetrainDecision) -> None:
-    """Report that there was no reason to train.
+    """Say that there was no reason to train.
 
     Args:
         flow_run_id: Given by the decorator.
         config: The resolved configuration.
-        decision: What was compared, and the result.
+        decision: What was compared, and what came of it.
     """
     payload = decision.model_dump(mode="json", exclude={"reason", "detail"})
     payload["reason"] = decision.detail
@@ -129,21 +135,28 @@ def announce_skip(flow_run_id: UUID, config: RunConfig, decision: RetrainDecisio
 def announce_promotion(
     flow_run_id: UUID, registry: RegistryConfig, version: int, former: int | None, reason: str
 ) -> None:
-    """Report that a person moved the alias.
+    """Say that a person moved the alias.
 
     Args:
         flow_run_id: Given by the decorator.
         registry: Name and aliases.
         version: Champion now.
         former: Champion before.
-        reason: From the person.
+        reason: What the person gave as the reason.
     """
     payload = {"version": version, "previous_version": former, "reason": reason}
     _send(Happening.MODEL_PROMOTED, registry.name, payload, flow_run_id)
 
 
 def verdict_of(report: dict[str, Any]) -> Happening | None:
-    """Return the event of a report; None for a dry run and where no gate ran."""
+    """Name the event that a report is worth.
+
+    Args:
+        report: `report.json`.
+
+    Returns:
+        None for a dry run and where nothing was judged.
+    """
     if report["registry"]["is_promoted"]:
         return Happening.MODEL_PROMOTED
     is_judged = report["decision"] != Decision.SKIPPED and report["mode"] == DecisionMode.ENFORCE
@@ -151,13 +164,29 @@ def verdict_of(report: dict[str, Any]) -> Happening | None:
 
 
 def was_computed(flow_run_id: str, stage: Stage) -> bool:
-    """Check whether a stage ran in this flow run; one that was cached sends no events."""
+    """Tell whether a stage ran in this flow run, and was not just looked up.
+
+    Args:
+        flow_run_id: Prefect's id of the run.
+        stage: The stage.
+
+    Returns:
+        True when the journal says MISS; a run that finds everything cached has no news.
+    """
     entries = read_entries(flow_run_id)
     return any(entry.stage == stage and entry.event == "MISS" for entry in entries)
 
 
 def report_payload(report: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return what the event about a model contains."""
+    """Say in an event what became of a model.
+
+    Args:
+        report: `report.json`.
+        folder: Output of `publish_report`.
+
+    Returns:
+        What the event carries.
+    """
     registry = report["registry"]
     return {
         "version": registry["version"],
