@@ -92,8 +92,10 @@ docs: install ## Generate docs/data-rules.md and docs/configuration.md.
 	$(BIN)/python -m schemas.tables.rules docs/data-rules.md
 	$(BIN)/python -m schemas.tables.settings docs/configuration.md
 
-pictures: install ## Generate docs/pictures from the newest pages in SFT_HOME; needs Chromium.
-	$(BIN)/python -m benchmarks.draw_pictures docs/pictures
+pictures: install ## Draw docs/pictures: the flow, the newest report in SFT_HOME, a history; needs Chromium.
+	rm -rf build/retrains
+	SFT_HOME=build/retrains $(BIN)/python -m benchmarks.make_history
+	$(BIN)/python -m benchmarks.draw_pictures docs/pictures --history build/retrains
 
 clean: ## Remove the environment, caches and build files, but not the outputs in .sft.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

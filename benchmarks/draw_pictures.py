@@ -1,6 +1,7 @@
 """Draw the pictures of the README: the flow from its stages, the report and history by Chromium.
 
-Usage: python -m benchmarks.draw_pictures docs/pictures. Pages are the newest of the work directory.
+Usage: python -m benchmarks.draw_pictures docs/pictures --history HOME. The report is the newest of
+the work directory, the history the newest of HOME, where `benchmarks.make_history` made one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from schemas.records.stages import Stage
 
 PER_LINE = 5
 BOX_WIDTH, BOX_HEIGHT, GAP = 168, 44, 26
-VIEW = {"width": 1200, "height": 1500}
+WIDTH, MOST_HEIGHT = 1200, 1500
+N_COLOURS = 64
+"""Of a picture: enough for pages with few hues, and a fifth of the bytes."""
 STYLE = (
     "text { font: 15px system-ui, sans-serif; fill: #1c2024; } "
     "rect { fill: #eef3fa; stroke: #2f6db5; } path { fill: none; stroke: #565d66; } "
@@ -26,14 +29,7 @@ STYLE = (
 
 
 def draw_flow(stages: list[str]) -> str:
-    """Draw the stages in their order, line by line.
-
-    Args:
-        stages: Their names.
-
-    Returns:
-        SVG that reads in light and dark.
-    """
+    """Draw the stages in their order, line by line, as SVG for light and dark mode."""
     n_lines = -(-len(stages) // PER_LINE)
     width = PER_LINE * (BOX_WIDTH + GAP) + GAP
     height = n_lines * (BOX_HEIGHT + GAP) + GAP
@@ -67,21 +63,20 @@ def draw_flow(stages: list[str]) -> str:
 
 
 def photograph(page: Path, picture: Path) -> None:
-    """Take a picture of the top of a page.
-
-    Args:
-        page: HTML file.
-        picture: PNG file to write.
-    """
+    """Take a picture (PNG) of the top of a page (HTML)."""
+    from PIL import Image
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as browsers:
         program = shutil.which("chromium")
         browser = browsers.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        opened = browser.new_page(viewport={"width": VIEW["width"], "height": VIEW["height"]})
+        opened = browser.new_page(viewport={"width": WIDTH, "height": MOST_HEIGHT})
         opened.goto(page.absolute().as_uri())
+        height = opened.evaluate("Math.ceil(document.querySelector('main').scrollHeight)")
+        opened.set_viewport_size({"width": WIDTH, "height": min(height, MOST_HEIGHT)})
         opened.screenshot(path=picture)
         browser.close()
+    Image.open(picture).convert("RGB").quantize(N_COLOURS).save(picture, optimize=True)
 
 
 def newest(home: Path, pattern: str) -> Path:
@@ -99,7 +94,9 @@ def newest(home: Path, pattern: str) -> Path:
     """
     found = sorted(home.glob(pattern), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise SystemExit(f"no {pattern} in {home}: run `make demo` first")
+        raise SystemExit(
+            f"no {pattern} in {home}: run `make demo` and benchmarks.make_history first"
+        )
     return found[-1]
 
 
@@ -109,12 +106,14 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    folder: Path = parser.parse_args().folder
+    parser.add_argument("--history", type=Path, help="work directory of the history")
+    arguments = parser.parse_args()
+    folder: Path = arguments.folder
     home = work_directory()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "flow.svg").write_text(draw_flow(list(Stage)), encoding="utf-8")
     photograph(newest(home, "stages/publish_report/*/report.html"), folder / "report.png")
-    photograph(newest(home, "history/*.html"), folder / "history.png")
+    photograph(newest(arguments.history or home, "history/*.html"), folder / "history.png")
     sys.stdout.write(f"wrote flow.svg, report.png and history.png to {folder}\n")
 
 

@@ -27,9 +27,9 @@ from tasks.evaluation.row_scores import read_scores
 
 GATES_FILE = "gates.json"
 NO_CHAMPION = "no champion yet: compared with the base alone"
-MODE_IS_OFF = "gates.mode is off: nothing was judged, so nothing is registered"
+MODE_IS_OFF = "gates.mode is off: no gates ran, so nothing is registered"
 EVEN_WIN_RATE = 0.5
-"""What a judge that cannot tell two models apart gives each of them."""
+"""Of each of two models that a judge finds equal."""
 
 Judging = Callable[[EvaluationReference], RowScores]
 """Asks the judging model about an opponent: row to (win of the challenger, 1)."""
@@ -37,7 +37,7 @@ Judging = Callable[[EvaluationReference], RowScores]
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Whom the decision is about."""
+    """The evaluations that are compared."""
 
     challenger: EvaluationReference
     opponents: Mapping[Against, EvaluationReference]
@@ -47,15 +47,15 @@ class Contest:
 def check_gates(
     contest: Contest, gates: GateConfig, seed: int, ask_judge: Judging
 ) -> list[GateResult]:
-    """Judge every gate that is not off.
+    """Evaluate every gate that is not off.
 
-    Row scores that are missing or damaged raise what reading them raises: they say nothing of
+    Row scores that are missing or damaged raise what reading them raises: that is no property of
     the model, so the run fails and no gate does.
 
     Args:
         contest: Evaluations of all models.
-        gates: What a promotion takes.
-        seed: Seed of the bootstrap.
+        gates: What a promotion requires.
+        seed: Of the bootstrap.
         ask_judge: Lets the judging model compare an opponent with the challenger.
 
     Returns:
@@ -85,7 +85,7 @@ def check_gates(
 def _compare(
     gate: GateDefinition, contest: Contest, gates: GateConfig, seed: int, ask_judge: Judging
 ) -> GateResult:
-    """Judge one gate against base or champion."""
+    """Evaluate one gate against base or champion."""
     opponent = contest.opponents[gate.against]
     refusal = tokenizer_gate(gate, opponent, contest.challenger)
     if refusal:
@@ -95,7 +95,7 @@ def _compare(
         even = {row: (EVEN_WIN_RATE * weight, weight) for row, (_, weight) in scores.items()}
         return comparison_gate(gate, even, scores, gates, seed)
     before, after = (
-        read_scores(locate(side, ""), gate.metric) for side in (opponent, contest.challenger)
+        read_scores(locate(one, ""), gate.metric) for one in (opponent, contest.challenger)
     )
     return comparison_gate(gate, before, after, gates, seed)
 
@@ -134,7 +134,7 @@ def conclude(results: Sequence[GateResult]) -> tuple[Decision, str]:
 
 
 def _judging(settings: EvaluationConfig, challenger: EvaluationReference, folder: Path) -> Judging:
-    """Bind what the judge needs; it keeps its verdicts, so a second gate asks nothing again."""
+    """Bind what the judge needs; verdicts are kept, so a second gate repeats no request."""
 
     def ask_judge(opponent: EvaluationReference) -> RowScores:
         if settings.judge is None:
@@ -160,11 +160,11 @@ def decide(
     Args:
         output: Gets `gates.json`, and the judge's answers where a gate asks for them.
         baseline: Scores of the base.
-        champion: Scores of the champion; of none before the first promotion.
+        champion: Scores of the champion; none before the first promotion.
         evaluation: Scores of the challenger.
-        gates: What a promotion takes.
-        settings: Names the judging model.
-        seed: Seed of the bootstrap.
+        gates: What a promotion requires.
+        settings: Of the judging model.
+        seed: Of the bootstrap.
 
     Returns:
         The gate report: decision, reason and every gate's result.

@@ -1,4 +1,4 @@
-"""Stage `publish_report`: one page a person can read, and the same figures as JSON."""
+"""Stage `publish_report`: the results of a run as one page and as JSON."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def publish_report(
         retrain: Why a scheduled run trained; None where a person asked for it.
 
     Returns:
-        The decision and where the report lies.
+        The decision and where the report is.
     """
     report = build_report(config, evidence, version, promotion, retrain)
     history = json.loads(locate(evidence.trained, "history.json").read_text(encoding="utf-8"))

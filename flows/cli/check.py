@@ -19,7 +19,7 @@ from flows.cli.console import (
 )
 from flows.cli.options import config_options, json_option
 from schemas.rule_ids import RuleResult
-from tasks.engine.wording import figure
+from tasks.engine.wording import number
 
 if TYPE_CHECKING:
     from schemas.config.run import DataConfig, DataSource
@@ -48,11 +48,11 @@ def run_check(
     """Check a source, write the report and print the verdict.
 
     Args:
-        config_path: Configuration file, if one is named.
+        config_path: Configuration file, if any.
         overrides: Single settings.
         source: Path, pattern or name, also one in data.sources; None: all that is configured.
-        only: How far to look, without tokens.
-        has_tokens: Whether to look at tokens too.
+        only: rows or set: which rules to check, without those on tokens.
+        has_tokens: Whether to check tokens too.
         repaired: File for the kept rows, repaired where nothing is lost.
         output: Folder for the report.
         is_json: Print one JSON document and nothing else.
@@ -97,10 +97,10 @@ def run_check(
 def _chosen_rows(
     source: str | None, data: DataConfig, *, is_configured: bool
 ) -> DataSource | dict[str, DataSource]:
-    """Insist on a source: an unset variable must not check something else and accept it."""
+    """Require a source: an unset variable must not check something else and accept it."""
     if source is None:
         if not is_configured:
-            raise click.UsageError("name a SOURCE, or a configuration with -c")
+            raise click.UsageError("pass a SOURCE, or a configuration with -c")
         return data.origin
     if not source.strip():
         raise click.UsageError("SOURCE is empty; is a variable unset?")
@@ -110,14 +110,7 @@ def _chosen_rows(
 
 
 def default_folder(source: str) -> Path:
-    """Choose a folder for the report, the same for the same source.
-
-    Args:
-        source: Path, pattern or name.
-
-    Returns:
-        `checks/<name>` in the work directory.
-    """
+    """Return `checks/<name>` in the work directory, the same for the same source."""
     from tasks.engine.home import work_directory
     from tasks.engine.redaction import without_secrets
 
@@ -127,7 +120,7 @@ def default_folder(source: str) -> Path:
 
 
 def _refuse_overwriting(source: DataSource, repaired: Path | None, folder: Path) -> None:
-    """Refuse to write over the rows that are read, or to where they would be read next time."""
+    """Refuse to overwrite the rows, or to write where the next check would read."""
     from schemas.errors import ConfigError
     from tasks.sources.source import resolve_source
 
@@ -140,15 +133,15 @@ def _refuse_overwriting(source: DataSource, repaired: Path | None, folder: Path)
             raise ConfigError(
                 f"{option} would write into the data that is checked",
                 where=str(target),
-                expected="a place elsewhere",
+                expected="another path",
                 got=source.source,
-                fix=f"name another place after {option}",
+                fix=f"pass another path to {option}",
             )
     if repaired and repaired.resolve() == (folder / "quarantine.jsonl").resolve():
         raise ConfigError(
             "--fix and the report would write the same file",
             where=str(repaired),
-            fix="name another file after --fix",
+            fix="pass another file to --fix",
         )
 
 
@@ -158,7 +151,7 @@ def show_check(report: Any, page: Path, repaired: Path | None = None) -> None:
     Args:
         report: A `CheckReport`.
         page: The HTML page.
-        repaired: File with the kept rows, where one was written.
+        repaired: File with the kept rows, if one was written.
     """
     found = ", ".join(f"{count} {name}" for name, count in report.formats.items()) or "none"
     click.echo(f"Data {str(report.verdict).upper()}: {report.n_rows:,} rows, formats: {found}")
@@ -168,7 +161,7 @@ def show_check(report: Any, page: Path, repaired: Path | None = None) -> None:
     if report.rules:
         click.echo()
         print_table(
-            ["rule", "severity", "verdict", "rows", "observed", "limit", "where and how to mend"],
+            ["rule", "severity", "verdict", "rows", "observed", "limit", "where and how to fix"],
             [_rule_row(rule) for rule in report.rules],
         )
         click.echo()
@@ -179,13 +172,9 @@ def show_check(report: Any, page: Path, repaired: Path | None = None) -> None:
 
 def _rule_row(rule: RuleResult) -> list[str]:
     lines = [f"{place.file}:{place.line} {place.detail}" for place in rule.examples]
-    numbers = [_whole_figure(rule.observed), _whole_figure(rule.limit)]
+    numbers = [number(rule.observed), number(rule.limit)]
     notes = "\n".join([*lines, *([rule.fix] if rule.fix else [])])
     return [rule.id, rule.severity.value, rule.verdict.value, str(rule.n_rows), *numbers, notes]
-
-
-def _whole_figure(value: float | None) -> str:
-    return f"{value:,.0f}" if value is not None and value.is_integer() else figure(value)
 
 
 @click.command()

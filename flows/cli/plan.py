@@ -21,7 +21,7 @@ from schemas.records.references import (
 )
 from schemas.records.stages import Stage
 from tasks.engine.cache import Lookup, locate
-from tasks.engine.wording import duration, gibibytes
+from tasks.engine.wording import gibibytes, span
 from tasks.models.shape import read_model_shape
 from tasks.training.plan.machine import Machine, examine_machine
 from tasks.training.plan.memory import describe
@@ -29,7 +29,7 @@ from tasks.training.plan.setup import TrainingSetup, Workload, prepare_training,
 from tasks.training.plan.speed import estimate_steps, expected_speed
 
 CHARACTERS_PER_TOKEN = 4.0
-"""Rough figure for English text, used until the rows were tokenised once."""
+"""Rough value for English text, used until the rows were tokenised once."""
 
 Found = TypeVar("Found", bound=StageReference)
 
@@ -44,7 +44,7 @@ class PlannedStage(Record):
 
 
 class Estimate(Record):
-    """Size of the training; every figure but those of tokenised rows is a guess and says so."""
+    """Size of the training; estimated, except for rows that were tokenised."""
 
     n_train_rows: int
     n_train_tokens: int
@@ -53,25 +53,25 @@ class Estimate(Record):
     tokens_per_second: float
     seconds: float
     basis: str
-    """Where the figures come from."""
+    """Where the numbers come from."""
 
 
 class PlanReport(Record):
-    """Everything `sft-flow plan` says."""
+    """Everything that `sft-flow plan` shows."""
 
     stages: tuple[PlannedStage, ...]
     estimate: Estimate | None
-    """None when nothing is known of the rows yet."""
+    """None when the rows were never loaded."""
     training: TrainingSetup | None = None
     """How the training would run; None when it would not."""
 
 
 def make_plan(config: RunConfig, refresh: Sequence[Stage]) -> PlanReport:
-    """Walk through the flow on the cache alone.
+    """Walk through the flow with the cache only.
 
     Args:
-        config: What would be run.
-        refresh: Stages to compute anew.
+        config: What would run.
+        refresh: Stages to compute again.
 
     Returns:
         One entry per stage, how the training would run, and an estimate when the rows are known.
@@ -131,8 +131,8 @@ def plan_training(
     """Decide how the training would run, as far as model and rows are known.
 
     Args:
-        config: What would be run.
-        references: What the cache holds.
+        config: What would run.
+        references: What is cached.
         machine: Where it would run.
 
     Returns:
@@ -158,15 +158,9 @@ def plan_training(
 def estimate_training(
     config: RunConfig, references: Sequence[StageReference], device: str
 ) -> Estimate | None:
-    """Estimate rows, tokens, steps and time of the training from what the cache holds.
+    """Estimate rows, tokens, steps and time of the training from what is cached.
 
-    Args:
-        config: What would be run.
-        references: What the cache holds.
-        device: Where it would run.
-
-    Returns:
-        The estimate; None when the rows were never loaded.
+    None when the rows were never loaded.
     """
     quality = _first(references, QualityReference)
     guessed = None if quality else _guess_rows(config, references)
@@ -201,7 +195,7 @@ def _first(references: Sequence[StageReference], kind: type[Found]) -> Found | N
 
 
 def _guess_rows(config: RunConfig, references: Sequence[StageReference]) -> tuple[int, int] | None:
-    """Guess rows and tokens of the training side from the loaded rows."""
+    """Guess rows and tokens of the training split from the loaded rows."""
     dataset = _first(references, DatasetReference)
     if dataset is None:
         return None
@@ -230,13 +224,9 @@ def _text_length(value: object) -> int:
 
 
 def show_plan(plan: PlanReport) -> None:
-    """Print what would run and about how long it takes.
-
-    Args:
-        plan: What `make_plan` found.
-    """
+    """Print what would run and about how long it takes."""
     rows = [[entry.outcome, entry.stage.value, entry.reason] for entry in plan.stages]
-    print_table(["", "stage", "why"], rows)
+    print_table(["", "stage", "reason"], rows)
     n_runs = sum(entry.outcome == "RUN" for entry in plan.stages)
     click.echo()
     if n_runs == 0:
@@ -251,18 +241,14 @@ def show_plan(plan: PlanReport) -> None:
         click.echo(
             f"Training, estimated: {estimate.n_train_rows:,} rows, "
             f"{estimate.n_train_tokens:,} tokens, {estimate.n_steps:,} steps, "
-            f"{duration(estimate.seconds)} ({estimate.basis})"
+            f"about {span(estimate.seconds)} ({estimate.basis})"
         )
     elif all(entry.outcome == "RUN" for entry in plan.stages):
         click.echo("Rows, tokens, steps and time are known once load_dataset has run.")
 
 
 def show_setup(setup: TrainingSetup) -> None:
-    """Print how the training would run and why, one line a choice, and the memory it takes.
-
-    Args:
-        setup: What `prepare_training` decided.
-    """
+    """Print how the training would run, one line per choice with its reason, and its memory."""
     click.echo()
     rows = [
         [name.replace("_", " "), *described.split(": ", 1)]
@@ -276,7 +262,7 @@ def show_setup(setup: TrainingSetup) -> None:
         rows.append(["memory", gibibytes(memory.total_bytes), f"estimated, of {room}"])
     else:
         rows.append(["memory", "-", "known once rows are loaded and prepare_template has run"])
-    print_table(["training", "", "why"], rows)
+    print_table(["training", "", "reason"], rows)
     for note in setup.notes:
         click.echo(f"Note: {note}")
 

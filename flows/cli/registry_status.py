@@ -1,4 +1,4 @@
-"""`sft-flow status NAME`: who holds which alias, with figures, age and data."""
+"""`sft-flow status NAME`: the version of each alias, with metrics, age and data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flows.cli.console import print_json, print_table
 from schemas.base import Record
 from schemas.config.registry import RegistryConfig
 from schemas.errors import RegistryError
-from tasks.engine.wording import age
+from tasks.engine.wording import age, number
 from tasks.registry.aliases import read_holders
 from tasks.registry.store import connect, store_errors
 from tasks.registry.tags import (
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class VersionStatus(Record):
-    """One version as a person asks about it."""
+    """What is shown of one version."""
 
     version: int
     aliases: tuple[str, ...]
@@ -53,26 +53,26 @@ class VersionStatus(Record):
 
 
 class RegistryStatus(Record):
-    """What `sft-flow status NAME` says."""
+    """Everything that `sft-flow status NAME` shows."""
 
     name: str
     n_versions: int
     holders: dict[str, int | None]
     """champion, challenger and previous to their versions."""
     versions: tuple[VersionStatus, ...]
-    """Those that hold an alias, in the order of `holders`."""
+    """Those that have an alias, in the order of `holders`."""
     problem: str = ""
-    """A promotion that was cut short; the next one puts its aliases back."""
+    """An interrupted promotion; the next one restores its aliases."""
 
 
 def read_registry_status(registry: RegistryConfig) -> RegistryStatus:
-    """Ask the registry about one name.
+    """Read one name from the registry.
 
     Args:
         registry: Name and aliases.
 
     Returns:
-        Its aliases and the versions that hold them.
+        Its aliases and the versions that have them.
 
     Raises:
         RegistryError: There is no such name.
@@ -97,7 +97,7 @@ def read_registry_status(registry: RegistryConfig) -> RegistryStatus:
             n_versions=len(versions),
             holders=holders,
             versions=tuple(_read_version(client, name, number) for number in numbers),
-            problem="a promotion was cut short; the next one puts its aliases back first"
+            problem="a promotion was interrupted; the next one restores its aliases first"
             if is_unsettled
             else "",
         )
@@ -128,12 +128,7 @@ def _number(text: str | None) -> float | None:
 
 
 def show_registry_status(status: RegistryStatus, *, is_json: bool) -> None:
-    """Print who holds which alias.
-
-    Args:
-        status: What `read_registry_status` found.
-        is_json: Print one JSON document instead of a table.
-    """
+    """Print the version of each alias, as a table or as one JSON document."""
     if is_json:
         print_json(status.model_dump(mode="json"))
         return
@@ -152,15 +147,11 @@ def _row(alias: str, version: VersionStatus | None) -> list[str]:
     return [
         alias,
         str(version.version),
-        _figure(version.loss),
-        _figure(version.base_loss),
+        number(version.loss),
+        number(version.base_loss),
         version.decision,
         age(datetime.now(UTC) - version.created_at),
         version.train_rows,
         version.dataset_sha256[:8],
         by,
     ]
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

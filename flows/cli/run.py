@@ -1,4 +1,4 @@
-"""`sft-flow run`: the whole flow, and its result in words."""
+"""`sft-flow run`: the flow, and its result in words."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from flows.cli.console import (
 from flows.cli.options import config_options, json_option, refresh_option
 from schemas.records.stages import Stage
 from tasks.engine.home import tracking_uri
-from tasks.engine.wording import duration, figure
+from tasks.engine.wording import duration, interval, mebibytes, number, share, signed_number
 
 N_ANSWERS = 3
 MAX_ANSWER_CHARACTERS = 400
 
 
 def show_report(report: Mapping[str, Any], page: Path) -> None:
-    """Print the result of a run: figures, answers, decision, and where to look further.
+    """Print the result of a run: metrics, answers, decision, and where to look further.
 
     Args:
-        report: What `report.json` holds.
+        report: Contents of `report.json`.
         page: The HTML page.
     """
     metrics = report["metrics"]
-    names = list(dict.fromkeys(name for side in metrics.values() for name in side))
-    rows = [[name, *(figure(side.get(name)) for side in metrics.values())] for name in names]
+    names = list(dict.fromkeys(name for role in metrics.values() for name in role))
+    rows = [[name, *(number(role.get(name)) for role in metrics.values())] for name in names]
     click.echo()
     print_table(["metric", *metrics], rows, title="Held-out rows")
     answers = report["answers"][:N_ANSWERS]
@@ -54,14 +54,7 @@ def show_report(report: Mapping[str, Any], page: Path) -> None:
 
 
 def training_line(training: Mapping[str, Any]) -> str:
-    """Sum the training up.
-
-    Args:
-        training: That part of `report.json`.
-
-    Returns:
-        One line: steps, time, speed, and what a reader should know.
-    """
+    """Return steps, time, speed and notes of that part of `report.json` as one line."""
     parts = [
         f"Training: {training['n_steps']:,} steps on {training['device']}, "
         f"{duration(training['seconds'])}, {training['tokens_per_second']:,.0f} tokens/s"
@@ -72,14 +65,7 @@ def training_line(training: Mapping[str, Any]) -> str:
 
 
 def mlflow_command(uri: str) -> str:
-    """Say how to see the registry's page.
-
-    Args:
-        uri: The MLflow tracking URI.
-
-    Returns:
-        A command and an address, or only the address of a server that already runs.
-    """
+    """Return the command that shows the registry, or the address of a server that runs."""
     if uri.startswith(("http://", "https://")):
         return f"MLflow is at {uri}"
     return (
@@ -89,33 +75,25 @@ def mlflow_command(uri: str) -> str:
 
 
 def show_gates(report: Mapping[str, Any]) -> None:
-    """Print what each gate found.
-
-    Args:
-        report: What `report.json` holds.
-    """
+    """Print the result of each gate in `report.json`."""
     if not report["gates"]:
         return
     rows = [
-        [gate["verdict"], gate["id"], figure(gate["gain"]), _interval(gate), gate["reason"]]
+        [
+            gate["verdict"],
+            gate["id"],
+            signed_number(gate["gain"]),
+            interval(gate["interval_low"], gate["interval_high"]),
+            gate["reason"],
+        ]
         for gate in report["gates"]
     ]
     click.echo()
-    print_table(["", "gate", "gain", f"{report['confidence']:.0%} interval", "why"], rows)
-
-
-def _interval(gate: Mapping[str, Any]) -> str:
-    if gate["interval_low"] is None:
-        return "-"
-    return f"[{figure(gate['interval_low'])}, {figure(gate['interval_high'])}]"
+    print_table(["", "gate", "gain", f"{share(report['confidence'])} interval", "reason"], rows)
 
 
 def show_decision(report: Mapping[str, Any]) -> None:
-    """Print the decision with its reason, and who holds the alias now.
-
-    Args:
-        report: What `report.json` holds.
-    """
+    """Print the decision of `report.json` with its reason, and which version has the alias."""
     registry = report["registry"]
     mode = " (dry run)" if report["mode"] == "dry_run" else ""
     click.echo(f"Decision: {report['decision'].upper()}{mode} - {report['reason']}")
@@ -127,22 +105,15 @@ def show_decision(report: Mapping[str, Any]) -> None:
     elif version is None:
         click.echo("Model: not registered")
     else:
-        kept = f"version {previous} stays {alias}" if previous else f"nobody is {alias}"
+        kept = f"version {previous} stays {alias}" if previous else f"no version is {alias}"
         click.echo(f"Model: {name} version {version} is registered, {kept}")
     if registry["n_freed_bytes"]:
-        freed = registry["n_freed_bytes"] / 2**20
-        click.echo(f"Freed: {freed:,.0f} MiB, the weights of old refused versions")
+        freed = mebibytes(registry["n_freed_bytes"])
+        click.echo(f"Freed: {freed}, the weights of old refused versions")
 
 
 def shorten(text: str) -> str:
-    """Cut a long answer for the table; the report has it whole.
-
-    Args:
-        text: An answer.
-
-    Returns:
-        At most 400 characters, with an ellipsis where it was cut.
-    """
+    """Cut an answer to 400 characters for the table; the report has all of it."""
     text = text.strip()
     return text if len(text) <= MAX_ANSWER_CHARACTERS else f"{text[: MAX_ANSWER_CHARACTERS - 1]}…"
 

@@ -1,4 +1,4 @@
-"""`sft-flow status` and `report`: what the last run did and what it left behind."""
+"""`sft-flow status` and `report`: the last run, its outputs and its report."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from schemas.records.stages import Stage
 from tasks.engine.cache import MANIFEST
 from tasks.engine.home import has_store, work_directory
 from tasks.engine.journal import StageEntry, last_flow_run_id, read_entries
+from tasks.engine.wording import mebibytes
 
 
 class LastOutput(Record):
@@ -35,7 +36,7 @@ class LastOutput(Record):
 
 
 class StatusReport(Record):
-    """Everything `sft-flow status` says."""
+    """Everything that `sft-flow status` shows."""
 
     work_directory: str
     flow_run_id: str | None
@@ -45,18 +46,11 @@ class StatusReport(Record):
     alias: str
     champion_version: int | None
     registry_problem: str
-    """Why the registry could not be asked; empty when it answered or there is none yet."""
+    """Why the registry could not be read; empty when it could, or there is none yet."""
 
 
 def read_status(config: RunConfig) -> StatusReport:
-    """Collect the state of the work directory and of the registry.
-
-    Args:
-        config: Its registry section names the model and the alias.
-
-    Returns:
-        The report.
-    """
+    """Collect the state of the work directory, and of the registry named in `config`."""
     flow_run_id = last_flow_run_id()
     champion, problem = find_champion(config)
     return StatusReport(
@@ -72,14 +66,7 @@ def read_status(config: RunConfig) -> StatusReport:
 
 
 def find_champion(config: RunConfig) -> tuple[int | None, str]:
-    """Ask the registry which version holds the alias.
-
-    Args:
-        config: Its registry section counts.
-
-    Returns:
-        The version, or None with the reason; looking never makes a store.
-    """
+    """Return the version that has the alias, or None with the reason; never creates a store."""
     if not has_store():
         return None, ""
     from tasks.registry.store import alias_holder, connect, store_errors
@@ -93,27 +80,13 @@ def find_champion(config: RunConfig) -> tuple[int | None, str]:
 
 
 def newest_output(stage: Stage) -> Path | None:
-    """Find the output a stage wrote last.
-
-    Args:
-        stage: The stage.
-
-    Returns:
-        Its folder; None when the stage never ended well here.
-    """
+    """Return the folder that a stage wrote last; None when it never succeeded here."""
     manifests = list((work_directory() / "stages" / stage).glob(f"[!.]*/{MANIFEST}"))
     return max(manifests, key=lambda path: path.stat().st_mtime).parent if manifests else None
 
 
 def last_output(stage: Stage) -> LastOutput | None:
-    """Describe the output a stage wrote last.
-
-    Args:
-        stage: The stage.
-
-    Returns:
-        Folder and size; None when there is none.
-    """
+    """Return folder and size of the output that a stage wrote last, if there is one."""
     folder = newest_output(stage)
     if folder is None:
         return None
@@ -125,7 +98,7 @@ def read_report() -> tuple[Path, dict[str, Any]]:
     """Find the newest report.
 
     Returns:
-        The page's path and the report's figures.
+        The page's path and the contents of `report.json`.
 
     Raises:
         WorkDirectoryError: No run has written a report here.
@@ -143,13 +116,13 @@ def read_report() -> tuple[Path, dict[str, Any]]:
 
 
 def open_report(folder: Path) -> dict[str, Any]:
-    """Read the figures of one report.
+    """Read one report.
 
     Args:
         folder: Output of `publish_report`.
 
     Returns:
-        What `report.json` holds.
+        Contents of `report.json`.
 
     Raises:
         WorkDirectoryError: The file is gone or damaged.
@@ -163,16 +136,12 @@ def open_report(folder: Path) -> dict[str, Any]:
             where=str(folder),
             expected="report.json as it was written",
             got=type(error).__name__,
-            fix="run `sft-flow run` again: the damaged output is made anew, the rest is a hit",
+            fix="run `sft-flow run` again: the damaged output is written again, the rest is a HIT",
         ) from error
 
 
 def show_status(status: StatusReport) -> None:
-    """Print the state of the work directory.
-
-    Args:
-        status: What `read_status` found.
-    """
+    """Print what `read_status` found."""
     click.echo(f"Work directory: {status.work_directory}")
     click.echo(f"Last run:       {status.flow_run_id or 'none yet'}")
     width = terminal_width()
@@ -181,13 +150,10 @@ def show_status(status: StatusReport) -> None:
             [f"{entry.at.astimezone():%d %b %H:%M:%S}", entry.event, entry.stage, entry.detail]
             for entry in status.stages
         ]
-        click.echo("\n".join(plain_table(["at", "", "stage", "why"], rows, width)))
+        click.echo("\n".join(plain_table(["at", "", "stage", "reason"], rows, width)))
     if status.outputs:
         click.echo()
-        sizes = [
-            [out.stage.value, f"{out.n_bytes / 2**20:.1f} MiB", out.folder]
-            for out in status.outputs
-        ]
+        sizes = [[out.stage.value, mebibytes(out.n_bytes), out.folder] for out in status.outputs]
         click.echo("\n".join(plain_table(["last output of", "size", "folder"], sizes, width)))
     click.echo()
     holder = f"version {status.champion_version}" if status.champion_version else "none yet"

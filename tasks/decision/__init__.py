@@ -1,1 +1,1 @@
-"""Promotion gates, intervals, and the language model as a judge."""
+"""Promotion gates, intervals, and the judging language model."""

@@ -1,10 +1,10 @@
-"""The gates: one function for each kind, from the rows' scores to a verdict with its reason."""
+"""Promotion gates: one function per kind, from the rows' scores to a verdict with its reason."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.config.gates import Against, GateConfig, GateDefinition
 from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
@@ -15,22 +15,18 @@ from tasks.decision.intervals import (
     MIN_INTERVAL_ROWS,
     RowScores,
     bootstrap_interval,
-    figure_of,
     metric_interval,
+    metric_value,
     score_columns,
 )
+from tasks.engine.wording import interval, number, share, signed_interval, signed_number
+
+if TYPE_CHECKING:
+    from tasks.decision.intervals import Array
 
 
 def row_count_gate(evaluation: EvaluationReference, gates: GateConfig) -> GateResult:
-    """Hold the number of held-out rows against its minimum.
-
-    Args:
-        evaluation: The challenger's.
-        gates: The minimum.
-
-    Returns:
-        The gate's result.
-    """
+    """Check that the challenger was evaluated on at least `gates.min_eval_rows` rows."""
     is_enough = evaluation.n_rows >= gates.min_eval_rows
     return GateResult(
         id="min_eval_rows",
@@ -40,7 +36,7 @@ def row_count_gate(evaluation: EvaluationReference, gates: GateConfig) -> GateRe
         n_rows=evaluation.n_rows,
         limit=gates.min_eval_rows,
         verdict=Verdict.PASSED if is_enough else Verdict.FAILED,
-        reason=f"{evaluation.n_rows} held-out rows, at least {gates.min_eval_rows} wanted",
+        reason=f"{evaluation.n_rows} held-out rows, at least {gates.min_eval_rows} required",
     )
 
 
@@ -49,12 +45,12 @@ def same_evaluation_gate(
     opponents: Mapping[Against, EvaluationReference],
     rows: Mapping[str, frozenset[int]],
 ) -> GateResult:
-    """Check that all sides were judged on the same rendered rows.
+    """Check that all models were evaluated on the same rendered rows.
 
     Args:
         evaluation: The challenger's.
         opponents: Base, and the champion if there is one.
-        rows: Numbers of the rows judged, by `EvaluationReference.sha256`.
+        rows: Numbers of the rows evaluated, by `EvaluationReference.sha256`.
 
     Returns:
         The gate's result.
@@ -63,14 +59,16 @@ def same_evaluation_gate(
     for against, opponent in opponents.items():
         if opponent.eval_sha256 != evaluation.eval_sha256:
             reasons.append(
-                f"{against} was judged on evaluation set {opponent.eval_sha256[:8]}, "
+                f"{against} was evaluated on set {opponent.eval_sha256[:8]}, "
                 f"the challenger on {evaluation.eval_sha256[:8]}"
             )
         elif opponent.tokenizer_sha256 != evaluation.tokenizer_sha256:
             continue  # an opponent may lack tokens of the rows, and so their losses: each gate looks
         elif rows[opponent.sha256] != rows[evaluation.sha256]:
             n_other = len(rows[opponent.sha256] ^ rows[evaluation.sha256])
-            reasons.append(f"{n_other} rows were judged of only one of {against} and challenger")
+            reasons.append(
+                f"{n_other} rows were evaluated for only one of {against} and challenger"
+            )
     return GateResult(
         id="same_evaluation",
         metric="eval_sha256",
@@ -78,36 +76,19 @@ def same_evaluation_gate(
         n_rows=evaluation.n_rows,
         limit=0,
         verdict=Verdict.FAILED if reasons else Verdict.PASSED,
-        reason="; ".join(reasons) or "all sides answered the same rendered rows",
+        reason="; ".join(reasons) or "all models were evaluated on the same rendered rows",
     )
 
 
 def skip_gate(gate: GateDefinition, reason: str) -> GateResult:
-    """Say why a gate has nothing to compare.
-
-    Args:
-        gate: The gate.
-        reason: In words.
-
-    Returns:
-        A result that neither passes nor refuses.
-    """
+    """Return a result that neither passes nor refuses."""
     return _result(gate, Verdict.SKIPPED, reason)
 
 
 def tokenizer_gate(
     gate: GateDefinition, opponent: EvaluationReference, evaluation: EvaluationReference
 ) -> GateResult | None:
-    """Refuse to compare figures per token of different tokenizers.
-
-    Args:
-        gate: The gate.
-        opponent: The evaluation compared with.
-        evaluation: The challenger's.
-
-    Returns:
-        A refusal; None where the figures compare.
-    """
+    """Refuse to compare metrics per token of different tokenizers; None where they compare."""
     is_same = opponent.tokenizer_sha256 == evaluation.tokenizer_sha256
     if is_same or gate.metric not in TOKEN_METRICS:
         return None
@@ -121,13 +102,13 @@ def tokenizer_gate(
 def absolute_gate(
     gate: GateDefinition, challenger: RowScores, gates: GateConfig, seed: int
 ) -> GateResult:
-    """Hold the challenger's figure against a fixed limit; the interval is only reported.
+    """Compare the challenger's metric with a fixed limit; the interval is only reported.
 
     Args:
-        gate: Metric and worst figure allowed.
+        gate: Metric and worst value allowed.
         challenger: The challenger's rows.
         gates: Level of the interval, resamples, fewest rows.
-        seed: Seed of the bootstrap.
+        seed: Of the bootstrap.
 
     Returns:
         The gate's result.
@@ -135,16 +116,16 @@ def absolute_gate(
     problem = _find_problem(gate, {"challenger": challenger}, gates)
     if problem:
         return _refuse(gate, problem)
-    figure = float(figure_of(gate.metric, *score_columns(challenger)))
+    value = float(metric_value(gate.metric, *score_columns(challenger)))
     low, high = metric_interval(gate.metric, challenger, gates, seed)
     is_lower_better = metric_direction(gate.metric) is Direction.LOWER
-    is_met = figure <= gate.limit if is_lower_better else figure >= gate.limit
+    is_met = value <= gate.limit if is_lower_better else value >= gate.limit
     return _result(
         gate,
         Verdict.PASSED if is_met else _refusal(gate),
-        f"{gate.metric} {figure:.4f}, at {'most' if is_lower_better else 'least'} "
-        f"{gate.limit:g} wanted; {_percent(gates)} interval [{low:.4f}, {high:.4f}]",
-        challenger=figure,
+        f"{gate.metric} {number(value)}, at {'most' if is_lower_better else 'least'} "
+        f"{number(gate.limit)} required; {share(gates.confidence)} interval {interval(low, high)}",
+        challenger=value,
         interval_low=low,
         interval_high=high,
         n_rows=len(challenger),
@@ -158,9 +139,9 @@ def comparison_gate(
     gates: GateConfig,
     seed: int,
 ) -> GateResult:
-    """Ask for a gain whose interval lies wholly above the limit.
+    """Require a gain whose interval is entirely above the limit.
 
-    gain = challenger - opponent where higher is better, else opponent - challenger; each figure
+    gain = challenger - opponent where higher is better, else opponent - challenger; each metric
     is the ratio of totals over the rows drawn, and for perplexity the exponential of it.
 
     Args:
@@ -168,7 +149,7 @@ def comparison_gate(
         opponent: Rows of the base or the champion.
         challenger: The challenger's rows.
         gates: Level of the interval, resamples, fewest rows.
-        seed: Seed of the bootstrap.
+        seed: Of the bootstrap.
 
     Returns:
         The gate's result; every way to refuse has its own reason.
@@ -179,19 +160,22 @@ def comparison_gate(
     sign = -1.0 if metric_direction(gate.metric) is Direction.LOWER else 1.0
     columns = (*score_columns(opponent), *score_columns(challenger))
 
-    def gain_of(values: Any, weights: Any, own_values: Any, own_weights: Any, axis: int) -> Any:
-        own = figure_of(gate.metric, own_values, own_weights, axis)
-        return sign * (own - figure_of(gate.metric, values, weights, axis))
+    def gain_of(
+        values: Array, weights: Array, own_values: Array, own_weights: Array, axis: int
+    ) -> Array:
+        own = metric_value(gate.metric, own_values, own_weights, axis)
+        return sign * (own - metric_value(gate.metric, values, weights, axis))
 
-    before, after = (float(figure_of(gate.metric, *pair)) for pair in (columns[:2], columns[2:]))
+    before, after = (float(metric_value(gate.metric, *pair)) for pair in (columns[:2], columns[2:]))
     gain = sign * (after - before)
     low, high = bootstrap_interval(columns, gain_of, gates, seed)
     is_passed = low > gate.limit
     return _result(
         gate,
         Verdict.PASSED if is_passed else _refusal(gate),
-        f"{gate.metric} {after:.4f} against {before:.4f} of {gate.against}: gain {gain:+.4f}, "
-        f"{_percent(gates)} interval [{low:+.4f}, {high:+.4f}]"
+        f"{gate.metric} {number(after)} against {number(before)} of {gate.against}: "
+        f"gain {signed_number(gain)}, "
+        f"{share(gates.confidence)} interval {signed_interval(low, high)}"
         + ("" if is_passed else _shortfall(gain, low, high, gate)),
         opponent=before,
         challenger=after,
@@ -203,55 +187,51 @@ def comparison_gate(
 
 
 def _shortfall(gain: float, low: float, high: float, gate: GateDefinition) -> str:
-    """Say why a gain does not pass."""
+    """Return why a gain does not pass."""
     if gain == low == high == 0:
         return "; a tie: no row tells the two apart"
     if gain > gate.limit:
-        return f"; not beyond chance: the lower end must exceed {gate.limit:g}"
+        return f"; not beyond chance: the lower end must exceed {number(gate.limit)}"
     if gain == 0:
         return "; a tie: what some rows gain, others lose"
-    return f"; worse than {gate.against}" if gain < 0 else f"; not more than {gate.limit:g}"
+    return f"; worse than {gate.against}" if gain < 0 else f"; not more than {number(gate.limit)}"
 
 
-def _find_problem(gate: GateDefinition, sides: Mapping[str, RowScores], gates: GateConfig) -> str:
-    """Say why there is no figure to judge; empty where there is."""
-    for side, found in sides.items():
+def _find_problem(gate: GateDefinition, scores: Mapping[str, RowScores], gates: GateConfig) -> str:
+    """Return why the metric cannot be compared; empty where it can."""
+    for role, found in scores.items():
         if not found:
-            return f"{gate.metric} is missing: no row of {side} has it"
-    rows = set().union(*sides.values())
-    for side, found in sides.items():
+            return f"{gate.metric} is missing: no row of {role} has it"
+    rows = set().union(*scores.values())
+    for role, found in scores.items():
         lacking = sorted(rows - found.keys())
         if lacking:
             return (
-                f"{gate.metric} of {side} is missing on {len(lacking)} of {len(rows)} rows, "
+                f"{gate.metric} of {role} is missing on {len(lacking)} of {len(rows)} rows, "
                 f"first on row {lacking[0]}"
             )
-    for side, found in sides.items():
-        bad = sorted(row for row, score in found.items() if not _is_number(*score))
+    for role, found in scores.items():
+        bad = sorted(row for row, pair in found.items() if not _is_number(*pair))
         if bad:
             return (
-                f"{gate.metric} of {side} is NaN or infinite on {len(bad)} of {len(rows)} rows, "
+                f"{gate.metric} of {role} is NaN or infinite on {len(bad)} of {len(rows)} rows, "
                 f"first on row {bad[0]}"
             )
-        if not math.isfinite(figure_of(gate.metric, *score_columns(found))):
-            return f"{gate.metric} of {side} is infinite"
+        if not math.isfinite(metric_value(gate.metric, *score_columns(found))):
+            return f"{gate.metric} of {role} is infinite"
     if len(rows) < MIN_INTERVAL_ROWS:
         return f"one row with {gate.metric} gives no interval"
     if len(rows) < gates.min_eval_rows:
         return (
             f"{len(rows)} rows with {gate.metric}, at least {gates.min_eval_rows} "
-            "(gates.min_eval_rows) wanted"
+            "(gates.min_eval_rows) required"
         )
     return ""
 
 
 def _is_number(value: float, weight: float) -> bool:
-    """Tell whether value / weight is a number; a row without tokens has 0 / 0."""
+    """Check whether value / weight is a number; a row without tokens has 0 / 0."""
     return math.isfinite(value) and weight > 0
-
-
-def _percent(gates: GateConfig) -> str:
-    return f"{100 * gates.confidence:g} %"
 
 
 def _refusal(gate: GateDefinition) -> Verdict:
@@ -262,7 +242,7 @@ def _refuse(gate: GateDefinition, reason: str) -> GateResult:
     return _result(gate, _refusal(gate), reason)
 
 
-def _result(gate: GateDefinition, verdict: Verdict, reason: str, **figures: Any) -> GateResult:
+def _result(gate: GateDefinition, verdict: Verdict, reason: str, **values: Any) -> GateResult:
     return GateResult(
         id=gate.id,
         metric=gate.metric,
@@ -271,5 +251,5 @@ def _result(gate: GateDefinition, verdict: Verdict, reason: str, **figures: Any)
         severity=gate.severity,
         verdict=verdict,
         reason=reason,
-        **figures,
+        **values,
     )

@@ -1,53 +1,52 @@
-"""The figure of a set of rows, made of their scores, and how far chance can move it."""
+"""The metric of a set of rows from their scores, and its bootstrap interval."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from schemas.config.gates import GateConfig
 from tasks.evaluation.row_scores import read_scores
 
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[float64]
+
 RowScores = dict[int, tuple[float, float]]
-"""Row to (sum of its values, weight); the figure of a set is the ratio of the totals."""
+"""Row to (sum of its values, weight); the metric of a set is the ratio of the totals."""
 MIN_INTERVAL_ROWS = 2
 
 MAX_BATCH_DRAWS = 1_000_000
 """Rows drawn at a time, so that memory does not grow with the set."""
 
 
-def score_columns(scores: RowScores) -> tuple[Any, Any]:
-    """Give values and weights as arrays, in the order of the row numbers.
-
-    Args:
-        scores: Of one side.
-
-    Returns:
-        Two arrays of one entry a row.
-    """
+def score_columns(scores: RowScores) -> tuple[Array, Array]:
+    """Return values and weights, one entry per row, in the order of the row numbers."""
     import numpy
 
     pairs = numpy.array([scores[row] for row in sorted(scores)], dtype=float)
     return pairs[:, 0], pairs[:, 1]
 
 
-def figure_of(metric: str, values: Any, weights: Any, axis: int = -1) -> Any:
-    """Compute the figure of each draw: the ratio of totals, for perplexity its exponential.
+def metric_value(metric: str, values: Array, weights: Array, axis: int = -1) -> Array:
+    """Compute the metric of each draw: the ratio of totals, for perplexity its exponential.
 
     Args:
         metric: Its name.
         values: Sums of the rows drawn.
         weights: Their weights.
-        axis: The one that the rows lie along.
+        axis: That of the rows.
 
     Returns:
-        One figure a draw, in the unit of the metric.
+        One value per draw, in the unit of the metric.
     """
     import numpy
 
-    mean = values.sum(axis=axis) / weights.sum(axis=axis)
+    mean: Array = values.sum(axis=axis) / weights.sum(axis=axis)
     if metric != "perplexity":
         return mean
     with numpy.errstate(over="ignore"):  # infinity refuses with its own reason
@@ -57,41 +56,31 @@ def figure_of(metric: str, values: Any, weights: Any, axis: int = -1) -> Any:
 def metric_interval(
     metric: str, scores: RowScores, gates: GateConfig, seed: int
 ) -> tuple[float, float]:
-    """Find the interval of a set's figure.
+    """Compute the lower and upper end of the metric of at least two rows."""
 
-    Args:
-        metric: Its name.
-        scores: At least two rows.
-        gates: Level of the interval and number of resamples.
-        seed: Seed of the bootstrap.
+    def statistic(values: Array, weights: Array, axis: int) -> Array:
+        return metric_value(metric, values, weights, axis)
 
-    Returns:
-        Lower and upper end.
-    """
-
-    def figure(values: Any, weights: Any, axis: int) -> Any:
-        return figure_of(metric, values, weights, axis)
-
-    return bootstrap_interval(score_columns(scores), figure, gates, seed)
+    return bootstrap_interval(score_columns(scores), statistic, gates, seed)
 
 
 def metric_intervals(
     folder: Path, metrics: dict[str, float | None], gates: GateConfig, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """Find the intervals of one side's metrics.
+    """Compute the intervals of one role's metrics.
 
     Args:
-        folder: Output of a judging stage.
-        metrics: Its figures by name.
+        folder: Output of a stage that evaluates.
+        metrics: Its values by name.
         gates: Level of the intervals and number of resamples.
-        seed: Seed of the bootstrap.
+        seed: Of the bootstrap.
 
     Returns:
-        Metric to lower and upper end; without those that have no figure, or fewer than two rows.
+        Metric to lower and upper end; without those that have no value, or fewer than two rows.
     """
     found = {}
-    for metric, figure in metrics.items():
-        scores = {} if figure is None else read_scores(folder, metric)
+    for metric, value in metrics.items():
+        scores = {} if value is None else read_scores(folder, metric)
         if len(scores) >= MIN_INTERVAL_ROWS and all(weight > 0 for _, weight in scores.values()):
             low, high = metric_interval(metric, scores, gates, seed)
             if math.isfinite(low) and math.isfinite(high):
@@ -123,7 +112,7 @@ def tail_fraction(confidence: float, n_rows: int) -> float:
 
 
 def bootstrap_interval(
-    columns: Sequence[Any], statistic: Callable[..., Any], gates: GateConfig, seed: int
+    columns: Sequence[Array], statistic: Callable[..., Array], gates: GateConfig, seed: int
 ) -> tuple[float, float]:
     """Draw rows with replacement, all columns of a row together, and take percentiles.
 
@@ -131,8 +120,8 @@ def bootstrap_interval(
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap; `scipy.stats.bootstrap`.
 
     Args:
-        columns: Arrays of equal length, one value a row, at least 2 rows.
-        statistic: Called with the drawn columns and `axis`; gives one figure per draw.
+        columns: Arrays of equal length, one value per row, at least 2 rows.
+        statistic: Called with the drawn columns and `axis`; returns one value per draw.
         gates: Level of the interval and number of resamples.
         seed: Seed of the draws.
 

@@ -34,28 +34,28 @@ _WORD = re.compile(r"\b(A|B|tie)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class JudgedRow:
-    """What the judge said of one row."""
+    """The judge's verdict on one row."""
 
     row: int
     win: float
     """1: the challenger is better in both orders; 0: the opponent is; 0.5: anything else."""
     verdicts: tuple[str, str]
-    """challenger, opponent, tie or unreadable; the challenger stood second, then first."""
+    """challenger, opponent, tie or unreadable; the challenger was second, then first."""
 
 
 def judge_pair(
     judge: JudgeConfig, opponent: Path, challenger: Path, output: Path
 ) -> dict[int, float]:
-    """Let the judge compare both sides' answers, row by row.
+    """Let the judge compare both models' answers, row by row.
 
-    A verdict counts only when both orders give it: judges favour a place. Verdicts are kept in
+    A verdict counts only when both orders give it: judges favour a position. Verdicts are kept in
     the work directory, so a retrain asks only what is new. Source: Zheng et al. 2023, MT-Bench.
 
     Args:
         judge: Who judges, and how many rows.
-        opponent: Output folder of the opponent's judging, with `answers.jsonl`.
+        opponent: Output folder of the opponent's evaluation, with `answers.jsonl`.
         challenger: That of the challenger.
-        output: Gets `judge_<opponent>.jsonl`, one line a row.
+        output: Gets `judge_<opponent>.jsonl`, one line per row.
 
     Returns:
         Row to win of the challenger: 1, 0.5 or 0.
@@ -72,8 +72,7 @@ def judge_pair(
             if row["row"] in theirs:
                 judged.append(_judge_row(judge, kept, row, theirs[row["row"]]))
             bar.update(1)
-    side = opponent.parent.name
-    write_jsonl(output / f"judge_{side}.jsonl", [asdict(row) for row in judged])
+    write_jsonl(output / f"judge_{opponent.parent.name}.jsonl", [asdict(row) for row in judged])
     return {row.row: row.win for row in judged}
 
 
@@ -93,7 +92,7 @@ def _judge_row(
 
 @contextmanager
 def _verdicts() -> Iterator[sqlite3.Connection]:
-    """Open the kept verdicts, which hold no text but hashes."""
+    """Open the kept verdicts, which contain hashes but no text."""
     path = work_directory() / "judge.db"
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=30)
@@ -112,7 +111,7 @@ def _ask(
     row: Mapping[str, Any],
     answers: tuple[str, str],
 ) -> str:
-    """Give the judge's word: A, B, tie or unreadable."""
+    """Return the judge's verdict: A, B, tie or unreadable."""
     messages = judge_messages(judge.instructions, row, answers)
     asked = json.dumps([judge.url, judge.model, messages], sort_keys=True)
     question = hashlib.sha256(asked.encode()).hexdigest()
@@ -132,7 +131,7 @@ def judge_messages(
 
     Args:
         instructions: The user's; empty: the built-in ones.
-        row: Holds `question` and `reference`.
+        row: Has `question` and `reference`.
         answers: Answer A and answer B.
 
     Returns:
@@ -152,14 +151,7 @@ def judge_messages(
 
 
 def read_verdict(reply: str) -> str:
-    """Take the verdict out of a reply.
-
-    Args:
-        reply: What the judge wrote.
-
-    Returns:
-        A, B or tie when the reply names just one of them, else unreadable, which is a tie.
-    """
+    """Return A, B or tie if the judge's reply has just one of them, else unreadable, a tie."""
     words = {word.upper() for word in _WORD.findall(reply)}
     if len(words) != 1:
         return "unreadable"
@@ -196,9 +188,9 @@ def _complete(judge: JudgeConfig, messages: list[dict[str, str]]) -> str:
         problem = f"HTTP {answer.status_code}: {answer.text[:200]}"
         if answer.status_code not in RETRIED_STATUS:
             raise ConfigError(
-                "the judge refuses to be asked",
+                "the judge rejects the request",
                 where=f"evaluation.judge, {address}",
-                expected=f"model {judge.model}, and a key in {judge.api_key_variable} if it wants one",
+                expected=f"model {judge.model}, and a key in {judge.api_key_variable} if it needs one",
                 got=problem,
                 fix="correct evaluation.judge or the key",
             )

@@ -1,4 +1,4 @@
-"""The model card: what a reader must know of a version, in Markdown."""
+"""The model card of a version, in Markdown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from schemas.config.run import RunConfig
 from schemas.records.references import Evidence
 from tasks.engine.cache import locate
 from tasks.engine.redaction import without_folders
+from tasks.engine.wording import interval, number, share, signed_number
 from tasks.registry.lineage import metrics_by_role, shorten
 from tasks.sources.hub import HUB_ID
 from tasks.sources.mixture import public_title
@@ -20,19 +21,19 @@ from tasks.sources.mixture import public_title
 MAX_DESCRIPTION_CHARACTERS = 5000
 """Width of the column in MLflow's SQL stores."""
 CardFacts = Mapping[str, Any]
-"""What `card_facts` collects; plain values, stored as JSON beside the card."""
+"""What `card_facts` collects; plain values, stored as JSON next to the card."""
 
 
 def card_facts(config: RunConfig, evidence: Evidence, licence: str) -> dict[str, Any]:
-    """Collect what the card says.
+    """Collect the contents of the card as plain values.
 
     Args:
         config: The resolved configuration.
-        evidence: What the version rests on.
+        evidence: Outputs of the stages that made the version.
         licence: Of the base model; empty where it is not known.
 
     Returns:
-        Plain values, which JSON holds.
+        What `model_card` and `readme` take.
     """
     profile = json.loads(locate(evidence.quality, "profile.json").read_text(encoding="utf-8"))
     return {
@@ -64,7 +65,7 @@ def card_facts(config: RunConfig, evidence: Evidence, licence: str) -> dict[str,
             "max_new_tokens": config.evaluation.max_new_tokens,
             "is_pinned": evidence.split.is_pinned,
         },
-        "metrics": {role.value: figures for role, figures in metrics_by_role(evidence).items()},
+        "metrics": {role.value: found for role, found in metrics_by_role(evidence).items()},
         "report": evidence.decision.report.model_dump(mode="json"),
     }
 
@@ -75,19 +76,12 @@ def _hub_id(source: str) -> str:
 
 
 def model_card(facts: CardFacts) -> str:
-    """Write the card.
-
-    Args:
-        facts: What `card_facts` collected.
-
-    Returns:
-        Markdown without front matter: data, training, figures, limits, and how to load it.
-    """
+    """Write the card without front matter: metrics, data, training, limits, how to load it."""
     parts = [
         f"# {facts['name']}",
         f"Fine-tuned from `{facts['base_model']}`.",
         f"**{facts['report']['decision']}**: {facts['report']['reason']}",
-        "## Figures",
+        "## Metrics",
         metrics_table(facts["metrics"]),
         gates_table(facts["report"]),
         "## Data",
@@ -103,14 +97,7 @@ def model_card(facts: CardFacts) -> str:
 
 
 def description(facts: CardFacts) -> str:
-    """Write the version's description: the model card, as far as the store has room for it.
-
-    Args:
-        facts: What `card_facts` collected.
-
-    Returns:
-        Markdown.
-    """
+    """Write the version's description: the card, cut to what the store has room for."""
     return shorten(model_card(facts), MAX_DESCRIPTION_CHARACTERS)
 
 
@@ -121,7 +108,7 @@ def readme(facts: CardFacts) -> str:
         facts: What `card_facts` collected.
 
     Returns:
-        Text of README.md. Licence, language and base model stand in it where they are known.
+        Text of README.md, with licence, language and base model where they are known.
 
     Source:
         https://huggingface.co/docs/hub/model-cards
@@ -139,40 +126,26 @@ def readme(facts: CardFacts) -> str:
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Lay out the figures, one metric a line and one column for each model.
-
-    Args:
-        metrics: Role to metrics.
-
-    Returns:
-        A Markdown table; `-` where nothing was measured.
-    """
+    """Write a Markdown table with one line per metric and one column per role."""
     roles = list(metrics)
-    names = dict.fromkeys(name for figures in metrics.values() for name in figures)
+    names = dict.fromkeys(name for found in metrics.values() for name in found)
     lines = [_row("metric", *roles), _row(*["---"] * (len(roles) + 1))]
     for name in names:
-        lines.append(_row(name, *(_figure(metrics[role].get(name)) for role in roles)))
+        lines.append(_row(name, *(number(metrics[role].get(name)) for role in roles)))
     return "\n".join(lines)
 
 
 def gates_table(report: Mapping[str, Any]) -> str:
-    """Lay out what each gate found.
-
-    Args:
-        report: A `DecisionReport` as plain values.
-
-    Returns:
-        A Markdown table; empty without gates.
-    """
+    """Write a Markdown table of the gates of a `DecisionReport`; empty without gates."""
     if not report["gates"]:
         return ""
-    heading = f"gain with {report['confidence']:.0%} interval"
+    heading = f"gain with {share(report['confidence'])} interval"
     lines = [_row("gate", "metric", "against", heading, "verdict", "reason")]
     lines.append(_row(*["---"] * 6))
     for gate in report["gates"]:
-        gain = _figure(gate["gain"])
+        gain = signed_number(gate["gain"])
         if gate["interval_low"] is not None:
-            gain += f" [{_figure(gate['interval_low'])}, {_figure(gate['interval_high'])}]"
+            gain += f" {interval(gate['interval_low'], gate['interval_high'])}"
         names = (gate["id"], gate["metric"], gate["against"])
         lines.append(_row(*names, gain, gate["verdict"], gate["reason"]))
     return "\n".join(lines)
@@ -181,10 +154,6 @@ def gates_table(report: Mapping[str, Any]) -> str:
 def _row(*cells: str) -> str:
     safe = (" ".join(cell.split()).replace("|", "\\|") for cell in cells)
     return f"| {' | '.join(safe)} |"
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
 
 
 def _data(data: Mapping[str, Any]) -> str:
@@ -209,26 +178,26 @@ def _training(training: Mapping[str, Any]) -> str:
 
 
 def _limits(facts: CardFacts) -> str:
-    data, judged = facts["data"], facts["evaluation"]
+    data, evaluated = facts["data"], facts["evaluation"]
     spoken = ", ".join(data["asked_languages"] or data["languages"])
     language = (
         f"Languages of the data: {spoken}; others were not tested."
         if spoken
-        else "The language of the data was not looked at."
+        else "The language of the data was not checked."
     )
     where = (
-        "come from a set of their own"
-        if judged["is_pinned"]
-        else "were held out of the data it was trained on"
+        "come from a separate set"
+        if evaluated["is_pinned"]
+        else "were held out of the training data"
     )
     lines = [
         language,
-        f"The {judged['n_rows']:,} rows it was judged on {where}: the figures hold for questions "
+        f"The {evaluated['n_rows']:,} rows it was evaluated on {where}: the metrics hold for questions "
         "like these.",
-        f"{judged['n_answers']:,} answers were generated, each the most likely one (no sampling), "
-        f"of at most {judged['max_new_tokens']:,} tokens.",
+        f"{evaluated['n_answers']:,} answers were generated, each the most likely one (no sampling), "
+        f"of at most {evaluated['max_new_tokens']:,} tokens.",
         f"Conversations longer than {data['max_length_tokens']:,} tokens were neither trained "
-        "nor judged.",
+        "on nor evaluated.",
         "Not tested: truth of the answers beyond the metrics above, safety, bias, and misuse.",
     ]
     return "\n".join(f"- {line}" for line in lines)

@@ -1,4 +1,4 @@
-"""The answers on the report's page: cut so that the page stays small, and compared by words."""
+"""The answers on the report's page: cut to keep the page small, and compared by words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_ANSWERS = 200
 MOST_CHARACTERS = 1200
 """Of one text while there are few answers."""
 ALL_CHARACTERS = 600_000
-"""Of all texts together: with the marks round them the page stays under 2 MB."""
+"""Of all texts together: with their markup the page stays under 2 MB."""
 
 MOST_WORDS = 400
 """Compared; the work grows with the square of it."""
@@ -29,13 +29,13 @@ class ComparedAnswer:
     reference: str
     roles: dict[str, list[Stretch]]
     is_exact: dict[str, bool]
-    """Role to whether the whole answer is the reference."""
+    """Role to whether the answer equals the reference."""
 
 
 def compare_answers(
     answers: Sequence[Mapping[str, str]], roles: Sequence[str]
 ) -> list[ComparedAnswer]:
-    """Lay the answers out for the page.
+    """Compare the answers for the page.
 
     Args:
         answers: Prompt, reference and the answer of each role by its name.
@@ -62,7 +62,7 @@ def compare_answers(
 
 
 def _marked(reference: str, answer: str) -> list[Stretch]:
-    """Leave missing words out of an answer that agrees in less than half: nobody could read both."""
+    """Leave missing words out of an answer that agrees in less than half: both are unreadable."""
     stretches = diff_words(reference, answer)
     n_same = sum(len(one.text) for one in stretches if one.kind is Difference.SAME)
     if 2 * n_same >= len(answer):
@@ -71,28 +71,20 @@ def _marked(reference: str, answer: str) -> list[Stretch]:
 
 
 def cut(text: str, most: int = MOST_CHARACTERS) -> str:
-    """Shorten a text.
-
-    Args:
-        text: Any text.
-        most: Characters that may stay.
-
-    Returns:
-        The text; cut off, it says how much is left out.
-    """
+    """Cut a text to `most` characters and add how many more there are."""
     left_out = len(text) - most
     return f"{text[:most]} … ({left_out:,} more characters)" if left_out > 0 else text
 
 
 def judge_counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Sum up what a judging model said.
+    """Count a judging model's verdicts.
 
     Args:
         rows: Lines of `judge_<role>.jsonl`.
 
     Returns:
-        Rows judged, won, lost and tied by the challenger; flips (the two orders contradict each
-        other: the judge favours a place) and replies nobody could read.
+        Rows judged, won, lost and tied by the challenger; flips (the verdict followed position,
+        not content) and unreadable replies.
     """
     verdicts = [set(row["verdicts"]) for row in rows]
     return {
@@ -110,14 +102,14 @@ class Difference(StrEnum):
 
     SAME = "same"
     ADDED = "added"
-    """Stands in the answer, not in the reference."""
+    """In the answer, not in the reference."""
     MISSING = "missing"
-    """Stands in the reference, not in the answer."""
+    """In the reference, not in the answer."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Words that are alike in kind."""
+    """Words of one kind."""
 
     text: str
     kind: Difference
@@ -127,29 +119,29 @@ def diff_words(reference: str, answer: str) -> list[Stretch]:
     """Compare an answer with the reference.
 
     Args:
-        reference: What was wanted.
+        reference: What was expected.
         answer: What the model wrote.
 
     Returns:
         Stretches in order; those same and added give the answer, those same and missing the
-        reference. Beyond 400 pieces the rest counts as it stands.
+        reference. Beyond 400 pieces the rest is compared as one.
     """
-    wanted, wanted_rest = _split(reference)
+    expected, expected_rest = _split(reference)
     written, written_rest = _split(answer)
-    matcher = SequenceMatcher(None, wanted, written, autojunk=False)
+    matcher = SequenceMatcher(None, expected, written, autojunk=False)
     stretches: list[Stretch] = []
     for _, start, end, first, last in matcher.get_opcodes():
-        if wanted[start:end] == written[first:last]:
-            stretches.append(Stretch("".join(wanted[start:end]), Difference.SAME))
+        if expected[start:end] == written[first:last]:
+            stretches.append(Stretch("".join(expected[start:end]), Difference.SAME))
             continue
         if start < end:
-            stretches.append(Stretch("".join(wanted[start:end]), Difference.MISSING))
+            stretches.append(Stretch("".join(expected[start:end]), Difference.MISSING))
         if first < last:
             stretches.append(Stretch("".join(written[first:last]), Difference.ADDED))
-    if wanted_rest == written_rest:
+    if expected_rest == written_rest:
         stretches.append(Stretch(written_rest, Difference.SAME))
     else:
-        stretches.append(Stretch(wanted_rest, Difference.MISSING))
+        stretches.append(Stretch(expected_rest, Difference.MISSING))
         stretches.append(Stretch(written_rest, Difference.ADDED))
     return [one for one in stretches if one.text]
 

@@ -1,4 +1,4 @@
-"""What Prefect shows of a run: keys, tables, links and pictures made from its report."""
+"""Prefect artifacts of a run: tables, links and pictures made from its report."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from prefect.context import FlowRunContext
 
 from tasks.engine.keys import slug
 from tasks.engine.redaction import without_secrets
+from tasks.engine.wording import interval, number, signed_number
 
 TABLES = {
-    "gates": "The comparisons the decision rests on",
+    "gates": "The comparisons the decision depends on",
     "rules": "What the data gate found",
     "metrics": "Base, champion and challenger on the same rows",
 }
@@ -30,25 +31,18 @@ MAX_EXAMPLES = 3
 
 
 def gate_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Lay the gates out.
-
-    Args:
-        report: `report.json`.
-
-    Returns:
-        One row per gate; a single row that says so where there was none.
-    """
+    """Return one row per gate of `report.json`, or a single row with the mode."""
     rows = [
         {
             "gate": gate["id"],
             "verdict": gate["verdict"],
             "metric": gate["metric"],
             "against": gate["against"],
-            "challenger": _figure(gate["challenger"]),
-            "opponent": _figure(gate["opponent"]),
-            "gain": _figure(gate["gain"]),
-            "interval": _interval(gate["interval_low"], gate["interval_high"]),
-            "limit": _figure(gate["limit"]),
+            "challenger": number(gate["challenger"]),
+            "opponent": number(gate["opponent"]),
+            "gain": signed_number(gate["gain"]),
+            "interval": interval(gate["interval_low"], gate["interval_high"]),
+            "limit": number(gate["limit"]),
             "rows": gate["n_rows"],
             "reason": gate["reason"],
         }
@@ -58,22 +52,15 @@ def gate_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def rule_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Lay the rules of the data gate out.
-
-    Args:
-        report: `report.json`.
-
-    Returns:
-        One row per rule that was broken or measured; a single row that says so where none was.
-    """
+    """Return one row per rule of `report.json` that was broken or measured, or a single row."""
     rows = [
         {
             "rule": rule["id"],
             "verdict": rule["verdict"],
             "severity": rule["severity"],
             "rows": rule["n_rows"],
-            "observed": _figure(rule["observed"]),
-            "limit": _figure(rule["limit"]),
+            "observed": number(rule["observed"]),
+            "limit": number(rule["limit"]),
             "places": _places(rule["examples"]),
             "fix": rule["fix"],
         }
@@ -83,31 +70,19 @@ def rule_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def metric_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Lay the metrics of every role out.
-
-    Args:
-        report: `report.json`.
-
-    Returns:
-        One row per metric, with a column for base, champion if there is one, and challenger.
-    """
+    """Return one row per metric of `report.json`, with a column for each role."""
     metrics: Mapping[str, Mapping[str, float | None]] = report["metrics"]
     names = dict.fromkeys(name for role in metrics.values() for name in role)
     return [
-        {"metric": name} | {role: _figure(found.get(name)) for role, found in metrics.items()}
+        {"metric": name} | {role: number(found.get(name)) for role, found in metrics.items()}
         for name in names
     ]
 
 
 def mlflow_links(report: Mapping[str, Any]) -> dict[str, str]:
-    """Find the addresses of a version in MLflow's pages.
+    """Return MLflow's addresses of the `version`, `run`, `page` and `picture` of `report.json`.
 
-    Args:
-        report: `report.json`.
-
-    Returns:
-        `version`, `run`, `page` and `picture`; empty where MLflow has no server or nothing was
-        registered.
+    Empty where MLflow has no server, or nothing was registered.
     """
     registry = report["registry"]
     server = without_secrets(registry.get("tracking_uri") or "").rstrip("/")
@@ -132,7 +107,7 @@ def picture_address(report: Mapping[str, Any], folder: Path) -> str | None:
 
     Returns:
         The picture itself as a data address (RFC 2397), which works on any machine; else its
-        address in MLflow; None where neither is there.
+        address in MLflow; None without either.
     """
     path = folder / PICTURE
     if not path.is_file():
@@ -141,28 +116,14 @@ def picture_address(report: Mapping[str, Any], folder: Path) -> str | None:
 
 
 def page_address(report: Mapping[str, Any], folder: Path) -> str:
-    """Say where the report can be read.
-
-    Args:
-        report: `report.json`.
-        folder: Output of `publish_report`.
-
-    Returns:
-        Address in MLflow where that has a server, else of the file on the machine that ran it.
-    """
+    """Return the report's address in MLflow if that has a server, else of the file in `folder`."""
     return mlflow_links(report).get("page") or (folder / PAGE).as_uri()
 
 
 def page_text(report: Mapping[str, Any], folder: Path) -> str:
-    """Lead a reader to the report.
+    """Return Markdown with a link to MLflow, else the path of the file in `folder`.
 
-    Args:
-        report: `report.json`.
-        folder: Output of `publish_report`.
-
-    Returns:
-        Markdown: a link to MLflow, else the path, since browsers follow no link from a server's
-        page to a file.
+    Browsers follow no link from a server's page to a file.
     """
     address = mlflow_links(report).get("page")
     if address:
@@ -171,7 +132,7 @@ def page_text(report: Mapping[str, Any], folder: Path) -> str:
 
 
 def show_report(key: str, report: Mapping[str, Any], folder: Path) -> None:
-    """Create the artefacts of a report under keys that stay the same from run to run.
+    """Create the artifacts of a report under keys that stay the same from run to run.
 
     Args:
         key: Beginning of the keys.
@@ -194,39 +155,31 @@ def show_report(key: str, report: Mapping[str, Any], folder: Path) -> None:
 
 
 def _create(key: str, kind: str, data: str, description: str) -> None:
-    """Create one artefact with the flow's own client.
+    """Create one artifact with the flow's own client.
 
     Prefect's create_*_artifact make the same request, each with a new client: 0.1 s more.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
-    artefact = ArtifactCreate(
+    artifact = ArtifactCreate(
         key=key, type=kind, data=data, description=description, flow_run_id=context.flow_run.id
     )
     if isinstance(context.client, SyncPrefectClient):
-        context.client.create_artifact(artefact)
+        context.client.create_artifact(artifact)
 
 
 def show_rejection(name: str, payload: Mapping[str, Any]) -> None:
-    """Create the artefact of refused data.
+    """Create the artifact of rejected data.
 
     Args:
         name: Registered model name.
         payload: Reason, source, evidence and fix.
     """
-    lines = [f"## {name}: data refused", "", "```", payload["reason"], "```", ""]
+    lines = [f"## {name}: data rejected", "", "```", payload["reason"], "```", ""]
     lines += [f"- {word}: {payload[word]}" for word in ("source", "evidence", "fix")]
-    description = "Why the data gate refused the rows"
+    description = "Why the data gate rejected the rows"
     _create(f"{slug(name)}-rejection", "markdown", "\n".join(lines), description)
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or high is None else f"{low:.4g} to {high:.4g}"
 
 
 def _places(examples: Sequence[Mapping[str, Any]]) -> str:

@@ -1,14 +1,16 @@
-"""Parts of the data gate's page: figures in words, texts made harmless, bars and token rows."""
+"""What the three pages share: rendering, harmless texts, bars and token rows."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from tasks.engine.wording import share
+from tasks.engine.wording import duration, interval, number, share, signed_interval, signed_number
 
+PAGES = Path(__file__).parent / "pages"
 MOST_CHARACTERS = 500
 """Of a text of the data on the page: a role's name may be megabytes long."""
 MOST_TOKENS = 1500
@@ -29,14 +31,14 @@ class Bar:
 
 
 def visible(text: Any, most: int | None = MOST_CHARACTERS) -> str:
-    r"""Make a text of the data harmless to read: cut, and with what cannot be seen written out.
+    r"""Make a text of the data harmless: cut, and with invisible characters written out.
 
     Args:
         text: Any value.
         most: Characters to show; None: all.
 
     Returns:
-        The text; control, format and private characters as `\u202e`, but for tab, line feed and
+        The text with control, format and private characters as `\u202e`, except tab, line feed and
         joiners.
     """
     whole = str(text)
@@ -49,15 +51,20 @@ def visible(text: Any, most: int | None = MOST_CHARACTERS) -> str:
     return f"{shown}…" if most is not None and len(whole) > most else shown
 
 
+def render(template: str, **values: Any) -> str:
+    """Render a template of `pages`; everything that is not a template is escaped."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined
+    )
+    formats = (duration, interval, number, share, signed_interval, signed_number, visible)
+    environment.filters.update({one.__name__: one for one in formats})
+    return environment.get_template(template).render(**values)
+
+
 def histogram_bars(counts: Sequence[int]) -> list[Bar]:
-    """Lay out a histogram whose bins double in width: 0, 1, 2-3, 4-7, 8-15 and so on.
-
-    Args:
-        counts: One a bin.
-
-    Returns:
-        The bins from the first that is not empty.
-    """
+    """Turn counts of bins 0, 1, 2-3, 4-7, 8-15 and so on into bars, from the first above 0."""
     bars: list[Bar] = []
     most = max(counts, default=0)
     for bit, count in enumerate(counts):
@@ -69,14 +76,7 @@ def histogram_bars(counts: Sequence[int]) -> list[Bar]:
 
 
 def named_bars(counts: Mapping[str, int]) -> list[Bar]:
-    """Lay out counts by name.
-
-    Args:
-        counts: One a name; at least one.
-
-    Returns:
-        A bar each, in their order.
-    """
+    """Turn counts by name, at least one, into bars in the same order."""
     most = max(counts.values())
     return [Bar(name, count, 100 * count / max(1, most)) for name, count in counts.items()]
 
@@ -91,14 +91,7 @@ class RenderedRow:
 
 
 def cut_row(row: Sequence[tuple[str, bool]]) -> RenderedRow:
-    """Keep the page small however long a row is.
-
-    Args:
-        row: Text of each token, and whether it is trained.
-
-    Returns:
-        The beginning of the row.
-    """
+    """Keep the beginning of a row: text of each token, and whether it is trained."""
     parts: list[tuple[str, bool]] = []
     n_left = MOST_ROW_CHARACTERS
     for text, is_trained in row[:MOST_TOKENS]:
@@ -113,19 +106,19 @@ def cut_row(row: Sequence[tuple[str, bool]]) -> RenderedRow:
 class TokenParts:
     """The token section of the page."""
 
-    figures: dict[str, str]
+    numbers: dict[str, str]
     tables: dict[str, dict[str, str]]
     histograms: dict[str, list[Bar]]
 
 
 def token_parts(tokens: Mapping[str, Any]) -> TokenParts:
-    """Sort what the token rules measured by how it is shown; a figure that is not there is left out.
+    """Sort what the token rules measured by how it is shown, without missing values.
 
     Args:
-        tokens: Figures, groups of figures, and histograms with bins that double in width, by name.
+        tokens: Numbers, groups of numbers, and histograms with bins that double in width, by name.
 
     Returns:
-        The same in words, by title.
+        The same as text, by title.
     """
     parts = TokenParts({}, {}, {})
     for name, value in tokens.items():
@@ -140,14 +133,12 @@ def token_parts(tokens: Mapping[str, Any]) -> TokenParts:
             if value and all(type(count) is int for count in value):
                 parts.histograms[title] = histogram_bars(value)
         elif value is not None:
-            parts.figures[title] = _amount(name, value)
+            parts.numbers[title] = _amount(name, value)
     return parts
 
 
 def _amount(name: str, value: float | str) -> str:
-    """Write a figure in the unit its name ends in."""
+    """Format a value in the unit that its name ends in."""
     if isinstance(value, (bool, str)):
         return str(value)
-    if name.endswith(("_fraction", "_share")):
-        return share(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+    return share(value) if name.endswith(("_fraction", "_share")) else number(value)

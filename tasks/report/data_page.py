@@ -1,4 +1,4 @@
-"""What the rules found, in words: one line a rule, and the reasons of the verdict."""
+"""The report of the data gate as a page: one line a rule, and the reasons of the verdict."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from schemas.rules.row_rules import ROW_RULES
 from schemas.rules.set_rules import AT_LEAST, SET_RULES, Comparison
 from tasks.dataset.check_file import CheckReport
 from tasks.engine.files import open_atomic
-from tasks.engine.wording import share
-from tasks.report._page_parts import Bar, cut_row, histogram_bars, named_bars, token_parts, visible
+from tasks.engine.wording import number, share
+from tasks.report._page_parts import Bar, cut_row, histogram_bars, named_bars, render, token_parts
 
 SHARE = "share of "
 SKIPPED = {
-    SetRule.TRAIN_EVAL_OVERLAP: "one file has no evaluation rows; sft-flow run looks at it",
-    SetRule.BENCHMARK_OVERLAP: "quality.benchmarks names no file, or no row was kept",
-    SetRule.LANGUAGE_FRACTION: "quality.languages names no language, or no answer is long enough "
+    SetRule.TRAIN_EVAL_OVERLAP: "one file has no evaluation rows; sft-flow run checks it",
+    SetRule.BENCHMARK_OVERLAP: "quality.benchmarks has no file, or no row was kept",
+    SetRule.LANGUAGE_FRACTION: "quality.languages is empty, or no answer is long enough "
     "to tell its language",
-    SetRule.LENGTH_QUANTILES: "quality.length_quantiles holds no range, or no row was kept",
+    SetRule.LENGTH_QUANTILES: "quality.length_quantiles has no range, or no row was kept",
     SetRule.SHRUNK_FRACTION: "there is no profile to compare with (quality.reference)",
     SetRule.DRIFT: "there is no profile to compare with (quality.reference)",
 }
-"""Why a rule that is on had nothing to look at."""
+"""Why a rule that is on checked nothing."""
 
-TEMPLATES = Path(__file__).parent / "pages"
-PAGE = "data_report.html.jinja"
 TITLES = {
     "prompt_characters": "Characters of the prompt",
     "answer_characters": "Characters of the answers",
@@ -41,12 +39,12 @@ class RuleLine:
 
     result: RuleResult
     meaning: str
-    figure: str
-    """The share or figure that was found; empty where the rule was skipped."""
+    found: str
+    """The share or number; empty where the rule was skipped."""
     limit: str
     """In words; empty where there is none."""
     note: str
-    """What was seen, or why the rule was skipped."""
+    """What was found, or why the rule was skipped."""
 
     @property
     def rows(self) -> str:
@@ -57,43 +55,36 @@ class RuleLine:
 
     @property
     def is_skipped(self) -> bool:
-        """Whether the rule had nothing to look at."""
+        """Whether the rule checked nothing."""
         return self.result.verdict == Verdict.SKIPPED
 
     @property
     def is_shown(self) -> bool:
-        """Whether anything was found that a person should look at."""
+        """Whether the rule found something to look at."""
         is_broken = self.result.verdict in (Verdict.FAILED, Verdict.WARNED)
         return is_broken or bool(self.result.examples)
 
 
 def verdict_reasons(report: CheckReport) -> list[str]:
-    """Say what the verdict rests on.
-
-    Args:
-        report: What the gate found.
-
-    Returns:
-        One sentence for each reason of a rejection, or one for an acceptance.
-    """
+    """Return one sentence for each reason of a rejection, or one for an acceptance."""
     reasons = []
     if not report.n_kept_rows:
         reasons.append(f"None of the {report.n_rows:,} rows can be used.")
     for result in report.rules:
         line = rule_line(result)
         if result.id in SET_RULES and result.verdict == Verdict.FAILED:
-            found = line.note or f"found {line.figure}, allowed {line.limit}"
+            found = line.note or f"found {line.found}, allowed {line.limit}"
             reasons.append(f"{result.id}: {line.meaning.rstrip('.')} ({found}).")
         elif result.id in ROW_RULES and _is_exceeded(result):
             reasons.append(
                 f"{result.id}: {result.n_rows:,} of {report.n_rows:,} rows break it "
-                f"({line.figure}, allowed {line.limit})."
+                f"({line.found}, allowed {line.limit})."
             )
     if reasons:
         return reasons
     n_warnings = sum(result.verdict == Verdict.WARNED for result in report.rules)
     warnings = f"; {n_warnings} {'rule' if n_warnings == 1 else 'rules'} warned" * bool(n_warnings)
-    return [f"Nothing that was looked at speaks against training on the rows kept{warnings}."]
+    return [f"No rule rejects training on the rows kept{warnings}."]
 
 
 def _is_exceeded(result: RuleResult) -> bool:
@@ -103,14 +94,7 @@ def _is_exceeded(result: RuleResult) -> bool:
 
 
 def rule_line(result: RuleResult) -> RuleLine:
-    """Lay one rule out for the page.
-
-    Args:
-        result: What the rule found.
-
-    Returns:
-        Its figure and limit in words and units.
-    """
+    """Format what a rule found and its limit, in words and units."""
     if result.id in ROW_RULES:
         limit = "" if result.limit is None else f"at most {share(result.limit)} of all rows"
         meaning = ROW_RULES[RowRule(result.id)].meaning
@@ -120,45 +104,38 @@ def rule_line(result: RuleResult) -> RuleLine:
     is_share = definition.unit.startswith(SHARE)
     limit = ""
     if definition.comparison != Comparison.QUANTILES_WITHIN and result.limit is not None:
-        side = "at least" if definition.comparison in AT_LEAST else "at most"
-        whole = definition.unit.removeprefix(SHARE)
-        amount = f"{share(result.limit)} of" if is_share else f"{result.limit:,g}"
-        limit = f"{side} {amount} {whole}"
-    figure = ""
+        bound = "at least" if definition.comparison in AT_LEAST else "at most"
+        unit = definition.unit.removeprefix(SHARE)
+        amount = f"{share(result.limit)} of" if is_share else number(result.limit)
+        limit = f"{bound} {amount} {unit}"
+    found = ""
     if result.observed is not None:
-        figure = share(result.observed) if is_share else f"{result.observed:,.4g}"
+        found = share(result.observed) if is_share else number(result.observed)
     note = skip_reason(result) if result.verdict == Verdict.SKIPPED else result.detail
-    return RuleLine(result, definition.meaning, figure, limit, note)
+    return RuleLine(result, definition.meaning, found, limit, note)
 
 
 def skip_reason(result: RuleResult) -> str:
-    """Say why a set rule was not looked at.
-
-    Args:
-        result: Of a rule that was skipped.
-
-    Returns:
-        The reason, in words.
-    """
+    """Return why a set rule was skipped."""
     if result.detail:
         return result.detail
     if result.severity == Severity.OFF:
         return "switched off"
     rule = SetRule(result.id)
     if SET_RULES[rule].is_token_rule:
-        return "tokens were not looked at; sft-flow check --tokens does"
-    return SKIPPED.get(rule, "there was no row to look at")
+        return "tokens were not checked; sft-flow check --tokens does"
+    return SKIPPED.get(rule, "there was no row to check")
 
 
 def write_data_page(report: CheckReport, folder: Path) -> Path:
     """Write the report of a check.
 
     Args:
-        report: What the gate found.
-        folder: Gets `report.json`, `report.html` and, where the set was looked at, `profile.json`.
+        report: What the data gate found.
+        folder: Gets `report.json`, `report.html` and, where the set was checked, `profile.json`.
 
     Returns:
-        The page.
+        Path of the page.
     """
     with open_atomic(folder / "report.json") as stream:
         stream.write(report.model_dump_json(indent=1).encode("utf-8"))
@@ -171,24 +148,12 @@ def write_data_page(report: CheckReport, folder: Path) -> Path:
 
 
 def render_data_page(report: CheckReport) -> str:
-    """Render the page: one HTML file without script or any outside resource.
-
-    Args:
-        report: What the gate found.
-
-    Returns:
-        HTML; everything from the data is escaped, cut and made visible.
-    """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters.update(visible=visible, share=share)
+    """Render the page as HTML without scripts; texts of the data are escaped, cut and visible."""
     lines = [rule_line(result) for result in report.rules]
     broken = {result.id for result in report.rules}
     tokens = report.tokens or {}
-    return environment.get_template(PAGE).render(
+    return render(
+        "data_report.html.jinja",
         report=report,
         reasons=verdict_reasons(report),
         lines=lines,

@@ -1,4 +1,4 @@
-"""The report of a run as one document: what `report.json` holds and both pages are made of."""
+"""The report of a run as one document: the contents of `report.json` and of the page."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tasks.engine.cache import locate
 from tasks.engine.journal import read_entries
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.redaction import public_settings
+from tasks.engine.wording import number
 from tasks.evaluation.slices import rows_where_base_was_better, worst_slice
 from tasks.registry.lineage import flow_run_tags
 from tasks.registry.tags import FLOW_RUN_ID_TAG, FLOW_RUN_URL_TAG
@@ -33,15 +34,8 @@ MAX_WORSE_ROWS = 10
 EVALUATED_ROLES = {"generate_baseline": "base", "evaluate_champion": "champion"}
 
 
-def splits_of(evidence: Evidence) -> dict[str, EvaluationReference]:
-    """Name the evaluations of a run.
-
-    Args:
-        evidence: What the run rests on.
-
-    Returns:
-        base, champion where there is one, challenger, in that order.
-    """
+def evaluations_by_role(evidence: Evidence) -> dict[str, EvaluationReference]:
+    """Return the evaluations by role: base, champion where there is one, challenger."""
     found = {
         Role.BASE.value: evidence.baseline,
         Role.CHAMPION.value: evidence.champion.evaluation,
@@ -53,10 +47,10 @@ def splits_of(evidence: Evidence) -> dict[str, EvaluationReference]:
 def pair_answers(
     answers: dict[str, list[dict[str, Any]]], prompts: list[dict[str, Any]]
 ) -> list[dict[str, str]]:
-    """Lay every role's answers to the same prompt side by side.
+    """Pair every role's answers to the same prompt.
 
     Args:
-        answers: Role to its answers, in the same order on every role.
+        answers: Role to its answers, in the same order for every role.
         prompts: The evaluation prompts, for the question as the user wrote it.
 
     Returns:
@@ -80,12 +74,12 @@ def build_report(
     promotion: PromotionReference | None,
     retrain: RetrainDecision | None = None,
 ) -> dict[str, Any]:
-    """Collect the figures of a run.
+    """Collect the results of a run.
 
     Args:
         config: The resolved configuration.
         evidence: What the stages produced.
-        version: The registered version; None where nothing was judged, so nothing registered.
+        version: The registered version; None where nothing was evaluated, so nothing registered.
         promotion: What became of the alias.
         retrain: Why a scheduled run trained.
 
@@ -93,7 +87,7 @@ def build_report(
         The document written as `report.json`; docs/operate.md describes its fields.
     """
     report = evidence.decision.report
-    roles = splits_of(evidence)
+    roles = evaluations_by_role(evidence)
     prompts = read_jsonl(locate(evidence.quality, "eval_prompts.jsonl"))
     training = json.loads(locate(evidence.trained, "training.json").read_text(encoding="utf-8"))
     answers = {role: read_jsonl(locate(one, "answers.jsonl")) for role, one in roles.items()}
@@ -193,14 +187,7 @@ def _registry_part(
 
 
 def outcome(report: dict[str, Any]) -> str:
-    """Say in a word or two what became of the model.
-
-    Args:
-        report: What `build_report` made.
-
-    Returns:
-        promoted, refused, not promoted (dry run or a person said no), or not judged.
-    """
+    """Return promoted, refused, not promoted (a dry run, or a person declined), or not judged."""
     if report["registry"]["is_promoted"]:
         return "promoted"
     names = {"refuse": "refused", "skipped": "not judged"}
@@ -208,14 +195,7 @@ def outcome(report: dict[str, Any]) -> str:
 
 
 def summarise(report: dict[str, Any]) -> str:
-    """Write the summary that Prefect shows with the run.
-
-    Args:
-        report: What `build_report` made.
-
-    Returns:
-        Markdown.
-    """
+    """Write the summary of `report.json` that Prefect shows with the run, in Markdown."""
     registry, metrics = report["registry"], report["metrics"]
     version = f" version {registry['version']}" if registry["version"] else ""
     names = list(dict.fromkeys(name for role in metrics.values() for name in role))
@@ -232,26 +212,15 @@ def summarise(report: dict[str, Any]) -> str:
         f"| metric | {' | '.join(metrics)} |",
         f"|---|{'---|' * len(metrics)}",
         *(
-            f"| {name} | {' | '.join(_figure(role.get(name)) for role in metrics.values())} |"
+            f"| {name} | {' | '.join(number(role.get(name)) for role in metrics.values())} |"
             for name in names
         ),
     ]
     return "\n".join(lines)
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
 def training_rows(evidence: Evidence) -> list[list[tuple[str, bool]]]:
-    """Write the first training rows out as the model saw them.
-
-    Args:
-        evidence: What the run rests on.
-
-    Returns:
-        Two rows as pieces of text, each with whether it is trained.
-    """
+    """Return the first two training rows: text of each token, and whether it is trained."""
     renderer = load_renderer(
         locate(evidence.template, "model"), locate(evidence.template, "training_template.jinja")
     )
@@ -259,11 +228,9 @@ def training_rows(evidence: Evidence) -> list[list[tuple[str, bool]]]:
 
 
 def run_timings() -> dict[str, Any]:
-    """Tell what the stages of the flow run at work took so far.
+    """Return the id and page of the current flow run, and its stages in order with their seconds.
 
-    Returns:
-        The run's id, its page where the Prefect server has one, and its stages in order; without
-        an id and stages outside a flow run.
+    Outside a flow run: no id and no stages.
     """
     tags = flow_run_tags()
     run_id = tags.get(FLOW_RUN_ID_TAG)
@@ -279,14 +246,7 @@ def run_timings() -> dict[str, Any]:
 
 
 def judge_part(evidence: Evidence) -> dict[str, dict[str, int]]:
-    """Sum up a judging model's verdicts.
-
-    Args:
-        evidence: What the run rests on.
-
-    Returns:
-        Opponent to figures, see `judge_counts`; nothing where no model judged.
-    """
+    """Count a judging model's verdicts by opponent, see `judge_counts`; empty without a judge."""
     found = {}
     for path in sorted(locate(evidence.decision, "").glob("judge_*.jsonl")):
         stage = path.stem.removeprefix("judge_")

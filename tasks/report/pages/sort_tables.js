@@ -1,11 +1,11 @@
-// Makes tables of class "sortable" sort by a click on a column's title; without it they read the same.
+// Sorts tables of class "sortable" by a click on a column's title; without scripts they read the same.
 (() => {
-  const figure = (text) => {
+  const number = (text) => {
     const found = text.replace(/[,\s]/g, "").replace("−", "-").match(/^[-+]?\d+(\.\d+)?(e[-+]?\d+)?/i);
     return found ? Number(found[0]) : null;
   };
   const compare = (one, other) => {
-    const [left, right] = [figure(one), figure(other)];
+    const [left, right] = [number(one), number(other)];
     if (left !== null && right !== null) return left - right;
     if (left !== null || right !== null) return left !== null ? -1 : 1;
     return one.localeCompare(other);

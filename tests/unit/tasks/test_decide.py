@@ -23,8 +23,7 @@ def test_decide_compares_the_first_model_with_the_base_alone(work_folder: Path) 
     assert found.decision is Decision.PROMOTE
     assert found.is_promotion
     assert found.reason == (
-        "loss_below_base: loss 2.0000 against 3.0000 of base: gain +1.0000, "
-        "95 % interval [+1.0000, +1.0000]"
+        "loss_below_base: loss 2 against 3 of base: gain +1, 95 % interval [+1, +1]"
     )
     assert verdicts(found) == {
         "min_eval_rows": Verdict.PASSED,
@@ -41,7 +40,7 @@ def test_decide_asks_for_more_than_the_champion_has(work_folder: Path) -> None:
     champion = crown(judge(work_folder, Role.CHAMPION, 2.0))
     found = run(base, champion, judge(work_folder, Role.CHALLENGER, 2.5))
     assert found.decision is Decision.REFUSE
-    assert found.reason.startswith("loss_below_champion: loss 2.5000 against 2.0000 of champion")
+    assert found.reason.startswith("loss_below_champion: loss 2.500 against 2 of champion")
     assert verdicts(found)["loss_below_base"] is Verdict.PASSED
     assert found.report.champion_version == 3
 
@@ -72,7 +71,7 @@ def test_decide_compares_nothing_across_evaluation_sets(work_folder: Path) -> No
     found = run(base, champion, judge(work_folder, Role.CHALLENGER, 2.0))
     assert found.decision is Decision.REFUSE
     assert found.reason == (
-        "same_evaluation: champion was judged on evaluation set other, the challenger on e"
+        "same_evaluation: champion was evaluated on set other, the challenger on e"
     )
     assert verdicts(found)["loss_below_base"] is Verdict.SKIPPED
 
@@ -85,7 +84,7 @@ def test_decide_asks_for_a_gain_where_every_limit_allows_a_loss(work_folder: Pat
     assert verdicts(found)["loss_below_base"] is Verdict.PASSED
     assert found.decision is Decision.REFUSE
     assert found.reason.startswith(
-        "no gate of severity block shows a gain beyond chance: loss_below_base: loss 3.1000"
+        "no gate of severity block shows a gain beyond chance: loss_below_base: loss 3.100"
     )
 
 
@@ -121,8 +120,8 @@ def test_decide_refuses_too_few_rows(work_folder: Path) -> None:
     found = run(base, NO_CHAMPION, judge(work_folder, Role.CHALLENGER, 2.0), few)
     assert found.decision is Decision.REFUSE
     assert found.reason == (
-        "min_eval_rows: 24 held-out rows, at least 25 wanted; "
-        "loss_below_base: 24 rows with loss, at least 25 (gates.min_eval_rows) wanted"
+        "min_eval_rows: 24 held-out rows, at least 25 required; "
+        "loss_below_base: 24 rows with loss, at least 25 (gates.min_eval_rows) required"
     )
 
 
@@ -143,7 +142,7 @@ def test_decide_asks_every_blocking_gate(work_folder: Path) -> None:
     half = {"metric": "exact_match", "against": "absolute", "limit": 0.5}
     found = run(base, NO_CHAMPION, own, {"checks": {"half_match": half}})
     assert found.decision is Decision.REFUSE
-    assert found.reason.startswith("half_match: exact_match 0.2500, at least 0.5 wanted")
+    assert found.reason.startswith("half_match: exact_match 0.250, at least 0.500 required")
 
 
 def test_decide_promotes_nothing_on_the_gain_of_a_gate_that_only_warns(work_folder: Path) -> None:
@@ -177,7 +176,7 @@ def test_decide_judges_nothing_when_the_mode_is_off(work_folder: Path) -> None:
     found = run(base, NO_CHAMPION, own, {"mode": "off"})
     assert found.decision is Decision.SKIPPED
     assert found.report.gates == ()
-    assert found.reason == "gates.mode is off: nothing was judged, so nothing is registered"
+    assert found.reason == "gates.mode is off: no gates ran, so nothing is registered"
 
 
 @pytest.mark.parametrize("name", ["losses.jsonl", "row_scores.jsonl"])

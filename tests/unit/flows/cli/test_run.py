@@ -51,15 +51,15 @@ def test_show_report_has_figures_answers_decision_and_pages(
 ) -> None:
     show.show_report(REPORT, Path("report.html"))
     text = capsys.readouterr().out
-    assert "loss    2.5000  2.2500" in text
-    assert "rouge   -       -" in text
+    assert "loss    2.500  2.250" in text
+    assert "rouge   -      -" in text
     assert text.count("What?") == 3
     assert (
-        "Training: 1,200 steps on cpu, about 2 min, 150 tokens/s; resumed from step 20; "
+        "Training: 1,200 steps on cpu, 1 min 35 s, 150 tokens/s; resumed from step 20; "
         "the batch was halved\n"
     ) in text
     assert "Decision: PROMOTE - loss fell by 0.2" in text
-    assert "passed  loss_below_base  0.2500  [0.1000, 0.4000]" in text
+    assert "passed  loss_below_base  +0.250  [0.100, 0.400]" in text
     assert "faq version 2 is champion (before: version 1), models:/faq@champion" in text
     assert "prefect server start" in text
     assert "mlflow ui --backend-store-uri sqlite:////tmp/mlflow.db" in text
@@ -93,4 +93,4 @@ def test_show_decision_names_freed_space(capsys: pytest.CaptureFixture[str]) -> 
     show.show_decision({**REPORT, "mode": "dry_run", "registry": registry})
     text = capsys.readouterr().out
     assert "PROMOTE (dry run)" in text
-    assert "Freed: 3 MiB" in text
+    assert "Freed: 3.0 MiB" in text

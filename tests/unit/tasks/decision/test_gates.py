@@ -19,6 +19,7 @@ from tasks.decision.gates import (
     tokenizer_gate,
 )
 from tasks.decision.intervals import RowScores
+from tasks.engine.wording import number
 
 GATES = GateConfig(n_resamples=500, min_eval_rows=2)
 LOSS = GateDefinition("loss_below_base", "loss", Against.BASE)
@@ -58,9 +59,7 @@ def test_comparison_gate_measures_the_gain_per_token() -> None:
     assert gate.interval_high == pytest.approx(1.0)
     assert gate.n_rows == 2
     assert gate.verdict is Verdict.PASSED
-    assert gate.reason == (
-        "loss 1.3000 against 2.0000 of base: gain +0.7000, 95 % interval [+0.4000, +1.0000]"
-    )
+    assert gate.reason == ("loss 1.300 against 2 of base: gain +0.700, 95 % interval [+0.400, +1]")
 
 
 def test_comparison_gate_weights_rows_by_tokens() -> None:
@@ -121,7 +120,7 @@ def test_comparison_gate_refuses_fewer_rows_than_the_minimum() -> None:
     few, enough = [30.0] * 19, [30.0] * 20
     gate = comparison_gate(LOSS, scores(few), scores([1.0] * 19), gates, 1)
     assert gate.verdict is Verdict.FAILED
-    assert gate.reason == "19 rows with loss, at least 20 (gates.min_eval_rows) wanted"
+    assert gate.reason == "19 rows with loss, at least 20 (gates.min_eval_rows) required"
     gate = comparison_gate(LOSS, scores(enough), scores([1.0] * 20), gates, 1)
     assert gate.verdict is Verdict.PASSED
 
@@ -142,9 +141,9 @@ def test_comparison_gate_refuses_a_perplexity_beyond_all_numbers() -> None:
 @pytest.mark.parametrize(
     ("limit", "verdict", "reason"),
     [
-        (0.5, Verdict.PASSED, "[+1.0000, +1.0000]"),
+        (0.5, Verdict.PASSED, "[+1, +1]"),
         (1.0, Verdict.FAILED, "not more than 1"),  # the limit itself is not enough
-        (1.5, Verdict.FAILED, "not more than 1.5"),
+        (1.5, Verdict.FAILED, "not more than 1.500"),
     ],
 )
 def test_comparison_gate_holds_the_lower_end_against_the_limit(
@@ -185,7 +184,7 @@ def test_absolute_gate_stands_at_the_limit(metric: str, limit: float, verdict: V
     assert (gate.opponent, gate.gain) == (None, None)
     assert (gate.interval_low, gate.interval_high) == (0.0, 1.0)
     word = "least" if metric == "exact_match" else "most"
-    assert f"{metric} 0.7500, at {word} {limit:g} wanted" in gate.reason
+    assert f"{metric} 0.750, at {word} {number(limit)} required" in gate.reason
 
 
 @pytest.mark.parametrize(
@@ -208,7 +207,7 @@ def test_row_count_gate_stands_at_the_minimum() -> None:
     assert row_count_gate(judged(n_rows=20), gates).verdict is Verdict.PASSED
     refused = row_count_gate(judged(n_rows=19), gates)
     assert refused.verdict is Verdict.FAILED
-    assert refused.reason == "19 held-out rows, at least 20 wanted"
+    assert refused.reason == "19 held-out rows, at least 20 required"
 
 
 def test_same_evaluation_gate_refuses_another_set_and_other_rows() -> None:
@@ -218,11 +217,11 @@ def test_same_evaluation_gate_refuses_another_set_and_other_rows() -> None:
     other_rows = same | {"b": frozenset({1, 2})}
     refused = same_evaluation_gate(own, {Against.BASE: base}, other_rows)
     assert refused.verdict is Verdict.FAILED
-    assert refused.reason == "2 rows were judged of only one of base and challenger"
+    assert refused.reason == "2 rows were evaluated for only one of base and challenger"
     champion = judged(sha256="b", eval_sha256="x")
     refused = same_evaluation_gate(own, {Against.BASE: own, Against.CHAMPION: champion}, same)
     assert refused.verdict is Verdict.FAILED
-    assert refused.reason == "champion was judged on evaluation set x, the challenger on e"
+    assert refused.reason == "champion was evaluated on set x, the challenger on e"
 
 
 def test_tokenizer_gate_refuses_figures_per_token_alone() -> None:

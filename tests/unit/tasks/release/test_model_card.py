@@ -66,29 +66,31 @@ def facts() -> dict[str, Any]:
     }
 
 
-def test_figures_stand_side_by_side() -> None:
+def test_metrics_have_a_column_per_role() -> None:
     table = metrics_table({"base": {"loss": 2.5}, "challenger": {"loss": 1.25, "chrf": None}})
     assert table.splitlines() == [
         "| metric | base | challenger |",
         "| --- | --- | --- |",
-        "| loss | 2.5 | 1.25 |",
+        "| loss | 2.500 | 1.250 |",
         "| chrf | - | - |",
     ]
 
 
 def test_gates_show_gain_and_interval(facts: dict[str, Any]) -> None:
     lines = gates_table(facts["report"]).splitlines()
-    assert lines[0] == "| gate | metric | against | gain with 95% interval | verdict | reason |"
-    assert lines[2] == ("| loss_below_base | loss | base | 1.25 [1, 1.5] | passed | above \\| 0 |")
+    assert lines[0] == "| gate | metric | against | gain with 95 % interval | verdict | reason |"
+    assert lines[2] == (
+        "| loss_below_base | loss | base | +1.250 [1, 1.500] | passed | above \\| 0 |"
+    )
     assert gates_table({"gates": []}) == ""
 
 
-def test_card_has_data_training_figures_limits_and_loading(facts: dict[str, Any]) -> None:
+def test_card_has_data_training_metrics_limits_and_loading(facts: dict[str, Any]) -> None:
     text = model_card(facts)
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings == [
         "# faq",
-        "## Figures",
+        "## Metrics",
         "## Data",
         "## Training",
         "## Limits",
@@ -97,16 +99,16 @@ def test_card_has_data_training_figures_limits_and_loading(facts: dict[str, Any]
     assert "- rows: 1,200, of which 3 were quarantined" in text
     assert "Method lora, 60 steps, 50,000 tokens seen, learning rate 0.0005" in text
     assert "- Languages of the data: en, de; others were not tested." in text
-    assert "held out of the data it was trained on" in text
+    assert "held out of the training data" in text
     assert 'mlflow.pyfunc.load_model("models:/faq/VERSION")' in text
 
 
-def test_card_says_what_was_not_looked_at(facts: dict[str, Any]) -> None:
+def test_card_names_what_was_not_checked(facts: dict[str, Any]) -> None:
     facts["data"]["languages"] = {}
     facts["evaluation"]["is_pinned"] = True
     text = model_card(facts)
-    assert "- The language of the data was not looked at." in text
-    assert "come from a set of their own" in text
+    assert "- The language of the data was not checked." in text
+    assert "come from a separate set" in text
 
 
 def test_readme_has_front_matter_of_what_is_known(facts: dict[str, Any]) -> None:

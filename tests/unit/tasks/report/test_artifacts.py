@@ -49,7 +49,7 @@ def test_gate_table_rounds_and_says_what_is_not_known() -> None:
     first, second = gate_table(toy_report(gates=[gate, missing]))
     assert first == {
         "gate": "beats_base", "verdict": "passed", "metric": "loss", "against": "base",
-        "challenger": "1.235", "opponent": "2", "gain": "0.7654", "interval": "0.5 to 1",
+        "challenger": "1.235", "opponent": "2", "gain": "+0.765", "interval": "[0.500, 1]",
         "limit": "0", "rows": 12, "reason": "better",
     }  # fmt: skip
     assert (second["opponent"], second["interval"]) == ("-", "-")
@@ -71,11 +71,11 @@ def test_rule_table_shows_three_places() -> None:
     assert (row["rows"], row["observed"], row["limit"], row["fix"]) == (4, "-", "0", "drop them")
 
 
-def test_metric_table_has_a_column_for_every_side() -> None:
+def test_metric_table_has_a_column_for_every_role() -> None:
     metrics = {"base": {"loss": 2.0}, "challenger": {"loss": 1.5, "chrf": 0.25}}
     assert metric_table({"metrics": metrics}) == [
-        {"metric": "loss", "base": "2", "challenger": "1.5"},
-        {"metric": "chrf", "base": "-", "challenger": "0.25"},
+        {"metric": "loss", "base": "2", "challenger": "1.500"},
+        {"metric": "chrf", "base": "-", "challenger": "0.250"},
     ]
 
 

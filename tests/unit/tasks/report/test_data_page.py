@@ -64,7 +64,7 @@ def test_reasons_name_what_led_to_the_rejection() -> None:
 
 def test_reasons_of_an_acceptance_count_warnings() -> None:
     warned = broken(RowRule.SECRET_OR_PII, severity=Severity.WARN, verdict=Verdict.WARNED)
-    good = "Nothing that was looked at speaks against training on the rows kept"
+    good = "No rule rejects training on the rows kept"
     accepted = {"verdict": CheckVerdict.ACCEPTED}
     assert verdict_reasons(toy_report(**accepted)) == [f"{good}."]
     assert verdict_reasons(toy_report(warned, **accepted)) == [f"{good}; 1 rule warned."]
@@ -77,7 +77,7 @@ def test_reasons_of_an_acceptance_count_warnings() -> None:
         (broken(SetRule.MIN_ROWS, observed=8.0, limit=10), "8", "at least 10 rows", ""),
         (broken(SetRule.TOO_LONG, limit=0), "30 %", "at most 0 % of tokenised rows", "3"),
         (broken(SetRule.SHRUNK_FRACTION, limit=0.2), "30 %", "at most 20 % of the champion's rows", ""),
-        (broken(SetRule.DRIFT, limit=0.25), "0.3", "at most 0.25 population stability index", ""),
+        (broken(SetRule.DRIFT, limit=0.25), "0.300", "at most 0.250 population stability index", ""),
         (broken(SetRule.LENGTH_QUANTILES, observed=4.0, limit=8), "4", "", ""),
     ],
 )  # fmt: skip
@@ -85,14 +85,14 @@ def test_rule_line_gives_figure_and_limit_in_the_unit_of_the_rule(
     result: RuleResult, figure: str, limit: str, rows: str
 ) -> None:
     line = rule_line(result)
-    assert (line.figure, line.limit, line.rows) == (figure, limit, rows)
+    assert (line.found, line.limit, line.rows) == (figure, limit, rows)
 
 
 def test_skip_reason_tells_off_from_nothing_to_look_at() -> None:
     assert skip_reason(skipped(SetRule.DRIFT, Severity.OFF)) == "switched off"
     assert "--tokens" in skip_reason(skipped(SetRule.TOO_LONG))
     assert "quality.languages" in skip_reason(skipped(SetRule.LANGUAGE_FRACTION))
-    assert skip_reason(skipped(SetRule.MIN_ROWS)) == "there was no row to look at"
+    assert skip_reason(skipped(SetRule.MIN_ROWS)) == "there was no row to check"
 
 
 class Tags(HTMLParser):
@@ -137,7 +137,7 @@ def test_report_of_a_real_check_is_written_whole(tmp_path: Path) -> None:
     assert "no assistant turn" in text
     assert "Fix:</strong> add the answer or drop these rows." in text
     assert "Characters of the prompt" in text
-    assert "quality.benchmarks names no file" in text
+    assert "quality.benchmarks has no file" in text
     tags_of(text)
 
 
@@ -146,7 +146,7 @@ def test_page_without_a_set_says_so(tmp_path: Path) -> None:
     options = CheckOptions(Scope.ROWS)
     report = check_file(DataSource(source=str(path)), RunConfig(), options)
     write_data_page(report, tmp_path / "out")
-    assert "Only the row rules were looked at." in (tmp_path / "out/report.html").read_text("utf-8")
+    assert "Only the row rules were checked." in (tmp_path / "out/report.html").read_text("utf-8")
     assert not (tmp_path / "out" / "profile.json").exists()
 
 

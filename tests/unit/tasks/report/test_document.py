@@ -20,15 +20,15 @@ def test_pair_answers_shows_the_question_as_it_was_asked() -> None:
     ]
 
 
-def test_summarise_shows_missing_figures_as_a_dash() -> None:
+def test_summarise_shows_missing_metrics_as_a_dash() -> None:
     assert "| exact_match | - | - |" in summarise(toy_report())
 
 
-def test_summarise_gives_every_side_a_column() -> None:
+def test_summarise_gives_every_role_a_column() -> None:
     metrics = {"base": {"loss": 2.0}, "champion": {"loss": 1.5}, "challenger": {"loss": 1.25}}
     text = summarise(toy_report(metrics=metrics))
     assert "| metric | base | champion | challenger |" in text
-    assert "| loss | 2.0000 | 1.5000 | 1.2500 |" in text
+    assert "| loss | 2 | 1.500 | 1.250 |" in text
 
 
 @pytest.mark.parametrize(

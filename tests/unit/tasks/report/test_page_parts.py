@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
-from tasks.engine.wording import share
 from tasks.report._page_parts import (
     MOST_CHARACTERS,
     MOST_ROW_CHARACTERS,
@@ -14,14 +11,6 @@ from tasks.report._page_parts import (
     token_parts,
     visible,
 )
-
-
-@pytest.mark.parametrize(
-    ("fraction", "text"),
-    [(0, "0 %"), (0.05, "5 %"), (1e-6, "< 0.001 %"), (0.99999, "99.999 %"), (1, "100 %")],
-)
-def test_share_never_rounds_to_nothing_or_all(fraction: float, text: str) -> None:
-    assert share(fraction) == text
 
 
 def test_visible_writes_out_what_cannot_be_seen() -> None:
@@ -62,8 +51,8 @@ def test_token_parts_sort_figures_groups_and_histograms() -> None:
             "rendered_rows": [[["a", True]]],
         }
     )
-    assert parts.figures == {"Tokens": "1,234", "Supervised fraction": "25 %"}
-    assert parts.tables == {"Quantiles": {"0.5": "12", "0.99": "34.5"}}
+    assert parts.numbers == {"Tokens": "1,234", "Supervised fraction": "25 %"}
+    assert parts.tables == {"Quantiles": {"0.5": "12", "0.99": "34.500"}}
     assert parts.histograms == {"Length histogram": [Bar("1", 3, 100)]}
 
 

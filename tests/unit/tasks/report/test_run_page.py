@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from tasks.engine.wording import seconds_text
 from tasks.report.run_page import (
     embed_curve,
     gate_charts,
@@ -28,23 +25,23 @@ def test_embed_curve_holds_the_picture_and_its_words(tmp_path: Path) -> None:
     assert embedded["text"].startswith("Training loss from 2.000 at step 1")
 
 
-def test_training_figures_are_in_units_people_read() -> None:
+def test_training_facts_are_in_units_people_read() -> None:
     assert training_facts(toy_training()) == {
         "device": "cpu",
         "steps": "1,200",
         "tokens": "9,000",
         "tokens per second": "150",
-        "seconds": "60.0",
-        "peak memory": "3 MiB",
+        "time": "1 min 0 s",
+        "peak memory": "3.0 MiB",
         "trained parameters": "5,000",
         "batch": "2 sequences x 4 accumulated x 1 processes",
-        "loss": "2.0000 → 1.0000",
+        "loss": "2 → 1",
     }
     rest = training_facts(
         toy_training(best_step=40, best_validation_loss=1.25, resumed_from_step=20)
     )
     assert rest["model is of step"] == "40"
-    assert rest["lowest validation loss"] == "1.2500"
+    assert rest["lowest validation loss"] == "1.250"
     assert rest["resumed from step"] == "20"
 
 
@@ -53,7 +50,7 @@ def test_render_page_shows_the_training() -> None:
     assert 'src="data:image/svg+xml;base64,PHN2Zy8+" alt="from 2 to 1">' in page
     assert "the batch was halved" in page
     assert '<th scope="row">packing</th><td>on: rows are short &lt;b&gt;</td>' in page
-    assert "3 MiB" in page
+    assert "3.0 MiB" in page
 
 
 def test_render_page_escapes_what_comes_from_the_data() -> None:
@@ -64,10 +61,10 @@ def test_render_page_escapes_what_comes_from_the_data() -> None:
     assert "http" not in page.split("</style>")[1]
 
 
-def test_render_page_gives_intervals_beside_the_metrics() -> None:
+def test_render_page_gives_intervals_next_to_the_metrics() -> None:
     page = render_page(toy_report(), CURVE)
-    assert '<td class="number">1.0000 <small class="quiet">[0.7500, 1.2500]</small></td>' in page
-    assert page.count('<td class="number">1.0000</td>') == 1  # the base's, which has none
+    assert '<td class="number">1 <small class="quiet">[0.750, 1.250]</small></td>' in page
+    assert page.count('<td class="number">1</td>') == 1  # the base's, which has none
 
 
 def test_render_page_says_why_a_scheduled_run_trained() -> None:
@@ -84,28 +81,19 @@ def test_sort_rules_puts_what_failed_first_and_folds_the_rest() -> None:
     assert sort_rules([passed, kept, warned, failed]) == ([failed, warned, kept], [passed])
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(9.96, "10.0 s"), (61, "1 min 1 s"), (3600 * 2 + 180, "2 h 3 min")]
-)
-def test_seconds_text_is_short(seconds: float, text: str) -> None:
-    assert seconds_text(seconds) == text
-
-
-def test_gate_charts_place_figures_between_the_margins() -> None:
+def test_gate_charts_place_values_between_the_margins() -> None:
     [chart] = gate_charts([gate()], 0.95)
     # 0 lies at 24 and 1 at 560 - 24
     assert (chart.zero_x, chart.limit_x, chart.low_x) == (24.0, 24.0, 152.0)
     assert (chart.value_x, chart.high_x) == (280.0, 536.0)
-    assert chart.text == (
-        "gain over base +0.5000, 95 % interval from +0.2500 to +1.0000, limit +0.0000; passed."
-    )
+    assert chart.text == ("gain over base +0.500, 95 % interval [+0.250, +1], limit 0; passed.")
 
 
-def test_gate_charts_show_the_figure_of_an_absolute_gate() -> None:
+def test_gate_charts_show_the_value_of_an_absolute_gate() -> None:
     absolute = gate(against="absolute", gain=None, opponent=None, challenger=0.75, limit=0.5)
     [chart] = gate_charts([absolute], 0.9)
-    assert (chart.value, chart.zero_x) == (0.75, None)
-    assert chart.title == "loss: figure"
+    assert (chart.value, chart.interval, chart.zero_x) == ("0.750", "[0.250, 1]", None)
+    assert chart.title == "loss: value"
 
 
 def test_gate_charts_leave_out_gates_without_interval() -> None:
