@@ -60,12 +60,12 @@ def split(
     return split_rows(write(folder / "kept.jsonl", rows), config, seed, 0.8, folder)
 
 
-def numbers(folder: Path, side: Split) -> list[int]:
-    return [row["line"] for row in read_lines(folder / side.file)]
+def numbers(folder: Path, part: Split) -> list[int]:
+    return [row["line"] for row in read_lines(folder / part.file)]
 
 
 def splits_of(folder: Path) -> dict[int, Split]:
-    found = [(number, side) for side in Split for number in numbers(folder, side)]
+    found = [(number, part) for part in Split for number in numbers(folder, part)]
     assert len(dict(found)) == len(found)
     return dict(found)
 
@@ -97,9 +97,9 @@ def test_groups_stay_together_and_no_row_is_lost(tmp_path: Path) -> None:
 
 def test_files_keep_the_order_of_the_rows(tmp_path: Path) -> None:
     split(tmp_path, lines(60), SplitConfig(eval_fraction=0.3))
-    for side in (Split.TRAIN, Split.EVAL):
-        assert numbers(tmp_path, side) == sorted(numbers(tmp_path, side))
-        assert numbers(tmp_path, side)
+    for part in (Split.TRAIN, Split.EVAL):
+        assert numbers(tmp_path, part) == sorted(numbers(tmp_path, part))
+        assert numbers(tmp_path, part)
     kept = (tmp_path / "kept.jsonl").read_text().splitlines()
     assert set((tmp_path / "train.jsonl").read_text().splitlines()) < set(kept)
 

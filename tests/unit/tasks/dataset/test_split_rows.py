@@ -47,34 +47,34 @@ def placed(*wanted: float) -> Any:
 def test_sides_are_chosen_by_position_and_surplus_is_not_used() -> None:
     prompt = placed(0.05, 0.5, 0.01, 0.08, 0.1)
     config = SplitConfig(eval_fraction=0.1, max_eval_rows=2)
-    sides = choose_splits(numpy.arange(5), prompt, config, 1)
-    assert sides.tolist() == [Split.EVAL, Split.TRAIN, Split.EVAL, Split.UNUSED, Split.TRAIN]
+    parts = choose_splits(numpy.arange(5), prompt, config, 1)
+    assert parts.tolist() == [Split.EVAL, Split.TRAIN, Split.EVAL, Split.UNUSED, Split.TRAIN]
 
 
 def test_first_row_of_a_group_decides_for_all() -> None:
     prompt = placed(0.05, 0.5, 0.01, 0.5)
     groups = numpy.array([0, 0, 2, 3])
-    sides = choose_splits(groups, prompt, SplitConfig(eval_fraction=0.1), 1)
-    assert sides.tolist() == [Split.EVAL, Split.EVAL, Split.EVAL, Split.TRAIN]
+    parts = choose_splits(groups, prompt, SplitConfig(eval_fraction=0.1), 1)
+    assert parts.tolist() == [Split.EVAL, Split.EVAL, Split.EVAL, Split.TRAIN]
     turned = choose_splits(
         numpy.array([0, 0, 2, 3]), prompt[[1, 0, 2, 3]], SplitConfig(eval_fraction=0.1), 1
     )
     assert turned.tolist() == [Split.TRAIN, Split.TRAIN, Split.EVAL, Split.TRAIN]
 
 
-@pytest.mark.parametrize(("fraction", "side"), [(0.1, "evaluation"), (0.9, "training")])
-def test_empty_side_is_a_configuration_fault(fraction: float, side: str) -> None:
+@pytest.mark.parametrize(("fraction", "name"), [(0.1, "evaluation"), (0.9, "training")])
+def test_empty_split_is_a_configuration_fault(fraction: float, name: str) -> None:
     prompt = placed(0.201, 0.6)
     lowest, highest = (prompt_position(int(key), 1) for key in prompt)
     with pytest.raises(ConfigError) as caught:
         choose_splits(numpy.arange(2), prompt, SplitConfig(eval_fraction=fraction), 1)
-    assert caught.value.what == f"the split would leave no {side} row"
+    assert caught.value.what == f"the split would leave no {name} row"
     assert caught.value.where == "split.eval_fraction"
     least, most = int(lowest * 1000 + 1) / 1000, int(highest * 1000) / 1000
     assert caught.value.fix == f"set split.eval_fraction to a value from {least:.3f} to {most:.3f}"
     for advised in (least, most):
-        sides = choose_splits(numpy.arange(2), prompt, SplitConfig(eval_fraction=advised), 1)
-        assert sides.tolist() == [Split.EVAL, Split.TRAIN]
+        parts = choose_splits(numpy.arange(2), prompt, SplitConfig(eval_fraction=advised), 1)
+        assert parts.tolist() == [Split.EVAL, Split.TRAIN]
 
 
 def test_one_group_can_never_be_split() -> None:
@@ -88,8 +88,8 @@ def test_groups_from_the_evaluation_fraction_on_are_kept_for_validation() -> Non
     prompt = placed(0.05, 0.5, 0.11, 0.19, 0.01)
     groups = numpy.array([0, 1, 2, 3, 4, 2])
     config = SplitConfig(eval_fraction=0.1, max_eval_rows=1, validation_fraction=0.05)
-    sides = choose_splits(groups, prompt[[0, 1, 2, 3, 4, 1]], config, 1)
-    assert sides.tolist() == [
+    parts = choose_splits(groups, prompt[[0, 1, 2, 3, 4, 1]], config, 1)
+    assert parts.tolist() == [
         Split.UNUSED,
         Split.TRAIN,
         Split.VALIDATION,
@@ -99,16 +99,16 @@ def test_groups_from_the_evaluation_fraction_on_are_kept_for_validation() -> Non
     ]
 
 
-@pytest.mark.parametrize(("fraction", "side"), [(0.05, "validation"), (0.8, "training")])
+@pytest.mark.parametrize(("fraction", "name"), [(0.05, "validation"), (0.8, "training")])
 def test_empty_side_through_validation_names_the_fraction_that_would_do(
-    fraction: float, side: str
+    fraction: float, name: str
 ) -> None:
     prompt = placed(0.05, 0.3, 0.8)
     first, last = (prompt_position(int(key), 1) - 0.1 for key in prompt[1:])
     config = SplitConfig(eval_fraction=0.1, validation_fraction=fraction)
     with pytest.raises(ConfigError) as caught:
         choose_splits(numpy.arange(3), prompt, config, 1)
-    assert caught.value.what == f"the split would leave no {side} row"
+    assert caught.value.what == f"the split would leave no {name} row"
     assert caught.value.where == "split.validation_fraction"
     assert caught.value.got == f"{fraction:g} of 2 groups in 2 rows"
     least, most = int(first * 1000 + 1) / 1000, int(last * 1000) / 1000
@@ -116,15 +116,15 @@ def test_empty_side_through_validation_names_the_fraction_that_would_do(
     assert caught.value.fix == advice
     for advised in (least, most):
         better = config.model_copy(update={"validation_fraction": advised})
-        sides = choose_splits(numpy.arange(3), prompt, better, 1)
-        assert sides.tolist() == [Split.EVAL, Split.VALIDATION, Split.TRAIN]
+        parts = choose_splits(numpy.arange(3), prompt, better, 1)
+        assert parts.tolist() == [Split.EVAL, Split.VALIDATION, Split.TRAIN]
 
 
 def test_validation_needs_a_group_above_the_evaluation_fraction() -> None:
-    sides = numpy.array([Split.EVAL, Split.TRAIN])
+    parts = numpy.array([Split.EVAL, Split.TRAIN])
     with pytest.raises(ConfigError) as caught:
         keep_for_validation(
-            sides,
+            parts,
             numpy.array([0.0, 0.05]),
             SplitConfig(eval_fraction=0.1, validation_fraction=0.5),
         )

@@ -117,7 +117,7 @@ def test_tokens_and_prompts_of_the_rows_that_stay_are_written(
 ) -> None:
     rows = [chat("Ä?", "Ja."), chat(7, "refused"), chat("long", "x" * 200), chat("b", "Nein.")]
     paths = (tmp_path / "tokens.parquet", tmp_path / "prompts.jsonl")
-    side = write_tokens(rows, renderer, settings_of({}), 100, TokenOutput(*paths))
+    tokens = write_tokens(rows, renderer, settings_of({}), 100, TokenOutput(*paths))
     first, last = render_row(renderer, rows[0]), render_row(renderer, rows[3])
     lines = [
         {"row": number, "input_ids": found.input_ids, "labels": found.labels}
@@ -132,30 +132,30 @@ def test_tokens_and_prompts_of_the_rows_that_stay_are_written(
     for line, prompt in zip(lines, prompts, strict=True):
         expected.update((json.dumps(line) + "\n").encode())
         expected.update(prompt.encode())
-    assert side.digest.hexdigest() == expected.hexdigest()
-    assert side.n_rows == 2
-    assert side.n_tokens == len(first.input_ids) + len(last.input_ids)
-    assert side.n_supervised_tokens == 4 + 6  # one token a byte, and the stop token
-    assert side.columns["is_written"].tolist() == [True, False, False, True]
-    assert side.columns["is_truncated_completion"].tolist() == [False, False, True, False]
-    assert side.detail(1) == side.problems[1]
-    assert side.detail(2) == f"{len(render_row(renderer, rows[2]).input_ids)} tokens"
-    assert list(side.problems) == [1]
+    assert tokens.digest.hexdigest() == expected.hexdigest()
+    assert tokens.n_rows == 2
+    assert tokens.n_tokens == len(first.input_ids) + len(last.input_ids)
+    assert tokens.n_supervised_tokens == 4 + 6  # one token a byte, and the stop token
+    assert tokens.columns["is_written"].tolist() == [True, False, False, True]
+    assert tokens.columns["is_truncated_completion"].tolist() == [False, False, True, False]
+    assert tokens.detail(1) == tokens.problems[1]
+    assert tokens.detail(2) == f"{len(render_row(renderer, rows[2]).input_ids)} tokens"
+    assert list(tokens.problems) == [1]
 
 
 def test_rows_of_many_batches_keep_their_numbers(renderer: Renderer, tmp_path: Path) -> None:
     n_rows = BATCH_ROWS + 5
     path = tmp_path / "tokens.parquet"
     rows = [chat(str(number), "a") if number % 2 else chat(7, "a") for number in range(n_rows)]
-    side = write_tokens(rows, renderer, settings_of({}), 100, TokenOutput(path))
+    tokens = write_tokens(rows, renderer, settings_of({}), 100, TokenOutput(path))
     assert [line["row"] for line in written(path)] == list(range(1, n_rows, 2))
-    assert len(side.columns["n_tokens"]) == n_rows
-    assert list(side.problems) == list(range(0, n_rows, 2))
+    assert len(tokens.columns["n_tokens"]) == n_rows
+    assert list(tokens.problems) == list(range(0, n_rows, 2))
 
 
 def test_no_file_is_needed_to_measure_rows(renderer: Renderer, tmp_path: Path) -> None:
-    side = write_tokens([chat("a", "b")], renderer, settings_of({}), 100, TokenOutput())
-    assert (side.n_rows, list(tmp_path.iterdir())) == (1, [])
+    tokens = write_tokens([chat("a", "b")], renderer, settings_of({}), 100, TokenOutput())
+    assert (tokens.n_rows, list(tmp_path.iterdir())) == (1, [])
     output = TokenOutput(tmp_path / "x.parquet")
     nothing = write_tokens([], renderer, settings_of({}), 100, output)
     assert nothing.n_rows == 0
@@ -168,17 +168,17 @@ def test_weight_of_its_source_goes_with_every_row(renderer: Renderer, tmp_path: 
     for found, file in zip(rows, ("x/1.jsonl", "x/1.jsonl", "y/1.jsonl", "x/2.jsonl"), strict=True):
         found.file = file
     output = TokenOutput(tmp_path / "tokens.parquet", weights={"x": 0.5, "y": 2.0})
-    side = write_tokens(rows, renderer, settings_of({}), 100, output)
+    tokens = write_tokens(rows, renderer, settings_of({}), 100, output)
     assert [line["weight"] for line in written(tmp_path / "tokens.parquet")] == [0.5, 2.0, 0.5]
     n_tokens = len(render_row(renderer, rows[0]).input_ids)
-    assert side.sources == {"x": [2, 2 * n_tokens], "y": [1, n_tokens]}
+    assert tokens.sources == {"x": [2, 2 * n_tokens], "y": [1, n_tokens]}
 
 
 def test_equal_weights_of_one_are_not_written(renderer: Renderer, tmp_path: Path) -> None:
     output = TokenOutput(tmp_path / "tokens.parquet", weights={"a.jsonl": 1.0})
-    side = write_tokens([chat("a", "b")], renderer, settings_of({}), 100, output)
+    tokens = write_tokens([chat("a", "b")], renderer, settings_of({}), 100, output)
     assert list(written(tmp_path / "tokens.parquet")[0]) == ["row", "input_ids", "labels"]
-    assert side.sources["a.jsonl"][0] == 1
+    assert tokens.sources["a.jsonl"][0] == 1
 
 
 def test_row_whose_reason_was_not_kept_says_that_it_has_no_tokens() -> None:
