@@ -64,6 +64,7 @@ def expect_champion(name: str, expected: int | None) -> Guard:
     """Return a guard that raises `ChampionChanged` unless the given version, or none, is champion."""
 
     def guard(holder: int | None) -> None:
+        """Raise ChampionChanged unless the holder is the expected version."""
         if holder != expected:
             raise ChampionChanged(
                 "another promotion came first",

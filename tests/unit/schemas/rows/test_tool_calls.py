@@ -17,7 +17,7 @@ from schemas.rows.tool_calls import (
 def test_exact_json_says_why_a_text_is_refused() -> None:
     for text, reason in (
         ('{"a": 1, "a": 2}', "the same key twice"),
-        ("[NaN]", "NaN is no JSON"),
+        ("[NaN]", "NaN is not JSON"),
         ("[1e999]", "a number out of range"),
         (f"[{2**64}]", "a number out of range"),
         ("[" * 100_000, "nested too deeply"),
