@@ -55,7 +55,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     """Under CI, fail a test that lacks a part which CI can have."""
     report = yield
     if parts.IS_CI and report.skipped and isinstance(report.longrepr, tuple):
-        reason = str(report.longrepr[2])
+        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
         if parts.is_forbidden(reason):
             report.outcome = "failed"
             report.longrepr = f"{reason}: CI skips no test for a missing part"

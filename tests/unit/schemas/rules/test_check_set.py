@@ -271,13 +271,13 @@ def test_expectation_names_its_rule(rule: SetRule) -> None:
 
 def test_missing_answer_is_never_taken_for_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schemas.rules.check_set, "_validate", lambda *_: {})
-    with pytest.raises(SftFlowError, match="no answer for rule min_rows"):
+    with pytest.raises(SftFlowError, match="no result for rule min_rows"):
         judge(columns())
 
 
 def test_figure_that_is_no_number_is_no_answer() -> None:
     found = columns(assistant_share=numpy.full(100, math.nan, dtype="float32"))
-    with pytest.raises(SftFlowError, match="no answer for rule role_mix"):
+    with pytest.raises(SftFlowError, match="no result for rule role_mix"):
         judge(found)
 
 
