@@ -1,4 +1,4 @@
-"""Stages of the flow, one file each; code shared by two stages stands in a file named `_noun.py`."""
+"""Stages of the flow, one file each; what a stage is made of is in a wing, a folder in here."""
 
 from tasks.engine.home import quiet_environment
 

@@ -132,7 +132,7 @@ def split_dataset(
     seed: int,
     similarity: float,
 ) -> SplitReference:
-    """Hold out rows for evaluation; rows with the same or nearly the same text stay together.
+    """Set rows apart for evaluation; rows with the same or nearly the same text stay together.
 
     Args:
         output: Gets `train.jsonl`, `eval.jsonl`, `unused.jsonl`, `validation.jsonl`,

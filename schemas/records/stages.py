@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """Name of a stage: its task, its file in `tasks/` and its folder in the work directory."""
+    """A stage, by name: its task, its file in `tasks/` and its folder in the work directory."""
 
     LOAD_DATASET = "load_dataset"
     PREPARE_TEMPLATE = "prepare_template"

@@ -49,7 +49,7 @@ def _import_quietly(*names: str) -> None:
 
 @contextmanager
 def _deferred(names: Sequence[str]) -> Iterator[None]:
-    """Put stand-ins in place of modules; each loads its module at the first use of an attribute.
+    """Replace modules by stand-ins; each loads its module at the first use of an attribute.
 
     `importlib.util.LazyLoader` does not work here, as an import statement alone makes it load.
     """

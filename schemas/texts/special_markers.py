@@ -106,7 +106,7 @@ def _marker_pattern(special_tokens: tuple[str, ...]) -> re.Pattern[str]:
 def _expressions(special_tokens: tuple[str, ...]) -> tuple[str, ...]:
     """Build the expressions to search for, longest first, for Python and Rust alike.
 
-    A token of letters, digits and white space alone cannot be told from text. Numbered tokens, of
+    A token of letters, digits and white space alone cannot be distinguished from text. Numbered tokens, of
     which some models have thousands, are merged: each on its own made the search 30 times slower.
     """
     given = {

@@ -237,7 +237,7 @@ def _count_bins(lengths: Array, limit: int) -> int:
 
 
 def _fill(bins: dict[int, int], space: int, length: int, count: int) -> int:
-    """Put up to so many rows of one length into the bins with this space left; return how many."""
+    """Pack up to so many rows of one length into the bins with this space left; return how many."""
     n_each = space // length
     n_full = min(bins[space], count // n_each)
     n_rest = 0 if n_full == bins[space] else count - n_full * n_each

@@ -57,7 +57,7 @@ class SetPass:
             pass
 
     def finish(self) -> None:
-        """Put the clusters of near duplicates into the table."""
+        """Write the clusters of near duplicates into the table."""
         if self.duplicates is not None and self.table is not None:
             self.table.append("cluster", self.duplicates.clusters())
 

@@ -32,7 +32,7 @@ class Split(IntEnum):
 
     @property
     def file(self) -> str:
-        """Name of the file."""
+        """File name of the split."""
         return f"{self.name.lower()}.jsonl"
 
 

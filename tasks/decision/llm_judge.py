@@ -210,5 +210,5 @@ def _no_answer(address: str, got: str) -> ServiceUnreachable:
         where=address,
         expected="an OpenAI-compatible service",
         got=got,
-        fix="start it or correct evaluation.judge.url; rows that were judged are not asked again",
+        fix="start it or correct evaluation.judge.url; rows with a verdict are not sent again",
     )

@@ -83,7 +83,7 @@ def judge_counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         rows: Lines of `judge_<role>.jsonl`.
 
     Returns:
-        Rows judged, won, lost and tied by the challenger; flips (the verdict followed position,
+        Rows with a verdict, won, lost and tied by the challenger; flips (the verdict followed position,
         not content) and unreadable replies.
     """
     verdicts = [set(row["verdicts"]) for row in rows]

@@ -88,7 +88,7 @@ def verdict_reasons(report: CheckReport) -> list[str]:
 
 
 def _is_exceeded(result: RuleResult) -> bool:
-    """Tell whether more rows break a row rule than its own limit allows."""
+    """Return whether more rows break a row rule than its own limit allows."""
     is_blocking = result.severity == Severity.BLOCK
     return is_blocking and result.limit is not None and result.fraction > result.limit
 

@@ -187,10 +187,10 @@ def _registry_part(
 
 
 def outcome(report: dict[str, Any]) -> str:
-    """Return promoted, refused, not promoted (a dry run, or a person declined), or not judged."""
+    """Return promoted, refused, not promoted (a dry run, or a person declined), or not evaluated."""
     if report["registry"]["is_promoted"]:
         return "promoted"
-    names = {"refuse": "refused", "skipped": "not judged"}
+    names = {"refuse": "refused", "skipped": "not evaluated"}
     return names.get(report["decision"], "not promoted")
 
 

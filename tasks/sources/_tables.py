@@ -199,7 +199,7 @@ def prune_nulls(row: dict[str, Any]) -> dict[str, Any]:
 
     Arrow gives every struct of a column all keys that any of them has: a tool call gets the
     arguments of every other tool, as nulls, and a template would render them. What was null
-    before it went into Arrow cannot be told from padding and goes as well.
+    before it went into Arrow cannot be distinguished from padding and goes as well.
 
     Args:
         row: A row as Arrow gives it.

@@ -101,7 +101,7 @@ def test_without_gates_nothing_is_registered(toy_run: ToyRun) -> None:
     assert reference.decision is Decision.SKIPPED
     assert report["registry"]["version"] is None
     assert report["gates"] == []
-    assert "not judged" in locate(reference, "report.html").read_text(encoding="utf-8")
+    assert "not evaluated" in locate(reference, "report.html").read_text(encoding="utf-8")
     assert list(connect().search_model_versions(f"name = '{name}'")) == []
 
 

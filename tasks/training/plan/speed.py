@@ -19,7 +19,7 @@ MEASURED_PARAMETERS = 134_515_008
 def expected_speed(
     training: TrainingConfig, n_parameters: int | None, device: str = ""
 ) -> tuple[float, str]:
-    """Return the speed of the last training here, or else of ours, scaled by model size.
+    """Return the speed of the last training here, or else the measured one, scaled by model size.
 
     Args:
         training: The configuration; its method counts.

@@ -142,7 +142,7 @@ def count_tokens(inputs: dict[str, Any]) -> int:
 
 
 def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
-    """Put model, rows and arguments together, and check them against the contract."""
+    """Combine model, rows and arguments, and check them against the contract."""
     from transformers import set_seed
 
     set_seed(spec.seed)

@@ -15,7 +15,7 @@ EXIT_GUARD = 65
 EXIT_OUT_OF_MEMORY = 71
 """Memory ran out: a smaller batch may do (EX_OSERR)."""
 EXIT_INTERRUPTED = 75
-"""The process saved a checkpoint and stopped because it was told to (EX_TEMPFAIL)."""
+"""The process saved a checkpoint and stopped on request (EX_TEMPFAIL)."""
 STOP_FILE = "stop"
 """Left in the checkpoint folder by the parent when the training should save and stop."""
 

@@ -37,7 +37,7 @@ def test_summarise_gives_every_role_a_column() -> None:
         ("promote", True, "promoted"),
         ("promote", False, "not promoted"),
         ("refuse", False, "refused"),
-        ("skipped", False, "not judged"),
+        ("skipped", False, "not evaluated"),
     ],
 )
 def test_outcome_says_what_became_of_the_model(
