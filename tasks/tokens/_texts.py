@@ -121,7 +121,7 @@ def weighted_spans(messages: list[Message], spans: list[tuple[int, int]]) -> lis
         The pieces to train.
 
     Raises:
-        ValueError: A turn has weight 0 and the pieces cannot be told apart by turn.
+        ValueError: A turn has weight 0 and the pieces cannot be matched to turns.
     """
     is_trained = [
         message.get("weight", 1) != 0 for message in messages if message.get("role") == "assistant"

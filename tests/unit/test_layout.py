@@ -19,7 +19,6 @@ SOURCES = sorted(
 MAX_LINES = 400
 USUAL_LINES = 300
 LONGER = {
-    "tasks/rows/check.py": "the check and what it sets aside",
     "tasks/rows/near_duplicates.py": "the index and its clusters: one algorithm",
     "tasks/training/process/_step_guards.py": "the guards and the rows they name",
 }

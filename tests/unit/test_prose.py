@@ -108,7 +108,6 @@ def test_help_is_in_plain_english(name: str) -> None:
     assert faults_of(text) == []
 
 
-
 @pytest.mark.parametrize(
     ("text", "n_faults"),
     [

@@ -66,7 +66,13 @@ def _train(spec: TrainingSpec, stop: StopFlag) -> int:
     try:
         continue_training(trainer, spec)
         if stop.is_told:
-            send(failure(TrainingInterrupted("training received a request to stop and saved a checkpoint")))
+            send(
+                failure(
+                    TrainingInterrupted(
+                        "training received a request to stop and saved a checkpoint"
+                    )
+                )
+            )
             return EXIT_INTERRUPTED
         trainer.note(check_learning(trainer.state.log_history, spec.training))
     except SftFlowError:
