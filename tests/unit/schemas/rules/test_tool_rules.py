@@ -81,7 +81,7 @@ def test_tool_problems_finds_none_in_a_legal_call(tools: Any, arguments: Any) ->
         ([call('["wall"]')], "message 2: arguments of measure: not an object"),
         ([call(["wall"])], "message 2: arguments of measure: not an object"),
         ([call('{"a": 1, "a": 2}')], "message 2: arguments of measure: the same key twice"),
-        ([call('{"a": NaN}')], "message 2: arguments of measure: NaN is no JSON"),
+        ([call('{"a": NaN}')], "message 2: arguments of measure: NaN is not JSON"),
     ],
 )
 def test_tool_problems_names_a_malformed_call(calls: Any, detail: str) -> None:
