@@ -14,6 +14,7 @@ from prefect.tasks import exponential_backoff
 from schemas.errors import WorkDirectoryError
 from tasks.engine.home import tracking_uri, work_directory
 from tasks.engine.stage import BACKOFF_SECONDS, PLAN, RETRIES, should_retry
+from tasks.engine.wording import gibibytes
 from tasks.registry.store import ping
 
 MIN_FREE_BYTES = 2 * 2**30
@@ -42,8 +43,8 @@ def check_work_directory(folder: Path) -> None:
         raise WorkDirectoryError(
             "the disk of the work directory is nearly full",
             where=str(folder),
-            expected=f"at least {needed / 2**30:.1f} GiB free",
-            got=f"{free / 2**30:.1f} GiB",
+            expected=f"at least {gibibytes(needed)} free",
+            got=gibibytes(free),
             fix=f"free space, set SFT_HOME to another disk, or set {MIN_FREE_VARIABLE}",
         )
 

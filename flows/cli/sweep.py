@@ -13,6 +13,7 @@ from flows.cli.console import is_debug, keep_stdout_clean, print_json, print_tab
 from flows.cli.options import config_options, json_option
 from schemas.config.sweep import nest
 from schemas.errors import TrainingError, TrainingInterrupted
+from tasks.engine.wording import duration, number
 
 if TYPE_CHECKING:
     from schemas.config.run import RunConfig
@@ -84,15 +85,22 @@ def _run_flow(config: RunConfig, sweep: SweepConfig) -> SweepReport:
 
 def show_sweep(report: SweepReport) -> None:
     """Print the trials and the best settings."""
-    headings = ["trial", "state", "settings", "validation loss", "seconds"]
+    headings = ["trial", "state", "settings", "validation loss", "time"]
     rows = []
     for trial in report.trials:
         settings = "\n".join(f"{key}={_shown(value)}" for key, value in trial.settings.items())
-        loss = "-" if trial.validation_loss is None else f"{trial.validation_loss:.4f}"
         state = trial.outcome.value + (" (best)" if trial == report.best else "")
         if trial.error:
             state += f"\n{trial.error}"
-        rows.append([str(trial.number), state, settings, loss, f"{trial.seconds:.1f}"])
+        rows.append(
+            [
+                str(trial.number),
+                state,
+                settings,
+                number(trial.validation_loss),
+                duration(trial.seconds),
+            ]
+        )
     print_table(headings, rows)
     click.echo()
     if report.is_timed_out:

@@ -18,6 +18,7 @@ from schemas.config.registry import RegistryConfig
 from schemas.config.run import RunConfig
 from schemas.errors import SftFlowError
 from tasks.engine.home import work_directory
+from tasks.engine.wording import gibibytes
 
 P = ParamSpec("P")
 
@@ -121,9 +122,9 @@ def check_home() -> Finding:
     except SftFlowError as error:
         detail = f"{error.where}: {error.what}, got {error.got}"
         return Finding(topic="work directory", health=Health.PROBLEM, detail=detail, mend=error.fix)
-    free = shutil.disk_usage(folder).free / 2**30
+    free = shutil.disk_usage(folder).free
     return Finding(
-        topic="work directory", health=Health.OK, detail=f"{folder}, {free:.1f} GiB free"
+        topic="work directory", health=Health.OK, detail=f"{folder}, {gibibytes(free)} free"
     )
 
 
@@ -157,10 +158,9 @@ def check_device() -> Finding:
     machine = examine_machine(Device.AUTO)
     count = f"{machine.n_devices} x {machine.name}" if machine.name else "no GPU"
     units = "bf16 units" if machine.has_bf16_units else "no bf16 units"
-    free = machine.free_memory_bytes / 2**30
     detail = (
         f"{machine.device}: {count}, {machine.physical_cores} physical cores, "
-        f"{free:.1f} GiB free, {units}"
+        f"{gibibytes(machine.free_memory_bytes)} free, {units}"
     )
     return Finding(topic="device", health=Health.OK, detail=detail)
 

@@ -10,15 +10,18 @@ from schemas.errors import DataRejected
 from schemas.rule_ids import RuleResult
 from tasks.engine.cache import OutputFolder
 from tasks.engine.home import work_directory
+from tasks.engine.wording import number
 
 
 def describe(result: RuleResult, n_rows: int, where: str) -> str:
     """Describe what one rule found, with a line of examples when there are some."""
     limit = 0 if result.limit is None else result.limit
     if result.id == "min_rows":
-        return f"{result.observed or 0:,.0f} usable rows in {where} broke rule min_rows (at least {limit:g})."
+        return f"{number(result.observed or 0)} usable rows in {where} broke rule min_rows (at least {limit:g})."
     if not result.n_rows:
-        found = f"{result.observed or 0:.4g} in {where} broke rule {result.id} (limit {limit:g})."
+        found = (
+            f"{number(result.observed or 0)} in {where} broke rule {result.id} (limit {limit:g})."
+        )
         return "\n".join(filter(None, [found, f"  {result.detail}" if result.detail else ""]))
     sentence = (
         f"{result.n_rows:,} of {n_rows:,} rows in {where} broke rule {result.id} (limit {limit:g})."

@@ -27,6 +27,7 @@ from schemas.errors import (
 )
 from schemas.records.references import QualityReference, TemplateReference
 from tasks.engine.cache import locate
+from tasks.engine.wording import number
 from tasks.models.shape import read_model_shape
 from tasks.registry.store import connect, experiment_id, store_errors
 from tasks.registry.tags import ERROR_TAG, MAX_TAG_CHARACTERS, SWEEP_TAG, TRIAL_TAG
@@ -207,7 +208,7 @@ def run_trial(search: Search, trial: Trial, runs: SweepRuns, parent_id: str) -> 
         trial.set_user_attr(ERROR, f"{type(error).__name__}: {error.what}")
     # After MLflow: a trial that is not over in the study is continued by the next call.
     trial.study.tell(trial, loss, optuna.trial.TrialState[outcome.name])
-    shown = trial.user_attrs.get(ERROR, "") if loss is None else f"validation loss {loss:.4f}"
+    shown = trial.user_attrs.get(ERROR, "") if loss is None else f"validation loss {number(loss)}"
     get_run_logger().info("%s %s %s", name, outcome.value, shown)
     log = folder / "checkpoints" / "training.log"
     if log.is_file():

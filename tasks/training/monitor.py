@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import RunConfig
 from tasks.engine.progress import Progress
+from tasks.engine.wording import number
 from tasks.training.live_metrics import LiveMetrics
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
@@ -71,7 +72,7 @@ class TrainingMonitor:
         elif event.kind is EventKind.STEP:
             self._step(event)
         elif event.kind is EventKind.MEASURED and event.loss is not None:
-            self._line(f"validation loss {event.loss:.4f} at step {event.step}")
+            self._line(f"validation loss {number(event.loss)} at step {event.step}")
         elif event.kind is EventKind.SAVED:
             self._line(f"checkpoint at step {event.step}")
         elif event.kind is EventKind.NOTE:
@@ -113,7 +114,7 @@ class TrainingMonitor:
             return
         self._loss = self._loss if event.loss is None else event.loss
         self._tokens_per_second = event.tokens_per_second or self._tokens_per_second
-        parts = [] if self._loss is None else [f"loss {self._loss:.3f}"]
+        parts = [] if self._loss is None else [f"loss {number(self._loss)}"]
         if self._tokens_per_second is not None:
             parts.append(f"{self._tokens_per_second:,.0f} tokens/s")
         self._progress.detail = ", ".join(parts)

@@ -52,7 +52,7 @@ def test_lines_show_a_step_every_so_often_and_every_other_event(
         "training: 1 of 10 steps, loss 1.500",
         "training: 3 of 10 steps, loss 1.500, 2 min left",
         "training: checkpoint at step 3",
-        "training: validation loss 2.0000 at step 3",
+        "training: validation loss 2 at step 3",
         "training: the batch was halved",
     ]
 
