@@ -12,21 +12,17 @@ from prefect.context import FlowRunContext
 from schemas.config.training import TrainingConfig
 from schemas.records.references import QualityReference, TemplateReference, TrainedReference
 from schemas.records.stages import Stage
-from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.cache import OutputFolder
 from tasks.engine.files import write_atomic
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageKey
 from tasks.engine.stage import is_refreshed, stage_task
-from tasks.models.shape import read_model_shape
-from tasks.training.launch import run_training
+from tasks.training.launch import TrainingFolders, plan_training, run_training
 from tasks.training.live_metrics import RUN_FILE
 from tasks.training.loss_curve import draw_loss_curve
 from tasks.training.monitor import TrainingMonitor
-from tasks.training.plan.accelerate_file import accelerate_file_sha256, with_accelerate_file
-from tasks.training.plan.machine import examine_machine
-from tasks.training.plan.setup import prepare_training, read_workload
+from tasks.training.plan.accelerate_file import accelerate_file_sha256
 from tasks.training.process.checkpoints import hold_lock
-from tasks.training.process.spec import TrainingSpec
 
 
 def weight_parts(parts: dict[str, str]) -> dict[str, str]:
@@ -52,42 +48,6 @@ def forget_earlier_runs(checkpoints: Path) -> None:
         write_atomic(marker, run_id)
 
 
-def describe_training(
-    output: OutputFolder,
-    template: TemplateReference,
-    quality: QualityReference,
-    training: TrainingConfig,
-    seed: int,
-) -> TrainingSpec:
-    """Plan the training; its checkpoints' folder depends on all that affects the weights."""
-    model = locate(template, "model")
-    train_tokens = locate(quality, "train_tokens.parquet")
-    training = with_accelerate_file(training)
-    setup = prepare_training(
-        training,
-        examine_machine(training.device),
-        read_model_shape(model),
-        read_workload(train_tokens),
-    )
-    key = StageKey(output.key.stage, weight_parts(output.key.parts))
-    return TrainingSpec(
-        model=model,
-        train_tokens=train_tokens,
-        validation_tokens=(
-            locate(quality, "validation_tokens.parquet") if quality.n_validation_rows else None
-        ),
-        inference_prompts=locate(quality, "train_prompts.jsonl"),
-        output=output.path,
-        checkpoints=work_directory() / "checkpoints" / key.digest,
-        fingerprint=key.parts,
-        training=training,
-        choices=setup.choices,
-        batching=setup.batching,
-        notes=setup.notes,
-        seed=seed,
-    )
-
-
 @stage_task(
     timeout_seconds=7 * 24 * 3600,
     libraries=("accelerate", "peft", "torch", "transformers", "trl"),
@@ -106,7 +66,10 @@ def train_model(
     `loss_curve.svg`, and `mlflow_run.json` where the training was shown in MLflow. The seed is that
     of data order, dropout and adapter weights.
     """
-    spec = describe_training(output, template, quality, training, seed)
+    key = StageKey(output.key.stage, weight_parts(output.key.parts))
+    checkpoints = work_directory() / "checkpoints" / key.digest
+    folders = TrainingFolders(output.path, checkpoints, key.parts)
+    spec = plan_training(folders, template, quality, training, seed)
     if is_refreshed(Stage.TRAIN_MODEL):
         forget_earlier_runs(spec.checkpoints)
     with TrainingMonitor(spec) as monitor:

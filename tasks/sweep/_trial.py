@@ -26,17 +26,13 @@ from schemas.errors import (
     TrainingKilled,
 )
 from schemas.records.references import QualityReference, TemplateReference
-from tasks.engine.cache import locate
 from tasks.engine.wording import number
-from tasks.models.shape import read_model_shape
 from tasks.registry.store import connect, experiment_id, store_errors
 from tasks.registry.tags import ERROR_TAG, MAX_TAG_CHARACTERS, SWEEP_TAG, TRIAL_TAG
-from tasks.sweep.results import ERROR, LOSSES, RUN_ID, Outcome
-from tasks.training.launch import run_training
-from tasks.training.plan.machine import Machine
-from tasks.training.plan.setup import prepare_training, read_workload
+from tasks.sweep.results import ERROR, LOSSES, RUN_ID, SECONDS, Outcome
+from tasks.training.launch import TrainingFolders, plan_training, run_training
 from tasks.training.plan.speed import estimate_steps
-from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
+from tasks.training.process.spec import EventKind, TrainingEvent
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -53,7 +49,6 @@ class Search:
     sweep: SweepConfig
     template: TemplateReference
     quality: QualityReference
-    machine: Machine
     folder: Path
     """Of the sweep."""
     fingerprint: dict[str, str]
@@ -160,37 +155,13 @@ def measured_training(training: TrainingConfig, quality: QualityReference) -> Tr
     return training.model_copy(update={"eval_steps": max(1, n_steps // N_POINTS)})
 
 
-def trial_spec(search: Search, training: TrainingConfig, folder: Path) -> TrainingSpec:
-    """Plan the training process of a trial, in folders of its own."""
-    output = folder / "output"
-    shutil.rmtree(output, ignore_errors=True)  # of an attempt that was cut off while saving
-    output.mkdir(parents=True)
-    model = locate(search.template, "model")
-    train_tokens = locate(search.quality, "train_tokens.parquet")
-    shape, workload = read_model_shape(model), read_workload(train_tokens)
-    setup = prepare_training(training, search.machine, shape, workload)
-    return TrainingSpec(
-        model=model,
-        train_tokens=train_tokens,
-        validation_tokens=locate(search.quality, "validation_tokens.parquet"),
-        inference_prompts=locate(search.quality, "train_prompts.jsonl"),
-        output=output,
-        checkpoints=folder / "checkpoints",
-        fingerprint=search.fingerprint | {"training": training.model_dump_json()},
-        training=training,
-        choices=setup.choices,
-        batching=setup.batching,
-        notes=setup.notes,
-        seed=search.config.seed,
-    )
-
-
 def run_trial(search: Search, trial: Trial, runs: SweepRuns, parent_id: str) -> None:
     """Train with sampled settings, keep the metrics and the log, and remove the weights."""
     import optuna
 
     name, loss, outcome = f"trial {trial.number}", None, Outcome.FAIL
     folder = search.folder / "trials" / str(trial.number)
+    before = trial.user_attrs.get(SECONDS, 0.0) - time.monotonic()
     get_run_logger().info("%s: %s", name, trial.params)
     params = {f"training.{key}": value for key, value in trial.params.items()}
     tags = {"mlflow.parentRunId": parent_id, TRIAL_TAG: str(trial.number)}
@@ -206,6 +177,8 @@ def run_trial(search: Search, trial: Trial, runs: SweepRuns, parent_id: str) -> 
         if type(error) is TrainingError:
             raise  # no guard stopped the training process
         trial.set_user_attr(ERROR, f"{type(error).__name__}: {error.what}")
+    finally:
+        trial.set_user_attr(SECONDS, before + time.monotonic())
     # After MLflow: a trial that is not over in the study is continued by the next call.
     trial.study.tell(trial, loss, optuna.trial.TrialState[outcome.name])
     shown = trial.user_attrs.get(ERROR, "") if loss is None else f"validation loss {number(loss)}"
@@ -223,7 +196,13 @@ def _train(search: Search, trial: Trial, listener: TrialListener, folder: Path) 
     except ValidationError as error:
         what = f"these settings do not go together: {error.errors()[0]['msg']}"
         raise ConfigError(what, fix="narrow the search space") from error
-    spec = trial_spec(search, measured_training(training, search.quality), folder)
+    training = measured_training(training, search.quality)
+    output = folder / "output"
+    shutil.rmtree(output, ignore_errors=True)  # of an attempt that was cut off while saving
+    output.mkdir(parents=True)
+    fingerprint = search.fingerprint | {"training": training.model_dump_json()}
+    folders = TrainingFolders(output, folder / "checkpoints", fingerprint)
+    spec = plan_training(folders, search.template, search.quality, training, search.config.seed)
     run_training(spec, listener)
     # Steps between an interruption and its checkpoint sent no event.
     for entry in json.loads((spec.output / "history.json").read_text(encoding="utf-8")):

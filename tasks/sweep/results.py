@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BEST = "best.yaml"
 # Attributes of a trial in the study. LOSSES is step to validation loss, in the order measured.
-ERROR, LOSSES, RUN_ID = "error", "validation_losses", "mlflow_run_id"
+ERROR, LOSSES, RUN_ID, SECONDS = "error", "validation_losses", "mlflow_run_id", "seconds"
 
 
 class Outcome(StrEnum):
@@ -41,7 +41,7 @@ class TrialResult(Record):
     validation_loss: float | None
     """Nats per token, of the trained model; the last measured where the training was stopped."""
     seconds: float
-    """Since it was started, or last resumed."""
+    """Of all attempts."""
     error: str = ""
     mlflow_run_id: str = ""
 
@@ -71,7 +71,7 @@ def list_trials(study: Study) -> tuple[TrialResult, ...]:
                 outcome=outcome,
                 settings=trial.params,
                 validation_loss=trial.value if outcome is Outcome.COMPLETE else last,
-                seconds=round(trial.duration.total_seconds(), 3),
+                seconds=round(known[SECONDS], 3),
                 error=known.get(ERROR, ""),
                 mlflow_run_id=known.get(RUN_ID, ""),
             )

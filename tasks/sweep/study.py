@@ -28,7 +28,6 @@ from tasks.registry.store import store_errors
 from tasks.sweep._trial import Search, SweepRuns, run_trial
 from tasks.sweep.results import BEST, SweepReport, find_best, list_trials, write_best
 from tasks.training.plan.accelerate_file import accelerate_file_sha256
-from tasks.training.plan.machine import examine_machine
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -150,8 +149,7 @@ def run_sweep_study(
     parts = sweep_fingerprint(config, sweep, template, quality)
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
     folder = work_directory() / "sweeps" / digest
-    machine = examine_machine(config.training.device)
-    search = Search(config, sweep, template, quality, machine, folder, parts)
+    search = Search(config, sweep, template, quality, folder, parts)
     get_run_logger().info("sweep: %s", folder)
     runs = SweepRuns(config.registry.experiment, digest)
     with open_study(folder, sweep.startup_trials) as study:

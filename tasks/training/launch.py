@@ -7,16 +7,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from schemas.config.training import TrainingConfig
 from schemas.errors import MemoryExhausted, TrainingKilled
+from schemas.records.references import QualityReference, TemplateReference
+from tasks.engine.cache import locate
 from tasks.engine.files import write_atomic
 from tasks.engine.home import python_path
+from tasks.models.shape import read_model_shape
 from tasks.training._failures import log_path, memory_error, training_error
+from tasks.training.plan.accelerate_file import with_accelerate_file
 from tasks.training.plan.batching import halve
+from tasks.training.plan.machine import examine_machine
+from tasks.training.plan.setup import prepare_training, read_workload
 from tasks.training.process import run
 from tasks.training.process.checkpoints import hold_lock, last_whole_checkpoint
 from tasks.training.process.events import PARENT_VARIABLE, name_process
@@ -42,6 +49,51 @@ KILL_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
 """Where Linux counts the processes it killed because memory ran out."""
 
 Listener = Callable[[TrainingEvent], None]
+
+
+@dataclass(frozen=True)
+class TrainingFolders:
+    """Where a training writes, and what its checkpoints belong to."""
+
+    output: Path
+    checkpoints: Path
+    fingerprint: dict[str, str]
+    """Everything that affects the weights, by name."""
+
+
+def plan_training(
+    folders: TrainingFolders,
+    template: TemplateReference,
+    quality: QualityReference,
+    training: TrainingConfig,
+    seed: int,
+) -> TrainingSpec:
+    """Decide how the prepared model is trained on the checked rows on this machine."""
+    model = locate(template, "model")
+    train_tokens = locate(quality, "train_tokens.parquet")
+    training = with_accelerate_file(training)
+    setup = prepare_training(
+        training,
+        examine_machine(training.device),
+        read_model_shape(model),
+        read_workload(train_tokens),
+    )
+    return TrainingSpec(
+        model=model,
+        train_tokens=train_tokens,
+        validation_tokens=(
+            locate(quality, "validation_tokens.parquet") if quality.n_validation_rows else None
+        ),
+        inference_prompts=locate(quality, "train_prompts.jsonl"),
+        output=folders.output,
+        checkpoints=folders.checkpoints,
+        fingerprint=folders.fingerprint,
+        training=training,
+        choices=setup.choices,
+        batching=setup.batching,
+        notes=setup.notes,
+        seed=seed,
+    )
 
 
 def run_training(spec: TrainingSpec, listen: Listener) -> TrainingFacts:

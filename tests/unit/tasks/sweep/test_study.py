@@ -29,7 +29,6 @@ from tasks.sweep.results import (
     write_best,
 )
 from tasks.sweep.study import next_trial, open_study, require_optuna, sweep_fingerprint
-from tasks.training.plan.machine import Machine
 
 TEMPLATE = TemplateReference(
     stage="prepare_template",
@@ -68,8 +67,7 @@ SPACE: dict[str, Any] = {
 def make_search(folder: Path, *, trials: int = 20, seed: int = 42) -> Search:
     config = RunConfig.model_validate({"seed": seed, "split": {"validation_fraction": 0.1}})
     sweep = SweepConfig(search=SPACE, trials=trials)
-    machine = Machine(device="cpu", free_memory_bytes=2**30)
-    return Search(config, sweep, TEMPLATE, QUALITY, machine, folder, {})
+    return Search(config, sweep, TEMPLATE, QUALITY, folder, {})
 
 
 def draw(search: Search, n_trials: int) -> list[dict[str, Scalar]]:
