@@ -71,7 +71,7 @@ def list_trials(study: Study) -> tuple[TrialResult, ...]:
                 outcome=outcome,
                 settings=trial.params,
                 validation_loss=trial.value if outcome is Outcome.COMPLETE else last,
-                seconds=round(known[SECONDS], 3),
+                seconds=round(known.get(SECONDS, 0.0), 3),
                 error=known.get(ERROR, ""),
                 mlflow_run_id=known.get(RUN_ID, ""),
             )
