@@ -95,7 +95,7 @@ def tokens(path: Path, prepared: str) -> dict[str, Any]:
     from benchmarks._peers import first_rows
     from schemas.rows.recognition import recognise
     from schemas.rows.row import SourceRow
-    from schemas.rule_ids import GateMode
+    from schemas.rule_ids import DataGateMode
     from schemas.rules.set_rules import set_rule_settings
     from tasks.tokens._texts import TextRenderer
     from tasks.tokens.rendering import load_renderer
@@ -107,7 +107,7 @@ def tokens(path: Path, prepared: str) -> dict[str, Any]:
     conversations = [found for row in rows if (found := recognise(row)[0])]
     templates = TextRenderer(renderer.tokenizer, renderer.training_template)
     texts = [row.text for row in templates.render(conversations)]
-    settings = set_rule_settings({}, GateMode.ENFORCE)
+    settings = set_rule_settings({}, DataGateMode.ENFORCE)
 
     def encode() -> int:
         encoded = (renderer.tokenizer(batch)["input_ids"] for batch in _batches(texts))

@@ -31,7 +31,7 @@ def prepare(folder: Path, seed: str) -> dict[str, Any]:
     """
     from schemas.config.run import DataSource, ModelConfig, QualityConfig, TemplateConfig
     from schemas.rows.recognition import recognise
-    from schemas.rule_ids import GateMode
+    from schemas.rule_ids import DataGateMode
     from schemas.rules.set_rules import set_rule_settings
     from tasks.engine.jsonl import json_line
     from tasks.models.shape import read_model_shape
@@ -46,7 +46,7 @@ def prepare(folder: Path, seed: str) -> dict[str, Any]:
     found = [each for row in rows if (each := recognise(row)[0])]
     held_out = found[HELD_OUT_EVERY - 1 :: HELD_OUT_EVERY]
     sides = {"train": [each for each in found if each not in held_out], "test": held_out}
-    settings = set_rule_settings({}, GateMode.ENFORCE)
+    settings = set_rule_settings({}, DataGateMode.ENFORCE)
     limit = QualityConfig().max_length_tokens
     written = {}
     (folder / "rows").mkdir()

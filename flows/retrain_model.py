@@ -21,7 +21,7 @@ from schemas.rules.profile import parse_profile
 from tasks.check_environment import check_environment
 from tasks.engine.cache import locate
 from tasks.load_dataset import load_dataset
-from tasks.registry.rejections import find_rejection, still_refused
+from tasks.registry.rejections import find_rejection, still_rejected
 from tasks.registry.retrain_reasons import find_evaluated, wants_drift, weigh_drift, weigh_reasons
 from tasks.report.announcements import announce_skip
 
@@ -66,7 +66,7 @@ def decide_retrain(config: RunConfig, dataset: DatasetReference) -> RetrainDecis
     needs_gate = decision.is_needed or wants_drift(config, decision)
     if needs_gate and (rejected := find_rejection(config, dataset)):
         return decision.model_copy(
-            update={"reason": RetrainReason.NOTHING, "detail": still_refused(rejected)}
+            update={"reason": RetrainReason.NOTHING, "detail": still_rejected(rejected)}
         )
     if evaluated is None or not wants_drift(config, decision):
         return decision

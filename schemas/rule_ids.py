@@ -18,7 +18,7 @@ class Severity(StrEnum):
     OFF = "off"
 
 
-class GateMode(StrEnum):
+class DataGateMode(StrEnum):
     """Whether the data gate stops the run, only reports, or is not run."""
 
     ENFORCE = "enforce"

@@ -15,7 +15,7 @@ from schemas.config.registry import RegistryConfig
 from schemas.config.retrain import RetrainConfig
 from schemas.config.training import TrainingConfig
 from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
-from schemas.rule_ids import GateMode, RowRule, RuleSetting, SetRule, Severity
+from schemas.rule_ids import DataGateMode, RowRule, RuleSetting, SetRule, Severity
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 ColumnName = Literal[
@@ -157,7 +157,7 @@ class TemplateConfig(Section):
 class QualityConfig(Section):
     """The data gate on the whole data set."""
 
-    mode: GateMode = GateMode.ENFORCE
+    mode: DataGateMode = DataGateMode.ENFORCE
     """enforce stops the run, warn only reports, off skips the set rules."""
     max_length_tokens: int = Field(default=1024, ge=8)
     """Longest row in tokens; longer rows break rule too_long and are never cut silently."""

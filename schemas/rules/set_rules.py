@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import partial
 
 from schemas.errors import ConfigError
-from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
+from schemas.rule_ids import DataGateMode, RuleSetting, SetRule, Severity
 
 QuantileRanges = Mapping[float, tuple[int | None, int | None]]
 
@@ -190,7 +190,7 @@ too long as well, so loosening too_long alone would have no effect."""
 
 
 def set_rule_settings(
-    settings: Mapping[SetRule, RuleSetting], mode: GateMode
+    settings: Mapping[SetRule, RuleSetting], mode: DataGateMode
 ) -> dict[SetRule, RuleSetting]:
     """Complete the configured rules with their defaults, loosened by the mode of the data gate.
 
@@ -209,9 +209,9 @@ def set_rule_settings(
     for rule, definition in SET_RULES.items():
         named = settings.get(rule) or settings.get(FOLLOWS.get(rule, rule))
         severity = (named.severity if named else None) or definition.severity
-        if mode == GateMode.OFF:
+        if mode == DataGateMode.OFF:
             severity = Severity.OFF
-        elif mode == GateMode.WARN and severity == Severity.BLOCK:
+        elif mode == DataGateMode.WARN and severity == Severity.BLOCK:
             severity = Severity.WARN
         limit = definition.limit if named is None or named.limit is None else named.limit
         completed[rule] = RuleSetting(severity=severity, limit=limit)

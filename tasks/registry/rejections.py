@@ -58,7 +58,7 @@ def find_rejection(config: RunConfig, dataset: DatasetReference) -> Rejection | 
     return last if last.settings_sha256 == settings_sha256(config) else None
 
 
-def still_refused(rejection: Rejection) -> str:
+def still_rejected(rejection: Rejection) -> str:
     """Explain why rows that were rejected before are skipped."""
     when = rejection.at.isoformat(sep=" ", timespec="minutes")
     return f"these rows were rejected at {when}: {rejection.reason.splitlines()[0]}"

@@ -17,7 +17,7 @@ from schemas.records.references import (
     SplitReference,
     TemplateReference,
 )
-from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity, Verdict
+from schemas.rule_ids import DataGateMode, RuleSetting, SetRule, Severity, Verdict
 from tasks.check_quality import check_quality, overall_verdict
 from tasks.dataset.split_rows import Split
 from tasks.engine.cache import OutputFolder, locate
@@ -228,8 +228,8 @@ def test_warn_mode_reports_and_off_mode_skips(model: Path) -> None:
     lines = rows(6)
     with pytest.raises(DataRejected, match=r"6 usable rows .*at least 10"):
         run(model, lines)
-    assert run(model, lines, QualityConfig(mode=GateMode.WARN)).verdict is Verdict.WARNED
-    assert run(model, lines, QualityConfig(mode=GateMode.OFF)).verdict is Verdict.SKIPPED
+    assert run(model, lines, QualityConfig(mode=DataGateMode.WARN)).verdict is Verdict.WARNED
+    assert run(model, lines, QualityConfig(mode=DataGateMode.OFF)).verdict is Verdict.SKIPPED
 
 
 def test_template_without_markers_is_rejected_in_every_mode(model: Path) -> None:
@@ -239,7 +239,7 @@ def test_template_without_markers_is_rejected_in_every_mode(model: Path) -> None
     with pytest.raises(DataRejected, match="broke rule no_supervised_tokens"):
         run(model, rows(12), template_text=plain)
     with pytest.raises(DataRejected, match="no training row is left"):
-        run(model, rows(12), QualityConfig(mode=GateMode.OFF), template_text=plain)
+        run(model, rows(12), QualityConfig(mode=DataGateMode.OFF), template_text=plain)
 
 
 def test_bad_rows_count_against_the_set(model: Path) -> None:

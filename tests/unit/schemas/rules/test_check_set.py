@@ -10,7 +10,7 @@ import pytest
 import schemas.rules.check_set
 from schemas.errors import ConfigError, SftFlowError
 from schemas.rule_ids import (
-    GateMode,
+    DataGateMode,
     RuleExample,
     RuleResult,
     RuleSetting,
@@ -60,7 +60,7 @@ PROFILE = DataProfile(n_rows=100, answer_characters=(0, 0, 50, 50))
 def judge(
     found: dict[str, Any],
     rules: dict[SetRule, RuleSetting] | None = None,
-    mode: GateMode = GateMode.ENFORCE,
+    mode: DataGateMode = DataGateMode.ENFORCE,
     reference: DataProfile | None = PROFILE,
     context: SetContext | None = None,
 ) -> dict[str, RuleResult]:
@@ -202,7 +202,7 @@ def test_rules_on_the_champion_are_skipped_without_its_profile() -> None:
 def test_result_carries_the_figure_the_limit_and_places() -> None:
     rule = SetRule.DUPLICATE_FRACTION
     place = RuleExample(file="a.jsonl", line=3, detail="same as a.jsonl:1")
-    settings = set_rule_settings({}, GateMode.ENFORCE)
+    settings = set_rule_settings({}, DataGateMode.ENFORCE)
     results = check_set(columns(is_duplicate=marked(7)), settings, {rule: (place,)})
     [result] = [result for result in results if result.id == rule]
     assert (result.n_rows, result.fraction, result.observed, result.limit) == (7, 0.07, 0.07, 0.05)
@@ -237,8 +237,8 @@ def test_configured_limit_and_severity_count() -> None:
 
 def test_gate_mode_loosens_every_rule() -> None:
     found = columns(is_too_long=marked(1))
-    assert judge(found, mode=GateMode.WARN)[SetRule.TOO_LONG].verdict is Verdict.WARNED
-    off = judge(found, mode=GateMode.OFF)
+    assert judge(found, mode=DataGateMode.WARN)[SetRule.TOO_LONG].verdict is Verdict.WARNED
+    off = judge(found, mode=DataGateMode.OFF)
     assert {result.verdict for result in off.values()} == {Verdict.SKIPPED}
 
 
@@ -246,7 +246,7 @@ def test_rules_without_their_column_or_with_an_empty_one_are_skipped() -> None:
     found = columns(is_duplicate=marked(0, n_rows=0), n_characters=numpy.array([], dtype="uint32"))
     del found["is_too_long"]
     place = RuleExample(file="a.jsonl", line=3, detail="long")
-    settings = set_rule_settings({}, GateMode.ENFORCE)
+    settings = set_rule_settings({}, DataGateMode.ENFORCE)
     results = check_set(found, settings, {SetRule.TOO_LONG: (place,)}, PROFILE)
     skipped = {result.id for result in results if result.verdict is Verdict.SKIPPED}
     without_profile = {SetRule.DRIFT}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import ConfigError
-from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
+from schemas.rule_ids import DataGateMode, RuleSetting, SetRule, Severity
 from schemas.rules.set_rules import (
     DEFAULT_LENGTH_QUANTILES,
     SET_RULES,
@@ -43,7 +43,7 @@ def test_defaults_are_those_documented() -> None:
 
 def test_limit_above_one_is_refused_for_shares_only() -> None:
     with pytest.raises(ConfigError) as caught:
-        set_rule_settings({SetRule.DUPLICATE_FRACTION: RuleSetting(limit=5)}, GateMode.ENFORCE)
+        set_rule_settings({SetRule.DUPLICATE_FRACTION: RuleSetting(limit=5)}, DataGateMode.ENFORCE)
     assert caught.value.where == "quality.rules.duplicate_fraction.limit"
     assert caught.value.expected == "0 to 1 (share of kept rows)"
     assert caught.value.got == "5"
@@ -76,9 +76,9 @@ def test_naming_a_limit_keeps_a_set_rules_own_severity(monkeypatch: pytest.Monke
     mild = dataclasses.replace(SET_RULES[rule], severity=Severity.WARN)
     monkeypatch.setitem(SET_RULES, rule, mild)
     limit = RuleSetting(limit=0.03)
-    found = set_rule_settings({rule: limit}, GateMode.ENFORCE)[rule]
+    found = set_rule_settings({rule: limit}, DataGateMode.ENFORCE)[rule]
     assert (found.severity, found.limit) == (Severity.WARN, 0.03)
     strict = RuleSetting(limit=0.03, severity=Severity.BLOCK)
-    found = set_rule_settings({rule: strict}, GateMode.ENFORCE)[rule]
+    found = set_rule_settings({rule: strict}, DataGateMode.ENFORCE)[rule]
     assert found.severity is Severity.BLOCK
-    assert set_rule_settings({}, GateMode.ENFORCE)[rule].limit == 0
+    assert set_rule_settings({}, DataGateMode.ENFORCE)[rule].limit == 0

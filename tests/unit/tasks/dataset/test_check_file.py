@@ -8,7 +8,7 @@ import pytest
 
 from schemas.config.run import DataConfig, QualityConfig, RunConfig
 from schemas.errors import DataSourceError
-from schemas.rule_ids import GateMode, RowRule, RuleSetting, SetRule, Severity, Verdict
+from schemas.rule_ids import DataGateMode, RowRule, RuleSetting, SetRule, Severity, Verdict
 from tasks.dataset.check_file import CheckOptions, CheckVerdict, Scope, check_file
 from tests.support.data_gate import BAD, ROWS, by_id, check
 from tests.support.toy import as_messages, ordinary_rows, write_jsonl
@@ -253,13 +253,13 @@ def test_row_rule_with_a_limit_of_its_own_rejects_beyond_it(tmp_path: Path, scop
 @pytest.mark.parametrize(
     ("mode", "verdict", "result"),
     [
-        (GateMode.ENFORCE, CheckVerdict.REJECTED, Verdict.FAILED),
-        (GateMode.WARN, CheckVerdict.ACCEPTED, Verdict.WARNED),
-        (GateMode.OFF, CheckVerdict.ACCEPTED, Verdict.SKIPPED),
+        (DataGateMode.ENFORCE, CheckVerdict.REJECTED, Verdict.FAILED),
+        (DataGateMode.WARN, CheckVerdict.ACCEPTED, Verdict.WARNED),
+        (DataGateMode.OFF, CheckVerdict.ACCEPTED, Verdict.SKIPPED),
     ],
 )
 def test_mode_of_the_gate_decides_what_a_broken_set_rule_does(
-    tmp_path: Path, mode: GateMode, verdict: CheckVerdict, result: Verdict
+    tmp_path: Path, mode: DataGateMode, verdict: CheckVerdict, result: Verdict
 ) -> None:
     report = check(tmp_path, ROWS[:4], quality(mode=mode))
     assert report.verdict is verdict

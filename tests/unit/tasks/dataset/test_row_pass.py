@@ -8,7 +8,7 @@ import pytest
 
 from schemas.config.run import DataSource, QualityConfig
 from schemas.errors import DataSourceError
-from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
+from schemas.rule_ids import DataGateMode, RuleSetting, SetRule, Severity
 from schemas.rules.row_rules import row_severities
 from schemas.rules.set_rules import set_rule_settings
 from tasks.dataset.row_pass import SetPass, plan_features, read_benchmarks, start_pass, watch_source
@@ -21,7 +21,7 @@ REQUEST = CheckRequest(row_severities({}))
 PASSAGE = "the quick mason carried seven heavy copper pipes over the muddy field towards the tower"
 
 
-def plan(mode: GateMode = GateMode.ENFORCE, **fields: Any) -> FeatureRequest:
+def plan(mode: DataGateMode = DataGateMode.ENFORCE, **fields: Any) -> FeatureRequest:
     quality = QualityConfig(mode=mode, **fields)
     return plan_features(quality, set_rule_settings(quality.rules, quality.mode))
 
@@ -31,8 +31,8 @@ def test_near_duplicates_are_looked_for_unless_their_rule_is_off() -> None:
     assert plan(near_duplicate_similarity=0.9).similarity == 0.9
     off = {SetRule.NEAR_DUPLICATE_FRACTION: RuleSetting(severity=Severity.OFF)}
     assert plan(rules=off).similarity is None
-    assert plan(GateMode.WARN).similarity == 0.8
-    assert plan(GateMode.OFF).similarity is None
+    assert plan(DataGateMode.WARN).similarity == 0.8
+    assert plan(DataGateMode.OFF).similarity is None
 
 
 def test_rows_are_sampled_where_languages_are_named() -> None:

@@ -12,7 +12,7 @@ import pytest
 from schemas.config.run import DataSource, ModelConfig, QualityConfig, RunConfig, SplitConfig
 from schemas.errors import DataRejected
 from schemas.records.references import TemplateReference
-from schemas.rule_ids import GateMode, RuleResult, RuleSetting, SetRule, Severity, Verdict
+from schemas.rule_ids import DataGateMode, RuleResult, RuleSetting, SetRule, Severity, Verdict
 from schemas.rules.check_set import check_set, check_share
 from schemas.rules.set_rules import set_rule_settings
 from tasks.check_quality import check_quality
@@ -108,7 +108,7 @@ def test_share_is_the_same_with_and_without_great_expectations(
     severity: Severity, n_bad: int, n_rows: int
 ) -> None:
     rule = SetRule.BAD_ROW_FRACTION
-    settings = set_rule_settings({rule: RuleSetting(severity=severity)}, GateMode.ENFORCE)
+    settings = set_rule_settings({rule: RuleSetting(severity=severity)}, DataGateMode.ENFORCE)
     is_bad = numpy.arange(n_rows) < n_bad
     [full] = [found for found in check_set({"is_bad": is_bad}, settings, {}) if found.id == rule]
     assert check_share(rule, settings[rule], is_bad, ()) == full

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas.rule_ids import GateMode, RuleSetting, SetRule, Severity
+from schemas.rule_ids import DataGateMode, RuleSetting, SetRule, Severity
 from schemas.rules.set_rules import SET_RULES, set_rule_settings
 from tasks.engine.jsonl import json_line
 from tasks.tokens.rendering import RenderedRow, Renderer, render_prompt, render_row
@@ -56,7 +56,7 @@ def broken(rendered: RenderedRow) -> set[SetRule]:
 
 
 def settings_of(rules: dict[SetRule, RuleSetting]) -> dict[SetRule, RuleSetting]:
-    return set_rule_settings(rules, GateMode.ENFORCE)
+    return set_rule_settings(rules, DataGateMode.ENFORCE)
 
 
 def test_every_token_rule_has_a_case() -> None:
@@ -98,7 +98,7 @@ def test_only_rows_that_break_a_blocking_rule_are_dropped(
 
 
 def test_row_with_nothing_to_train_is_dropped_whatever_the_rules_say() -> None:
-    settings = set_rule_settings({}, GateMode.OFF)
+    settings = set_rule_settings({}, DataGateMode.OFF)
     assert dropped_rows(token_columns([row(span=None), row(9)], 8), settings).tolist() == [
         True,
         False,
