@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._conversations import CHUNK_ROWS, copy_lines, write_conversations
-from benchmarks._figures import compare_peers, rounded, table
 from benchmarks._process import Measured, measure
+from benchmarks._results import compare_peers, rounded, table
 from schemas.rule_ids import RowRule
 
 ROOT = Path(__file__).parents[1]

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks._training_figures import Work, gemm_share, summary, table
+from benchmarks._training_results import Work, gemm_share, summary, table
 from benchmarks.tutorial_sft import speed_after_first
 from schemas.config.training import Method, TrainingConfig
 from tasks.engine.home import source_folder

@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks import _timed
 from benchmarks._conversations import CHUNK_ROWS, copy_lines, make_chunk, write_conversations
-from benchmarks._figures import compare_peers, rounded, table
 from benchmarks._peers import python_loop
 from benchmarks._process import Measured
+from benchmarks._results import compare_peers, rounded, table
 from benchmarks.check_samples import counts, dialogue_row, find_samples, show, write_dialogues
 from benchmarks.measure_check import (
     Bench,

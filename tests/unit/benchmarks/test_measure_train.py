@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks._training_figures import Work, gemm_share, summary, table
+from benchmarks._training_results import Work, gemm_share, summary, table
 from benchmarks.measure_train import best, parse_arguments
 from benchmarks.tutorial_sft import parse_arguments as parse_script_arguments
 from benchmarks.tutorial_sft import speed_after_first

@@ -90,10 +90,10 @@ def summary(runs: dict[str, dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def table(figures: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     """Format the results of `summary`: one line per run, then the values with a target."""
     lines = [f"{'':42} {'tokens/s':>9} {'x (2)':>6} {'of GEMM':>8} {'computed':>9} {'loss':>7}"]
-    for name, run in figures["runs"].items():
+    for name, run in results["runs"].items():
         loss = f"{run['loss']:7.3f}" if "loss" in run else ""
         lines.append(
             f"{LABELS[name]:42} {run['tokens_per_second']:9.1f} {run['ratio_to_fixed']:6.2f} "
@@ -101,7 +101,7 @@ def table(figures: dict[str, Any]) -> str:
         )
     lines.append("computed: tokens through the model for each token of a row")
     for name, (word, limit) in TARGETS.items():
-        is_met = figures[name] >= limit if word == "at least" else figures[name] <= limit
+        is_met = results[name] >= limit if word == "at least" else results[name] <= limit
         mark = "met" if is_met else "MISSED"
-        lines.append(f"{name:42} {figures[name]:9.2f}   {word} {limit:g}: {mark}")
+        lines.append(f"{name:42} {results[name]:9.2f}   {word} {limit:g}: {mark}")
     return "\n".join(lines) + "\n"

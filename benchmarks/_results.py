@@ -40,19 +40,19 @@ def compare_peers(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, float
     }
 
 
-def table(figures: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     """Format the results: those with a target, the other numbers, the peers."""
     lines = []
     for name, (word, limit) in TARGETS.items():
-        if name in figures:
-            value = figures[name]
+        if name in results:
+            value = results[name]
             is_met = value >= limit if word == "at least" else value <= limit
             mark = "met" if is_met else "MISSED"
             lines.append(f"{name:42} {value:>10.2f}   {word} {limit:g}: {mark}")
-    for name, value in figures.items():
+    for name, value in results.items():
         if name not in TARGETS and isinstance(value, (int, float)):
             lines.append(f"{name:42} {value:>10,.2f}")
-    for name, peer in figures.get("peers", {}).items():
+    for name, peer in results.get("peers", {}).items():
         seconds, ratio = peer["seconds_per_100000_rows"], peer["ratio_to_gate"]
         lines.append(f"{name:42} {seconds:>10.2f} s for 100,000 rows, {ratio:g} x the gate")
     return "\n".join(lines) + "\n"
