@@ -12,7 +12,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-import flows.cli.main
+from flows.cli import plan, status
+from flows.cli import run as run_command
 from flows.cli.main import main
 from tests.integration.conftest import N_ROWS, toy_config
 from tests.support.documentation import ROOT, blocks, documented
@@ -31,7 +32,8 @@ def folder(
     tmp_path: Path, prefect_server: None, mlflow_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """An empty folder with a toy model beside it."""
-    monkeypatch.setattr(flows.cli.main, "quiet_libraries", lambda: None)
+    for command in (plan, run_command, status):
+        monkeypatch.setattr(command, "quiet_libraries", lambda: None)
     make_toy_model(tmp_path / "model")
     work = tmp_path / "work"
     work.mkdir()
