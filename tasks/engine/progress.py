@@ -97,7 +97,7 @@ class Progress:
         return (self._latest_seconds - seconds) / (self.n - n) * (self.total - self.n)
 
     def __str__(self) -> str:
-        """Show count, detail and time left, e.g. "3 of 9 steps, loss 1.000, 6 s left"."""
+        """Show count, detail and time left, e.g. "3 of 9 steps, loss 1.234, 6 s left"."""
         if self.unit == "B":
             counts = [f"{n / MEGABYTE:,.1f}" for n in (self.n, self.total) if n is not None]
         else:

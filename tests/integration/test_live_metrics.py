@@ -140,7 +140,7 @@ def test_monitor_in_a_flow_shows_the_training_everywhere(
     assert bar.type == "progress"
     assert bar.data == pytest.approx(100 * (6 + 3 / 9) / 13)
     description = bar.description or ""
-    assert description.startswith("train_model, 7 of 13; training: 3 of 9 steps, loss 1.000")
+    assert description.startswith("train_model, 7 of 13; training: 3 of 9 steps, loss 1, ")
     run = store.get_run(run_id_of(spec))
     assert run.info.status == "FINISHED"
     assert run.info.experiment_id == store.get_experiment_by_name("monitored").experiment_id
