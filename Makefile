@@ -32,10 +32,10 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.txt) | $(VENV
 
 install: $(STAMP) ## Install sft-flow, the model and data of the demo, and the development tools.
 
-test: install ## Run the unit tests and one whole flow on a toy model: some minutes.
+test: install ## Run the unit tests and the core integration tests (about 5 minutes).
 	$(PYTEST) -m "(unit or core) and not slow"
 
-test-all: install ## Run every test but those of test-services and test-slow.
+test-all: install ## Run everything except service and slow tests.
 	$(PYTEST) -m "not slow and not services"
 
 test-services: install ## Run the service tests: PostgreSQL, an S3 store, Prefect and MLflow servers.

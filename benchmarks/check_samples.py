@@ -43,7 +43,7 @@ SHOWN_RULES = (
 
 @dataclass(frozen=True)
 class Sample:
-    """A data set, and what the configuration must say of it."""
+    """A dataset, and what the configuration must say of it."""
 
     name: str
     source: Path

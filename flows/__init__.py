@@ -1,1 +1,1 @@
-"""Flows that call tasks, and the command line that calls flows."""
+"""Flows, and the command line that starts them."""

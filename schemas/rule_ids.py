@@ -1,4 +1,4 @@
-"""Ids, severities and results of the rules on rows and on the data set."""
+"""Ids, severities and results of the rules on rows and on the dataset."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RowRule(StrEnum):
 
 
 class SetRule(StrEnum):
-    """Rules on the data set, checked in `schemas/rules/check_set.py` on a table of features per row."""
+    """Rules on the dataset, checked in `schemas/rules/check_set.py` on a table of features per row."""
 
     MIN_ROWS = "min_rows"
     BAD_ROW_FRACTION = "bad_row_fraction"
@@ -102,7 +102,7 @@ class RuleSetting(Section):
     severity: Severity | None = None
     """block, warn or off; null takes the rule's default."""
     limit: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """Threshold in the unit of the rule; null takes the rule's default."""
+    """Limit in the unit of the rule; null takes the rule's default."""
 
 
 class RuleExample(Record):

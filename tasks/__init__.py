@@ -1,4 +1,4 @@
-"""Stages of the flow, one file each; what a stage is made of is in a wing, a folder in here."""
+"""Stages, one file each; their code is in the folders below."""
 
 from tasks.engine.home import quiet_environment
 

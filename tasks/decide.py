@@ -103,8 +103,8 @@ def _compare(
 def conclude(results: Sequence[GateResult]) -> tuple[Decision, str]:
     """Promote when every gate that can refuse passed, and at least one of them shows a gain.
 
-    All must pass, so a further gate makes a false promotion rarer, never likelier: no
-    correction for several comparisons is due.
+    All must pass, so with limits of 0 or more, adding a gate can only make a false promotion less
+    likely: no correction for several comparisons is due.
 
     Args:
         results: Of all gates.

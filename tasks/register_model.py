@@ -143,7 +143,7 @@ def verify_version(reference: VersionReference) -> str:
 def _refuse_unevaluated(evidence: Evidence) -> None:
     if evidence.decision.decision is Decision.SKIPPED:
         raise RegistryError(
-            "nothing was evaluated, so nothing is registered",
+            "no gates ran, so nothing is registered",
             where="gates.mode=off",
             expected="a decision to promote or to refuse",
             got=evidence.decision.decision.value,

@@ -1,1 +1,1 @@
-"""The command line: one file per command, with its output texts."""
+"""Commands of `sft-flow`, one file each."""

@@ -182,7 +182,7 @@ def _rule_row(rule: RuleResult) -> list[str]:
 @click.option(
     "--only",
     type=click.Choice(["rows", "set"]),
-    help="Check only row rules (rows), or row and set rules (set).  [default: set]",
+    help="rows: row rules only; set: row and set rules.  [default: set]",
 )
 @click.option(
     "--tokens", "has_tokens", is_flag=True, help="Also check token rules; needs the model."
@@ -192,7 +192,7 @@ def _rule_row(rule: RuleResult) -> list[str]:
     "repaired",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="OUT",
-    help="Write the accepted rows to OUT (.jsonl), with lossless repairs.",
+    help="Write the kept rows to OUT (.jsonl), with lossless repairs.",
 )
 @click.option(
     "--output",

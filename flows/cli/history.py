@@ -1,4 +1,4 @@
-"""`sft-flow history`: every retrain of a registered name on one page."""
+"""`sft-flow history`: every evaluated version and rejected dataset of a name on one page."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from flows.cli.promote import read_registry
 def history(
     name: str, is_opened: bool, config_path: Path | None, overrides: Sequence[str], is_json: bool
 ) -> None:
-    """Write a page of all retrains of NAME.
+    """Write one page about NAME, and print its path.
 
-    It shows scores, data, decisions and the reasons of refusals.
+    It shows every evaluated version and every rejected dataset of NAME: scores, data, decisions.
     """
     registry = read_registry(name, config_path, overrides)
     quiet_libraries()

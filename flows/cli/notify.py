@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ON_REQUEST = ("refused", "skipped")
 
 
-@click.command()
+@click.command(short_help="Send notifications to a webhook or Slack.")
 @click.option("--webhook", metavar="URL", help="Webhook that receives a POST with a JSON document.")
 @click.option("--slack", metavar="URL", help="Webhook of Slack, Mattermost or similar.")
 @click.option(
@@ -39,7 +39,7 @@ def notify(
 ) -> None:
     """Send failed runs, rejected data and new champions to a webhook or Slack.
 
-    Creates automations on the Prefect server. A second call replaces the first.
+    Creates automations on the Prefect server. Running it again replaces the earlier notifications.
     """
     _require_one(webhook, slack, is_list, is_remove)
     quiet_libraries()

@@ -35,7 +35,7 @@ refresh_option = click.option(
     multiple=True,
     type=click.Choice([stage.value for stage in Stage]),
     metavar="STAGE",
-    help="Compute STAGE again even if nothing changed. Can be repeated.",
+    help="Compute STAGE, e.g. train_model, again even if nothing changed. Can be repeated.",
 )
 
 
@@ -47,7 +47,8 @@ def config_options(function: Function) -> Function:
             "--config",
             "config_path",
             type=click.Path(path_type=Path),
-            help="Configuration file (.yaml, .yml or .toml).  [default: settings of the demo]",
+            help="Configuration file (.yaml, .yml or .toml).  [default: built-in defaults: the demo's "
+            "data and model, one epoch]",
         ),
         click.option(
             "--set",

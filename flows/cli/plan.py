@@ -267,7 +267,7 @@ def show_setup(setup: TrainingSetup) -> None:
         click.echo(f"Note: {note}")
 
 
-@click.command()
+@click.command(short_help="Show which stages would run, and why.")
 @config_options
 @refresh_option
 @json_option

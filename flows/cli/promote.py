@@ -64,7 +64,7 @@ def promote(
 def rollback(
     name: str, reason: str, config_path: Path | None, overrides: Sequence[str], is_json: bool
 ) -> None:
-    """Restore the previous champion of NAME. Running it twice restores the current one."""
+    """Restore the previous champion of NAME. Run it again to undo it."""
     registry = read_registry(name, config_path, overrides)
     quiet_libraries()
     from flows.services.temporary_server import prefect_api

@@ -118,7 +118,7 @@ def shorten(text: str) -> str:
     return text if len(text) <= MAX_ANSWER_CHARACTERS else f"{text[: MAX_ANSWER_CHARACTERS - 1]}…"
 
 
-@click.command()
+@click.command(short_help="Train a model; promote it if it passes the gates.")
 @config_options
 @refresh_option
 @click.option(

@@ -9,7 +9,7 @@ from flows.cli.options import debug_option, json_option
 from flows.services.state import Service
 
 
-@click.command()
+@click.command(short_help="Start a Prefect server, the MLflow UI and a worker.")
 @click.option(
     "--prefect-port",
     type=click.IntRange(1, 65535),
@@ -36,7 +36,7 @@ from flows.services.state import Service
 def up(prefect_port: int, mlflow_port: int, pool: str, no_worker: bool, is_json: bool) -> None:
     """Start a Prefect server, the MLflow UI and a worker on this machine.
 
-    Services that are running already are kept.
+    Services that are already running are kept.
     """
     quiet_libraries()
     from flows.services.local import ServiceOptions, start_services

@@ -199,7 +199,7 @@ def status(
 @json_option
 @debug_option
 def report(is_opened: bool, is_json: bool) -> None:
-    """Show the path of the newest report."""
+    """Print the path of the newest report."""
     page, document = read_report()
     if is_json:
         print_json({"path": str(page), **document})

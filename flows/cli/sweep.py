@@ -133,7 +133,9 @@ def _shown(value: object) -> str:
     help="Search a setting, e.g. learning_rate=1e-5..1e-3:log or lora.r=[8, 16]. Can be repeated.",
 )
 @click.option(
-    "--trials", type=click.IntRange(min=1), help="Total number of trials, including earlier ones."
+    "--trials",
+    type=click.IntRange(min=1),
+    help="Total number of trials, including earlier ones.  [default: 20]",
 )
 @click.option(
     "--timeout",

@@ -1,1 +1,1 @@
-"""The checks of `sft-flow doctor`."""
+"""Checks of `sft-flow doctor`."""

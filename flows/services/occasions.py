@@ -67,7 +67,7 @@ NOTICES = {
     Occasion.SKIPPED: Notice(
         "sft-flow: nothing to train on",
         frozenset({Happening.RETRAIN_SKIPPED.value}),
-        "name ~ ': nothing to train on'",
+        "name ~ ': no reason to train'",
     ),
 }
 

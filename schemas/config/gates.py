@@ -15,7 +15,7 @@ from schemas.rule_ids import Severity
 class DecisionMode(StrEnum):
     """Whether the gates decide (enforce), only report (dry_run, no alias moves), or do not run (off).
 
-    With off nothing is evaluated, so nothing is registered.
+    With off, models are evaluated, but no gates run, so nothing is registered.
     """
 
     ENFORCE = "enforce"
@@ -70,7 +70,7 @@ class GateConfig(Section):
     """What the challenger must show to be promoted."""
 
     mode: DecisionMode = DecisionMode.ENFORCE
-    """enforce, dry_run (evaluate and report, move no alias) or off (evaluate and register nothing)."""
+    """enforce, dry_run (evaluate and report, move no alias) or off (evaluate, check no gates, register nothing)."""
     min_eval_rows: int = Field(default=20, ge=2)
     """Refuse with fewer held-out rows, since the interval would mean little."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1, allow_inf_nan=False)

@@ -18,7 +18,7 @@ class ApprovalConfig(Section):
     """Approval by a reviewer before a model becomes champion."""
 
     is_required: bool = False
-    """Pause the flow before a promotion until a reviewer approves or rejects it."""
+    """Pause the flow before a promotion until a reviewer approves or refuses it."""
     timeout_seconds: int = Field(default=24 * 3600, ge=1)
     """Refuse the promotion without an answer within this time."""
 

@@ -13,6 +13,6 @@ class RetrainConfig(Section):
     min_new_rows: int = Field(default=1, ge=1)
     """Retrain when at least this many rows are new, changed or removed since the last evaluated version."""
     max_age_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Retrain on fewer changed rows once the last evaluated version is older than this. Null disables."""
+    """Retrain on fewer changed rows, at least one, once the last evaluated version is older. Null disables."""
     min_drift: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Retrain on fewer changed rows at this population stability index or above. Null disables."""
+    """Retrain on fewer changed rows, at least one, from this population stability index on. Null disables."""

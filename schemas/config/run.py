@@ -28,7 +28,7 @@ class DataSource(Section):
     """Where the rows come from; the only part of the configuration `load_dataset` reads."""
 
     source: str = Field(default="construction-faq", min_length=1)
-    """Bundled data set, file, folder, Hub id, or an https, s3 or other fsspec address."""
+    """Bundled dataset, file, folder, Hub id, or an https, s3 or other fsspec address."""
     config_name: str | None = None
     """Configuration (subset) of a Hub dataset."""
     split: str = "train"
@@ -92,11 +92,11 @@ class SplitConfig(Section):
     eval_fraction: float = Field(default=0.1, gt=0, lt=1, allow_inf_nan=False)
     """Share of prompt groups held out; by hash, so a row stays in its split when others are added."""
     validation_fraction: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
-    """Share of prompt groups to measure the loss on during training; not used in the evaluation."""
+    """Share of prompt groups to compute the validation loss on during training; not held out."""
     max_eval_rows: int = Field(default=200, ge=1)
-    """Most evaluation rows; rows beyond it are not used at all, so evaluation time stays bounded."""
+    """Most held-out rows; rows beyond it are not used at all, so evaluation time stays bounded."""
     pinned: DataSource | None = None
-    """Evaluation rows kept across retrains, e.g. eval.jsonl of an earlier run; no others are held out."""
+    """Held-out rows kept across retrains, e.g. eval.jsonl of an earlier run; no others are held out."""
 
     @model_validator(mode="after")
     def _rows_are_left_to_train(self) -> SplitConfig:
@@ -121,9 +121,9 @@ class ModelConfig(Section):
     revision: str | None = None
     """Branch, tag or commit of a Hub model."""
     trust_remote_code: bool = False
-    """Allow Python code that comes with the model; otherwise such models are refused."""
+    """Allow Python code that comes with the model; otherwise such models are not loaded."""
     allow_pickle: bool = False
-    """Allow weights that are not safetensors; otherwise such models are refused."""
+    """Allow weights that are not safetensors; otherwise such models are not loaded."""
 
 
 class TemplateKind(StrEnum):
@@ -155,7 +155,7 @@ class TemplateConfig(Section):
 
 
 class QualityConfig(Section):
-    """The data gate on the whole data set."""
+    """The data gate on the whole dataset."""
 
     mode: DataGateMode = DataGateMode.ENFORCE
     """enforce stops the run, warn only reports, off skips the set rules."""
@@ -189,7 +189,7 @@ class RunConfig(Section):
     template: TemplateConfig = TemplateConfig()
     """The chat template."""
     quality: QualityConfig = QualityConfig()
-    """The data gate on the whole data set."""
+    """The data gate on the whole dataset."""
     training: TrainingConfig = TrainingConfig()
     """Parameters of the training."""
     evaluation: EvaluationConfig = EvaluationConfig()

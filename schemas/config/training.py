@@ -87,7 +87,7 @@ class EarlyStopping(Section):
     """Stop when the validation loss no longer falls; the best checkpoint becomes the model."""
 
     patience: int = Field(default=3, ge=1)
-    """Stop after this many measurements in a row without improvement."""
+    """Stop after this many evaluations of the validation loss in a row without improvement."""
     min_delta: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Smallest decrease below the best loss that counts as improvement, in nats per token."""
 
@@ -100,8 +100,8 @@ class GuardSettings(Section):
     spike_patience: int = Field(default=5, ge=1)
     """Stop after this many steps in a row above the spike limit."""
     min_learning_fraction: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False)
-    """Share by which the mean of the last tenth of the losses must be below the first tenth, with three
-    standard errors of slack; not checked with fewer than 10 losses."""
+    """Share by which the mean of the last tenth of the losses must be below that of the first tenth, with a
+    tolerance of three standard errors; not checked with fewer than 10 losses."""
 
 
 class TrainingConfig(Section):

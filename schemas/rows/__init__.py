@@ -1,1 +1,1 @@
-"""A row: recognised, converted, repaired, described as JSON Schema."""
+"""Recognising, converting and repairing a row; its JSON Schema."""

@@ -31,7 +31,7 @@ ROLE_ALIASES = {
 TURN_NAMES = {name: name for name in SHAREGPT_ROLES} | dict.fromkeys(
     ("bot", "chatbot", "ai"), "gpt"
 )
-"""Names in ShareGPT turns; `function` stays, as it is a call in some data sets and a result in others."""
+"""Names in ShareGPT turns; `function` stays, as it is a call in some datasets and a result in others."""
 ROLE_FIELDS = frozenset(("role", "from"))
 CONTENT_FIELDS = frozenset(("content", "value"))
 BYTE_ORDER_MARK = "\ufeff"

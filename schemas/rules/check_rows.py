@@ -84,7 +84,7 @@ def check_rows(
     Args:
         rows: The rows.
         severities: From `row_severities`.
-        first_format: Format of the first row of the data set, if that is in an earlier block.
+        first_format: Format of the first row of the dataset, if that is in an earlier block.
         special_tokens: Of the model, in addition to the known markers of model families.
 
     Returns:

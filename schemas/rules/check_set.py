@@ -1,4 +1,4 @@
-"""Check set rules: whether the data set as a whole is fit to train on.
+"""Check set rules: whether the dataset as a whole is fit to train on.
 
 Each rule is one great-expectations expectation on one narrow column with only the rows that the
 rule checks. The rules are defined in `schemas/rules/set_rules.py`.
@@ -76,7 +76,7 @@ def check_set(
     reference: DataProfile | None = None,
     context: SetContext | None = None,
 ) -> tuple[RuleResult, ...]:
-    """Check the data set against its rules.
+    """Check the dataset against its rules.
 
     Args:
         columns: By the name in `SET_RULES`, shape (rows,), of bool, int32, uint32 or float32

@@ -1,4 +1,4 @@
-"""Profile of a data set: a few kilobytes to compare the next data set with."""
+"""Profile of a dataset: a few kilobytes to compare the next dataset with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOISE_DEVIATE = 3.0902
 
 
 class DataProfile(Record):
-    """Distributions of a data set; `drift` compares two of them."""
+    """Distributions of a dataset; `drift` compares two of them."""
 
     n_rows: NonNegativeInt
     prompt_characters: tuple[NonNegativeInt, ...] = ()
@@ -57,7 +57,7 @@ def build_profile(
     languages: Mapping[str, int],
     kept_sha256: str = "",
 ) -> DataProfile:
-    """Summarise a data set in under 20 KB of JSON.
+    """Summarise a dataset in under 20 KB of JSON.
 
     `columns` has whole numbers per kept row, `roles` counts messages, `formats` rows, and
     `languages` sampled rows. A missing column is left out of the profile.

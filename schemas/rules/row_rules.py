@@ -1,6 +1,9 @@
 """Row rules by id: meaning, severity, and how to fix a row that breaks it.
 
-`schemas/rules/check_rows.py` checks them.
+To add one: an id in `RowRule` (`schemas/rule_ids.py`), an entry of `ROW_RULES` here, and its check. A rule
+on messages is a flag in `_message_frame.py` and a check in `message_schema` (`check_rows.py`), a rule on
+texts is in `_text_rules.py`, on tool calls in `_tool_rules.py`, on the shape of a row in
+`schemas/rows/recognition.py`. `tests/unit/schemas/rules/test_check_rows.py` requires a case for each.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Comparison(StrEnum):
     MEAN_AT_MOST = "mean_at_most"
     MEAN_AT_LEAST = "mean_at_least"
     VALUE_AT_MOST = "value_at_most"
-    """The column is one value computed from the data set and the champion's profile."""
+    """The column is one value computed from the dataset and the champion's profile."""
     QUANTILES_WITHIN = "quantiles_within"
     """The ranges are in quality.length_quantiles; there is no single limit."""
 
@@ -97,10 +97,10 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
     ),
     SetRule.TRAIN_EVAL_OVERLAP: SetRuleDefinition(
         column="is_overlapping",
-        meaning="Evaluation prompts are also training or validation prompts.",
+        meaning="Held-out prompts are also training or validation prompts.",
         fix="keep each prompt in one split",
         limit=0,
-        unit="share of evaluation rows",
+        unit="share of held-out rows",
     ),
     SetRule.BENCHMARK_OVERLAP: SetRuleDefinition(
         column="is_in_benchmark",
@@ -133,7 +133,7 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
     ),
     SetRule.SHRUNK_FRACTION: SetRuleDefinition(
         column="shrunk_fraction",
-        meaning="The data set lost too many rows since the champion was trained.",
+        meaning="The dataset lost too many rows since the champion was trained.",
         fix="check that the source is complete, or raise quality.rules.shrunk_fraction.limit",
         limit=0.2,
         unit="share of the champion's rows",
@@ -151,7 +151,7 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
     ),
     SetRule.NO_SUPERVISED_TOKENS: _token_rule(
         column="is_untrainable",
-        meaning="Rows have no trained token, or the chat template refuses them.",
+        meaning="Rows have no trained token, or the chat template raises an error on them.",
         fix="check that the training template marks the answers of the assistant",
     ),
     SetRule.TRUNCATED_COMPLETION: _token_rule(
@@ -250,7 +250,7 @@ def require_limits(settings: Mapping[SetRule, RuleSetting]) -> None:
 
 
 def require_quantile_ranges(ranges: QuantileRanges) -> None:
-    """Refuse ranges that no data set can meet.
+    """Refuse ranges that no dataset can meet.
 
     Args:
         ranges: Least and most characters allowed at each quantile; None for no bound.

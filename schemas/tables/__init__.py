@@ -1,1 +1,1 @@
-"""The pages of rules and settings, written from the definitions."""
+"""Generators of docs/data-rules.md and docs/configuration.md."""

@@ -20,13 +20,13 @@ Written by `make docs` from `schemas/rules/row_rules.py` and `schemas/rules/set_
 Each checks one row. A row that breaks a rule of severity block is moved to `quarantine.jsonl`; warn only reports.
 The severity of those marked fixed cannot be changed, since such a row contains no conversation. By default a row
 rule has no limit: `data.rules.<id>.limit`, such as 0.01, is the share of all rows that may break a blocking rule
-before the data set is rejected.
+before the dataset is rejected.
 """
 SET_HEADER = """\
 ## Set rules
 
-Each compares one value of the data set with its limit, `quality.rules.<id>.limit`. Severity block rejects the
-data set, warn only reports.
+Each compares one value of the dataset with its limit, `quality.rules.<id>.limit`. Severity block rejects the
+dataset, warn only reports.
 """
 RENDERED_HEADER = """\
 ## Token rules
@@ -68,9 +68,9 @@ def limit_in_words(definition: SetRuleDefinition) -> str:
 
 
 def table(names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Write a Markdown table; a vertical bar in a cell is escaped, as it would end the cell."""
+    """Write a Markdown table; a vertical bar or a line break in a cell would end the cell."""
     lines = [names, ("---",) * len(names), *rows]
-    cells = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    cells = [[" ".join(cell.split()).replace("|", r"\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
 
 

@@ -1,1 +1,1 @@
-"""Set-up of a chat template, its variants and its contract."""
+"""Setting up a chat template, and checking that training and inference agree."""

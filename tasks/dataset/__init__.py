@@ -1,1 +1,1 @@
-"""The set of rows: split, compared, checked by the set rules; the data gate without a flow."""
+"""Splitting the rows, comparing them, and the set rules; the data gate without a flow."""

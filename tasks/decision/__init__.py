@@ -1,1 +1,1 @@
-"""Promotion gates, intervals, and the judging language model."""
+"""Promotion gates, intervals and the judging language model."""

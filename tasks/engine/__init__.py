@@ -1,1 +1,1 @@
-"""What makes a function a stage: its key, cache, journal and progress."""
+"""Running a function as a cached, resumable stage."""

@@ -1,1 +1,1 @@
-"""One code that evaluates base, champion and challenger."""
+"""Evaluating base, champion and challenger in the same way."""

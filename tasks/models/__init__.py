@@ -1,1 +1,1 @@
-"""Where a model comes from, and what its files may do."""
+"""Where models come from, and which of their files are safe to load."""

@@ -1,1 +1,1 @@
-"""The MLflow store: versions, aliases, tags, the champion, and reasons to retrain."""
+"""The MLflow store: versions, aliases, tags, the champion and its history."""

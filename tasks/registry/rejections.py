@@ -15,7 +15,7 @@ from tasks.registry.lineage import settings_sha256
 
 
 class Rejection(Record):
-    """One line of the journal: a data set that was rejected."""
+    """One line of the journal: a dataset that was rejected."""
 
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     rows_sha256: str

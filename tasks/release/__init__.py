@@ -1,1 +1,1 @@
-"""What a registered version is given: files, card, licence, promotion, retention, export."""
+"""Model card, files, promotion, clean-up and export of a version."""

@@ -1,1 +1,1 @@
-"""report.json, the three pages, and what Prefect shows of a run."""
+"""report.json, the pages of a run, of data and of the history, and what Prefect shows."""

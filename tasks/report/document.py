@@ -79,7 +79,7 @@ def build_report(
     Args:
         config: The resolved configuration.
         evidence: What the stages produced.
-        version: The registered version; None where nothing was evaluated, so nothing registered.
+        version: The registered version; None if no gates ran, so nothing is registered.
         promotion: What became of the alias.
         retrain: Why a scheduled run trained.
 

@@ -1,1 +1,1 @@
-"""Rows checked and measured one at a time."""
+"""Row rules, features and near duplicates."""

@@ -1,1 +1,1 @@
-"""Where rows come from, and how files become rows."""
+"""Reading rows from files, folders, the Hub and URLs."""

@@ -1,1 +1,1 @@
-"""Trials of settings, and what they found."""
+"""Trials of settings, and their results."""

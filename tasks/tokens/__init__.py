@@ -1,1 +1,1 @@
-"""Conversations to token ids and labels, and back to sight."""
+"""Tokenising conversations, and showing what is trained."""

@@ -1,1 +1,1 @@
-"""How a training is started, watched and resumed."""
+"""Planning, starting, watching and resuming a training."""

@@ -123,7 +123,7 @@ def test_another_decision_on_the_same_model_updates_its_version(
 def test_what_no_gate_saw_is_not_registered(
     judged: Evidence, evidence: tuple[Path, Evidence]
 ) -> None:
-    with pytest.raises(RegistryError, match="nothing was evaluated, so nothing is registered"):
+    with pytest.raises(RegistryError, match="no gates ran, so nothing is registered"):
         register(decide_again(judged, evidence[0], Decision.SKIPPED, None))
     assert versions() == []
 

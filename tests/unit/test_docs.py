@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from flows.cli.main import main
 from schemas.config.file import load_config
 from schemas.config.run import RunConfig
-from schemas.config.sweep import SweepConfig
+from schemas.config.sweep import SweepConfig, load_sweep
 from schemas.metrics import ANSWER_METRICS
 from schemas.rows.row import RowFormat, SourceRow
 from schemas.rule_ids import RowRule, RuleResult, SetRule
@@ -110,7 +110,10 @@ def test_configurations_of_a_page_are_taken(page: str, tmp_path: Path) -> None:
     assert found
     for block in found:
         (tmp_path / "some.yaml").write_text(block, encoding="utf-8")
-        load_config(tmp_path / "some.yaml")
+        if block.startswith("# sweep.yaml"):
+            assert load_sweep(tmp_path / "some.yaml", (), {})[0].search
+        else:
+            load_config(tmp_path / "some.yaml")
 
 
 def test_sweep_command_of_the_training_page_is_understood(

@@ -1,1 +1,1 @@
-"""Whether the registry returns the model that was evaluated, checked in a new process."""
+"""Checking in a new process that the registry returns the evaluated model."""

@@ -1,1 +1,1 @@
-"""Decide how to train, before a training starts: from machine, model and rows alone."""
+"""Planning a training from machine, model and rows, before it starts."""

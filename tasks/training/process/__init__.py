@@ -1,1 +1,1 @@
-"""Code of the training process: TRL, guards, packing, checkpoints."""
+"""The training process: TRL, guards, packing, checkpoints."""
