@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from schemas.config._errors import explain
+from schemas.config._errors import explain, section_keys
 from schemas.config._plain_yaml import key_lines, parse_yaml
 from schemas.config.run import RunConfig
 from schemas.errors import ConfigError
@@ -42,6 +42,8 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunC
     Raises:
         ConfigError: The file is missing or malformed, a key is unknown or a value is wrong.
     """
+    if path:
+        _check_ending(path)
     settings = read_settings(path) if path else Settings()
     for override in overrides:
         _apply_override(settings, override)
@@ -52,7 +54,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunC
 
 
 def read_settings(path: Path, kind: str = "configuration", option: str = "-c") -> Settings:
-    """Read a YAML or TOML file, by its ending.
+    """Read a TOML file, by its ending, or a YAML file.
 
     Args:
         path: The file.
@@ -65,17 +67,21 @@ def read_settings(path: Path, kind: str = "configuration", option: str = "-c") -
     Raises:
         ConfigError: The file is missing or malformed.
     """
+    text = _read_text(path, kind, option)
+    is_toml = path.suffix.lower() in TOML_ENDINGS
+    return (_parse_toml if is_toml else _parse_yaml)(path, text, kind)
+
+
+def _check_ending(path: Path) -> None:
     ending = path.suffix.lower()
     if ending not in YAML_ENDINGS + TOML_ENDINGS:
         raise ConfigError(
-            f"the {kind} file has an unknown ending",
+            "the configuration file has an unknown ending",
             where=str(path),
             expected=", ".join(YAML_ENDINGS + TOML_ENDINGS),
             got=ending or "no ending",
-            fix=f"write the {kind} as YAML or TOML with one of these endings",
+            fix="write the configuration as YAML or TOML with one of these endings",
         )
-    text = _read_text(path, kind, option)
-    return (_parse_toml if ending in TOML_ENDINGS else _parse_yaml)(path, text, kind)
 
 
 def _read_text(path: Path, kind: str, option: str) -> str:
@@ -110,7 +116,7 @@ def _parse_yaml(path: Path, text: str, kind: str) -> Settings:
             where=f"{path}{line}",
             expected="keys and values, indented with spaces, each key once",
             got=getattr(error, "problem", None) or str(error).splitlines()[0],
-            fix="fix the line above",
+            fix="fix that line",
         ) from error
     if values is None:
         return Settings()
@@ -129,8 +135,11 @@ def _parse_toml(path: Path, text: str, kind: str) -> Settings:
             where=f"{path}:{line}" if line else str(path),
             expected="key = value lines under [section] headings",
             got=problem or str(error),
-            fix="fix the line above",
+            fix="fix that line",
         ) from error
+
+
+_EXAMPLES = {"sweep": ["search", "trials"]}
 
 
 def _require_mapping(values: Any, where: str, kind: str) -> None:
@@ -138,9 +147,9 @@ def _require_mapping(values: Any, where: str, kind: str) -> None:
         raise ConfigError(
             f"the {kind} is not a set of keys and values",
             where=where,
-            expected="`key: value` lines",
+            expected=f"keys such as {', '.join(_EXAMPLES.get(kind, section_keys(RunConfig)[:4]))}",
             got=type(values).__name__,
-            fix="write `section:` lines with indented `key: value` lines below",
+            fix="write `key: value` lines, or `section:` lines with indented `key: value` lines below",
         )
 
 

@@ -82,7 +82,7 @@ def load_sweep(
     for text in searches:
         key, value = _split(text)
         found[check_key(key, f"--search {text}")] = (value, f"--search {text}")
-    if not found and not written:
+    if not found and isinstance(written, dict):
         raise ConfigError(
             "nothing is named to search",
             where=str(path or "the command line"),
@@ -123,7 +123,7 @@ def _split(search: str) -> tuple[str, Any]:
         if equals:
             return key, parse_yaml(value)
     raise ConfigError(
-        "a search is not of the form key=values",
+        "a search is not of the form key=values, or its values cannot be read",
         where=f"--search {search}",
         expected=f"a key and {FORMS}",
         got=search,

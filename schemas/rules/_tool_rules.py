@@ -238,7 +238,7 @@ def _calls_to_answer(message: dict[str, Any]) -> list[tuple[Any, Any]]:
 def _take_result(message: dict[str, Any], waiting: list[tuple[Any, Any]]) -> str:
     """Remove the call that a result answers from the list: by id, else by name, else in order."""
     if not waiting:
-        return "a result without a call"
+        return "a result, but no call is waiting for one"
     its_id, its_name = message.get("tool_call_id"), message.get("name")
     if its_id not in (None, ""):
         places = [place for place, (call_id, _) in enumerate(waiting) if call_id == its_id]

@@ -143,8 +143,8 @@ class TrialListener:
             self.losses[step] = loss
             self.trial.set_user_attr(LOSSES, self.losses)
             self.runs.log_loss(self.run_id, loss, step)
-            shown = (self.trial.number, loss, step, self.n_steps)
-            get_run_logger().info("trial %d: validation loss %.4f at step %d of %d", *shown)
+            shown = (self.trial.number, number(loss), step, self.n_steps)
+            get_run_logger().info("trial %d: validation loss %s at step %d of %d", *shown)
 
 
 def measured_training(training: TrainingConfig, quality: QualityReference) -> TrainingConfig:

@@ -223,7 +223,7 @@ def test_tool_problems_matches_results_with_calls(messages: list[Any]) -> None:
 
 
 def test_tool_problems_names_a_result_without_a_call() -> None:
-    detail = "a result without a call"
+    detail = "a result, but no call is waiting for one"
     assert unmatched(USER, RESULT, ANSWER) == [f"message 2: {detail}"]
     assert unmatched(RESULT) == [f"message 1: {detail}"]
     assert unmatched(USER, calling(call()), RESULT, RESULT, ANSWER) == [f"message 4: {detail}"]
