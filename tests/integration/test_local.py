@@ -1,4 +1,4 @@
-"""Starting and ending of local services, with processes that stand in for the servers."""
+"""Starting and ending of local services, with other processes as the servers."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ TICK_SECONDS = 0.02
 
 
 class WarmProcesses:
-    """Stands in for `subprocess` in a module that starts one of `MODULES`."""
+    """Replaces `subprocess` in a module that starts one of `MODULES`."""
 
     def __init__(self, folder: Path) -> None:
         """Start nothing yet.

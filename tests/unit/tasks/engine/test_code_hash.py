@@ -18,7 +18,7 @@ STAGE = "from tasks.toy_helper import double\n\n\ndef run(x):\n    return double
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A stage `tasks.toy_stage` that imports `tasks.toy_helper`, beside the real ones."""
+    """A stage `tasks.toy_stage` that imports `tasks.toy_helper`, next to the real ones."""
     import tasks
 
     monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
@@ -29,7 +29,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    """Read files anew, as the next process would."""
+    """Read files again, as the next process would."""
     importlib.invalidate_caches()
     _code_hash._parse.cache_clear()
     _code_hash._path.cache_clear()
