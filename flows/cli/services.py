@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from flows.cli.console import keep_stdout_clean, print_json, print_table, quiet_libraries
 from flows.cli.options import debug_option, json_option
+from flows.services.own_packages import hidden_message, hiding_packages
 from flows.services.state import Service
 
 
@@ -45,6 +48,8 @@ def up(prefect_port: int, mlflow_port: int, pool: str, no_worker: bool, is_json:
     options = ServiceOptions(prefect_port, mlflow_port, pool, has_worker=not no_worker)
     with keep_stdout_clean(), lock_services(_tell):
         started = start_services(options)
+    for hiding in hiding_packages(Path.cwd()):
+        click.echo(f"warning: {hidden_message(hiding)}", err=True)
     if is_json:
         services = [one.model_dump() for one in started.services]
         print_json({"api": started.api, "mlflow": started.mlflow, "services": services})

@@ -13,6 +13,7 @@ from flows.cli.console import is_debug, keep_stdout_clean, print_json, print_tab
 from flows.cli.options import config_options, json_option
 from schemas.config.sweep import nest
 from schemas.errors import TrainingError, TrainingInterrupted
+from tasks.engine.extras import require
 from tasks.engine.wording import duration, number
 
 if TYPE_CHECKING:
@@ -54,14 +55,12 @@ def run_sweep(
 
 def _run_flow(config: RunConfig, sweep: SweepConfig) -> SweepReport:
     quiet_libraries()
+    require("optuna", "`sft-flow sweep`")
     from flows.cli.failures import short_failures
     from flows.cli.screen import run_screen
     from flows.services.temporary_server import prefect_api, set_prefect_environment
 
     set_prefect_environment()
-    from tasks.sweep.study import require_optuna
-
-    require_optuna()
     with (
         keep_stdout_clean(),
         run_screen(has_stages=False) as screen,

@@ -7,24 +7,27 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from flows.doctor._run_needs import check_aliases, check_artifacts, check_disk
 from flows.doctor._servers import check_deployments, check_pools, check_prefect, check_store
 from flows.doctor.finding import Finding, Health
+from flows.services.own_packages import hidden_message, hiding_packages
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import RunConfig
 from schemas.errors import SftFlowError
+from tasks.engine.extras import BASE, DISTRIBUTION, FLOW, missing_extra, requirements
 from tasks.engine.home import work_directory
 from tasks.engine.wording import gibibytes
 
 P = ParamSpec("P")
 
-DISTRIBUTION = "sft-flow"
 HUB_SECONDS = 5.0
-MEND_INSTALL = "run `make install`, or pip install -c constraints.txt -e '.[demo,dev]'"
+MEND_INSTALL = f"pip install '{DISTRIBUTION}[{FLOW}]', or `make install` in a clone"
 
 
 def examine(config: RunConfig) -> list[Finding]:
@@ -32,6 +35,7 @@ def examine(config: RunConfig) -> list[Finding]:
     examinations: tuple[Callable[[], Finding], ...] = (
         check_python,
         check_packages,
+        check_folder,
         check_home,
         check_bundled_model,
         check_bundled_data,
@@ -56,6 +60,9 @@ def _guarded(examination: Callable[P, Finding], *args: P.args, **kwargs: P.kwarg
         return examination(*args, **kwargs)
     except SftFlowError as error:
         detail, mend = error.what, error.fix
+    except ModuleNotFoundError as error:
+        absent = missing_extra(error.name or "", "this check")
+        detail, mend = (absent.what, absent.fix) if absent else (str(error), MEND_INSTALL)
     except Exception as error:
         detail, mend = f"{type(error).__name__}: {error}".splitlines()[0], MEND_INSTALL
     topic = examination.__name__.removeprefix("check_").replace("_", " ")
@@ -63,51 +70,60 @@ def _guarded(examination: Callable[P, Finding], *args: P.args, **kwargs: P.kwarg
 
 
 def check_python() -> Finding:
-    """Check that Python is the tested version, 3.11."""
-    is_tested = sys.version_info[:2] == (3, 11)
+    """Check that this Python is one that the package allows."""
+    allowed = SpecifierSet(importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"])
+    is_allowed = platform.python_version() in allowed
     return Finding(
         topic="python",
-        health=Health.OK if is_tested else Health.PROBLEM,
+        health=Health.OK if is_allowed else Health.PROBLEM,
         detail=f"{platform.python_version()} at {sys.executable}",
-        mend="" if is_tested else "use Python 3.11, the tested version: make PYTHON=python3.11",
+        mend="" if is_allowed else f"use a Python that meets {allowed}",
     )
 
 
 def check_packages() -> Finding:
-    """Check that installed packages meet the requirements, except those of extras."""
+    """Check the installed packages against the requirements of sft-flow and of its extras.
+
+    Those of the data gate and of the flow must be installed; those of another extra may be missing.
+    """
+    topic = "packages"
     try:
-        lines = importlib.metadata.requires(DISTRIBUTION) or []
+        found = list(requirements())
     except importlib.metadata.PackageNotFoundError:
-        return Finding(
-            topic="packages",
-            health=Health.PROBLEM,
-            detail=f"{DISTRIBUTION} itself is not installed",
-            mend=MEND_INSTALL,
-        )
-    wrong = [problem for line in lines if (problem := requirement_problem(line))]
-    return Finding(
-        topic="packages",
-        health=Health.PROBLEM if wrong else Health.OK,
-        detail="; ".join(wrong) if wrong else f"{len(lines)} requirements met",
-        mend=MEND_INSTALL if wrong else "",
-    )
+        detail = f"{DISTRIBUTION} itself is not installed"
+        return Finding(topic=topic, health=Health.PROBLEM, detail=detail, mend=MEND_INSTALL)
+    problems = {
+        requirement.name: problem
+        for extra, requirement in found
+        if (problem := requirement_problem(requirement, is_needed=extra in (BASE, FLOW)))
+    }
+    missing_flow = [one.name for extra, one in found if extra == FLOW and one.name in problems]
+    if len(problems) == len(missing_flow) > 1:
+        detail = f"the data gate alone: the extra {FLOW} is not installed"
+    else:
+        detail = "; ".join(problems.values()) or f"{len(found)} requirements met"
+    health = Health.PROBLEM if problems else Health.OK
+    return Finding(topic=topic, health=health, detail=detail, mend=MEND_INSTALL if problems else "")
 
 
-def requirement_problem(line: str) -> str:
-    """Check one requirement of the package's metadata; empty if it is met or belongs to an extra."""
-    try:
-        requirement = Requirement(line)
-    except InvalidRequirement:
-        return f"unreadable requirement {line!r}"
-    if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-        return ""
+def requirement_problem(requirement: Requirement, *, is_needed: bool) -> str:
+    """Compare a requirement with what is installed; empty if it is met, or neither there nor needed."""
     try:
         version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
-        return f"{requirement.name} is missing"
+        return f"{requirement.name} is missing" if is_needed else ""
     if requirement.specifier.contains(version, prereleases=True):
         return ""
     return f"{requirement.name} {version} is outside {requirement.specifier}"
+
+
+def check_folder() -> Finding:
+    """Check that no package of the current folder hides one of sft-flow from deployments."""
+    topic, folder = "folder", Path.cwd()
+    if hiding := hiding_packages(folder):
+        detail, _, mend = hidden_message(hiding[0]).partition(": ")
+        return Finding(topic=topic, health=Health.PROBLEM, detail=detail, mend=mend)
+    return Finding(topic=topic, health=Health.OK, detail=str(folder))
 
 
 def check_home() -> Finding:

@@ -130,6 +130,8 @@ def _compile(parameters: dict[str, Any]) -> tuple[Any, str]:
         return kind(parameters, registry=Registry()), ""
     except SchemaError as error:
         return None, _describe(error)
+    except RecursionError:
+        return None, "nested too deeply"
     # A schema in a row is foreign input to a library that recurses over it: whatever the library
     # raises, the schema cannot be used.
     except Exception as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,18 +21,6 @@ PREFERRED = ("acc_norm", "acc", "exact_match", "f1")
 """Metric of a document that counts, where a task has several."""
 
 
-def require_lm_eval() -> None:
-    """Check that the extra is installed, else raise ConfigError."""
-    if importlib.util.find_spec("lm_eval") is None:
-        raise ConfigError(
-            "evaluation.lm_eval needs lm-evaluation-harness, which is not installed",
-            where="evaluation.lm_eval",
-            expected="the package lm_eval",
-            got="none",
-            fix="pip install 'sft-flow[lm-eval]'",
-        )
-
-
 def run_lm_eval(
     folders: tuple[Path, Path], settings: LmEvalConfig, seed: int, output: Path
 ) -> None:
@@ -42,7 +29,6 @@ def run_lm_eval(
     Writes `lm_eval_scores.jsonl`: row, task and score of each document. The seed is that of
     few-shot examples and sampling.
     """
-    require_lm_eval()
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager

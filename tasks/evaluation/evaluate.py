@@ -10,6 +10,7 @@ from typing import Any
 from schemas.config.evaluation import EvaluationConfig, LmEvalConfig
 from schemas.records.references import QualityReference, StageReference
 from tasks.engine.cache import OutputFolder, locate
+from tasks.engine.extras import require
 from tasks.engine.jsonl import read_jsonl, write_jsonl
 from tasks.engine.keys import StageDefinition, file_sha256
 from tasks.engine.stage import is_refreshed
@@ -21,7 +22,7 @@ from tasks.evaluation._held_out import (
     generation_settings,
     measure_held_out,
 )
-from tasks.evaluation._lm_eval import require_lm_eval, run_lm_eval
+from tasks.evaluation._lm_eval import run_lm_eval
 from tasks.evaluation.answers import RowAnswer
 from tasks.evaluation.backend import choose_backend
 from tasks.evaluation.losses import RowLoss
@@ -129,7 +130,7 @@ def _lm_eval_scores(
     model: EvaluatedModel, config: LmEvalConfig, seed: int, *, is_renewed: bool
 ) -> LmEvalScores:
     """Run lm-evaluation-harness, or reuse stored scores; they do not depend on the pinned rows."""
-    require_lm_eval()  # its version is part of the key
+    require("lm_eval", "evaluation.lm_eval")  # its version is part of the key
     arguments = {
         "model_sha256": model.sha256,
         "lm_eval": config,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import math
 import shutil
@@ -20,7 +19,7 @@ from prefect.logging import get_run_logger
 
 from schemas.config.run import RunConfig
 from schemas.config.sweep import Dimension, OneOf, SweepConfig
-from schemas.errors import ConfigError, DataSourceError, WorkDirectoryError
+from schemas.errors import DataSourceError, WorkDirectoryError
 from schemas.records.references import QualityReference, TemplateReference
 from tasks.engine.home import work_directory
 from tasks.engine.redaction import public_settings
@@ -39,18 +38,6 @@ DATABASE_WAIT_SECONDS = 60
 """SQLite's own 5 are too few where the disk is slow: "database is locked"."""
 WARM_UP_POINTS = 2
 """First point at which a trial may be pruned; before it the learning rate still rises."""
-
-
-def require_optuna() -> None:
-    """Raise a ConfigError when Optuna is not installed."""
-    if importlib.util.find_spec("optuna") is None:
-        raise ConfigError(
-            "a sweep needs Optuna",
-            where="this Python environment",
-            expected="the package optuna",
-            got="not installed",
-            fix="pip install 'sft-flow[sweep]'",
-        )
 
 
 def sweep_fingerprint(

@@ -10,7 +10,7 @@ import pytest
 from schemas.config.evaluation import LmEvalConfig
 from schemas.errors import ConfigError
 from tasks.engine.jsonl import read_jsonl
-from tasks.evaluation._lm_eval import _scores, _task, require_lm_eval, run_lm_eval
+from tasks.evaluation._lm_eval import _scores, _task, run_lm_eval
 from tasks.evaluation.row_scores import read_scores
 from tests.support.parts import LM_EVAL
 from tests.support.toy import make_toy_model, write_jsonl
@@ -100,10 +100,3 @@ def test_task_file_that_is_no_plain_yaml_is_one_clear_error(
         _task(str(task))
     assert got in caught.value.got
     assert str(task) in caught.value.where
-
-
-def test_missing_extra_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match="lm-eval") as caught:
-        require_lm_eval()
-    assert "pip install" in caught.value.fix

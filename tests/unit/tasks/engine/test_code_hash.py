@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import importlib
 import shutil
 import sys
@@ -72,7 +73,7 @@ def test_a_helper_imported_inside_a_function_counts(package: Path) -> None:
 def test_a_module_that_became_only_a_docstring_can_be_read(package: Path) -> None:
     (package / "toy_helper.py").write_text('"""Nothing left."""\n', encoding="utf-8")
     forget()
-    assert read_code("tasks.toy_helper") == "Module(body=[Pass()], type_ignores=[])"
+    assert read_code("tasks.toy_helper") == ast.dump(ast.parse("pass"))
 
 
 def test_contract_modules_exist() -> None:

@@ -16,6 +16,7 @@ from schemas.config.run import DataSource
 from schemas.errors import DataSourceError, ServiceUnreachable
 from tasks.sources._remote import address_version, read_address
 from tasks.sources.source import read_rows, source_fingerprint
+from tests.support.parts import FLOW
 from tests.support.toy import toy_rows, write_jsonl
 
 COMMIT = "a" * 40
@@ -48,6 +49,7 @@ def read_in_process(environment: dict[str, str], *sources: DataSource) -> list[l
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+@FLOW.mark
 def test_hub_dataset_is_read_from_a_cache_laid_out_as_the_library_does(tmp_path: Path) -> None:
     cache = tmp_path / "hub" / "datasets--acme--faq"
     (cache / "refs").mkdir(parents=True)
@@ -73,6 +75,7 @@ def test_hub_dataset_is_read_from_a_cache_laid_out_as_the_library_does(tmp_path:
     assert "HF_HUB_OFFLINE" in found[5][2]
 
 
+@FLOW.mark
 def test_hub_rows_come_without_the_nulls_of_arrow(tmp_path: Path) -> None:
     cache = tmp_path / "hub" / "datasets--acme--tools"
     snapshot = cache / "snapshots" / COMMIT
@@ -93,6 +96,7 @@ def test_hub_rows_come_without_the_nulls_of_arrow(tmp_path: Path) -> None:
     assert found == rows
 
 
+@FLOW.mark
 def test_unreachable_hub_gives_one_sentence_and_the_offline_way(tmp_path: Path) -> None:
     # Port 9 of this machine: nothing listens there, so the connection is refused at once.
     [[kind, what, fix]] = read_in_process(

@@ -46,6 +46,7 @@ def test_bundled_name_without_its_package_says_what_to_install(
     assert "pip install" in caught.value.fix
 
 
+@DEMO_ROWS.mark
 def test_bundled_name_comes_before_a_local_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from schemas.rows.row import SourceRow
 from tasks.sources._readers import read_file
 from tasks.sources._tables import prune_nulls
 from tasks.sources.parsing import parse_block
+from tests.support.parts import FLOW
 
 
 def read(path: Path) -> list[SourceRow]:
@@ -197,7 +198,7 @@ def tool_rows() -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("library", ["pyarrow", "datasets"])
+@pytest.mark.parametrize("library", ["pyarrow", pytest.param("datasets", marks=FLOW.mark)])
 def test_tool_calls_survive_the_way_through_parquet(tmp_path: Path, library: str) -> None:
     rows = tool_rows()
     lines, table = tmp_path / "a.jsonl", tmp_path / "a.parquet"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import os
@@ -16,7 +15,7 @@ from schemas.config.file import load_config
 from schemas.config.run import RunConfig
 from schemas.config.sweep import OneOf, Range, Scalar, SweepConfig
 from schemas.config.training import TrainingConfig
-from schemas.errors import ConfigError, WorkDirectoryError
+from schemas.errors import WorkDirectoryError
 from schemas.records.references import QualityReference, TemplateReference
 from schemas.rule_ids import Verdict
 from tasks.sweep._trial import Search, measured_training
@@ -28,7 +27,7 @@ from tasks.sweep.results import (
     list_trials,
     write_best,
 )
-from tasks.sweep.study import next_trial, open_study, require_optuna, sweep_fingerprint
+from tasks.sweep.study import next_trial, open_study, sweep_fingerprint
 
 TEMPLATE = TemplateReference(
     stage="prepare_template",
@@ -215,16 +214,6 @@ def test_number_of_trials_does_not_make_another_sweep() -> None:
     assert sweep_fingerprint(config, other, TEMPLATE, QUALITY) != few
     rows = QUALITY.model_copy(update={"sha256": "f"})
     assert sweep_fingerprint(config, SweepConfig(search=SPACE), TEMPLATE, rows) != few
-
-
-def test_missing_optuna_is_said_with_the_command_that_installs_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    require_optuna()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError) as caught:
-        require_optuna()
-    assert caught.value.fix == "pip install 'sft-flow[sweep]'"
 
 
 def make_report(*trials: TrialResult, best: TrialResult | None) -> SweepReport:
