@@ -14,10 +14,10 @@ GATE_TESTS := tests/unit/schemas tests/unit/tasks/sources tests/unit/tasks/rows 
 PIP = $(BIN)/python -m pip install --quiet -c constraints.txt
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
-SOURCES := flows schemas tasks tests benchmarks
+SOURCES := flows schemas tasks tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install install-demo dist sbom licences test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs pictures clean
+.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs pictures clean
 
 help: ## List the targets.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -102,6 +102,16 @@ check-samples: install ## Run the data gate on real data; DATA=folder adds GSM8K
 dist: install ## Build the wheel and the source distribution in dist/.
 	rm -rf dist build
 	$(BIN)/python -m build --outdir dist
+
+sbom: install ## Write dist/sbom.json (CycloneDX) and NOTICE for the packages of the image.
+	rm -rf build/image
+	"$(PYTHON)" -m venv build/image
+	build/image/bin/python -m pip install --quiet -c constraints.txt -e '.[demo,mlflow-server]'
+	build/image/bin/python deploy/notice.py NOTICE
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment build/image/bin/python --pyproject pyproject.toml \
+		--mc-type application --output-file dist/sbom.json
+	rm -rf build/image
 
 constraints: ## Resolve the dependencies again in a clean environment and write constraints.txt.
 	rm -rf build/constraints

@@ -49,6 +49,7 @@ def require_own_packages() -> None:
     """Raise ImportError if `tasks` or `schemas` is not sft-flow's."""
     for name in NAMES[1:]:
         spec = importlib.util.find_spec(name)
-        places = list(spec.submodule_search_locations or [spec.origin]) if spec else []
-        if places and Path(str(places[0])).resolve() != OURS / name:
-            raise ImportError(hidden_message(Path(str(places[0]))))
+        places = (spec.submodule_search_locations or [spec.origin or ""]) if spec else []
+        found = next((Path(place) for place in places), OURS / name)
+        if found.resolve() != OURS / name:
+            raise ImportError(hidden_message(found))

@@ -29,6 +29,7 @@ MANIFESTS = {
     for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PYTHON = PROJECT["requires-python"].split(",")[0].removeprefix(">=")
 IMAGE = f"sft-flow:{PROJECT['version']}"
 HOME = re.findall(r"SFT_HOME=(\S+)", DOCKERFILE)[0]
 
@@ -109,11 +110,10 @@ def test_images_are_of_the_tested_versions() -> None:
         IMAGE,
         "postgres:15",
         "chrislusf/seaweedfs:4.13",
-        f"prefecthq/prefect:{pinned('prefect')}-python3.11-kubernetes",
+        f"prefecthq/prefect:{pinned('prefect')}-python{PYTHON}-kubernetes",
     }
     assert TEMPLATE["variables"]["properties"]["image"]["default"] == IMAGE
-    python = PROJECT["requires-python"].split(",")[0].removeprefix(">=")
-    assert DOCKERFILE.splitlines()[3].startswith(f"FROM python:{python}-slim")
+    assert DOCKERFILE.splitlines()[3].startswith(f"FROM python:{PYTHON}-slim")
 
 
 def test_pool_is_the_one_of_the_deployments() -> None:

@@ -79,6 +79,7 @@ PROJECT_TESTS = {
     "test_mirror.py",
     "test_docs.py",
     "test_deploy.py",
+    "test_licences.py",
     "test_packaging.py",
     "test_prose.py",
     "test_prefect_yaml.py",

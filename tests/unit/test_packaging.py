@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib.metadata
 import json
 import subprocess
@@ -13,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from setuptools import find_packages
 
-from tasks.engine.extras import BASE, PACKAGES, requirements
+from deploy.notice import closure
+from tasks.engine.extras import BASE, DISTRIBUTION, PACKAGES, requirements
 from tests.support.toy import ordinary_rows, write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -84,33 +83,9 @@ def imported_packages() -> dict[str, set[str]]:
     return found
 
 
-@functools.cache
-def closure(package: str) -> frozenset[str]:
-    """Collect the installed packages that a package requires, itself included."""
-    found: set[str] = set()
-    waiting = [Requirement(package)]
-    while waiting:
-        requirement = waiting.pop()
-        name = canonicalize_name(requirement.name)
-        for extra in ("", *requirement.extras):
-            if f"{name}[{extra}]" in found:
-                continue
-            found.add(f"{name}[{extra}]")
-            for line in importlib.metadata.requires(name) or ():
-                inner = Requirement(line)
-                if not inner.marker or inner.marker.evaluate({"extra": extra}):
-                    waiting.append(inner)
-    return frozenset(entry.partition("[")[0] for entry in found)
-
-
 def modules_outside_the_base() -> Iterator[str]:
     """List the top modules of what only extras bring, as far as it is installed."""
-    of_base = {
-        name
-        for extra, requirement in requirements()
-        if extra == BASE
-        for name in closure(str(requirement).partition(";")[0])
-    }
+    of_base = closure([DISTRIBUTION])
     of_extras = {
         canonicalize_name(requirement.name)
         for extra, requirement in requirements()
@@ -139,6 +114,12 @@ def without_extras(tmp_path_factory: pytest.TempPathFactory) -> Results:
     )
     assert done.returncode == 0, done.stderr
     return dict(zip(commands, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+def test_tools_check_for_the_oldest_python() -> None:
+    oldest = PROJECT["project"]["requires-python"].split(",")[0].removeprefix(">=")
+    assert PROJECT["tool"]["mypy"]["python_version"] == oldest
+    assert PROJECT["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
 
 
 def test_every_folder_with_code_is_a_package_of_the_wheel() -> None:
