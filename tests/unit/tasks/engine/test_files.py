@@ -77,7 +77,8 @@ def test_none_of_the_new_files_is_written_if_one_exists(tmp_path: Path, kind: st
 def test_new_files_and_folders_are_taken_back_if_one_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_written: int
 ) -> None:
-    real, renamed = Path.rename, []
+    real = Path.rename
+    renamed: list[Path] = []
 
     def fill_up(path: Path, target: Path) -> Path:
         if len(renamed) == n_written:
