@@ -220,10 +220,10 @@ def test_path_outside_the_folder_is_absolute(folder: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("command", ["init", "check"])
-def test_data_gate_and_init_run_without_the_libraries_of_training(
-    folder: Path, command: str
-) -> None:
-    arguments = {"init": ["--data", "faq, en.jsonl"], "check": ["faq, en.jsonl"]}[command]
+def test_init_and_check_run_without_the_libraries_of_training(folder: Path, command: str) -> None:
+    (folder / "base.gguf").touch()
+    options = ["--data", "faq, en.jsonl", "--model", "base.gguf"]
+    arguments = {"init": options, "check": ["faq, en.jsonl"]}[command]
     columns = ["--set", "data.source.columns={prompt: q, completion: a}"]
     arguments += columns if command == "check" else []
     program = (
