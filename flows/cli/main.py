@@ -12,6 +12,7 @@ from flows.cli.console import GuardedGroup
 from flows.cli.doctor import doctor
 from flows.cli.export import export
 from flows.cli.history import history
+from flows.cli.init import init
 from flows.cli.notify import notify
 from flows.cli.options import debug_option
 from flows.cli.plan import plan
@@ -23,6 +24,7 @@ from flows.cli.sweep import sweep
 from tasks.engine.home import quiet_environment
 
 COMMANDS = (
+    init,
     run,
     plan,
     check,

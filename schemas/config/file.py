@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from schemas.config._errors import explain, section_keys
-from schemas.config._plain_yaml import key_lines, parse_yaml
+from schemas.config.plain_yaml import key_lines, parse_yaml
 from schemas.config.run import RunConfig
 from schemas.errors import ConfigError
 

@@ -15,8 +15,8 @@ from pydantic import Field, ValidationError
 
 from schemas.base import Record
 from schemas.config._errors import all_keys, explain, nearest_key, section_keys
-from schemas.config._plain_yaml import parse_yaml
 from schemas.config.file import Settings, read_settings
+from schemas.config.plain_yaml import parse_yaml
 from schemas.config.run import RunConfig
 from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.documentation import blocks
+from tests.support.documentation import blocks, documented
 from tests.support.prefect_server import ROOT, Server, running_server
 
 pytestmark = pytest.mark.integration
@@ -61,22 +61,34 @@ def test_kubernetes_pool_takes_its_job_template(server: Server) -> None:
     assert pool["base_job_template"] == json.loads(template.read_text(encoding="utf-8"))
 
 
-def test_deployment_of_the_tutorial_is_made_in_an_empty_folder(
+def test_deployments_of_the_tutorial_are_made_in_an_empty_folder(
     server: Server, tmp_path: Path
 ) -> None:
     page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    configuration, project = blocks(page, "yaml")
-    (tmp_path / "prefect.yaml").write_text(project, encoding="utf-8")
-    server.python("-m", "prefect", "deploy", "--all", folder=tmp_path)
-    name = {"deployments": {"name": {"any_": ["building-faq-weekly"]}}}
-    (deployment,) = server.ask("/deployments/filter", name)
-    assert deployment["parameters"] == {"config": yaml.safe_load(configuration)}
-    assert deployment["pull_steps"] == [
-        {"prefect.deployments.steps.set_working_directory": {"directory": str(tmp_path)}}
-    ]
     commands = "".join(blocks(page, "sh")).splitlines()
+    folder = tmp_path / "a folder {é}"
+    folder.mkdir()
+    (folder / "faq-en.csv").write_text("q,a\n" + "How wide is it?,It is wide enough.\n" * 9)
+    (init,) = documented("docs/tutorial.md", "init")
+    server.python(
+        "-c", "from flows.cli.main import main; main()", *shlex.split(init)[1:], folder=folder
+    )
+    server.python("-m", "prefect", "deploy", "--all", folder=folder)
+    names = {"deployments": {"name": {"like_": "building-faq-"}}}
+    found = {one["name"]: one for one in server.ask("/deployments/filter", names)}
+    assert set(found) == {"building-faq-train", "building-faq-weekly"}
+    written = yaml.safe_load((folder / "sft-flow.yaml").read_text(encoding="utf-8"))
+    for deployment in found.values():
+        assert deployment["parameters"] == {"config": written, "refresh": []}
+        assert deployment["pull_steps"] == [
+            {"prefect.deployments.steps.set_working_directory": {"directory": str(folder)}}
+        ]
     (run_it,) = [line for line in commands if line.startswith("prefect deployment run")]
     server.prefect(*shlex.split(run_it, comments=True)[1:])
-    run = {"deployments": {"id": {"any_": [deployment["id"]]}}, "sort": "START_TIME_ASC"}
+    weekly = found["building-faq-weekly"]["id"]
+    run = {"deployments": {"id": {"any_": [weekly]}}, "sort": "START_TIME_ASC"}
     states = {found["state_name"] for found in server.ask("/flow_runs/filter", run)}
     assert states == {"Scheduled"}
+    (folder / "sft-flow.yaml").write_text("training: {max_step: 1}\n", encoding="utf-8")
+    with pytest.raises(AssertionError, match="max_steps"):
+        server.python("-m", "prefect", "deploy", "--all", folder=folder)

@@ -72,11 +72,19 @@ def run(line: str) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
+def write_project(page: str) -> None:
+    """Run the command of a page that writes the first configuration."""
+    (line,) = documented(page, "init")
+    code, output = run(line)
+    assert code == 0, output
+
+
 def test_commands_of_the_readme_run_on_own_data(folder: Path) -> None:
     (folder / "data").mkdir()
     write_jsonl(folder / "data" / "train.jsonl", toy_rows(N_ROWS))
-    write_configuration(folder, "README.md", "mine.yaml")
-    found = [line for line in documented("README.md", "plan", "run") if "mine.yaml" in line]
+    write_project("README.md")
+    write_configuration(folder, "README.md", "sft-flow.yaml")
+    found = [line for line in documented("README.md", "plan", "run") if "sft-flow.yaml" in line]
     assert [line.split()[1] for line in found] == ["plan", "run"]
     for line in found:
         code, output = run(line)
@@ -93,7 +101,8 @@ def test_first_model_of_the_tutorial_is_trained_and_shown(
     copy = next(line for line in blocks(page, "sh")[0].splitlines() if line.startswith("python -c"))
     exec(shlex.split(copy)[2])  # noqa: S102 - of our page: copies the file
     keep_short_rows(folder / "faq-en.csv")
-    write_configuration(folder, "docs/tutorial.md", "faq.yaml")
+    write_project("docs/tutorial.md")
+    write_configuration(folder, "docs/tutorial.md", "sft-flow.yaml")
     found = documented("docs/tutorial.md", "run", "report", "status")
     assert [line.split()[1] for line in found] == ["run", "report", "status"]
     codes = [run(line) for line in found]

@@ -54,6 +54,8 @@ def producer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "gate.yaml").write_text(configuration("gate.yaml"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
+    for command in documented("README.md", "init"):
+        assert CliRunner().invoke(main, shlex.split(command)[1:]).exit_code == 0
     return tmp_path
 
 
@@ -161,18 +163,21 @@ def test_tutorial_goes_from_a_refused_file_to_a_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    configuration, project = blocks(page, "yaml")
+    (shown,) = blocks(page, "yaml")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
-    (tmp_path / "faq.yaml").write_text(configuration, encoding="utf-8")
-    (deployment,) = yaml.safe_load(project)["deployments"]
-    assert deployment["parameters"]["config"] == yaml.safe_load(configuration)
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
     exec(shlex.split(lines[0])[2])  # noqa: S102 - python -c "…" of our page: copies the file
-    expected = {"sft-flow check": [1, 0], "sft-flow plan": [0]}
-    for command, codes in expected.items():
-        found = [line for line in lines if line.startswith(command)]
-        for line, code in zip(found, codes, strict=True):
-            result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
-            assert result.exit_code == code, result.output
-            assert line.split("#")[1].strip() in ("exit code 1: rejected", "accepted") or not code
+    expected = {"check faq-en.csv": 1, "init": 0, "check -c sft-flow.yaml": 0, "plan": 0}
+    for command, code in expected.items():
+        (line,) = [line for line in lines if line.startswith(f"sft-flow {command} ")]
+        result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
+        assert result.exit_code == code, result.output
+        if command == "init":
+            path = tmp_path / "sft-flow.yaml"
+            changed = [line.partition(":")[0] for line in shown.splitlines() if "  # " in line]
+            written, edited = (yaml.safe_load(text) for text in (path.read_text(), shown))
+            assert changed == ["training", "evaluation"]
+            assert written["training"].items() <= edited["training"].items()
+            assert written | {name: edited[name] for name in changed} == edited
+            path.write_text(shown, encoding="utf-8")

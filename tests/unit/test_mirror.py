@@ -37,6 +37,7 @@ COVERED_BY = {
     "schemas/texts/_secret_tokens.py": "unit/schemas/texts/test_secrets.py",
     "tasks/chat_template/sources.py": "unit/tasks/chat_template/test_setup.py",
     "tasks/dataset/_check_tokens.py": "unit/tasks/dataset/test_check_file.py",
+    "tasks/dataset/_column_names.py": "unit/tasks/dataset/test_column_mapping.py",
     "tasks/dataset/split_columns.py": "unit/tasks/test_check_quality.py",
     "tasks/engine/arrays.py": "unit/tasks/rows/test_features.py",
     "tasks/engine/jsonl.py": "unit/tasks/test_load_dataset.py",

@@ -20,7 +20,7 @@ from schemas.records.stages import Stage
 from tasks.engine.journal import StageEntry, append_entry
 from tests.support.toy import ordinary_rows, write_jsonl
 
-COMMANDS = ("run", "plan", "check", "status", "report", "doctor")
+COMMANDS = ("init", "run", "plan", "check", "status", "report", "doctor")
 REPORT: dict[str, Any] = {"decision": "promote", "registry": {"version": 2}}
 
 

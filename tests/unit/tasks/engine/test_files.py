@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import WorkDirectoryError
-from tasks.engine.files import open_atomic, write_atomic
+from tasks.engine.files import open_atomic, write_atomic, write_new_files
 
 
 def test_write_atomic_leaves_the_old_file_when_it_fails(
@@ -50,3 +50,53 @@ def test_file_that_cannot_be_written_is_a_fault_of_the_folder(tmp_path: Path) ->
     with pytest.raises(WorkDirectoryError) as caught, open_atomic(tmp_path / "a" / "b.txt"):
         pass
     assert caught.value.fix == "name a folder you may write to"
+
+
+def test_new_files_are_written_into_a_folder_made_for_them(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "é b"
+    write_new_files(folder, {"a.yaml": "ä\n", ".b": "b"})
+    found = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    assert found == {"a.yaml": "ä\n", ".b": "b"}
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "folder"])
+def test_none_of_the_new_files_is_written_if_one_exists(tmp_path: Path, kind: str) -> None:
+    taken = tmp_path / "b"
+    if kind == "file":
+        taken.write_text("mine")
+    elif kind == "folder":
+        taken.mkdir()
+    else:
+        taken.symlink_to("nowhere")
+    with pytest.raises(WorkDirectoryError, match="b would be overwritten"):
+        write_new_files(tmp_path, {"a": "a", "b": "b"})
+    assert list(tmp_path.iterdir()) == [taken]
+
+
+@pytest.mark.parametrize("n_written", [0, 1])
+def test_new_files_and_folders_are_taken_back_if_one_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_written: int
+) -> None:
+    real = Path.rename
+    renamed: list[Path] = []
+
+    def fill_up(path: Path, target: Path) -> Path:
+        if len(renamed) == n_written:
+            raise OSError(28, "No space left on device")
+        renamed.append(target)
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", fill_up)
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(WorkDirectoryError, match="No space left"):
+        write_new_files(tmp_path / "kept" / "deep" / "er", {"a": "a", "b": "b"})
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "/proc/self/new"])
+def test_folder_that_cannot_take_new_files_is_an_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(WorkDirectoryError) as caught:
+        write_new_files(tmp_path / name, {"x": "x"})
+    assert caught.value.fix.startswith("name a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -1,7 +1,8 @@
-"""Parse YAML as people mean it: `off` is a word, `5e-4` a number, a repeated key an error."""
+"""YAML as people mean it: `off` is a word, `5e-4` a number, a repeated key an error."""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -29,6 +30,8 @@ _PlainLoader.add_implicit_resolver(
     list("-+.0123456789"),
 )
 
+_PLAIN_TEXT = re.compile(r"(?:\./|/)?[A-Za-z][A-Za-z0-9_./-]*")
+
 
 def parse_yaml(text: str) -> Any:
     """Parse one YAML document.
@@ -45,6 +48,14 @@ def parse_yaml(text: str) -> Any:
     node = yaml.compose(text, Loader=_PlainLoader)
     _refuse_repeated_keys(node, [])
     return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
+
+
+def yaml_text(value: str) -> str:
+    """Write a text as a YAML scalar of one line, in quotes where this or any parser needs them."""
+    if _PLAIN_TEXT.fullmatch(value) and parse_yaml(value) == yaml.safe_load(value) == value:
+        return value
+    quoted = yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf)
+    return str(quoted).removesuffix("\n")
 
 
 def key_lines(text: str) -> dict[str, int]:
