@@ -67,14 +67,14 @@ def closure(requirements: Iterable[str]) -> set[str]:
 def licence_of(name: str) -> str:
     """Return the licence that a package states: as an expression, a classifier or a first line."""
     found = importlib.metadata.metadata(name)
-    if expression := found.get("License-Expression"):
-        return str(expression)
+    if "License-Expression" in found:
+        return found["License-Expression"]
     classifiers = [
         line.rpartition(" :: ")[2]
         for line in found.get_all("Classifier") or ()
         if line.startswith("License :: OSI Approved :: ")
     ]
-    text = (found.get("License") or "").strip().partition("\n")[0]
+    text = found["License"].strip().partition("\n")[0] if "License" in found else ""
     return " or ".join(classifiers) or text
 
 

@@ -50,7 +50,7 @@ def write_project(wanted: Wanted, folder: Path) -> Project:
     Raises:
         UsageError: A path is not UTF-8 text, or no data is named.
     """
-    from flows.cli.project_files import FILES, Project, project_files
+    from flows.cli.project_files import Project, new_files, project_files
     from tasks.dataset.column_mapping import propose_columns
     from tasks.engine.files import require_new_files, write_new_files
     from tasks.sources.source import SourceKind, resolve_source
@@ -60,7 +60,8 @@ def write_project(wanted: Wanted, folder: Path) -> Project:
             raise click.UsageError(f"{click.format_filename(text)} is not UTF-8; rename it")
     if not wanted.source.strip():
         raise click.UsageError("--data is empty; is a variable unset?")
-    require_new_files(folder, FILES)
+    files = new_files(folder)
+    require_new_files(folder, files)
     config = _checked(wanted)
     resolved = resolve_source(config.data.source)
     model = _checked_model(config, folder) if wanted.model else config.model.source
@@ -68,7 +69,7 @@ def write_project(wanted: Wanted, folder: Path) -> Project:
     source = wanted.source
     if resolved.kind is SourceKind.LOCAL:
         source = path_from(folder, source.removeprefix("file://"))
-    project = Project(source, model, wanted.name or _name_of(resolved), proposal)
+    project = Project(source, model, wanted.name or _name_of(resolved), proposal, files)
     write_new_files(folder, project_files(project))
     return project
 
@@ -169,7 +170,8 @@ def next_commands(folder: Path) -> list[str]:
 
 def show_project(project: Project, folder: Path) -> None:
     """Print what was found and written, and what to do next."""
-    from flows.cli.project_files import FILES, PROJECT, describe_mapping, describe_sample
+    from flows.cli.project_files import IGNORED, PROJECT, describe_mapping, describe_sample
+    from flows.services.own_packages import hidden_message, hiding_packages
     from tasks.dataset.column_mapping import shown_list
     from tasks.models.bundled import BUNDLED_COMMAND, BUNDLED_NAME, bundled_distribution
 
@@ -179,7 +181,11 @@ def show_project(project: Project, folder: Path) -> None:
     click.echo(f"Model: {project.model}, registered as {project.name}")
     if project.model == BUNDLED_NAME and bundled_distribution() is None:
         click.echo(f"The model is not installed: {BUNDLED_COMMAND}")
-    click.echo(f"Written: {', '.join(str(folder / name) for name in FILES)}")
+    click.echo(f"Written: {', '.join(str(folder / name) for name in project.files)}")
+    if IGNORED not in project.files:
+        click.echo(f"{folder / IGNORED} is kept; it should list .sft/")
+    for hiding in hiding_packages(folder):
+        click.echo(f"warning: {hidden_message(hiding)}", err=True)
     click.echo("\nNext; check shows every broken rule and how to fix it:")
     for command in next_commands(folder):
         click.echo(f"  {command}")
@@ -188,12 +194,11 @@ def show_project(project: Project, folder: Path) -> None:
 
 def print_project(project: Project, folder: Path) -> None:
     """Print the same as one JSON document."""
-    from flows.cli.project_files import FILES
     from tasks.engine.redaction import without_secrets
 
     proposal = project.proposal
     document = {
-        "files": [str(folder / name) for name in FILES],
+        "files": [str(folder / name) for name in project.files],
         "source": without_secrets(project.source),
         "model": project.model,
         "name": project.name,

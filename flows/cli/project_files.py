@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from string import Template
 
 from schemas.config.plain_yaml import yaml_text
@@ -103,10 +104,17 @@ class Project:
     model: str
     name: str
     proposal: Proposal
+    files: tuple[str, ...] = FILES
+    """Names of those that are written."""
+
+
+def new_files(folder: Path) -> tuple[str, ...]:
+    """List the files to write into a folder: a `.gitignore` that exists is kept, and is no error."""
+    return tuple(name for name in FILES if name != IGNORED or not (folder / name).is_file())
 
 
 def project_files(project: Project) -> dict[str, str]:
-    """Write the text of each file, by its name."""
+    """Format the text of each file, by its name."""
     proposal = project.proposal
     columns = ", ".join(f"{ours}: {yaml_text(name)}" for ours, name in proposal.columns.items())
     values = {
@@ -127,7 +135,9 @@ def project_files(project: Project) -> dict[str, str]:
     }
     texts = (CONFIGURATION_TEXT, PROJECT_TEXT, IGNORED_TEXT)
     return {
-        name: Template(text).substitute(values) for name, text in zip(FILES, texts, strict=True)
+        name: Template(text).substitute(values)
+        for name, text in zip(FILES, texts, strict=True)
+        if name in project.files
     }
 
 

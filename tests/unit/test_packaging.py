@@ -45,6 +45,8 @@ results = [CliRunner().invoke(main, command) for command in {commands!r}]
 print(json.dumps([(found.exit_code, found.stdout, found.stderr) for found in results]))
 """
 """Runs commands as where no extra is installed."""
+CHECK = ("check", "rows.jsonl", "--json")
+INIT = ("init", "--data", "rows.jsonl", "--model", "base.gguf", "--json", "new")
 NEED_AN_EXTRA = {
     ("run",): "train",
     ("plan",): "train",
@@ -102,7 +104,8 @@ def without_extras(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Run every command of `NEED_AN_EXTRA`, the data gate and doctor without any extra."""
     folder = tmp_path_factory.mktemp("gate")
     write_jsonl(folder / "rows.jsonl", ordinary_rows(40))
-    commands = [*NEED_AN_EXTRA, ("check", "rows.jsonl", "--json"), ("doctor", "--json")]
+    (folder / "base.gguf").touch()
+    commands = [*NEED_AN_EXTRA, CHECK, INIT, ("doctor", "--json")]
     names = sorted(modules_outside_the_base())
     assert {"torch", "prefect", "mlflow", "transformers"} <= set(names)
     done = subprocess.run(
@@ -176,9 +179,12 @@ def test_every_declared_package_is_imported_or_has_a_reason() -> None:
 
 
 def test_data_gate_needs_no_extra(without_extras: Results) -> None:
-    code, output, error = without_extras["check", "rows.jsonl", "--json"]
+    code, output, error = without_extras[CHECK]
     assert code == 0, error
     assert json.loads(output)["verdict"] == "accepted"
+    code, output, error = without_extras[INIT]
+    assert code == 0, error
+    assert json.loads(output)["n_kept_rows"] == 40
 
 
 @pytest.mark.parametrize("command", NEED_AN_EXTRA, ids=" ".join)
