@@ -58,7 +58,7 @@ class GuardedGroup(click.Group):
 
 
 def _missing_extra(context: click.Context, error: Exception) -> SftFlowError | None:
-    """Name the extra that a command needs; None if the error is another one."""
+    """Make the error for an extra that a command needs; None for other errors."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     from tasks.engine.extras import missing_extra
