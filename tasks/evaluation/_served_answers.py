@@ -11,7 +11,7 @@ from schemas.config.evaluation import Endpoint, EvaluationConfig, ServerConfig
 from schemas.errors import ConfigError
 from tasks.engine.progress import progress_bar
 from tasks.evaluation.answers import RowAnswer, encode_prompts, row_answer
-from tasks.evaluation.openai_client import Reply
+from tasks.evaluation.openai_client import Client, Reply
 from tasks.evaluation.server import SETTING, serve_model
 
 if TYPE_CHECKING:
@@ -39,34 +39,62 @@ def answer_with_server(
 
     Returns:
         One answer per prompt, in the same order.
-
-    Raises:
-        ConfigError: The server does not read a prompt as transformers does.
     """
     if not prompts:
         return []
-    tokens = encode_prompts(tokenizer, prompts)
-    write = _messages if server.endpoint is Endpoint.CHAT else _text
+    requests = write_requests(tokenizer, prompts, evaluation, server.endpoint)
     path = PATHS[server.endpoint]
-    contents = [write(tokenizer, row, ids) for row, ids in zip(prompts, tokens, strict=True)]
-    bodies = [
-        {**content, "temperature": 0, "max_tokens": evaluation.max_new_tokens}
-        for content in contents
+    with serve_model(folders, server, path, {**requests[0], "max_tokens": 1}) as (client, name):
+        named = [{**request, "model": name} for request in requests]
+        return ask_server(client, path, named, tokenizer, prompts)
+
+
+def write_requests(
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[dict[str, Any]],
+    evaluation: EvaluationConfig,
+    endpoint: Endpoint,
+) -> list[dict[str, Any]]:
+    """Write the request of each prompt, without the name of the model."""
+    write = _messages if endpoint is Endpoint.CHAT else _text
+    tokens = encode_prompts(tokenizer, prompts)
+    greedy = {"temperature": 0, "max_tokens": evaluation.max_new_tokens}
+    return [
+        {**write(tokenizer, row, ids), **greedy} for row, ids in zip(prompts, tokens, strict=True)
     ]
+
+
+def ask_server(
+    client: Client,
+    path: str,
+    requests: Sequence[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[dict[str, Any]],
+) -> list[RowAnswer]:
+    """Send every request, and check that the server counts the tokens of its prompt alike.
+
+    Args:
+        client: Of the running server.
+        path: Of its endpoint.
+        requests: From `write_requests`, with the name of the model.
+        tokenizer: The model's.
+        prompts: The rows of the requests.
+
+    Returns:
+        One answer per prompt, in the same order.
+    """
+    expected = [len(ids) for ids in encode_prompts(tokenizer, prompts)]
     answers: dict[int, RowAnswer] = {}
-    with (
-        serve_model(folders, server, path, {**bodies[0], "max_tokens": 1}) as (client, name),
-        progress_bar(total=len(prompts), label="answers", unit="prompt") as bar,
-    ):
+    with progress_bar(total=len(prompts), label="answers", unit="prompt") as bar:
 
         def take(place: int, reply: Reply) -> None:
-            if reply.n_prompt_tokens not in (None, len(tokens[place])):
-                got = f"{reply.n_prompt_tokens} tokens"
-                raise _read_differently(prompts[place], f"{len(tokens[place])} tokens", got)
+            if reply.n_prompt_tokens not in (None, expected[place]):
+                counts = (f"{n} tokens" for n in (expected[place], reply.n_prompt_tokens))
+                raise _read_differently(prompts[place], *counts)
             answers[place] = _answer(tokenizer, prompts[place], reply)
             bar.update(1)
 
-        client.ask_all(path, [{**body, "model": name} for body in bodies], take)
+        client.ask_all(path, requests, take)
     return [answers[place] for place in range(len(prompts))]
 
 

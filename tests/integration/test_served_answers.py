@@ -9,10 +9,17 @@ from typing import Any
 
 import pytest
 
+from flows.train_sft import train_sft
 from schemas.config.evaluation import Endpoint, EvaluationConfig
+from schemas.config.run import RunConfig
+from schemas.records.stages import Stage
+from tasks.engine.cache import locate
+from tasks.engine.journal import last_flow_run_id, read_entries
 from tasks.engine.jsonl import read_jsonl
 from tasks.evaluation._held_out import measure_held_out
 from tasks.models.prepared import load_prepared_tokenizer
+from tasks.registry.store import alias_holder, connect
+from tests.integration.conftest import ToyRun, record_calls
 from tests.support.parts import OPENAI
 from tests.support.toy import (
     add_beginning,
@@ -87,3 +94,18 @@ def test_answers_are_those_of_our_own_generation(
     assert {row["is_stopped"] for row in found[0]} == {True, False}
     assert len({row["answer"] for row in found[0]}) == N_PROMPTS
     assert found[1] == found[0]
+
+
+def test_flow_compares_models_that_the_same_server_answered(toy_run: ToyRun) -> None:
+    settings = toy_run.config.model_dump(mode="json")
+    settings["evaluation"]["server"] = {"command": COMMAND}
+    settings["registry"]["name"] = "toy-served"
+    config = RunConfig.model_validate(settings)
+    report = json.loads(locate(train_sft(config), "report.json").read_text(encoding="utf-8"))
+    events = {entry.stage: entry.event for entry in read_entries(last_flow_run_id() or "")}
+    assert events["train_model"] == "HIT"
+    assert (events["generate_baseline"], events["evaluate_model"]) == ("MISS", "MISS")
+    assert report["decision"] == "promote"
+    assert alias_holder(connect(), "toy-served", "champion") == report["registry"]["version"]
+    assert set(record_calls(config)) == set(Stage)  # it goes to the end: everything is cached
+    assert list(toy_run.home.glob("evaluation-server-*.log")) == []
