@@ -90,7 +90,7 @@ bench-train: install ## Compare training speed with the tutorial script, TRL's c
 bench-promotion: install ## Check that a worse model is refused and a better one promoted.
 	$(BIN)/python -m benchmarks.measure_promotion
 
-bench-generate: install ## Compare batched generation with one prompt at a time.
+bench-generate: install ## Compare batched generation with one prompt at a time, and with a server.
 	$(BIN)/python -m benchmarks.measure_generate
 
 bench-flow: install ## Measure the time that the flow adds to its stages.

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.services.prefect_api import is_healthy
-from flows.services.temporary_server import free_port
+from tasks.engine.local_server import free_port
 
 START_SECONDS = 180.0
 LIBRARIES = (

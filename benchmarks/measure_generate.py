@@ -1,8 +1,8 @@
-"""Measure batched generation against one prompt at a time: same prompts, same run, greedy.
+"""Measure batched generation against one prompt at a time and a server: same prompts, greedy.
 
-Usage: python -m benchmarks.measure_generate [--prompts 32] [--batch-size N]. The last line is one
-JSON document. An answer that differs is a float tie where, at the first token that differs, the
-logits of the two tokens lie less than `TIE_LOGITS` apart.
+Usage: python -m benchmarks.measure_generate [--prompts 32] [--batch-size N] [--server COMMAND]. The
+last line is one JSON document. An answer that differs is a float tie where, at the first token that
+differs, the logits of the two tokens lie less than `TIE_LOGITS` apart.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.config.evaluation import EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig, ServerConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TIE_LOGITS = 1e-3
+SERVER = (
+    f"{Path(sys.executable).with_name('transformers')} serve {{model}} "
+    "--host 127.0.0.1 --port {port} --device cpu --dtype float32"
+)
 WARM_UP_PROMPTS = 2
 
 
@@ -40,7 +44,23 @@ class Generated:
         return sum(len(answer) for answer in self.answers) / self.seconds
 
 
-def prepare(folder: Path, n_prompts: int) -> list[list[int]]:
+@dataclass(frozen=True)
+class Served:
+    """Answers of a server, and the time they took once it was ready."""
+
+    answers: list[str]
+    n_tokens: int
+    """Stop tokens included."""
+    seconds: float
+    start_seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Count generated tokens over the time, without the start."""
+        return self.n_tokens / self.seconds
+
+
+def prepare(folder: Path, n_prompts: int) -> list[dict[str, Any]]:
     """Prepare the bundled model and prompts of the construction FAQ with the product's own parts.
 
     Args:
@@ -48,11 +68,10 @@ def prepare(folder: Path, n_prompts: int) -> list[list[int]]:
         n_prompts: How many, spread over the set.
 
     Returns:
-        Token ids of each prompt.
+        Rows with `prompt` and `reference`.
     """
     from schemas.config.run import DataSource, ModelConfig, TemplateConfig
     from schemas.rows.recognition import recognise
-    from tasks.evaluation.answers import encode_prompts
     from tasks.prepare_template import prepare_model
     from tasks.sources.source import read_rows
     from tasks.tokens.rendering import load_renderer, render_prompt
@@ -62,7 +81,7 @@ def prepare(folder: Path, n_prompts: int) -> list[list[int]]:
     rows = read_rows(DataSource(source="construction-faq"))
     found = [each for row in rows if (each := recognise(row)[0])]
     chosen = found[:: max(1, len(found) // n_prompts)][:n_prompts]
-    return encode_prompts(renderer.tokenizer, [render_prompt(renderer, each) for each in chosen])
+    return [{"row": n, **render_prompt(renderer, each)} for n, each in enumerate(chosen)]
 
 
 def generate(
@@ -125,6 +144,40 @@ def measure(
     return Generated(list(one), seconds[0]), Generated(list(other), seconds[1])
 
 
+def ask(
+    model: Path, prompts: Sequence[dict[str, Any]], evaluation: EvaluationConfig
+) -> Served | None:
+    """Let the configured server answer the prompts, and time it.
+
+    Args:
+        model: Folder of the model.
+        prompts: Rows from `prepare`.
+        evaluation: The server, and the longest answer.
+
+    Returns:
+        Its answers; None without a server.
+    """
+    from tasks.evaluation._served_answers import PATHS, ask_server, write_requests
+    from tasks.evaluation.server import serve_model
+    from tasks.models.prepared import load_prepared_tokenizer
+
+    server = evaluation.server
+    if server is None:
+        return None
+    tokenizer = load_prepared_tokenizer(model)
+    requests = write_requests(tokenizer, prompts, evaluation, server.endpoint)
+    path = PATHS[server.endpoint]
+    began = time.perf_counter()
+    with serve_model((model, model), server, path, {**requests[0], "max_tokens": 1}) as found:
+        client, name = found
+        ready = time.perf_counter()
+        named = [{**request, "model": name} for request in requests]
+        answers = ask_server(client, path, named, tokenizer, prompts)
+        seconds = time.perf_counter() - ready
+    n_tokens = sum(answer.n_answer_tokens + answer.is_stopped for answer in answers)
+    return Served([answer.answer for answer in answers], n_tokens, seconds, ready - began)
+
+
 def explain_difference(
     model: PreTrainedModel, prompt: list[int], one: list[int], other: list[int]
 ) -> dict[str, Any]:
@@ -171,13 +224,21 @@ def compare(
     ]
 
 
-def report(single: Generated, batched: Generated, differences: list[dict[str, Any]]) -> str:
+def report(
+    single: Generated,
+    batched: Generated,
+    differences: list[dict[str, Any]],
+    served: Served | None = None,
+    texts: Sequence[str] = (),
+) -> str:
     """Format the results: a table, and one JSON document as the last line.
 
     Args:
         single: Answers one at a time.
         batched: Answers in batches.
         differences: What `compare` found.
+        served: Answers of the server.
+        texts: The batched answers as texts, to compare the server's with.
 
     Returns:
         The text.
@@ -186,13 +247,12 @@ def report(single: Generated, batched: Generated, differences: list[dict[str, An
     n_prompts, n_ties = len(single.answers), sum(found["is_tie"] for found in differences)
     lines = ["", "            tokens  seconds  tokens/s"]
     for name, found in (("one a time", single), ("batched", batched)):
-        n_tokens = sum(len(answer) for answer in found.answers)
-        lines.append(
-            f"{name:10s}  {n_tokens:6d}  {found.seconds:7.1f}  {found.tokens_per_second:8.1f}"
-        )
+        lines.append(_line(name, sum(len(answer) for answer in found.answers), found.seconds))
+    if served:
+        lines.append(_line("server", served.n_tokens, served.seconds))
     lines.append(f"{ratio:.2f} times as many tokens per second")
     lines.append(f"{len(differences)} of {n_prompts} answers differ, {n_ties} by a float tie")
-    figures = {
+    figures: dict[str, Any] = {
         "batched_vs_single": round(ratio, 2),
         "n_different": len(differences),
         "n_ties": n_ties,
@@ -201,7 +261,24 @@ def report(single: Generated, batched: Generated, differences: list[dict[str, An
         "batched_tokens_per_second": round(batched.tokens_per_second, 1),
         "differences": differences,
     }
+    if served:
+        ratio = served.tokens_per_second / batched.tokens_per_second
+        n_other = sum(a != b for a, b in zip(served.answers, texts, strict=True))
+        lines.append(
+            f"server: {ratio:.2f} times the batched tokens per second, ready after "
+            f"{served.start_seconds:.1f} s; {n_other} of {n_prompts} answers differ from batched"
+        )
+        figures |= {
+            "server_tokens_per_second": round(served.tokens_per_second, 1),
+            "server_vs_batched": round(ratio, 2),
+            "server_start_seconds": round(served.start_seconds, 1),
+            "n_different_from_server": n_other,
+        }
     return "\n".join([*lines, json.dumps(figures)]) + "\n"
+
+
+def _line(name: str, n_tokens: int, seconds: float) -> str:
+    return f"{name:10s}  {n_tokens:6d}  {seconds:7.1f}  {n_tokens / seconds:8.1f}"
 
 
 def main() -> None:
@@ -210,18 +287,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=32)
     parser.add_argument("--batch-size", type=int, default=defaults.generation_batch_size)
+    parser.add_argument("--server", default=SERVER, help="its command; empty for no server")
     arguments = parser.parse_args()
 
-    from tasks.models.prepared import load_prepared_model
+    from tasks.evaluation.answers import encode_prompts, read_answers, stop_token_ids
+    from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
 
-    settings = defaults.model_copy(update={"generation_batch_size": arguments.batch_size})
+    server = ServerConfig(command=arguments.server) if arguments.server else None
+    changes = {"generation_batch_size": arguments.batch_size, "server": server}
+    settings = defaults.model_copy(update=changes)
     with tempfile.TemporaryDirectory(prefix="sft-flow-generate-") as folder:
-        prompts = prepare(Path(folder), arguments.prompts)
-        model = load_prepared_model(Path(folder) / "model", "cpu").eval()
+        rows = prepare(Path(folder), arguments.prompts)
+        place = Path(folder) / "model"
+        tokenizer, model = load_prepared_tokenizer(place), load_prepared_model(place, "cpu").eval()
+        prompts = encode_prompts(tokenizer, rows)
         generate(model, prompts[:WARM_UP_PROMPTS], settings)
         single, batched = measure(model, prompts, settings)
         differences = compare(model, prompts, single, batched)
-    sys.stdout.write(report(single, batched, differences))
+        own = read_answers(tokenizer, rows, batched.answers, stop_token_ids(model))
+        served = ask(place, rows, settings)
+    sys.stdout.write(report(single, batched, differences, served, [one.answer for one in own]))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def retrain_model(
 
 def train_with_reason(config: RunConfig) -> ReportReference | RetrainDecision:
     """Train if there is a reason to; otherwise return the decision not to train."""
-    check_environment()
+    check_environment(config.evaluation.server)
     dataset = load_dataset(config.data.origin)
     decision = decide_retrain(config, dataset)
     get_run_logger().info(

@@ -47,7 +47,7 @@ def train_sft(
         Reference to the report, with the decision.
     """
     with one_run_at_a_time(config.registry.name):
-        check_environment()
+        check_environment(config.evaluation.server)
         return train_and_evaluate(config, load_dataset(config.data.origin), None)
 
 

@@ -11,10 +11,12 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
+from schemas.config.evaluation import ServerConfig
 from schemas.errors import WorkDirectoryError
 from tasks.engine.home import tracking_uri, work_directory
 from tasks.engine.stage import BACKOFF_SECONDS, PLAN, RETRIES, should_retry
 from tasks.engine.wording import gibibytes
+from tasks.evaluation.server import require_server
 from tasks.registry.store import ping
 
 MIN_FREE_BYTES = 2 * 2**30
@@ -49,19 +51,20 @@ def check_work_directory(folder: Path) -> None:
         )
 
 
-def _check_environment() -> None:
-    """Check the work directory and the registry before any work is done."""
+def _check_environment(server: ServerConfig | None = None) -> None:
+    """Check work directory, registry and evaluation server before any work is done."""
     check_work_directory(work_directory())
+    require_server(server)
     ping(tracking_uri())
 
 
-class _EnvironmentTask(Task[[], None]):
+class _EnvironmentTask(Task[[ServerConfig | None], None]):
     """A task that `plan` skips, since a plan must not contact servers."""
 
-    def __call__(self) -> None:  # type: ignore[override]
+    def __call__(self, server: ServerConfig | None = None) -> None:  # type: ignore[override]
         """Check, unless planning."""
         if PLAN.get() is None:
-            super().__call__()
+            super().__call__(server)
 
 
 check_environment = _EnvironmentTask(

@@ -91,6 +91,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     warnings.simplefilter("ignore")
     logging.captureWarnings(False)
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # one line per retry
 
 
 @contextmanager

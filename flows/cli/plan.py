@@ -22,6 +22,7 @@ from schemas.records.references import (
 from schemas.records.stages import Stage
 from tasks.engine.cache import Lookup, locate
 from tasks.engine.wording import gibibytes, span
+from tasks.evaluation.server import require_server
 from tasks.models.shape import read_model_shape
 from tasks.training.plan.machine import Machine, examine_machine
 from tasks.training.plan.memory import describe
@@ -77,9 +78,10 @@ def make_plan(config: RunConfig, refresh: Sequence[Stage]) -> PlanReport:
         One entry per stage, how the training would run, and an estimate when the rows are known.
 
     Raises:
-        ConfigError: The training cannot run on this machine as configured.
+        ConfigError: Training or evaluation server cannot run on this machine as configured.
         MemoryExhausted: The training does not fit into this machine's memory.
     """
+    require_server(config.evaluation.server)
     lookups = _walk(config, refresh)
     by_stage = {found.key.stage: found for found in lookups}
     planned: list[PlannedStage] = []

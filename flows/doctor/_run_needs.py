@@ -1,4 +1,4 @@
-"""Checks of `sft-flow doctor` for one configuration: aliases, artifact store, disk."""
+"""Checks of `sft-flow doctor` for one configuration: aliases, artifact store, disk, server."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from schemas.config.training import TrainingConfig
 from schemas.errors import ServiceUnreachable, SftFlowError
 from tasks.engine.home import artifact_location, has_store, tracking_uri, work_directory
 from tasks.engine.wording import gibibytes
+from tasks.evaluation.server import require_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -161,6 +162,12 @@ def check_disk(config: RunConfig) -> Finding:
         detail=detail,
         mend="free space, set SFT_HOME to another disk, or lower training.save_total_limit",
     )
+
+
+def check_evaluation_server(config: RunConfig) -> Finding:
+    """Check that the program of the evaluation server's command exists; a run checks it too."""
+    detail = require_server(config.evaluation.server) or "none: transformers generates the answers"
+    return Finding(topic="evaluation server", health=Health.OK, detail=detail)
 
 
 def needed_bytes(n_parameters: int, training: TrainingConfig) -> int:

@@ -13,7 +13,12 @@ from typing import ParamSpec
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from flows.doctor._run_needs import check_aliases, check_artifacts, check_disk
+from flows.doctor._run_needs import (
+    check_aliases,
+    check_artifacts,
+    check_disk,
+    check_evaluation_server,
+)
 from flows.doctor._servers import check_deployments, check_pools, check_prefect, check_store
 from flows.doctor.finding import Finding, Health
 from flows.services.own_packages import hidden_message, hiding_packages
@@ -51,6 +56,7 @@ def examine(config: RunConfig) -> list[Finding]:
         *(_guarded(examination) for examination in examinations),
         *(_guarded(examination, config.registry) for examination in of_name),
         _guarded(check_disk, config),
+        _guarded(check_evaluation_server, config),
     ]
 
 

@@ -17,9 +17,10 @@ from prefect.settings import get_current_settings
 
 from flows.services.prefect_api import API_VARIABLE, ask, is_healthy
 from flows.services.state import Service, ServiceName, read_services, write_services
-from flows.services.temporary_server import LOOPBACK, START_SECONDS
+from flows.services.temporary_server import START_SECONDS
 from schemas.errors import ServiceUnreachable
 from tasks.engine.home import TRACKING_VARIABLE, absolute_tracking_uri, work_directory
+from tasks.engine.local_server import LOOPBACK
 from tasks.engine.redaction import without_secrets
 
 POLL_SECONDS = 0.2

@@ -7,7 +7,6 @@ last events arrive late, and Ctrl-C stops it before the end of the run is record
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -23,16 +22,14 @@ from flows.services.signals import unwind_on_sigterm
 from schemas.errors import ServiceUnreachable
 from tasks.engine.home import work_directory
 from tasks.engine.journal import entries_since
+from tasks.engine.local_server import LOOPBACK, free_port, start_guarded, stop_guarded
 
-LOOPBACK = "127.0.0.1"
 START_SECONDS = 180.0
 """Longest start measured: 25 s on an empty home with both cores busy."""
-STOP_SECONDS = 20.0
 DRAIN_SECONDS = 10.0
 SETTLED_SECONDS = 0.5
 UNFINISHED = ("PENDING", "RUNNING")
 LOG_NAME = "prefect-server.log"
-GUARD = Path(__file__).with_name("_server_guard.py")
 
 
 def set_prefect_environment() -> None:
@@ -98,7 +95,7 @@ def temporary_server() -> Iterator[str]:
                 _drain()
                 _await_records(address, started)
     finally:
-        _stop(process)
+        stop_guarded(process)
         turn.release()  # if the server did not start; otherwise it was released already
 
 
@@ -111,30 +108,12 @@ def _start_lock() -> FileLock:
     return FileLock(home / "sft-flow-server.lock")
 
 
-def free_port() -> int:
-    """Return a free port on the loopback interface."""
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        return int(listener.getsockname()[1])
-
-
 def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
-    """Start the server in its own session, so that Ctrl-C reaches only the run."""
-    log.parent.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     environment.pop("PREFECT_LOGGING_SERVER_LEVEL", None)
-    # -P: do not import from the folder of flows.
-    command = [sys.executable, "-P", str(GUARD), str(os.getpid()), "server", "start"]
-    log.unlink(missing_ok=True)  # the server of another run keeps writing to its open file
-    with log.open("wb") as stream:
-        return subprocess.Popen(  # noqa: S603 - our own command
-            [*command, "--host", LOOPBACK, "--port", str(port)],
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
+    # -P: do not import from the current folder.
+    command = [sys.executable, "-P", "-m", "prefect", "server", "start"]
+    return start_guarded([*command, "--host", LOOPBACK, "--port", str(port)], log, environment)
 
 
 def _await_health(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
@@ -193,12 +172,3 @@ def _count_task_runs(address: str, started: datetime, *states: str) -> int:
     if states:
         which["state"] = {"type": {"any_": states}}
     return int(ask(address, "/task_runs/count", {"task_runs": which}))
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

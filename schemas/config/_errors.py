@@ -14,6 +14,14 @@ from schemas.errors import ConfigError
 
 MAX_LISTED = 5
 """Wrong settings listed in one message."""
+REPLACED = {
+    "evaluation.backend": (
+        "evaluation.server.command, or nothing to generate with transformers",
+        "remove it; vLLM runs as a server now: evaluation.server.command="
+        "'vllm serve {model} --host 127.0.0.1 --port {port}'",
+    )
+}
+"""Keys of earlier versions: what is expected in their place, and the fix."""
 
 
 def section_keys(kind: Any) -> list[str]:
@@ -140,6 +148,10 @@ def _expectation(fault: dict[str, Any], kind: Any) -> str:
 
 def _describe_unknown(key: str) -> dict[str, str]:
     section, _, name = key.rpartition(".")
+    if key in REPLACED:
+        expected, fix = REPLACED[key]
+        what = f"configuration key {key} was replaced"
+        return {"key": key, "what": what, "expected": expected, "got": name, "fix": fix}
     near = nearest_key(key)
     siblings = ", ".join(section_keys(_kind_at(section)))
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from enum import StrEnum
 from pathlib import PurePath
 from typing import Annotated
@@ -17,12 +18,43 @@ FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 METRIC_PATTERN = r"^[a-z][a-z0-9_]*$"
 
 
-class Backend(StrEnum):
-    """What generates the answers; auto takes vLLM if it is installed and there is a GPU."""
+class Endpoint(StrEnum):
+    """What a server is asked for: to continue the rendered prompt, or to answer the messages."""
 
-    AUTO = "auto"
-    TRANSFORMERS = "transformers"
-    VLLM = "vllm"
+    COMPLETIONS = "completions"
+    CHAT = "chat"
+
+
+class ServerConfig(Section):
+    """An OpenAI-compatible server that generates the answers; started and stopped for each model."""
+
+    command: str
+    """Command of the server, run without a shell; {model} is the folder of the model, {port} a free port of 127.0.0.1."""
+    model_name: str = "{model}"
+    """Name of the model in requests, as the server knows it; {model} is its folder."""
+    endpoint: Endpoint = Endpoint.COMPLETIONS
+    """completions sends the rendered prompt; chat sends the messages, for a server without completions."""
+    parallel_requests: int = Field(default=8, ge=1)
+    """Prompts sent at the same time."""
+    start_seconds: float = Field(default=600.0, gt=0)
+    """Time limit from the start to the first answer; loading the model is part of it."""
+    timeout_seconds: float = Field(default=300.0, gt=0)
+    """Time limit of one answer."""
+
+    @field_validator("command")
+    @classmethod
+    def _command_can_be_filled_in(cls, command: str) -> str:
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise ValueError(f"a command line, which this is not: {error}") from error
+        missing = [name for name in ("{model}", "{port}") if name not in " ".join(words[1:])]
+        if missing:
+            raise ValueError(
+                f"a command with {' and '.join(missing)}, "
+                "such as vllm serve {model} --host 127.0.0.1 --port {port}"
+            )
+        return command
 
 
 class JudgeConfig(Section):
@@ -76,8 +108,8 @@ class EvaluationConfig(Section):
     """Prompts per batch when generating (left padding)."""
     loss_batch_size: int = Field(default=8, ge=1)
     """Rows per forward pass when measuring the loss."""
-    backend: Backend = Backend.AUTO
-    """What generates the answers."""
+    server: ServerConfig | None = None
+    """A server that generates the answers, e.g. vLLM; null generates them with transformers."""
     metrics: tuple[str, ...] = DEFAULT_METRICS
     """Answer metrics to compute, in addition to loss, perplexity and token_accuracy."""
     custom_metrics: dict[

@@ -5,29 +5,18 @@ Nothing here depends on the metrics, so that another metric does not generate an
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.config.evaluation import Backend, EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig
 from schemas.config.training import Device
 from tasks.engine.jsonl import read_jsonl, write_jsonl
-from tasks.evaluation.answers import (
-    RowAnswer,
-    answer_prompts,
-    encode_prompts,
-    read_answers,
-    stop_token_ids,
-)
-from tasks.evaluation.backend import (
-    choose_backend,
-    engine_arguments,
-    generate_with_vllm,
-    sampling_arguments,
-)
+from tasks.evaluation._served_answers import answer_with_server
+from tasks.evaluation.answers import answer_prompts
 from tasks.evaluation.losses import RowLoss, measure_losses
 from tasks.models.device import choose_device
 from tasks.models.files import unloadable
@@ -43,14 +32,19 @@ ANSWERS_FILE = "answers.jsonl"
 def generation_settings(evaluation: EvaluationConfig) -> dict[str, Any]:
     """Return every setting that affects losses and answers, besides model and rows.
 
-    Batch sizes are part of it, since float sums depend on the batch.
+    Batch sizes are part of it, since float sums depend on the batch, and so are the server and how
+    it is asked. Models of one decision are therefore answered by the same engine.
     """
+    limits = {"start_seconds", "timeout_seconds"}
+    server = (
+        evaluation.server.model_dump(mode="json", exclude=limits) if evaluation.server else None
+    )
     return {
         "n_generation_rows": evaluation.n_generation_rows,
         "max_new_tokens": evaluation.max_new_tokens,
         "generation_batch_size": evaluation.generation_batch_size,
         "loss_batch_size": evaluation.loss_batch_size,
-        "backend": choose_backend(evaluation.backend).value,
+        "server": server,
         "device": choose_device(Device.AUTO),
     }
 
@@ -73,10 +67,12 @@ def measure_held_out(
     model, tokenizer = _load(*folders)
     losses = _losses(model, quality_folder / "eval_tokens.parquet", evaluation)
     prompts = read_jsonl(quality_folder / "eval_prompts.jsonl")[: evaluation.n_generation_rows]
-    if choose_backend(evaluation.backend) is Backend.VLLM:
-        answers = _answer_with_vllm(model.to("cpu"), folders, prompts, evaluation, seed)
-    else:
+    if evaluation.server is None:
         answers = answer_prompts(model, tokenizer, prompts, evaluation)
+    else:
+        del model  # the server needs its memory
+        _release_memory()
+        answers = answer_with_server(folders, tokenizer, prompts, evaluation, evaluation.server)
     write_jsonl(output / LOSSES_FILE, [asdict(row) for row in losses])
     write_jsonl(output / ANSWERS_FILE, [asdict(row) for row in answers])
     return {
@@ -118,31 +114,12 @@ def _losses(model: PreTrainedModel, tokens: Path, evaluation: EvaluationConfig) 
     return measure_losses(model, tokens, evaluation)
 
 
-def _answer_with_vllm(
-    model: PreTrainedModel,
-    folders: tuple[Path, Path],
-    prompts: Sequence[dict[str, Any]],
-    evaluation: EvaluationConfig,
-    seed: int,
-) -> list[RowAnswer]:
-    """Answer with vLLM; the model has left the GPU, but its generation configuration is read."""
+def _release_memory() -> None:
+    """Free the memory of a model that nothing refers to any more."""
     import torch
 
+    gc.collect()
     torch.cuda.empty_cache()
-    tokenizer = load_prepared_tokenizer(folders[1])
-    stops = stop_token_ids(model)
-    tokens = encode_prompts(tokenizer, prompts)
-    longest = max(len(ids) for ids in tokens) + evaluation.max_new_tokens
-    generated = generate_with_vllm(
-        tokens,
-        engine_arguments(*folders, longest_tokens=longest, seed=seed),
-        sampling_arguments(
-            max_new_tokens=evaluation.max_new_tokens,
-            stops=stops,
-            repetition_penalty=model.generation_config.repetition_penalty or 1.0,
-        ),
-    )
-    return read_answers(tokenizer, prompts, generated, stops)
 
 
 def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:

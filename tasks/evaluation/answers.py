@@ -142,20 +142,31 @@ def read_answers(
     for row, tokens in zip(prompts, generated, strict=True):
         end = next((place for place, token in enumerate(tokens) if token in stops), None)
         kept = list(tokens if end is None else tokens[:end])
-        reference = tokenizer(row["reference"], add_special_tokens=False)["input_ids"]
-        answers.append(
-            RowAnswer(
-                row=row["row"],
-                prompt=row["prompt"],
-                reference=row["reference"],
-                answer=str(tokenizer.decode(kept, skip_special_tokens=True)).strip(),
-                n_answer_tokens=len(kept),
-                is_stopped=end is not None,
-                n_reference_tokens=len(reference),
-                question=row.get("question", ""),
-            )
-        )
+        text = str(tokenizer.decode(kept, skip_special_tokens=True))
+        answers.append(row_answer(tokenizer, row, text, len(kept), is_stopped=end is not None))
     return answers
+
+
+def row_answer(
+    tokenizer: PreTrainedTokenizerBase,
+    row: dict[str, Any],
+    text: str,
+    n_tokens: int,
+    *,
+    is_stopped: bool,
+) -> RowAnswer:
+    """Make the record of an answer: its text without special tokens, and its length without the stop."""
+    reference = tokenizer(row["reference"], add_special_tokens=False)["input_ids"]
+    return RowAnswer(
+        row=row["row"],
+        prompt=row["prompt"],
+        reference=row["reference"],
+        answer=text.strip(),
+        n_answer_tokens=n_tokens,
+        is_stopped=is_stopped,
+        n_reference_tokens=len(reference),
+        question=row.get("question", ""),
+    )
 
 
 def stop_token_ids(model: PreTrainedModel) -> frozenset[int]:

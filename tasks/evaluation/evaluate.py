@@ -24,7 +24,6 @@ from tasks.evaluation._held_out import (
 )
 from tasks.evaluation._lm_eval import run_lm_eval
 from tasks.evaluation.answers import RowAnswer
-from tasks.evaluation.backend import choose_backend
 from tasks.evaluation.losses import RowLoss
 from tasks.evaluation.row_scores import LM_EVAL_PREFIX, read_scores, score_answers, summarise
 from tasks.evaluation.scores_cache import EvaluatedModel, copy_scores, keep_scores
@@ -52,12 +51,11 @@ LM_EVAL = StageDefinition(
 
 
 def evaluation_fingerprint(arguments: Mapping[str, Any]) -> str:
-    """Return text that changes with the files, custom metrics and backend of an evaluation."""
+    """Return text that changes with the files and custom metrics of an evaluation."""
     evaluation: EvaluationConfig = arguments["evaluation"]
     tasks = evaluation.lm_eval.tasks if evaluation.lm_eval else ()
     files = [f"{name} {_content(name)}" for name in (evaluation.json_schema, *tasks) if name]
-    functions = f"custom metrics {custom_metrics_sha256(evaluation)}"
-    return "\n".join([*files, functions, f"backend {choose_backend(evaluation.backend).value}"])
+    return "\n".join([*files, f"custom metrics {custom_metrics_sha256(evaluation)}"])
 
 
 def _content(name: str) -> str:

@@ -240,7 +240,7 @@ def render_prompt(renderer: Renderer, conversation: Conversation) -> dict[str, A
         `prompt`, `question` (text of the last turn before the answer), `reference` (text of the
         last assistant turn), `n_turns` (user turns asked) and `columns`.
     """
-    asked = without_weights(conversation.messages[: last_answer_index(conversation.messages)])
+    asked = asked_messages(conversation)
     prompt = renderer.tokenizer.apply_chat_template(
         asked,
         tools=conversation.tools,
@@ -254,3 +254,8 @@ def render_prompt(renderer: Renderer, conversation: Conversation) -> dict[str, A
         "n_turns": sum(message["role"] == "user" for message in asked),
         "columns": conversation.columns,
     }
+
+
+def asked_messages(conversation: Conversation) -> list[dict[str, Any]]:
+    """Return what the model is asked in evaluation: the messages before the last assistant turn."""
+    return without_weights(conversation.messages[: last_answer_index(conversation.messages)])

@@ -15,7 +15,7 @@ from schemas.rule_ids import RuleSetting, SetRule, Severity
 from schemas.rules.set_rules import SET_RULES
 from tasks.engine.jsonl import json_line
 from tasks.sources.mixture import source_name
-from tasks.tokens.rendering import RenderedRow, Renderer, render_prompt, render_rows
+from tasks.tokens.rendering import RenderedRow, Renderer, asked_messages, render_prompt, render_rows
 from tasks.tokens.token_file import NOT_TRAINED
 
 if TYPE_CHECKING:
@@ -245,13 +245,17 @@ class _SplitFiles:
     def write_prompt(
         self, number: int, renderer: Renderer, conversation: Conversation, row: RenderedRow
     ) -> None:
-        """Write what the model is asked, and add it and the row's tokens to the digest."""
+        """Write what the model is asked, and add it and the row's tokens to the digest.
+
+        The messages are for a server that renders them; the digest has the rendered prompt.
+        """
         line = {"row": number, "input_ids": row.input_ids, "labels": row.labels}
         self.digest.update(json_line(line).encode())
-        prompt = json_line({"row": number, **render_prompt(renderer, conversation)})
-        self.digest.update(prompt.encode())
+        prompt = {"row": number, **render_prompt(renderer, conversation)}
+        self.digest.update(json_line(prompt).encode())
         if self.prompts:
-            self.prompts.write(prompt)
+            asked = {"messages": asked_messages(conversation), "tools": conversation.tools}
+            self.prompts.write(json_line(prompt | asked))
 
 
 @contextmanager

@@ -19,9 +19,9 @@ from click.testing import CliRunner
 
 import flows.cli.export as command
 from flows.cli.main import main
-from flows.services.temporary_server import free_port
 from schemas.errors import ConfigError, RegistryError
 from tasks.engine.jsonl import read_jsonl
+from tasks.engine.local_server import free_port
 from tasks.models.bundled import bundled_file
 from tasks.models.gguf import load_gguf_tokenizer
 from tasks.models.prepared import PreparedFacts, write_facts

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from flows.services.local import last_heartbeat
-from flows.services.temporary_server import free_port
+from tasks.engine.local_server import free_port
 from tests.support.documentation import documented
 
 pytestmark = pytest.mark.integration

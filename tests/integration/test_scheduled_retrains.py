@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.services.temporary_server import free_port
+from tasks.engine.local_server import free_port
 from tests.integration.conftest import N_ROWS, toy_config
 from tests.support.prefect_server import ROOT, Server
 from tests.support.toy import make_toy_model, toy_rows, write_jsonl

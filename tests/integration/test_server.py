@@ -1,6 +1,6 @@
 """The temporary Prefect server of one command: quiet, complete, and gone afterwards.
 
-It ends with the run that started it: `flows.services._server_guard`.
+It ends with the run that started it: `tasks.engine.local_server`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.support.processes import await_end, is_running
 
 PROGRAM = """
 from flows.cli.console import quiet_libraries
@@ -56,7 +57,6 @@ with server.prefect_api():
 
     wait() if sys.argv[1] == "flow" else threading.Event().wait(print("ready", flush=True))
 """
-DEADLINE_SECONDS = 60.0
 RECORDED = """
 import sqlite3, sys
 print(*sqlite3.connect(sys.argv[1]).execute("select state_type, count(*) from task_run group by 1"))
@@ -124,15 +124,6 @@ def test_server_that_cannot_start_is_one_clear_error(
     assert caught.value.got == "exit code 3"
 
 
-def is_running(process_id: int) -> bool:
-    """Tell whether a process runs; a zombie that nobody has collected does not."""
-    try:
-        state = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2]
-    except FileNotFoundError:
-        return False
-    return state.split()[0] != "Z"
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 @pytest.mark.parametrize(
     ("place", "number"),
@@ -153,10 +144,7 @@ def test_server_ends_with_a_run_that_was_killed(
         assert run_process.stdout.readline() == "ready\n"
         assert is_running(server_id)
         run_process.send_signal(number)
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while is_running(server_id) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not is_running(server_id)
+        await_end(server_id)
 
 
 def test_one_server_starts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

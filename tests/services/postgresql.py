@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.services.temporary_server import LOOPBACK, free_port
+from tasks.engine.local_server import LOOPBACK, free_port
 from tests.support.processes import running
 
 USER = "sft"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.services.temporary_server import LOOPBACK, free_port
+from tasks.engine.local_server import LOOPBACK, free_port
 from tests.services.postgresql import find_postgresql, running_postgresql
 from tests.support.mlflow_server import running_mlflow
 from tests.support.prefect_server import Server, running_server

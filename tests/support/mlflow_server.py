@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.services.prefect_api import is_healthy
-from flows.services.temporary_server import LOOPBACK, free_port
+from tasks.engine.local_server import LOOPBACK, free_port
 from tests.support.processes import running
 
 

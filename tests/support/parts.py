@@ -55,6 +55,7 @@ PLAYWRIGHT = package("playwright", "make install")
 DEMO_ROWS = package("zaragoza-construction-faq", "make install", "zaragoza_construction_faq")
 BUNDLED_MODEL = Part("the bundled model", "make install", bundled_distribution() is not None)
 FLOW = package("the extra train", f"{OPTIONAL}pip install -e '.[train]'", "prefect")
+OPENAI = package("openai", "make install")
 LM_EVAL = package("lm-eval", f"{OPTIONAL}pip install -e '.[lm-eval]'", "lm_eval")
 
 

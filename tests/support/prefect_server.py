@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.services.prefect_api import is_healthy
-from flows.services.temporary_server import LOOPBACK, free_port
+from tasks.engine.local_server import LOOPBACK, free_port
 from tests.support.processes import clean_environment, running
 
 ROOT = Path(__file__).parents[2]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from tasks.engine.home import QUIET_ENVIRONMENT
 
@@ -87,3 +91,33 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # its children, should it have left any
     process.wait()
+
+
+def is_running(process_id: int) -> bool:
+    """Tell whether a process runs; a zombie that nobody has collected does not."""
+    try:
+        return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def await_end(*process_ids: int) -> None:
+    """Wait until none of the processes runs.
+
+    Args:
+        process_ids: Their ids.
+
+    Raises:
+        TimeoutError: One of them still runs.
+    """
+    deadline = time.monotonic() + STOP_SECONDS
+    while any(map(is_running, process_ids)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"one of {process_ids} still runs")
+        time.sleep(0.02)
+
+
+def completions_server(way: str) -> str:
+    """Return the command of a server of completions that behaves in a way, see its file."""
+    script = Path(__file__).with_name("completions_server.py")
+    return f"{shlex.join([sys.executable, str(script)])} {{model}} {{port}} {shlex.quote(way)}"

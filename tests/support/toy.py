@@ -100,6 +100,31 @@ def strengthen_layers(folder: Path) -> None:
     save_file(weights, path, metadata={"format": "pt"})
 
 
+def add_beginning(folder: Path) -> Path:
+    """Let a toy tokenizer begin every text with a new token, and its template write that token.
+
+    Args:
+        folder: Of the model.
+
+    Returns:
+        The folder.
+    """
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    fast = AutoTokenizer.from_pretrained(folder)
+    fast.add_special_tokens({"bos_token": "<s>"})
+    fast.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", fast.bos_token_id)]
+    )
+    fast.chat_template = "{{ bos_token }}" + TOY_TEMPLATE
+    fast.save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(len(fast))
+    model.save_pretrained(folder)
+    return folder
+
+
 def toy_rows(n_rows: int, *, seed: int = 0) -> list[dict[str, str]]:
     """Make distinct prompt/completion rows that a tiny model can learn something from.
 

@@ -23,7 +23,6 @@ COVERED_BY = {
     "flows/cli/status.py": "unit/flows/cli/test_main.py",
     "flows/doctor/finding.py": "unit/flows/doctor/test_examine.py",
     "flows/promote_version.py": "integration/test_promotion.py",
-    "flows/services/_server_guard.py": "integration/test_server.py",
     "flows/services/prefect_api.py": "integration/test_server.py",
     "flows/services/signals.py": "unit/flows/cli/test_main.py",
     "flows/services/temporary_server.py": "integration/test_server.py",

@@ -8,14 +8,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pydantic import model_validator
+
 from schemas.base import Record
-from schemas.config.evaluation import Backend, EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig
 from schemas.config.run import RunConfig
 from schemas.config.training import Device
 from schemas.records.references import Evidence
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import read_jsonl, write_jsonl
-from tasks.evaluation.backend import choose_backend
 from tasks.models.device import choose_device
 
 EVALUATION_FOLDER = "evaluation"
@@ -35,11 +36,21 @@ class EvaluatedSettings(Record):
     dtype: str
     """Number format of the stored weights, as torch names it."""
     device: str
-    backend: Backend
-    """What generated the answers."""
     eval_sha256: str
     seed: int
     evaluation: EvaluationConfig
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_versions(cls, values: Any) -> Any:
+        """Accept a version registered when `backend` was a setting; transformers answered it."""
+        if not isinstance(values, dict) or "backend" not in values:
+            return values
+        evaluation = values.get("evaluation", {})
+        kept = {name: value for name, value in values.items() if name != "backend"}
+        return kept | {
+            "evaluation": {name: evaluation[name] for name in evaluation if name != "backend"}
+        }
 
 
 class ReloadSpec(Record):
@@ -108,7 +119,6 @@ def evaluated_settings(config: RunConfig, evidence: Evidence) -> EvaluatedSettin
         stop_token_ids=stop_ids(generation.get("eos_token_id")),
         dtype=weights_dtype(folder),
         device=choose_device(Device.AUTO),
-        backend=choose_backend(config.evaluation.backend),
         eval_sha256=evidence.quality.eval_sha256,
         seed=config.seed,
         evaluation=config.evaluation,

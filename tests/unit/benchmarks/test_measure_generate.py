@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks.measure_generate import (
     Generated,
+    Served,
+    ask,
     compare,
     explain_difference,
     generate,
@@ -17,6 +19,7 @@ from benchmarks.measure_generate import (
 )
 from schemas.config.evaluation import EvaluationConfig
 from tasks.models.prepared import load_prepared_model
+from tests.support.processes import completions_server
 from tests.support.toy import make_toy_model
 
 PROMPT = [5, 6, 7]
@@ -71,6 +74,27 @@ def test_report_ends_with_the_figures() -> None:
     figures = json.loads(text.splitlines()[-1])
     assert figures["batched_vs_single"] == 4.0
     assert (figures["n_different"], figures["n_ties"], figures["n_prompts"]) == (1, 1, 2)
+
+
+def test_report_compares_a_server_with_the_batches() -> None:
+    served = Served(["a", "c"], n_tokens=4, seconds=2.0, start_seconds=9.0)
+    ours = Generated([[1], [3]], 1.0)
+    figures = json.loads(report(ours, ours, [], served, ["a", "b"]).splitlines()[-1])
+    assert (figures["server_tokens_per_second"], figures["server_vs_batched"]) == (2.0, 1.0)
+    assert figures["n_different_from_server"] == 1
+
+
+@pytest.mark.loopback
+def test_ask_counts_what_the_server_generated(tmp_path: Path) -> None:
+    model = make_toy_model(tmp_path / "model")
+    rows = [{"row": n, "prompt": f"{n:05d} walls", "reference": "x"} for n in range(2)]
+    server = {"command": completions_server("works")}
+    settings = {"max_new_tokens": 12, "server": server}
+    served = ask(model, rows, EvaluationConfig.model_validate(settings))
+    assert served
+    assert (served.answers, served.n_tokens) == (["model: 00000", "model: 00001"], 24)
+    assert min(served.seconds, served.start_seconds) > 0
+    assert ask(model, rows, EvaluationConfig()) is None
 
 
 def test_generate_leaves_padding_out(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ServiceUnreachable, WorkDirectoryError
-from tasks.check_environment import MIN_FREE_VARIABLE, check_work_directory
+from schemas.config.evaluation import ServerConfig
+from schemas.errors import ConfigError, ServiceUnreachable, WorkDirectoryError
+from tasks.check_environment import MIN_FREE_VARIABLE, check_environment, check_work_directory
 from tasks.registry.store import ping
 
 
@@ -53,3 +54,9 @@ def test_ping_reaches_a_listening_server() -> None:
 
 def test_ping_leaves_a_file_based_store_alone(tmp_path: Path) -> None:
     assert ping(f"sqlite:///{tmp_path}/mlflow.db") is None
+
+
+def test_program_of_the_evaluation_server_is_looked_for(work_folder: Path) -> None:
+    server = ServerConfig(command="/opt/no/vllm serve {model} --port {port}")
+    with pytest.raises(ConfigError, match="/opt/no/vllm, does not exist"):
+        check_environment.fn(server)

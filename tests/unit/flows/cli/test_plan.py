@@ -10,6 +10,7 @@ import pytest
 
 import flows.cli.plan as plan
 from schemas.config.run import RunConfig
+from schemas.errors import ConfigError
 from schemas.records.references import DatasetReference, QualityReference, TemplateReference
 from schemas.records.stages import Stage
 from schemas.rule_ids import Verdict
@@ -134,3 +135,10 @@ def test_show_plan_says_what_waits_for_the_prepared_model(
     setup = plan.plan_training(config, [], MACHINE)
     plan.show_plan(plan.PlanReport(stages=(entry,), estimate=None, training=setup))
     assert "prepare_template has run" in " ".join(capsys.readouterr().out.split())
+
+
+def test_make_plan_finds_a_server_that_cannot_start_first() -> None:
+    server = {"command": "/opt/no/vllm serve {model} --port {port}"}
+    config = RunConfig.model_validate({"evaluation": {"server": server}})
+    with pytest.raises(ConfigError, match="/opt/no/vllm, does not exist"):
+        plan.make_plan(config, ())

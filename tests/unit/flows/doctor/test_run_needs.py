@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import flows.doctor._run_needs as doctor
+from flows.doctor.examine import _guarded
 from flows.doctor.finding import Health
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import ModelConfig, RunConfig
@@ -87,3 +88,18 @@ def test_folder_that_cannot_be_made_is_not_writable(tmp_path: Path) -> None:
     with pytest.raises(PermissionError, match="no permission to write"):
         doctor._require_writable(tmp_path / "file" / "artifacts")
     doctor._require_writable(tmp_path / "not" / "there" / "yet")
+
+
+def test_doctor_finds_the_program_of_the_evaluation_server() -> None:
+    assert "transformers" in doctor.check_evaluation_server(RunConfig()).detail
+    served = served_by("env vllm serve {model} --port {port}")
+    finding = doctor.check_evaluation_server(served)
+    assert finding.health is Health.OK
+    assert finding.detail == shutil.which("env")
+    missing = _guarded(doctor.check_evaluation_server, served_by("/opt/no/vllm {model} {port}"))
+    assert (missing.topic, missing.health) == ("evaluation server", Health.PROBLEM)
+    assert "/opt/no/vllm" in missing.detail
+
+
+def served_by(command: str) -> RunConfig:
+    return RunConfig.model_validate({"evaluation": {"server": {"command": command}}})

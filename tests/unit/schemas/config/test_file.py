@@ -200,3 +200,12 @@ def test_a_saved_configuration_reads_back(tmp_path: Path) -> None:
     config = load_config(None, ["data.rules.prompt_empty.severity=warn", "seed=9"])
     path = write(tmp_path, "a.yaml", config.model_dump_json(indent=1))
     assert load_config(path) == config
+
+
+def test_key_that_was_replaced_names_what_replaces_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.yaml", "evaluation:\n  max_new_tokens: 9\n  backend: vllm\n")
+    error = fail(path)
+    assert error.what == "configuration key evaluation.backend was replaced"
+    assert error.where == f"{path}:3"
+    assert "evaluation.server.command='vllm serve {model}" in error.fix
+    assert fail(None, "evaluation.backend=auto").expected == error.expected

@@ -2,66 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import tasks.decision.llm_judge as judge_module
 from schemas.config.evaluation import JudgeConfig
 from schemas.errors import ConfigError, ServiceUnreachable
 from tasks.decision.llm_judge import judge_messages, judge_pair, read_verdict
 from tasks.engine.jsonl import read_jsonl, write_jsonl
+from tasks.evaluation import openai_client
+from tests.support.chat_service import ChatService, chat_service
 
 pytestmark = [pytest.mark.unit, pytest.mark.loopback]
 
 
-class FakeJudge:
-    """A chat service whose replies a test writes; remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.reply: Callable[[str], tuple[int, str]] = lambda _: (200, "tie")
-        self.asked: list[dict[str, Any]] = []
-        self.keys: list[str | None] = []
-        fake = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                size = int(self.headers["Content-Length"])
-                body = json.loads(self.rfile.read(size))
-                fake.asked.append(body)
-                fake.keys.append(self.headers.get("Authorization"))
-                status, text = fake.reply(body["messages"][-1]["content"])
-                choice = {"message": {"role": "assistant", "content": text}}
-                answer = json.dumps({"choices": [choice]}).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeJudge]:
+def service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ChatService]:
     monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(judge_module, "BACKOFF_SECONDS", 0.001)
-    fake = FakeJudge()
-    yield fake
-    fake.stop()
+    monkeypatch.setattr(openai_client, "BACKOFF_SECONDS", 0.001)
+    with chat_service() as found:
+        yield found
 
 
 @pytest.fixture
@@ -85,12 +49,12 @@ def prefer_right(text: str) -> tuple[int, str]:
     return 200, "A" if is_first else "B."
 
 
-def ask(service: FakeJudge, sides: tuple[Path, Path], tmp_path: Path) -> dict[int, float]:
+def ask(service: ChatService, sides: tuple[Path, Path], tmp_path: Path) -> dict[int, float]:
     return judge_pair(JudgeConfig(url=service.url, model="m"), *sides, tmp_path)
 
 
 def test_judge_is_asked_in_both_orders(
-    service: FakeJudge, sides: tuple[Path, Path], tmp_path: Path
+    service: ChatService, sides: tuple[Path, Path], tmp_path: Path
 ) -> None:
     service.reply = prefer_right
     assert ask(service, sides, tmp_path) == {0: 1.0, 1: 0.0}
@@ -101,14 +65,14 @@ def test_judge_is_asked_in_both_orders(
 
 
 def test_judge_that_favours_a_place_makes_ties(
-    service: FakeJudge, sides: tuple[Path, Path], tmp_path: Path
+    service: ChatService, sides: tuple[Path, Path], tmp_path: Path
 ) -> None:
     service.reply = lambda _: (200, "A")
     assert ask(service, sides, tmp_path) == {0: 0.5, 1: 0.5}
 
 
 def test_verdicts_are_kept_between_retrains(
-    service: FakeJudge, sides: tuple[Path, Path], tmp_path: Path
+    service: ChatService, sides: tuple[Path, Path], tmp_path: Path
 ) -> None:
     service.reply = prefer_right
     first = ask(service, sides, tmp_path)
@@ -117,8 +81,63 @@ def test_verdicts_are_kept_between_retrains(
     assert len(service.asked) == n_asked
 
 
+def test_unreadable_verdict_is_asked_for_again(
+    service: ChatService, sides: tuple[Path, Path], tmp_path: Path
+) -> None:
+    service.reply = lambda text: (200, "A or B") if "q1" in text else prefer_right(text)
+    assert ask(service, sides, tmp_path) == {0: 1.0, 1: 0.5}
+    [_, row] = read_jsonl(tmp_path / "judge_opponent.jsonl")
+    assert row["verdicts"] == ["unreadable", "unreadable"]
+    service.reply, n_asked = prefer_right, len(service.asked)
+    assert ask(service, sides, tmp_path) == {0: 1.0, 1: 0.0}
+    assert len(service.asked) == n_asked + 2
+
+
+def test_unreadable_verdict_that_an_earlier_version_kept_does_not_count(
+    service: ChatService, sides: tuple[Path, Path], tmp_path: Path
+) -> None:
+    service.reply = prefer_right
+    ask(service, sides, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "home" / "judge.db")) as kept, kept:
+        kept.execute("UPDATE verdicts SET verdict = 'unreadable'")
+    service.asked.clear()
+    assert ask(service, sides, tmp_path) == {0: 1.0, 1: 0.0}
+    assert len(service.asked) == 4
+
+
+def test_equal_questions_are_asked_once(service: ChatService, tmp_path: Path) -> None:
+    row = {"row": 0, "question": "q", "reference": "right", "answer": "same"}
+    sides = []
+    for side in ("opponent", "challenger"):
+        (tmp_path / side / "key").mkdir(parents=True)
+        write_jsonl(tmp_path / side / "key" / "answers.jsonl", [row])
+        sides.append(tmp_path / side / "key")
+    assert ask(service, (sides[0], sides[1]), tmp_path) == {0: 0.5}
+    assert len(service.asked) == 1
+
+
+def test_verdicts_before_a_failure_are_kept(
+    service: ChatService, sides: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def fail_at_last(text: str) -> tuple[int, str]:
+        if "q0" in text:
+            return prefer_right(text)
+        with closing(sqlite3.connect(tmp_path / "home" / "judge.db", timeout=30)) as kept:
+            while kept.execute("SELECT count(*) FROM verdicts").fetchone()[0] < 2:
+                time.sleep(0.01)
+        return 401, ""
+
+    service.reply = fail_at_last
+    with pytest.raises(ConfigError):
+        ask(service, sides, tmp_path)
+    service.reply = prefer_right
+    service.asked.clear()
+    assert ask(service, sides, tmp_path) == {0: 1.0, 1: 0.0}
+    assert len(service.asked) == 2
+
+
 def test_key_comes_from_the_environment(
-    service: FakeJudge,
+    service: ChatService,
     sides: tuple[Path, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -134,10 +153,14 @@ def test_key_comes_from_the_environment(
 
 
 def test_busy_judge_is_asked_again(
-    service: FakeJudge, sides: tuple[Path, Path], tmp_path: Path
+    service: ChatService, sides: tuple[Path, Path], tmp_path: Path
 ) -> None:
+    seen: set[str] = set()
+
     def busy_at_first(text: str) -> tuple[int, str]:
-        return (429, "") if len(service.asked) % 2 else prefer_right(text)
+        is_new = text not in seen
+        seen.add(text)
+        return (429, "") if is_new else prefer_right(text)
 
     service.reply = busy_at_first
     assert ask(service, sides, tmp_path) == {0: 1.0, 1: 0.0}
@@ -145,7 +168,7 @@ def test_busy_judge_is_asked_again(
 
 
 def test_judge_that_stays_busy_or_is_gone_is_an_infrastructure_error(
-    service: FakeJudge, sides: tuple[Path, Path], tmp_path: Path
+    service: ChatService, sides: tuple[Path, Path], tmp_path: Path
 ) -> None:
     service.reply = lambda _: (503, "")
     with pytest.raises(ServiceUnreachable, match="HTTP 503"):
@@ -156,12 +179,13 @@ def test_judge_that_stays_busy_or_is_gone_is_an_infrastructure_error(
 
 
 def test_refused_key_is_a_configuration_error(
-    service: FakeJudge, sides: tuple[Path, Path], tmp_path: Path
+    service: ChatService, sides: tuple[Path, Path], tmp_path: Path
 ) -> None:
     service.reply = lambda _: (401, "no")
-    with pytest.raises(ConfigError, match="HTTP 401"):
+    with pytest.raises(ConfigError, match="HTTP 401") as caught:
         ask(service, sides, tmp_path)
-    assert len(service.asked) == 1
+    assert "OPENAI_API_KEY" in caught.value.fix
+    assert len(service.asked) <= 4  # one of each question
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from schemas.errors import ModelSourceError
 from tasks.engine.jsonl import read_jsonl
 from tasks.evaluation._held_out import generation_settings, measure_held_out, tokenizer_sha256
 from tasks.models.prepared import load_prepared_tokenizer
+from tests.support.processes import completions_server
 from tests.support.toy import make_toy_model, write_jsonl
 
 
@@ -81,4 +82,36 @@ def test_generation_settings_leave_the_metrics_out() -> None:
     plain = generation_settings(EvaluationConfig())
     assert plain == generation_settings(EvaluationConfig(metrics=(), slices=("topic",)))
     assert plain != generation_settings(EvaluationConfig(max_new_tokens=7))
-    assert plain["backend"] == "transformers"
+    assert plain["server"] is None
+
+
+def test_generation_settings_tell_servers_apart_but_not_their_limits() -> None:
+    def settings(command: str = "vllm serve {model} --port {port}", **more: object) -> object:
+        server = {"command": command, **more}
+        return generation_settings(EvaluationConfig.model_validate({"server": server}))
+
+    served = settings()
+    assert served != generation_settings(EvaluationConfig())
+    assert served == settings(start_seconds=9, timeout_seconds=9)
+    assert served != settings("sglang serve {model} --port {port}")
+    assert served != settings(endpoint="chat")
+    assert served != settings(parallel_requests=1)
+
+
+@pytest.mark.loopback
+def test_measure_held_out_lets_a_server_answer_and_measures_losses_itself(
+    toy: Path, tmp_path: Path
+) -> None:
+    quality = write_rows(tmp_path / "quality", [5, 6, 7])
+    server = {"command": completions_server("works")}
+    served = EvaluationConfig.model_validate({"max_new_tokens": 12, "server": server})
+    for name in ("own", "served"):
+        (tmp_path / name).mkdir()
+    measure_held_out((toy, toy), quality, EvaluationConfig(max_new_tokens=1), 1, tmp_path / "own")
+    facts = measure_held_out((toy, toy), quality, served, 1, tmp_path / "served")
+    assert (facts["n_rows"], facts["n_answers"]) == (1, 1)
+    losses = [read_jsonl(tmp_path / name / "losses.jsonl") for name in ("own", "served")]
+    assert losses[0] == losses[1]
+    [answer] = read_jsonl(tmp_path / "served" / "answers.jsonl")
+    assert answer["answer"] == "model: <|im_"
+    assert not answer["is_stopped"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from schemas.config.evaluation import Backend
+from schemas.config.evaluation import ServerConfig
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch
 from tasks.release.reload.check import compare, read_outcome, read_settings, run_process
 from tasks.release.reload.spec import (
@@ -23,7 +23,6 @@ SETTINGS = EvaluatedSettings(
     stop_token_ids=(2,),
     dtype="float32",
     device="cpu",
-    backend=Backend.TRANSFORMERS,
     eval_sha256="e",
     seed=1,
     evaluation=CONFIG.evaluation,
@@ -84,8 +83,10 @@ def test_rounding_of_16_bits_is_allowed_for() -> None:
     assert compare(SETTINGS, LOSSES, found, "m").max_loss_difference == pytest.approx(0.005)
 
 
-def test_answers_of_vllm_need_not_be_the_same() -> None:
-    settings = SETTINGS.model_copy(update={"backend": Backend.VLLM})
+def test_answers_of_a_server_need_not_be_the_same() -> None:
+    server = ServerConfig(command="vllm serve {model} --port {port}")
+    served = SETTINGS.evaluation.model_copy(update={"server": server})
+    settings = SETTINGS.model_copy(update={"evaluation": served})
     other = TIE.model_copy(update={"is_tie": False})
     assert compare(settings, LOSSES, observed(differences=(other,)), "m").n_differing_answers == 1
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from schemas.config.evaluation import Backend
 from tasks.release.reload import run as reload_process
 from tasks.release.reload.run import Answering, run
 from tasks.release.reload.spec import EvaluatedSettings, ReloadSpec
@@ -23,7 +22,6 @@ SPEC = ReloadSpec(
         stop_token_ids=(),
         dtype="float32",
         device="cpu",
-        backend=Backend.TRANSFORMERS,
         eval_sha256="",
         seed=0,
         evaluation=CONFIG.evaluation,
