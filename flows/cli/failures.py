@@ -14,13 +14,13 @@ FINISHED_BADLY = re.compile(r"Finished in state Failed\(.*?encountered an except
 REFUSED = "Finished in state Rejected("
 """The data gate rejected the rows: `flows/_rejections.py`."""
 RETRY_MESSAGE = "Task run failed with %s: %r - Retry"
-"""Beginning of Prefect 3.8's notice; its arguments: kind, error, retry, retries, when."""
+"""Beginning of Prefect's notice; its arguments: kind, error, retry, retries, when."""
 
 
 class ShortFailures(logging.Filter):
     """Leaves failures to the command's last message.
 
-    Prefect 3.8 logs an error as a task's failure, as a flow's failure, and in the final state of
+    Prefect logs an error as a task's failure, as a flow's failure, and in the final state of
     either, so the message that shows how to fix it would come after pages of repetition.
     """
 

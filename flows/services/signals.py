@@ -17,7 +17,7 @@ class Terminated(KeyboardInterrupt):
 def unwind_on_sigterm() -> Iterator[None]:
     """Raise `Terminated` at SIGTERM, whose default action would leave the server running.
 
-    While a flow runs, Prefect 3.8 uses its own handler; afterwards it restores this one and
+    While a flow runs, Prefect uses its own handler; afterwards it restores this one and
     sends the signal again. In other threads, or if a handler is set, nothing changes.
     """
     is_ours = (

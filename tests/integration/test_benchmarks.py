@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks._process import measure
+from benchmarks.trivial_flow import do_nothing_often
 
 pytestmark = pytest.mark.integration
 
@@ -26,3 +27,7 @@ def test_process_that_fails_is_told_of(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "raise SystemExit('no such thing')"]
     with pytest.raises(SystemExit, match="no such thing"):
         measure(command, os.environ, tmp_path / "log", 0.05)
+
+
+def test_trivial_flow_runs_as_many_tasks_as_it_is_told(prefect_server: None) -> None:
+    assert do_nothing_often(3) == 3

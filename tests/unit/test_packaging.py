@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 from setuptools import find_packages
 
 from deploy.notice import closure
@@ -22,6 +25,7 @@ from tests.support.toy import ordinary_rows, write_jsonl
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SETTINGS = PROJECT["tool"]["setuptools"]
+DECISIONS = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
 ROOMS = ("flows", "schemas", "tasks")
 Results = dict[tuple[str, ...], tuple[int, str, str]]
 FOR_DEVELOPERS = {"dev", "test-gate", "services"}
@@ -146,6 +150,25 @@ def test_every_template_and_style_sheet_is_in_the_wheel() -> None:
     assert files <= listed
 
 
+def upper_bounds() -> Iterator[tuple[str, str, Version]]:
+    """Yield name, operator and version of every upper bound among the requirements."""
+    project = PROJECT["project"]
+    for listed in (project["dependencies"], *project["optional-dependencies"].values()):
+        for text in listed:
+            requirement = Requirement(text)
+            for bound in requirement.specifier:
+                if not bound.operator.startswith((">", "!")):
+                    yield requirement.name, bound.operator, Version(bound.version)
+
+
+def test_caps_within_a_major_version_have_a_reason_and_an_end() -> None:
+    table = DECISIONS.split("### Caps", 1)[1].split("\n\n", 3)[2]
+    explained = set(re.findall(r"`(\S+?)`", "".join(re.findall(r"^\| (`.+?) \|", table, re.M))))
+    bounds = {f"{name}{operator}{version}": version for name, operator, version in upper_bounds()}
+    assert explained <= set(bounds), "a row is about a cap that pyproject.toml does not have"
+    assert {bound for bound, version in bounds.items() if any(version.release[1:])} <= explained
+
+
 def test_every_imported_package_is_declared() -> None:
     declared = {
         canonicalize_name(requirement.name)
@@ -167,7 +190,7 @@ def test_every_declared_package_is_imported_or_has_a_reason() -> None:
     """A package that nobody imports is a driver, a kernel or data: each is named here."""
     not_imported = {
         "boto3", "psycopg2-binary", "s3fs",  # drivers of MLflow and fsspec
-        "accelerate", "fastapi", "sqlalchemy",  # of TRL, Prefect and MLflow
+        "accelerate",  # of TRL
         "zaragoza-construction-faq",  # data
     }  # fmt: skip
     declared = {
