@@ -21,9 +21,10 @@ PACKAGES = {"yaml": "pyyaml", "psycopg2": "psycopg2-binary"}
 
 
 def requirements() -> Iterator[tuple[str, Requirement]]:
-    """Yield each requirement with its extra, `BASE` for those of every installation.
+    """Read the package's metadata; extras that only combine others have no requirements here.
 
-    Extras that only combine others yield nothing of their own.
+    Yields:
+        The extra, `BASE` for every installation, and the requirement.
 
     Raises:
         importlib.metadata.PackageNotFoundError: sft-flow itself is not installed.
@@ -50,6 +51,9 @@ def missing_extra(module: str, needed_by: str) -> MissingExtra | None:
     Args:
         module: Name of the module.
         needed_by: What needs it: a command or a setting.
+
+    Returns:
+        The error to raise or to show.
     """
     top = module.partition(".")[0]
     package = canonicalize_name(PACKAGES.get(top, top))
