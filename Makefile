@@ -1,6 +1,7 @@
 # Everything here is plain python -m venv and pip. `make` alone prints the targets.
 REQUIRES := $(shell sed -n 's/^requires-python = "\(.*\)"/\1/p' pyproject.toml)
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+PYTHON ?= $(shell for one in python3.11 python3.12 python3.13 python3; do \
+	$$one -c '' 2>/dev/null && command -v $$one && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 MODELS := $(VENV)/share/sft-flow/models
