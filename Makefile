@@ -122,7 +122,7 @@ sbom: install build/image/pyvenv.cfg ## Write dist/sbom.json (CycloneDX) and NOT
 
 constraints: build/constraints/pyvenv.cfg ## Resolve the dependencies again and write constraints.txt; nothing is installed.
 	build/constraints/bin/python -m pip install --quiet --dry-run --ignore-installed \
-		--report build/constraints/report.json -e '.[dev,s3,services]'
+		--report build/constraints/report.json -e '.[dev,services]'
 	build/constraints/bin/python -c 'import json, sys; \
 		found = (one["metadata"] for one in json.load(sys.stdin)["install"]); \
 		names = {one["name"]: one["version"].split("+")[0] for one in found}; \

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 import shlex
@@ -48,11 +47,12 @@ def write_project(wanted: Wanted, folder: Path) -> Project:
         What the files say.
 
     Raises:
-        UsageError: A path is not UTF-8 text, or no data is named.
+        UsageError: A path is not UTF-8 text, no data is named, or its address contains a secret.
     """
     from flows.cli.project_files import Project, new_files, project_files
     from tasks.dataset.column_mapping import propose_columns
     from tasks.engine.files import require_new_files, write_new_files
+    from tasks.engine.redaction import without_secrets
     from tasks.sources.source import SourceKind, resolve_source
 
     for text in (wanted.source, wanted.model or "", str(folder.absolute())):
@@ -62,6 +62,11 @@ def write_project(wanted: Wanted, folder: Path) -> Project:
         raise click.UsageError("--data is empty; is a variable unset?")
     files = new_files(folder)
     require_new_files(folder, files)
+    if without_secrets(wanted.source) != wanted.source:
+        raise click.UsageError(
+            "--data contains a password or a signed query, which would be stored in sft-flow.yaml and "
+            "shown; give credentials in the environment"
+        )
     config = _checked(wanted)
     resolved = resolve_source(config.data.source)
     model = _checked_model(config, folder) if wanted.model else config.model.source
@@ -77,12 +82,13 @@ def write_project(wanted: Wanted, folder: Path) -> Project:
 def _checked(wanted: Wanted) -> RunConfig:
     """Check the options as the settings that they become, and name them in errors."""
     from schemas.config.file import load_config
+    from schemas.config.plain_yaml import yaml_text
     from schemas.errors import ConfigError
 
     given = {
-        "data.source.source": ("--data", json.dumps(wanted.source)),
-        "model.source": ("--model", json.dumps(wanted.model) if wanted.model is not None else None),
-        "registry.name": ("--name", json.dumps(wanted.name) if wanted.name is not None else None),
+        "data.source.source": ("--data", yaml_text(wanted.source)),
+        "model.source": ("--model", yaml_text(wanted.model) if wanted.model is not None else None),
+        "registry.name": ("--name", yaml_text(wanted.name) if wanted.name is not None else None),
         "data.source.columns": ("--columns", wanted.columns),
     }
     overrides = [f"{key}={value}" for key, (_, value) in given.items() if value is not None]
@@ -194,12 +200,10 @@ def show_project(project: Project, folder: Path) -> None:
 
 def print_project(project: Project, folder: Path) -> None:
     """Print the same as one JSON document."""
-    from tasks.engine.redaction import without_secrets
-
     proposal = project.proposal
     document = {
         "files": [str(folder / name) for name in project.files],
-        "source": without_secrets(project.source),
+        "source": project.source,
         "model": project.model,
         "name": project.name,
         "seen": list(proposal.seen),

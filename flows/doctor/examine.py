@@ -25,13 +25,21 @@ from flows.services.own_packages import hidden_message, hiding_packages
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import RunConfig
 from schemas.errors import SftFlowError
-from tasks.engine.extras import BASE, DISTRIBUTION, FLOW, missing_extra, requirements
+from tasks.engine.extras import (
+    BASE,
+    DISTRIBUTION,
+    FLOW,
+    FOR_DEVELOPERS,
+    missing_extra,
+    requirements,
+)
 from tasks.engine.home import work_directory
 from tasks.engine.wording import gibibytes
 
 P = ParamSpec("P")
 
 HUB_SECONDS = 5.0
+MISSING = "is missing"
 MEND_INSTALL = f"pip install '{DISTRIBUTION}[{FLOW}]', or `make install` in a clone"
 
 
@@ -90,7 +98,8 @@ def check_python() -> Finding:
 def check_packages() -> Finding:
     """Check the installed packages against the requirements of sft-flow and of its extras.
 
-    Those of the data gate and of the flow must be installed; those of another extra may be missing.
+    Those of the data gate and of the flow must be installed; those of another extra may be missing,
+    and those for developers do not matter.
     """
     topic = "packages"
     try:
@@ -98,26 +107,38 @@ def check_packages() -> Finding:
     except importlib.metadata.PackageNotFoundError:
         detail = f"{DISTRIBUTION} itself is not installed"
         return Finding(topic=topic, health=Health.PROBLEM, detail=detail, mend=MEND_INSTALL)
-    problems = {
-        requirement.name: problem
-        for extra, requirement in found
-        if (problem := requirement_problem(requirement, is_needed=extra in (BASE, FLOW)))
+    of_extra: dict[str, list[str]] = {}
+    for extra, requirement in found:
+        if extra not in FOR_DEVELOPERS and (problem := requirement_problem(requirement)):
+            of_extra.setdefault(extra, []).append(problem)
+    n_flow = sum(extra == FLOW for extra, _ in found)
+    missing = {extra for extra, texts in of_extra.items() if all(MISSING in text for text in texts)}
+    if FLOW in missing and len(of_extra[FLOW]) > n_flow // 2:
+        of_extra[FLOW] = [f"the extra {FLOW} is not installed: this is the data gate alone"]
+    wrong = {
+        extra: texts
+        for extra, texts in of_extra.items()
+        if extra in (BASE, FLOW) or extra not in missing
     }
-    missing_flow = [one.name for extra, one in found if extra == FLOW and one.name in problems]
-    if len(problems) == len(missing_flow) > 1:
-        detail = f"the data gate alone: the extra {FLOW} is not installed"
-    else:
-        detail = "; ".join(problems.values()) or f"{len(found)} requirements met"
-    health = Health.PROBLEM if problems else Health.OK
-    return Finding(topic=topic, health=health, detail=detail, mend=MEND_INSTALL if problems else "")
+    if not wrong:
+        detail = f"{len(found)} requirements met"
+        return Finding(topic=topic, health=Health.OK, detail=detail)
+    needed = wrong.keys() & {BASE, FLOW}
+    extras = ",".join(sorted({FLOW, *wrong.keys()} - {BASE}))
+    return Finding(
+        topic=topic,
+        health=Health.PROBLEM if needed else Health.NOTE,
+        detail="; ".join(text for texts in wrong.values() for text in texts),
+        mend=MEND_INSTALL.replace(f"[{FLOW}]", f"[{extras}]"),
+    )
 
 
-def requirement_problem(requirement: Requirement, *, is_needed: bool) -> str:
-    """Compare a requirement with what is installed; empty if it is met, or neither there nor needed."""
+def requirement_problem(requirement: Requirement) -> str:
+    """Compare a requirement with what is installed; empty if it is met."""
     try:
         version = importlib.metadata.version(requirement.name)
     except importlib.metadata.PackageNotFoundError:
-        return f"{requirement.name} is missing" if is_needed else ""
+        return f"{requirement.name} {MISSING}"
     if requirement.specifier.contains(version, prereleases=True):
         return ""
     return f"{requirement.name} {version} is outside {requirement.specifier}"

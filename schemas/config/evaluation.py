@@ -25,6 +25,13 @@ class Endpoint(StrEnum):
     CHAT = "chat"
 
 
+SECRET_WORD = re.compile(
+    r"-*(\w+[-_])*(api_?key|key|token|secret|password|passwd)(=.+)?$", re.IGNORECASE
+)
+"""An option or variable of a command that contains a secret: configurations are stored and shown."""
+LONGEST_SECONDS = 86_400.0
+
+
 class ServerConfig(Section):
     """An OpenAI-compatible server that generates the answers; started and stopped for each model."""
 
@@ -36,9 +43,9 @@ class ServerConfig(Section):
     """completions sends the rendered prompt; chat sends the messages, for a server without completions."""
     parallel_requests: int = Field(default=8, ge=1)
     """Prompts sent at the same time."""
-    start_seconds: float = Field(default=600.0, gt=0)
+    start_seconds: float = Field(default=600.0, gt=0, le=LONGEST_SECONDS)
     """Time limit from the start to the first answer; loading the model is part of it."""
-    timeout_seconds: float = Field(default=300.0, gt=0)
+    timeout_seconds: float = Field(default=300.0, gt=0, le=LONGEST_SECONDS)
     """Time limit of one answer."""
 
     @field_validator("command")
@@ -48,6 +55,12 @@ class ServerConfig(Section):
             words = shlex.split(command)
         except ValueError as error:
             raise ValueError(f"a command line, which this is not: {error}") from error
+        secret = next((word for word in words if SECRET_WORD.match(word)), None)
+        if secret:
+            raise ValueError(
+                f"a command without secrets, and {secret.partition('=')[0]} looks like one; "
+                "set it in the environment, which the server gets too"
+            )
         missing = [name for name in ("{model}", "{port}") if name not in " ".join(words[1:])]
         if missing:
             raise ValueError(
@@ -70,7 +83,7 @@ class JudgeConfig(Section):
     """Answers to compare, the first of those generated."""
     instructions: str = ""
     """Instruction to the judge, what a good answer is; empty for the built-in one."""
-    timeout_seconds: float = Field(default=60.0, gt=0)
+    timeout_seconds: float = Field(default=60.0, gt=0, le=LONGEST_SECONDS)
     """Time limit of one comparison."""
 
 

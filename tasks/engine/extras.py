@@ -16,6 +16,8 @@ BASE = ""
 """The package without extras: the data gate."""
 FLOW = "train"
 """The extra that every command besides the data gate needs."""
+FOR_DEVELOPERS = frozenset({"dev", "test-gate", "services"})
+"""Extras for tests and checks."""
 PACKAGES = {"yaml": "pyyaml", "psycopg2": "psycopg2-binary"}
 """Package of a module with another name."""
 
@@ -56,6 +58,8 @@ def missing_extra(module: str, needed_by: str) -> MissingExtra | None:
         The error to raise or to show.
     """
     top = module.partition(".")[0]
+    if _is_installed(top):  # another version of it lacks the module
+        return None
     package = canonicalize_name(PACKAGES.get(top, top))
     try:
         extra = next((e for e, r in requirements() if canonicalize_name(r.name) == package), BASE)
@@ -71,6 +75,12 @@ def missing_extra(module: str, needed_by: str) -> MissingExtra | None:
 
 def require(module: str, needed_by: str) -> None:
     """Raise MissingExtra if a module of an extra is not installed."""
-    error = missing_extra(module, needed_by)
-    if error and importlib.util.find_spec(module) is None:
+    if error := missing_extra(module, needed_by):
         raise error
+
+
+def _is_installed(top: str) -> bool:
+    try:
+        return importlib.util.find_spec(top) is not None
+    except (ImportError, ValueError):
+        return False

@@ -103,9 +103,11 @@ def write_new_files(folder: Path, texts: Mapping[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in contents.items():
-            scratch[path].write_bytes(content)
-        for path in contents:
-            undone.append(scratch[path].rename(path))
+            scratch[path].write_bytes(content)  # is there room for all of them?
+        for path, content in contents.items():
+            with path.open("xb") as stream:  # fails where a file has appeared meanwhile
+                undone.append(path)
+                stream.write(content)
         undone, made = [], []
     except OSError as error:
         raise WorkDirectoryError(

@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+ADDRESS = re.compile(r"[\w+.:-]*://")
+IN_TEXT = re.compile(r"(\w[\w+.-]*://)(?:[^\s/]*@)?([^\s?]*)(?:\?\S*)?")
+
 
 def without_secrets(text: str) -> str:
-    """Remove user, password and query from an address; other text stays as it is."""
-    if "://" not in text:
-        return text
-    return re.sub(r"//[^/]*@", "//", text.split("?")[0])
+    """Remove user, password and query from an address, or from addresses within other text."""
+    if ADDRESS.match(text):
+        return re.sub(r"//[^/]*@", "//", text.split("?")[0])
+    return IN_TEXT.sub(r"\1\2", text)
 
 
 def public_settings(value: Any) -> Any:

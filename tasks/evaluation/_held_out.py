@@ -42,7 +42,7 @@ def generation_settings(evaluation: EvaluationConfig) -> dict[str, Any]:
     return {
         "n_generation_rows": evaluation.n_generation_rows,
         "max_new_tokens": evaluation.max_new_tokens,
-        "generation_batch_size": evaluation.generation_batch_size,
+        "generation_batch_size": None if server else evaluation.generation_batch_size,
         "loss_batch_size": evaluation.loss_batch_size,
         "server": server,
         "device": choose_device(Device.AUTO),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 from schemas.config.run import DataSource
 from schemas.errors import DataSourceError, ServiceUnreachable, SftFlowError
 from schemas.rows.row import SourceRow
+from tasks.engine.extras import require
 from tasks.engine.progress import progress_bar
 from tasks.engine.redaction import without_secrets
 from tasks.sources._line_blocks import pack_rows
@@ -103,6 +105,8 @@ def _addressed(address: str) -> Iterator[tuple[Any, str]]:
     import aiohttp
     import fsspec
 
+    if re.match(r"s3a?://", address):
+        require("s3fs", "data at s3://")
     try:
         yield fsspec.core.url_to_fs(address)
     except SftFlowError:
@@ -133,7 +137,8 @@ def _address_fault(error: BaseException, where: str) -> SftFlowError:
         return DataSourceError(
             f"this kind of address cannot be read: {_first_line(error)}",
             where=where,
-            fix="for s3:// install the extra: pip install 'sft-flow[s3]'",
+            expected="https://, s3:// with the extra s3, or another kind whose fsspec package is installed",
+            fix="check the address, or install the package for it",
         )
     return ServiceUnreachable(
         "the server of this address did not answer" + (f" but with {status}" if status else ""),

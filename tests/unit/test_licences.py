@@ -6,11 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from deploy import notice
+from tasks.engine.extras import requirements
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = "demo,lm-eval,mlflow-server,s3,sweep,train"
+EXTRAS = "demo,mlflow-server,s3,sweep,train"
+"""All that users install but lm-eval, which is not installed for the tests."""
 NAMES = sorted(notice.closure([f"sft-flow[{EXTRAS}]"]))
 
 
@@ -38,6 +41,13 @@ def test_copyleft_licence_needs_a_reason(
     monkeypatch.setattr(notice, "licence_of", lambda _: licence)
     assert notice.needs_a_reason("some-package") is is_copyleft
     assert not notice.needs_a_reason("text-unidecode")
+
+
+def test_every_extra_is_installed_here() -> None:
+    asked = {
+        requirement.name for extra, requirement in requirements() if extra in EXTRAS.split(",")
+    }
+    assert {canonicalize_name(name) for name in asked} <= set(NAMES)
 
 
 def test_closure_follows_extras_and_markers() -> None:

@@ -19,7 +19,7 @@ from packaging.version import Version
 from setuptools import find_packages
 
 from deploy.notice import closure
-from tasks.engine.extras import BASE, DISTRIBUTION, PACKAGES, requirements
+from tasks.engine.extras import BASE, DISTRIBUTION, FOR_DEVELOPERS, PACKAGES, requirements
 from tests.support.toy import ordinary_rows, write_jsonl
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,6 @@ SETTINGS = PROJECT["tool"]["setuptools"]
 DECISIONS = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
 ROOMS = ("flows", "schemas", "tasks")
 Results = dict[tuple[str, ...], tuple[int, str, str]]
-FOR_DEVELOPERS = {"dev", "test-gate", "services"}
 BROUGHT_BY = {"aiohttp": "fsspec[http]", "referencing": "jsonschema"}
 """Imported packages that a declared one is made of."""
 PROGRAM = """
@@ -52,6 +51,7 @@ print(json.dumps([(found.exit_code, found.stdout, found.stderr) for found in res
 CHECK = ("check", "rows.jsonl", "--json")
 INIT = ("init", "--data", "rows.jsonl", "--model", "base.gguf", "--json", "new")
 NEED_AN_EXTRA = {
+    ("check", "s3://bucket/rows.jsonl"): "s3",
     ("run",): "train",
     ("plan",): "train",
     ("check", "rows.jsonl", "--tokens"): "train",
@@ -218,7 +218,8 @@ def test_command_without_its_extra_names_it_in_one_line(
     extra = NEED_AN_EXTRA[command]
     assert code == 2, error
     (line,) = error.splitlines()
-    assert f"`sft-flow {command[0]}` needs the extra {extra}" in line
+    needed_by = "data at s3://" if extra == "s3" else f"`sft-flow {command[0]}`"
+    assert f"{needed_by} needs the extra {extra}" in line
     assert line.endswith(f"pip install 'sft-flow[{extra}]'")
 
 

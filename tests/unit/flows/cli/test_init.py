@@ -110,6 +110,8 @@ def test_existing_file_is_never_overwritten_and_nothing_else_written(
         ((), "Missing option '--data'"),
         (("--data", ""), "--data is empty"),
         (("--data", "missing.csv"), "there is no data called missing.csv"),
+        (("--data", "https://u:p@127.0.0.1/a.csv"), "--data contains a password"),
+        (("--data", "https://127.0.0.1/a.csv?X-Amz-Signature=1"), "a signed query"),
         (("--data", "bare"), "folder bare has no data file"),
         (("--data", "empty.csv"), "empty.csv has no row"),
         (("--data", "picture.png"), "not a kind of data file"),

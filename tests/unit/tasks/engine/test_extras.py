@@ -21,7 +21,10 @@ def test_requirements_are_those_of_the_base_and_of_the_extras() -> None:
         ("psycopg2", "mlflow-server"),
     ],
 )
-def test_missing_module_names_its_extra(module: str, extra: str) -> None:
+def test_missing_module_names_its_extra(
+    module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     error = missing_extra(module, "`sft-flow run`")
     assert error is not None
     assert error.fix == f"pip install 'sft-flow[{extra}]'"
@@ -30,7 +33,8 @@ def test_missing_module_names_its_extra(module: str, extra: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["polars", "yaml", "no_such_module"])
-def test_module_of_no_extra_is_not_named(module: str) -> None:
+def test_module_of_no_extra_is_not_named(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert missing_extra(module, "a test") is None
 
 
@@ -39,3 +43,7 @@ def test_require_accepts_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r"a setting needs the extra lm-eval"):
         require("lm_eval", "a setting")
+
+
+def test_module_that_another_version_of_a_package_lacks_is_not_an_extra() -> None:
+    assert missing_extra("transformers.no_such_module", "a test") is None

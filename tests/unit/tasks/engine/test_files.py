@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,16 +78,17 @@ def test_none_of_the_new_files_is_written_if_one_exists(tmp_path: Path, kind: st
 def test_new_files_and_folders_are_taken_back_if_one_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_written: int
 ) -> None:
-    real = Path.rename
-    renamed: list[Path] = []
+    real = Path.open
+    opened: list[Path] = []
 
-    def fill_up(path: Path, target: Path) -> Path:
-        if len(renamed) == n_written:
-            raise OSError(28, "No space left on device")
-        renamed.append(target)
-        return real(path, target)
+    def fill_up(path: Path, mode: str) -> Any:
+        if mode == "xb":
+            if len(opened) == n_written:
+                raise OSError(28, "No space left on device")
+            opened.append(path)
+        return real(path, mode)
 
-    monkeypatch.setattr(Path, "rename", fill_up)
+    monkeypatch.setattr(Path, "open", fill_up)
     (tmp_path / "kept").mkdir()
     with pytest.raises(WorkDirectoryError, match="No space left"):
         write_new_files(tmp_path / "kept" / "deep" / "er", {"a": "a", "b": "b"})

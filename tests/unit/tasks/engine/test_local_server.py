@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,8 +34,10 @@ def test_free_port_can_be_bound() -> None:
 
 def printed_id(log: Path) -> int:
     """Return what a sleeper wrote, once it has."""
+    deadline = time.monotonic() + 60
     while not (log.is_file() and log.read_text(encoding="utf-8").endswith("\n")):
-        pass
+        assert time.monotonic() < deadline, "the sleeper wrote nothing"
+        time.sleep(0.05)
     return int(log.read_text(encoding="utf-8"))
 
 

@@ -18,6 +18,10 @@ ADDRESS = "https://user:pw@host.example/rows.jsonl?X-Amz-Signature=abc"
         (f"simplecache::{ADDRESS}", "simplecache::https://host.example/rows.jsonl"),
         ("s3://bucket/rows.jsonl", "s3://bucket/rows.jsonl"),
         ("why? because@home", "why? because@home"),
+        (
+            "run HTTP_PROXY=http://u:p@proxy:80 a@b --ask x?",
+            "run HTTP_PROXY=http://proxy:80 a@b --ask x?",
+        ),
         ("models:/faq@champion", "models:/faq@champion"),
     ],
 )
