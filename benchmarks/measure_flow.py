@@ -8,10 +8,10 @@ that no run reads them from a cold disk.
 
 Seconds differ by a half between machines, so the overhead is also given as a ratio to the wall time of
 `trivial_flow.py`: as many tasks as there are stages, which do nothing, in a process of its own. It
-is started right before ours, in the same way: without a server, in a fresh Prefect home with a new
-database, where Prefect starts its own temporary server; and with the running server. Usage events are
-turned off for both. Everything runs in rounds, and each value is the best of them: other work on
-the machine only adds time.
+is started in the same way: before ours without a server, in a fresh Prefect home with a new
+database, where Prefect starts its own temporary server; before and after ours with the running one.
+Usage events are turned off for both. Everything runs in rounds, and each value is the best of
+them: other work on the machine only adds time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ from tasks.engine.local_server import free_port
 START_SECONDS = 180.0
 N_ROUNDS = 2
 TRIVIAL_FLOW = Path(__file__).with_name("trivial_flow.py")
-NO_USAGE_EVENTS = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+SETTINGS_OF_BOTH = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Prefect gives up on its own temporary server after 20 s, which a busy machine exceeds.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": f"{START_SECONDS:.0f}",
+}
 LIBRARIES = (
     "flows.train_sft",
     "mlflow",
@@ -145,8 +150,11 @@ def measure_round(folder: Path, kept: Mapping[str, str]) -> dict[str, float]:
     found |= {"overhead_temporary_server_seconds": first, "cached_rerun_temporary_seconds": cached}
     with running_server(places["running"], homes["running"]) as address:
         environment = homes["running"] | {"PREFECT_API_URL": address}
-        found["trivial_running_seconds"] = trivial_seconds(places["running"], environment)
+        before = trivial_seconds(places["running"], environment)
         first, cached = run_twice(places["running"], environment)
+        # The server answers its first requests more slowly.
+        after = trivial_seconds(places["running"], environment)
+        found["trivial_running_seconds"] = min(before, after)
     return found | {
         "overhead_running_server_seconds": first,
         "cached_rerun_running_seconds": cached,
@@ -214,7 +222,7 @@ def warm_up(environment: Mapping[str, str]) -> None:
 def main() -> None:
     """Measure in rounds and print the best of each part, and the ratios."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith("PREFECT_")}
-    kept = kept | NO_USAGE_EVENTS
+    kept = kept | SETTINGS_OF_BOTH
     kept.pop("MLFLOW_TRACKING_URI", None)
     rounds = []
     with tempfile.TemporaryDirectory(prefix="sft-flow-overhead-") as scratch:
