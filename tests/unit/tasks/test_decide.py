@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from schemas.config.evaluation import EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig, JudgeConfig
 from schemas.errors import ConfigError
 from schemas.records.decision import Decision, DecisionReport
 from schemas.records.references import Role
 from schemas.rule_ids import Verdict
 from tasks.engine.cache import locate
+from tests.support.chat_service import ChatService, chat_service
 from tests.support.decisions import N_ROWS, NO_CHAMPION, crown, judge, run, verdicts
 
 
@@ -195,24 +196,21 @@ def test_decide_fails_the_run_when_scores_are_damaged(work_folder: Path) -> None
         run(base, NO_CHAMPION, own)
 
 
-JUDGE = EvaluationConfig.model_validate({"judge": {"url": "http://127.0.0.1:1/v1", "model": "j"}})
 WINS = {"checks": {"wins": {"metric": "judge_win_rate", "against": "base"}}}
 
 
-class Reply:
-    """What a judging service sends back."""
-
-    text = ""
-
-    def __init__(self, content: str, status_code: int = 200) -> None:
-        self.status_code = status_code
-        self.ok = status_code == 200
-        self.content = content
-
-    def json(self) -> dict[str, Any]:
-        return {"choices": [{"message": {"content": self.content}}]}
+def asking(service: ChatService) -> EvaluationConfig:
+    """Configure a service as the judge."""
+    return EvaluationConfig(judge=JudgeConfig(url=service.url, model="j"))
 
 
+@pytest.fixture
+def service() -> Iterator[ChatService]:
+    with chat_service() as found:
+        yield found
+
+
+@pytest.mark.loopback
 @pytest.mark.parametrize(
     ("words", "win", "decision"),
     [
@@ -223,27 +221,28 @@ class Reply:
 )
 def test_decide_counts_wins_beyond_one_half(
     work_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    service: ChatService,
     words: tuple[str, str],
     win: float,
     decision: Decision,
 ) -> None:
-    def post(*_: object, json: dict[str, Any], **__: object) -> Reply:
-        is_first = f"<Answer A>\n{Role.CHALLENGER}" in json["messages"][-1]["content"]
-        return Reply(words[0] if is_first else words[1])
+    def reply(text: str) -> tuple[int, str]:
+        is_first = f"<Answer A>\n{Role.CHALLENGER}" in text
+        return 200, words[0] if is_first else words[1]
 
+    service.reply = reply
     base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
-    monkeypatch.setattr("requests.post", post)
-    found = run(base, NO_CHAMPION, own, WINS, JUDGE)
+    found = run(base, NO_CHAMPION, own, WINS, asking(service))
     gate = found.report.gates[-1]
     assert (gate.opponent, gate.challenger, gate.gain) == (0.5, win, win - 0.5)
     assert found.decision is decision
 
 
+@pytest.mark.loopback
 def test_decide_fails_the_run_when_the_judge_does_not_serve(
-    work_folder: Path, monkeypatch: pytest.MonkeyPatch
+    work_folder: Path, service: ChatService
 ) -> None:
+    service.reply = lambda _: (401, "")
     base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
-    monkeypatch.setattr("requests.post", lambda *_, **__: Reply("", 401))
     with pytest.raises(ConfigError):
-        run(base, NO_CHAMPION, own, WINS, JUDGE)
+        run(base, NO_CHAMPION, own, WINS, asking(service))
