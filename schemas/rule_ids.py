@@ -41,6 +41,8 @@ class RowRule(StrEnum):
     UNPARSEABLE_LINE = "unparseable_line"
     NOT_AN_OBJECT = "not_an_object"
     UNKNOWN_FORMAT = "unknown_format"
+    PREFERENCE_ROW = "preference_row"
+    UNPAIRED_PREFERENCE = "unpaired_preference"
     MIXED_FORMAT = "mixed_format"
     MESSAGES_EMPTY = "messages_empty"
     MESSAGE_NOT_OBJECT = "message_not_object"
@@ -57,6 +59,9 @@ class RowRule(StrEnum):
     PROMPT_EMPTY = "prompt_empty"
     COMPLETION_EMPTY = "completion_empty"
     WEIGHT_INVALID = "weight_invalid"
+    NEEDS_MEDIA = "needs_media"
+    SYSTEM_CONFLICT = "system_conflict"
+    FIELD_NOT_USED = "field_not_used"
     CONTROL_CHARACTERS = "control_characters"
     ENCODING_DAMAGE = "encoding_damage"
     SPECIAL_TOKEN_INJECTION = "special_token_injection"  # noqa: S105 - a rule, not a password

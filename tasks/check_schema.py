@@ -80,5 +80,6 @@ def check_schema(
         kept_sha256=file_sha256(output.path / "kept.jsonl"),
         formats=tally.format_counts(),
         conversions=tally.conversion_counts(),
+        unused_fields=tally.unused_field_counts(),
         rules=tally.results(),
     )

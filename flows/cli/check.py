@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from schemas.config.run import DataConfig, DataSource
 
 MAX_NAME = 80
+MAX_FIELDS = 20
 
 
 def print_schema() -> None:
@@ -158,6 +159,10 @@ def show_check(report: Any, page: Path, repaired: Path | None = None) -> None:
     click.echo(f"Kept {report.n_kept_rows:,}, quarantined {report.n_quarantined_rows:,}.")
     for name, count in report.conversions.items():
         click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+    if report.unused_fields:
+        names = [f"{name} {count:,}" for name, count in report.unused_fields.items()]
+        more = f" and {len(names) - MAX_FIELDS:,} more" if len(names) > MAX_FIELDS else ""
+        click.echo(f"Rows with fields that are not used: {', '.join(names[:MAX_FIELDS])}{more}")
     if report.rules:
         click.echo()
         print_table(

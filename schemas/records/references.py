@@ -52,6 +52,8 @@ class CheckedReference(StageReference):
     formats: dict[str, int]
     conversions: dict[str, int] = {}
     """Rows per loss-free conversion into the canonical form."""
+    unused_fields: dict[str, int] = {}
+    """Rows with each column, or field of a message, that nothing reads."""
     rules: tuple[RuleResult, ...]
     """Row rules that were broken at least once."""
 

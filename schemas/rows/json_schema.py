@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.rows._conversions import SHAREGPT_ROLES
+from schemas.rows._conversions import CALL_NAMES, SHAREGPT_ROLES, TEXT_TYPES
 from schemas.rows.row import ROLES
-from schemas.rows.tool_calls import FUNCTION_CALL
 
 SCHEMA_ID = "urn:sft-flow:accepted-formats:1"
 """The number is increased when a row that was accepted no longer is."""
@@ -16,8 +15,12 @@ TRAINED_TURNS = tuple(name for name, role in SHAREGPT_ROLES.items() if role == "
 Schema = dict[str, Any]
 NULL: Schema = {"type": "null"}
 TEXT: Schema = {"type": "string", "pattern": r"\S"}
+TEXT_OR_EMPTY: Schema = {"type": "string"}
 TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
 WEIGHT: Schema = {"enum": [0, 1, None], "description": "0: shown to the model, not trained."}
+FLAG: Schema = {"enum": [0, 1, True, False, None], "description": "The same as weight."}
+NO_FLAG: Schema = {"enum": [0, False, None]}
+FLAGS = ("loss", "train", "training", "trainable")
 PARAMETERS: Schema = {"type": ["object", "null"], "description": "JSON Schema of the arguments."}
 QUESTION = "How tall is the wall?"
 ANSWER = "Two metres."
@@ -178,22 +181,29 @@ def _message() -> Schema:
         **_object(["role"], {"role": {"enum": list(ROLES)}}),
         "if": {"properties": {"role": {"const": "assistant"}}},
         "then": {
-            "properties": {"weight": WEIGHT, "tool_calls": _any(calls, _ref("no_tool_calls"))},
+            "properties": {
+                "weight": WEIGHT,
+                "tool_calls": _any(calls, _ref("no_tool_calls")),
+                **dict.fromkeys(FLAGS, FLAG),
+            },
             "anyOf": [says, only_calls],
         },
         "else": {
             "required": ["content"],
             "properties": {
-                "content": _ref("content"),
-                "weight": NULL,
+                "weight": {"enum": [0, None]},
                 "tool_calls": _ref("no_tool_calls"),
+                **dict.fromkeys(FLAGS, NO_FLAG),
             },
+            "if": {"properties": {"role": {"const": "tool"}}},
+            "then": {"properties": {"content": _any(_ref("content"), {"enum": ["", None]})}},
+            "else": {"properties": {"content": _ref("content")}},
         },
     }
 
 
 def _turn() -> Schema:
-    speaking = [name for name in SHAREGPT_ROLES if name != FUNCTION_CALL]
+    speaking = [name for name in SHAREGPT_ROLES if name not in CALL_NAMES]
     calls = _any(_ref("function"), _array(_ref("function"), minItems=1))
     called = _any(calls, _json_text(r"^\s*[\[{][\s\S]*[\]}]\s*$", calls))
     ways = []
@@ -204,7 +214,7 @@ def _turn() -> Schema:
             "tool_calls": _ref("no_tool_calls"),
         }
         ways.append(_object([speaker, said], plain))
-        ways.append(_object([speaker, said], {speaker: {"const": FUNCTION_CALL}, said: called}))
+        ways.append(_object([speaker, said], {speaker: {"enum": list(CALL_NAMES)}, said: called}))
     return {
         "anyOf": ways,
         "if": _trained(("from", "role"), TRAINED_TURNS),
@@ -215,7 +225,9 @@ def _turn() -> Schema:
 
 def _content() -> Schema:
     """Describe content: a text, or text parts of which at least one is not blank."""
-    part = _object(["type", "text"], {"type": {"const": "text"}, "text": {"type": "string"}})
+    typed = _object(["type", "text"], {"type": {"enum": list(TEXT_TYPES)}, "text": TEXT_OR_EMPTY})
+    bare = {**_object(["text"], {"text": TEXT_OR_EMPTY}), "maxProperties": 1}
+    part = _any(typed, bare)
     contains = _any(TEXT, _object(["text"], {"text": TEXT}))
     items = _any({"type": "string"}, part)
     return _any(TEXT, _array(items, minItems=1, contains=contains))
@@ -223,7 +235,8 @@ def _content() -> Schema:
 
 def _tools() -> Schema:
     tools = _array(_ref("tool"))
-    return _any(NULL, tools, _json_text(r"^\s*\[[\s\S]*\]\s*$", tools))
+    blank = {"type": "string", "pattern": r"^\s*$"}
+    return _any(NULL, tools, blank, _json_text(r"^\s*\[[\s\S]*\]\s*$", tools))
 
 
 def _wrapped_or_bare(function: Schema) -> Schema:

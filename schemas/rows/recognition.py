@@ -6,21 +6,28 @@ The rules are defined in `schemas/rules/row_rules.py`; those on single messages 
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection
 from typing import Any
 
+from schemas.rows._columns import read_columns
 from schemas.rows._conversions import (
+    are_plain,
     canonical_message,
+    canonical_messages,
     from_alpaca,
     from_sharegpt,
     is_alpaca,
     is_sharegpt,
 )
+from schemas.rows._other_tasks import why_unknown
+from schemas.rows.message_fields import TOOLS, Note, take_tools
 from schemas.rows.row import Conversation, Conversion, RowFormat, SourceRow, is_stored
 from schemas.rows.tool_calls import canonical_tools, parse_if_json
+from schemas.rows.values import is_blank, kind_name, shown
 from schemas.rule_ids import RowRule, Violation
 
 FIELDS = frozenset(("messages", "prompt", "completion", "tools"))
+TOOLS_OF_A_MESSAGE = frozenset(f"messages[].{name}" for name in TOOLS)
 NOTHING: frozenset[int] = frozenset()
 CANONICAL = frozenset(
     ("file", "line", "format", "messages", "n_prompt_messages", "tools", "columns")
@@ -44,10 +51,10 @@ def recognise(source: SourceRow) -> Recognised:
         return None, NOTHING, [Violation(RowRule.UNPARSEABLE_LINE, source.unparseable)]
     row = source.row
     if not isinstance(row, dict):
-        return None, NOTHING, [Violation(RowRule.NOT_AN_OBJECT, kind_name(row))]
+        return None, NOTHING, [Violation(RowRule.NOT_AN_OBJECT, f"the row is {kind_name(row)}")]
     if len(row) == len(CANONICAL) and row.keys() == CANONICAL and is_stored(row):
         conversation = Conversation.from_json(row)
-        conversation.messages = [canonical_message(message) for message in row["messages"]]
+        conversation.messages = [canonical_message(message, []) for message in row["messages"]]
         return conversation, NOTHING, []
     if row.get("messages") is not None:
         return _from_messages(source, row)
@@ -64,25 +71,21 @@ def recognise(source: SourceRow) -> Recognised:
         return _from_sharegpt(source, row)
     if is_alpaca(row):
         return _from_alpaca(source, row)
-    names = ", ".join(list(row)[:8]) or "none"
-    return None, NOTHING, [Violation(RowRule.UNKNOWN_FORMAT, f"columns: {names}")]
+    return None, NOTHING, [why_unknown(row)]
 
 
 def _from_messages(source: SourceRow, row: dict[str, Any]) -> Recognised:
     messages = row["messages"]
-    if len(row) == 1 and type(messages) is list and messages:
-        found = [canonical_message(message) for message in messages]
-        conversation = Conversation(source.file, source.line, RowFormat.MESSAGES, found)
-        if found != messages:
-            _note_rewriting(conversation, messages)
-        return conversation, NOTHING, []
+    if len(row) == 1 and type(messages) is list and messages and are_plain(messages):
+        return Conversation(source.file, source.line, RowFormat.MESSAGES, messages), NOTHING, []
     parsed = as_list(messages)
     problem = _list_problem("messages", parsed)
     if problem:
         return None, NOTHING, [problem]
-    found = [canonical_message(message) for message in parsed]
+    notes: list[Note] = []
+    found = canonical_messages(parsed, notes)
     conversation = Conversation(source.file, source.line, RowFormat.MESSAGES, found)
-    return _finish(conversation, row, parsed, _extra_formats(row, RowFormat.MESSAGES))
+    return _finish(conversation, row, notes, _extra_formats(row, RowFormat.MESSAGES))
 
 
 def _from_sharegpt(source: SourceRow, row: dict[str, Any]) -> Recognised:
@@ -90,39 +93,32 @@ def _from_sharegpt(source: SourceRow, row: dict[str, Any]) -> Recognised:
     problem = _list_problem("conversations", turns)
     if problem:
         return None, NOTHING, [problem]
-    messages = from_sharegpt({**row, "conversations": turns})
+    notes: list[Note] = [Conversion.SHAREGPT]
+    messages = from_sharegpt(turns, notes)
     conversation = Conversation(source.file, source.line, RowFormat.SHAREGPT, messages)
-    conversation.conversions = (Conversion.SHAREGPT,)
-    return _finish(conversation, row, turns, _extra_formats(row, RowFormat.SHAREGPT))
+    return _finish(conversation, row, notes, _extra_formats(row, RowFormat.SHAREGPT))
 
 
 def _from_alpaca(source: SourceRow, row: dict[str, Any]) -> Recognised:
     messages = from_alpaca(row)
     violations, blank = [], set()
-    for name, rule, place in (
-        ("instruction", RowRule.PROMPT_EMPTY, -2),
-        ("output", RowRule.COMPLETION_EMPTY, -1),
+    for place, (name, rule) in enumerate(
+        (("instruction", RowRule.PROMPT_EMPTY), ("output", RowRule.COMPLETION_EMPTY))
     ):
-        if is_blank(row[name]):
-            violations.append(Violation(rule, json.dumps(row[name])))
-            blank.add(len(messages) + place)
-    if row.get("input") and not is_blank(row["input"]):
-        violations = [found for found in violations if found.rule != RowRule.PROMPT_EMPTY]
-    n_prompt_messages = None if row.get("history") else len(messages) - 1
-    conversation = Conversation(
-        source.file, source.line, RowFormat.ALPACA, messages, n_prompt_messages
-    )
-    conversation.conversions = (Conversion.ALPACA,)
+        has_input = name == "instruction" and not is_blank(row.get("input"))
+        if is_blank(row[name]) and not has_input:
+            violations.append(Violation(rule, f"{name} is {shown(row[name])}"))
+            blank.add(place)
+    conversation = Conversation(source.file, source.line, RowFormat.ALPACA, messages, 1)
     for turn in blank:
-        if messages[turn]["content"] is None:
+        if not isinstance(messages[turn]["content"], str):
             messages[turn]["content"] = ""
-    found, _, problems = _finish(conversation, row, [], violations)
-    return found, frozenset(blank), problems
+    return _finish(conversation, row, [Conversion.ALPACA], violations, blank)
 
 
 def _from_parts(source: SourceRow, row: dict[str, Any], violations: list[Violation]) -> Recognised:
     messages: list[Any] = []
-    originals: list[Any] = []
+    notes: list[Note] = []
     blank: set[int] = set()
     n_prompt_messages = 0
     for name, role, rule in (
@@ -131,57 +127,75 @@ def _from_parts(source: SourceRow, row: dict[str, Any], violations: list[Violati
     ):
         value = as_messages(row[name])
         if is_blank(value):
-            violations.append(Violation(rule, json.dumps(value)))
+            violations.append(Violation(rule, f"{name} is {shown(value)}"))
             if value != []:
                 blank.add(len(messages))
         if isinstance(value, list):
-            originals.extend(value)
-            messages.extend([canonical_message(message) for message in value])
+            messages.extend(canonical_messages(value, notes))
         else:
-            messages.append({"role": role, "content": "" if value is None else value})
+            is_nothing = is_blank(value) and not isinstance(value, str)
+            messages.append({"role": role, "content": "" if is_nothing else value})
         if name == "prompt":
             n_prompt_messages = len(messages)
     if not messages:
-        return None, NOTHING, [*violations, Violation(RowRule.MESSAGES_EMPTY, "[]")]
+        detail = "prompt and completion are empty lists"
+        return None, NOTHING, [*violations, Violation(RowRule.MESSAGES_EMPTY, detail)]
     conversation = Conversation(
         source.file, source.line, RowFormat.PROMPT_COMPLETION, messages, n_prompt_messages
     )
-    found, _, problems = _finish(conversation, row, originals, violations)
-    return found, frozenset(blank), problems
+    return _finish(conversation, row, notes, violations, blank)
 
 
 def _finish(
     conversation: Conversation,
     row: dict[str, Any],
-    originals: list[Any],
+    notes: list[Note],
     violations: list[Violation],
+    blank: Collection[int] = NOTHING,
 ) -> Recognised:
-    """Add tools and single-value columns; reject tools that are not a list."""
+    """Add tools and other columns, and sort the notes; reject tools that are not a list."""
     tools = canonical_tools(row["tools"]) if row.get("tools") is not None else None
     if tools is not None and not isinstance(tools, list):
-        detail = f"tools is {kind_name(tools)}, not a list"
+        detail = f"tools is {shown(tools)}, not a list of tools"
         return None, NOTHING, [Violation(RowRule.UNKNOWN_FORMAT, detail)]
-    conversation.tools = tools or None
-    used = USED_FIELDS[conversation.format]
+    conversation.tools = tools
+    given = row.get("messages") or row.get("conversations")
+    if type(given) is str or (tools and type(row["tools"]) is str):
+        notes.append(Conversion.JSON_TEXT)
+    used, n_messages = USED_FIELDS[conversation.format], len(conversation.messages)
     if not row.keys() <= used:
-        conversation.columns = {
-            name: value
-            for name, value in row.items()
-            if name not in used and isinstance(value, (str, int, float, bool))
-        }
-    if any(isinstance(row.get(name), str) for name in ("messages", "conversations", "tools")):
-        conversation.conversions = (*conversation.conversions, Conversion.JSON_TEXT)
-    if conversation.format is not RowFormat.SHAREGPT:
-        _note_rewriting(conversation, originals)
-    return conversation, NOTHING, violations
+        read_columns(conversation, row, used, notes)
+    if len(notes) == 1 and type(notes[0]) is Conversion:
+        conversation.conversions = (notes[0],)
+    elif notes:
+        violations = [*violations, *_sort(conversation, notes)]
+        if any(violation.rule is RowRule.PREFERENCE_ROW for violation in violations):
+            return None, NOTHING, [v for v in violations if v.rule is RowRule.PREFERENCE_ROW][:1]
+    n_added = len(conversation.messages) - n_messages
+    return conversation, frozenset(place + n_added for place in blank), violations
+
+
+def _sort(conversation: Conversation, notes: list[Note]) -> list[Violation]:
+    """Write conversions and unused fields into the conversation, and return the violations."""
+    names = {note for note in notes if type(note) is str}
+    names.update(conversation.unused_fields)
+    if conversation.tools is None and not names.isdisjoint(TOOLS_OF_A_MESSAGE):
+        conversation.tools = take_tools(conversation.messages)
+        if conversation.tools:
+            names -= TOOLS_OF_A_MESSAGE
+            notes.append(Conversion.TOOLS)
+    conversation.conversions = tuple(sorted({n for n in notes if isinstance(n, Conversion)}))
+    conversation.unused_fields = tuple(sorted(names))
+    return list(dict.fromkeys(note for note in notes if isinstance(note, Violation)))
 
 
 USED_FIELDS = {
     RowFormat.MESSAGES: FIELDS,
     RowFormat.PROMPT_COMPLETION: FIELDS,
-    RowFormat.SHAREGPT: FIELDS | {"conversations", "system"},
-    RowFormat.ALPACA: FIELDS | {"instruction", "input", "output", "system", "history"},
+    RowFormat.SHAREGPT: FIELDS | {"conversations"},
+    RowFormat.ALPACA: FIELDS | {"instruction", "input", "output"},
 }
+"""Fields that `recognise` reads itself; `_columns.py` reads the others."""
 MARKS = {
     RowFormat.MESSAGES: ("messages",),
     RowFormat.PROMPT_COMPLETION: ("prompt", "completion"),
@@ -189,11 +203,16 @@ MARKS = {
     RowFormat.ALPACA: ("instruction", "output"),
 }
 """Fields that identify the format of a row."""
+OTHER_MARKS = {
+    chosen: frozenset(mark for kind, marks in MARKS.items() if kind != chosen for mark in marks)
+    for chosen in MARKS
+}
+"""Fields that identify the other formats."""
 
 
 def _extra_formats(row: dict[str, Any], chosen: RowFormat) -> list[Violation]:
     """Report the fields of a second format; a null field is an empty column of a table."""
-    if len(row) == len(MARKS[chosen]):
+    if OTHER_MARKS[chosen].isdisjoint(row):
         return []
     for other, marks in MARKS.items():
         if other != chosen and any(row.get(mark) is not None for mark in marks):
@@ -202,28 +221,10 @@ def _extra_formats(row: dict[str, Any], chosen: RowFormat) -> list[Violation]:
     return []
 
 
-def _note_rewriting(conversation: Conversation, originals: list[Any]) -> None:
-    """Record what the canonical messages no longer show: joined text parts, converted tool calls."""
-    noted = set()
-    for original, message in zip(originals, conversation.messages, strict=False):
-        if message is original or type(original) is not dict or type(message) is not dict:
-            continue
-        if type(original.get("content")) is list and type(message["content"]) is str:
-            noted.add(Conversion.TEXT_PARTS)
-        if original.get("tool_calls") != message.get("tool_calls"):
-            noted.add(Conversion.TOOL_CALLS)
-    conversation.conversions = (*conversation.conversions, *sorted(noted))
-
-
 def _list_problem(name: str, value: Any) -> Violation | None:
     if not isinstance(value, list):
         return Violation(RowRule.UNKNOWN_FORMAT, f"{name} is {kind_name(value)}, not a list")
-    return None if value else Violation(RowRule.MESSAGES_EMPTY, "[]")
-
-
-def is_blank(value: Any) -> bool:
-    """Return True for null, white space and an empty list."""
-    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+    return None if value else Violation(RowRule.MESSAGES_EMPTY, f"{name} is an empty list")
 
 
 def as_list(value: Any) -> Any:
@@ -233,15 +234,14 @@ def as_list(value: Any) -> Any:
 
 
 def as_messages(value: Any) -> Any:
-    """Parse a list of messages stored as JSON text; any other text stays a text."""
+    """Read a single message, or messages stored as JSON text, as a list; a text stays a text."""
+    if isinstance(value, dict) and _is_message(value):
+        return [value]
     parsed = as_list(value)
     if parsed is value:
         return value
-    is_messages = parsed and all(isinstance(item, dict) and "role" in item for item in parsed)
-    return parsed if is_messages else value
+    return parsed if parsed and all(map(_is_message, parsed)) else value
 
 
-def kind_name(value: Any) -> str:
-    """Return the JSON kind of a value with its article, e.g. `a list`."""
-    names = {dict: "an object", list: "a list", str: "a text", bool: "a boolean"}
-    return "null" if value is None else names.get(type(value), "a number")
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and ("role" in value or ("from" in value and "value" in value))

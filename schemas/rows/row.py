@@ -29,6 +29,12 @@ class Conversion(StrEnum):
     TEXT_PARTS = "text_parts_joined"
     TOOL_CALLS = "tool_calls_rewritten"
     JSON_TEXT = "json_text_parsed"
+    SYSTEM = "system_column_to_message"
+    HISTORY = "history_to_messages"
+    TOOLS = "functions_to_tools"
+    RESULT_ROLE = "function_role_to_tool"
+    LOSS_FLAGS = "loss_flags_to_weight"
+    REASONING = "reasoning_to_reasoning_content"
 
 
 @dataclass(slots=True)
@@ -75,9 +81,11 @@ class Conversation:
     """Other columns of the row that contain a single value."""
     conversions: tuple[Conversion, ...] = ()
     """Conversions that were made; not stored."""
+    unused_fields: tuple[str, ...] = ()
+    """Columns and fields of messages (`messages[].name`) that nothing reads; not stored."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return a line of `kept.jsonl`: every field except `conversions`, by name."""
+        """Return a line of `kept.jsonl`: what is stored of the fields, by name."""
         return {
             "file": self.file,
             "line": self.line,

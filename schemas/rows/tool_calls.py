@@ -8,6 +8,8 @@ from typing import Any
 
 FUNCTION_CALL = "function_call"
 """Field of OpenAI's old format, and the name of a turn in ShareGPT."""
+NO_TOOLS = ("", "null")
+"""Texts that people write where a row has no tools."""
 INTEGERS = range(-(2**63), 2**64)
 """Integers that orjson, Arrow and most JSON writers accept."""
 MOST_LEVELS = 100
@@ -60,13 +62,16 @@ def parse_if_json(value: Any) -> Any:
 def canonical_tools(value: Any) -> Any:
     """Read the tools column: a list, or JSON text of a list, of its items or of one tool.
 
-    No tools are None; an unreadable value stays unchanged.
+    No tools are None: null, an empty list or object, a blank text, or JSON text of one of these.
+    An unreadable value stays unchanged.
     """
+    if isinstance(value, str) and value.strip() in NO_TOOLS:
+        return None
     value = parse_if_json(value)
     if isinstance(value, dict):
-        value = [value]
+        value = [value] if value else []
     if not isinstance(value, list):
-        return None if value == "" else value
+        return value
     return [parse_if_json(tool) for tool in value] or None
 
 

@@ -181,7 +181,7 @@ def message_frame(
             "compared": _joined(contents, layout.contents, layout.comparable),
             "n_assistant_turns": numpy.repeat(n_assistant.astype(numpy.int64), lengths),
             "is_last": is_last,
-            "content": _content_kinds(layout, contents),
+            "content": _content_kinds(layout, contents, roles),
         }
     ).with_columns(*_order_columns())
     flags = text_flags(frame["text"], rules, special_tokens)
@@ -233,11 +233,15 @@ def _order_columns() -> list[polars.Expr]:
     ]
 
 
-def _content_kinds(layout: Layout, contents: polars.Series) -> polars.Series:
-    """Classify each content: text, empty, missing, or another kind by name."""
+def _content_kinds(layout: Layout, contents: polars.Series, roles: polars.Series) -> polars.Series:
+    """Classify each content: text, empty, missing, or another kind by name.
+
+    The result of a tool may be empty: many commands print nothing.
+    """
     import polars
 
     is_text = contents.str.contains(r"\S").fill_null(value=False)
+    is_text |= (roles == "tool").fill_null(value=False)
     kinds = polars.select(
         polars.when(is_text).then(polars.lit("text")).otherwise(polars.lit("empty")).alias("kind")
     )["kind"]
@@ -251,7 +255,7 @@ def _joined(contents: polars.Series, texts: list[Any], additions: dict[int, str]
     if not additions:
         return contents
     places = sorted(additions)
-    return contents.scatter(
+    return contents.clone().scatter(  # it changes the series itself
         places, ["\n".join(filter(None, (texts[place], additions[place]))) for place in places]
     )
 

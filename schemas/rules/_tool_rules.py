@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from schemas.rows.message_fields import loss_flags
 from schemas.rows.tool_calls import exact_json
 from schemas.rule_ids import RowRule
 
@@ -61,19 +62,31 @@ def tool_problems(messages: list[Any], tools: list[Any] | None) -> list[Problem]
 def weight_problems(messages: list[Any]) -> list[Problem]:
     """Find weights that are neither 0 nor 1, or on a message that is never trained.
 
-    `true` and `false` are not numbers, so not weights. Source: OpenAI fine-tuning format,
+    `true` and `false` are not numbers, so not weights. Loss flags of other trainers are found too:
+    those that could not be converted into a weight. Source: OpenAI fine-tuning format,
     FineTuneChatCompletionRequestAssistantMessage: `weight`, an integer, 0 or 1, on assistant messages.
     """
     problems: list[str] = []
     for number, message in enumerate(messages, 1):
-        weight = message.get("weight") if isinstance(message, dict) else None
-        if weight is None:
+        if not isinstance(message, dict):
             continue
-        if type(weight) not in (int, float) or weight not in (0, 1):
-            problems.append(f"message {number}: weight {_short(weight)}")
-        elif message.get("role") != "assistant":
-            problems.append(f"message {number}: weight on {_short(message.get('role'))}")
+        problem = _weight_problem(message)
+        if problem:
+            problems.append(f"message {number}: {problem}")
     return [(RowRule.WEIGHT_INVALID, problem) for problem in problems]
+
+
+def _weight_problem(message: dict[str, Any]) -> str:
+    names = [name for name in ("weight", *loss_flags(message)) if message.get(name) is not None]
+    for name in names:
+        value = message[name]
+        kinds = (int, float) if name == "weight" else (int, float, bool)
+        if type(value) not in kinds or value not in (0, 1):
+            return f"{name} {_short(value)}"
+    if names and message.get("role") != "assistant":
+        return f"{names[0]} on {_short(message.get('role'))}"
+    seen = " and ".join(f"{name} {_short(message[name])}" for name in names)
+    return f"{seen} contradict each other" if len({bool(message[n]) for n in names}) > 1 else ""
 
 
 def _known_tools(tools: list[Any], problems: list[str]) -> dict[str, _Tool]:

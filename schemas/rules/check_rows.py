@@ -16,6 +16,7 @@ from schemas.errors import ConfigError
 from schemas.rows.recognition import Recognised, recognise
 from schemas.rows.row import ROLES, Conversation, RowFormat, SourceRow
 from schemas.rule_ids import RowRule, Severity, Violation
+from schemas.rules._descriptions import describe_message
 from schemas.rules._message_frame import CALL_RULES, Layout, MessageFrame, lay_out, message_frame
 from schemas.rules._text_rules import TEXT_RULES, describe_text
 
@@ -95,7 +96,7 @@ def check_rows(
     asked = [rule for rule, severity in severities.items() if severity != Severity.OFF]
     layout = lay_out(recognised)
     frame = message_frame(layout, recognised, asked, special_tokens)
-    found = _check_messages(frame, severities, special_tokens) if asked else ()
+    found = _check_messages(frame, recognised, severities, special_tokens) if asked else ()
     for number, violation in found:
         broken.setdefault(number, []).append(violation)
     block = CheckedBlock(rows, recognised, layout, frame.frame)
@@ -142,7 +143,10 @@ def require_pandera() -> None:
 
 
 def _check_messages(
-    messages: MessageFrame, severities: Mapping[RowRule, Severity], special_tokens: Sequence[str]
+    messages: MessageFrame,
+    recognised: Sequence[Recognised],
+    severities: Mapping[RowRule, Severity],
+    special_tokens: Sequence[str],
 ) -> list[tuple[int, Violation]]:
     """Run pandera over all messages; return the first violation of each row and rule."""
     import polars
@@ -173,7 +177,9 @@ def _check_messages(
                     seen = describe_text(rule, text, special_tokens) if is_shown else "found"
                     detail = f"{seen} in message {turn + 1}"
                 else:
-                    detail = messages.details.get((row, rule)) or _detail(column, turn, value)
+                    detail = messages.details.get((row, rule)) or _detail(
+                        rule, recognised[row][0], turn, value
+                    )
                 found[row, rule] = Violation(rule, detail)
     return [(row, violation) for (row, _), violation in found.items()]
 
@@ -210,13 +216,7 @@ def message_schema(columns: tuple[str, ...]) -> Any:
     )
 
 
-def _detail(column: str, turn: int, value: Any) -> str:
-    if column == "step":
+def _detail(rule: RowRule, conversation: Conversation | None, turn: int, value: Any) -> str:
+    if rule is RowRule.ROLES_NOT_ALTERNATING or conversation is None:
         return str(value).replace("start>", "begins with ").replace(">", ", ")
-    if column == "n_assistant_turns":
-        return "no assistant turn"
-    if column == "closing":
-        return f"ends with {value}"
-    if column == "role":
-        return f"{value} in message {turn + 1}"
-    return f"message {turn + 1}"
+    return describe_message(rule, conversation.messages, turn)

@@ -43,6 +43,17 @@ ROW_RULES: dict[RowRule, RowRuleDefinition] = {
         "write messages or prompt and completion (see sft-flow check --schema), or map the columns, "
         "e.g. data.source.columns={prompt: question, completion: answer}",
     ),
+    RowRule.PREFERENCE_ROW: _structural(
+        "The row has answers to compare or steps to rate (DPO, reward models), not one answer to train on.",
+        "train them with a preference trainer, or train on the chosen answers by mapping their column to "
+        "completion, messages or output, as the examples show",
+    ),
+    RowRule.UNPAIRED_PREFERENCE: RowRuleDefinition(
+        "The answer is labelled as bad (label or kto_tag is false: unpaired preference, KTO) and would "
+        "be trained like a good one.",
+        "drop these rows and train on the good answers, or use a KTO trainer; if the label is a class and "
+        "no preference, set data.rules.unpaired_preference.severity=off",
+    ),
     RowRule.MIXED_FORMAT: _warning(
         "The row has fields of two formats, or another format than the first row of its source.",
         "write all rows in one format; of several, messages takes precedence",
@@ -94,8 +105,22 @@ ROW_RULES: dict[RowRule, RowRuleDefinition] = {
         "The completion is empty.", "fill in the completion or drop these rows"
     ),
     RowRule.WEIGHT_INVALID: RowRuleDefinition(
-        "The weight of a message is neither 0 nor 1, or the message is never trained.",
+        "The weight or loss flag of a message is neither 0 nor 1 (for a flag also true or false), "
+        "contradicts another one, or asks to train a message that is never trained.",
         "write weight 0 or 1, on assistant messages only",
+    ),
+    RowRule.NEEDS_MEDIA: RowRuleDefinition(
+        "The row needs pictures, videos or sound, and only text is trained: the model would learn to "
+        "invent what it cannot see.",
+        "drop these rows, or remove both the column and the placeholders if the text is enough",
+    ),
+    RowRule.SYSTEM_CONFLICT: _warning(
+        "The row has a system prompt in a column and another one in its messages, which counts.",
+        "write the system prompt once",
+    ),
+    RowRule.FIELD_NOT_USED: _warning(
+        "A field that other trainers use has no effect here.",
+        "remove the field, or write what it asks for as docs/data-gate.md describes",
     ),
     RowRule.CONTROL_CHARACTERS: RowRuleDefinition(
         "A text contains control characters, or characters that change the reading direction.",

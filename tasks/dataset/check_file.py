@@ -56,6 +56,8 @@ class CheckReport(Record):
     """Rows per recognised format."""
     conversions: dict[str, int]
     """Lossless conversions and repairs, with the number of rows or places."""
+    unused_fields: dict[str, int]
+    """Rows with each column, or field of a message (`messages[].name`), that nothing reads."""
     rules: tuple[RuleResult, ...]
     """Row rules that were broken, then every set rule, skipped ones included."""
     profile: DataProfile | None = None
@@ -108,6 +110,7 @@ def check_file(
         n_quarantined_rows=tally.n_quarantined_rows,
         formats=tally.format_counts(),
         conversions=tally.conversion_counts(),
+        unused_fields=tally.unused_field_counts(),
         rules=(*tally.results(), *results),
         profile=profile,
         tokens=tokens,

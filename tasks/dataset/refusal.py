@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from schemas.errors import DataRejected
@@ -30,12 +31,16 @@ def describe(result: RuleResult, n_rows: int, where: str) -> str:
 
 
 def places(result: RuleResult) -> str:
-    """List a rule's examples on one line: `line 17: user, user`; with file names if they differ."""
+    """List a rule's examples on one line: `line 17: user, user`; with file names if they differ.
+
+    Places in a row with the same detail are listed together: `lines 17, 18: user, user`.
+    """
     has_files = len({example.file for example in result.examples}) > 1
-    parts = [
-        f"{example.file + ' ' if has_files else ''}line {example.line}: {example.detail}"
-        for example in result.examples
-    ]
+    parts = []
+    for (file, detail), found in groupby(result.examples, key=lambda e: (e.file, e.detail)):
+        lines = [str(example.line) for example in found]
+        name = "line" if len(lines) == 1 else "lines"
+        parts.append(f"{file + ' ' if has_files else ''}{name} {', '.join(lines)}: {detail}")
     return "  " + "   ".join(parts) if parts else ""
 
 

@@ -41,6 +41,15 @@ MAX_DETAIL = 200
 QUOTING_RULES = frozenset(
     (
         RowRule.UNKNOWN_FORMAT,
+        RowRule.PREFERENCE_ROW,
+        RowRule.MESSAGE_NOT_OBJECT,
+        RowRule.CONTENT_MISSING,
+        RowRule.CONTENT_NOT_TEXT,
+        RowRule.NO_ASSISTANT_TURN,
+        RowRule.PROMPT_EMPTY,
+        RowRule.COMPLETION_EMPTY,
+        RowRule.SYSTEM_CONFLICT,
+        RowRule.FIELD_NOT_USED,
         RowRule.UNKNOWN_ROLE,
         RowRule.LAST_TURN_NOT_ASSISTANT,
         RowRule.ROLES_NOT_ALTERNATING,
@@ -82,6 +91,8 @@ class BlockOutcome:
     """Column names that were seen, where a mapping needs them."""
     formats: Counter[str] = field(default_factory=Counter)
     conversions: Counter[str] = field(default_factory=Counter)
+    unused_fields: Counter[str] = field(default_factory=Counter)
+    """Rows with each column, or field of a message, that nothing reads."""
     n_broken: Counter[RowRule] = field(default_factory=Counter)
     examples: dict[RowRule, list[RuleExample]] = field(default_factory=dict)
     quarantine: str = ""
@@ -128,6 +139,8 @@ def _count(checked: CheckedBlock, outcome: BlockOutcome) -> None:
     for found in conversations:
         if found.conversions:
             outcome.conversions.update(map(str, found.conversions))
+        if found.unused_fields:
+            outcome.unused_fields.update(found.unused_fields)
     outcome.n_kept_rows = len(conversations)
     lines = []
     for number in sorted(checked.violations):

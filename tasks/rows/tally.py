@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 
 from schemas.rule_ids import RowRule, RuleExample, RuleResult, RuleSetting, Severity, Verdict
 from schemas.rules.row_rules import ROW_RULES, row_severities
+from schemas.texts.secrets import secret_kinds
 from tasks.rows.check import MOST_EXAMPLES, BlockOutcome
+
+MOST_FIELDS = 200
+OTHER_FIELDS = "(others)"
+"""Where rows with further fields are counted."""
+LONGEST_NAME = 80
 
 
 @dataclass
@@ -21,6 +27,7 @@ class RowTally:
     n_kept_rows: int = 0
     formats: Counter[str] = field(default_factory=Counter)
     conversions: Counter[str] = field(default_factory=Counter)
+    unused_fields: Counter[str] = field(default_factory=Counter)
     n_broken: Counter[RowRule] = field(default_factory=Counter)
     examples: dict[RowRule, list[RuleExample]] = field(default_factory=dict)
     first_quarantined: list[RuleExample] = field(default_factory=list)
@@ -40,6 +47,9 @@ class RowTally:
         self.n_kept_rows += outcome.n_kept_rows
         self.formats.update(outcome.formats)
         self.conversions.update(outcome.conversions)
+        for name, n_rows in outcome.unused_fields.items():
+            is_counted = name in self.unused_fields or len(self.unused_fields) < MOST_FIELDS
+            self.unused_fields[name if is_counted else OTHER_FIELDS] += n_rows
         self.n_broken.update(outcome.n_broken)
         for rule, found in outcome.examples.items():
             _fill(self.examples.setdefault(rule, []), found)
@@ -53,6 +63,17 @@ class RowTally:
     def conversion_counts(self) -> dict[str, int]:
         """Count lossless conversions and repairs, in alphabetical order."""
         return dict(sorted(self.conversions.items()))
+
+    def unused_field_counts(self) -> dict[str, int]:
+        """Count rows per column or field of a message that nothing reads, the most frequent first.
+
+        Names are cut to one line, and hidden if they contain a secret of the data.
+        """
+        counts: Counter[str] = Counter()
+        for name, n_rows in self.unused_fields.items():
+            kinds = secret_kinds(name)
+            counts[f"(hidden: {', '.join(kinds)})" if kinds else shown_name(name)] += n_rows
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def results(self) -> tuple[RuleResult, ...]:
         """Sum up the rules that were broken.
@@ -92,6 +113,12 @@ class RowTally:
             and result.limit is not None
             and result.fraction > result.limit
         )
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a field on one line, cut if it is long."""
+    clean = "".join(sign if sign.isprintable() else "\ufffd" for sign in name)
+    return clean if len(clean) <= LONGEST_NAME else f"{clean[: LONGEST_NAME - 1]}…"
 
 
 def _fill(examples: list[RuleExample], more: list[RuleExample]) -> None:

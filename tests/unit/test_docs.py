@@ -49,6 +49,10 @@ def producer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cells = "".join(f"{row['prompt']},{row['completion']}\n" for row in rows)
     (tmp_path / "data").mkdir()
     write_jsonl(tmp_path / "data" / "train.jsonl", rows)
+    preferences: list[dict[str, object]] = [
+        {"prompt": row["prompt"], "chosen": row["completion"], "rejected": "Wide."} for row in rows
+    ]
+    write_jsonl(tmp_path / "data" / "preferences.jsonl", preferences)
     write_jsonl(tmp_path / "data" / "benchmark.jsonl", [{"question": "What is two and two?"}])
     (tmp_path / "data" / "questions.csv").write_text(f"question,answer\n{cells}", encoding="utf-8")
     (tmp_path / "gate.yaml").write_text(configuration("gate.yaml"), encoding="utf-8")

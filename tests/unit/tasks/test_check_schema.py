@@ -81,7 +81,7 @@ def test_rows_are_parted_and_none_is_lost() -> None:
         "file": "a.jsonl",
         "line": 5,
         "rules": ["not_an_object"],
-        "reason": "not_an_object: a text",
+        "reason": "not_an_object: the row is a text",
         "row": "x",
     }
 
@@ -145,12 +145,14 @@ def test_same_rows_give_the_same_sha256() -> None:
 
 def test_conversions_are_counted_and_shown() -> None:
     turns = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
-    rows: list[Any] = [*toy_rows(2), {"conversations": turns}, {"instruction": "a", "output": "b"}]
+    alpaca = {"instruction": "a", "output": "b", "id": 7}
+    rows: list[Any] = [*toy_rows(2), {"conversations": turns}, alpaca]
     checked = check(rows)
     assert list(checked.conversions.items()) == [
         ("alpaca_to_messages", 1),
         ("sharegpt_to_messages", 1),
     ]
+    assert checked.unused_fields == {"id": 1, "topic": 2}
     assert checked.formats == {"alpaca": 1, "prompt_completion": 2, "sharegpt": 1}
 
 

@@ -26,6 +26,7 @@ def test_show_check_prints_rules_places_and_fixes(capsys: pytest.CaptureFixture[
         n_quarantined_rows=2,
         formats={"messages": 4},
         conversions={"text_parts_joined": 1},
+        unused_fields={f"column_{place}": 1000 - place for place in range(22)},
         rules=(rule,),
     )
     show_check(report, Path("out/report.html"), Path("kept.jsonl"))
@@ -33,6 +34,8 @@ def test_show_check_prints_rules_places_and_fixes(capsys: pytest.CaptureFixture[
     assert "Data REJECTED: 4 rows, formats: 4 messages" in text
     assert "Kept 2, quarantined 2." in text
     assert "text parts joined: 1" in text
+    assert "Rows with fields that are not used: column_0 1,000, column_1 999, " in text
+    assert "column_19 981 and 2 more\n" in text
     assert "a.jsonl:3 turn 1" in text
     assert "Report: out/report.html" in text
     assert "Kept rows: kept.jsonl" in text

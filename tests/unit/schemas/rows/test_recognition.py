@@ -12,8 +12,6 @@ from schemas.rows.recognition import (
     Recognised,
     as_list,
     as_messages,
-    is_blank,
-    kind_name,
     recognise,
 )
 from schemas.rows.row import Conversation, Conversion, RowFormat, SourceRow, is_stored
@@ -160,7 +158,7 @@ def test_turns_of_json_text_are_parsed_and_noted_beside_the_format() -> None:
     turns = [{"from": "human", "value": "How tall?"}, {"from": "gpt", "value": "Two metres."}]
     found = conversation({"conversations": json.dumps(turns)})
     assert found.messages == [USER, ANSWER]
-    assert found.conversions == (Conversion.SHAREGPT, Conversion.JSON_TEXT)
+    assert found.conversions == (Conversion.JSON_TEXT, Conversion.SHAREGPT)
 
 
 def test_prompt_that_begins_with_a_bracket_stays_a_text() -> None:
@@ -208,8 +206,8 @@ def test_null_columns_of_a_mixed_table_count_as_absent(row: Any, row_format: Row
 
 def test_null_prompt_and_completion_alone_are_empty_not_unknown() -> None:
     assert broken({"prompt": None, "completion": None}) == [
-        ("prompt_empty", "null"),
-        ("completion_empty", "null"),
+        ("prompt_empty", "prompt is null"),
+        ("completion_empty", "completion is null"),
     ]
 
 
@@ -239,18 +237,18 @@ def test_fields_of_a_second_format_are_noted_and_the_first_counts(row: Any, expe
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        (None, ("not_an_object", "null")),
-        (3, ("not_an_object", "a number")),
-        ([{"a": 1}], ("not_an_object", "a list")),
+        (None, ("not_an_object", "the row is null")),
+        (3, ("not_an_object", "the row is a number")),
+        ([{"a": 1}], ("not_an_object", "the row is a list")),
         ({}, ("unknown_format", "columns: none")),
         ({"question": 1, "answer": 2}, ("unknown_format", "columns: question, answer")),
         ({"messages": "hello"}, ("unknown_format", "messages is a text, not a list")),
         ({"messages": {}}, ("unknown_format", "messages is an object, not a list")),
-        ({"messages": [USER], "tools": 3}, ("unknown_format", "tools is a number, not a list")),
+        ({"messages": [USER], "tools": 3}, ("unknown_format", "tools is 3, not a list of tools")),
         ({"conversations": 5}, ("unknown_format", "conversations is a number, not a list")),
-        ({"messages": []}, ("messages_empty", "[]")),
-        ({"messages": "[]"}, ("messages_empty", "[]")),
-        ({"conversations": []}, ("messages_empty", "[]")),
+        ({"messages": []}, ("messages_empty", "messages is an empty list")),
+        ({"messages": "[]"}, ("messages_empty", "messages is an empty list")),
+        ({"conversations": []}, ("messages_empty", "conversations is an empty list")),
     ],
 )
 def test_row_without_a_conversation_says_why(row: Any, expected: tuple[str, str]) -> None:
@@ -356,27 +354,3 @@ def test_deeply_nested_text_stays_a_text() -> None:
     text = "[" * 100_000
     assert as_list(text) is text
     assert as_messages(text) is text
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(None, True), ("", True), (" \n", True), ([], True), ("a", False), ([1], False), (0, False)],
-)
-def test_blank_is_null_white_space_or_an_empty_list(value: Any, expected: bool) -> None:
-    assert is_blank(value) is expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (None, "null"),
-        (True, "a boolean"),
-        (2, "a number"),
-        (0.5, "a number"),
-        ("x", "a text"),
-        ([], "a list"),
-        ({}, "an object"),
-    ],
-)
-def test_kinds_are_named_as_json_names_them(value: Any, expected: str) -> None:
-    assert kind_name(value) == expected

@@ -62,6 +62,27 @@ CASES: list[tuple[RowRule, SourceRow, SourceRow]] = [
     (RowRule.NOT_AN_OBJECT, source([PLAIN]), source(PLAIN)),
     (RowRule.UNKNOWN_FORMAT, source({"prompt": "How tall?"}), source(PLAIN)),
     (
+        RowRule.PREFERENCE_ROW,
+        source({"prompt": "How tall?", "chosen": "Two metres.", "rejected": "Tall."}),
+        source({**PLAIN, "chosen": "Two metres.", "rejected": "Tall."}),
+    ),
+    (
+        RowRule.PREFERENCE_ROW,
+        chat(USER, chosen=ANSWER, rejected={**ANSWER, "content": "Tall."}),
+        chat(USER, ANSWER, chosen=True, rejected=False),
+    ),
+    (
+        RowRule.PREFERENCE_ROW,
+        source({"prompt": "How tall?", "completions": ["Let us see."], "labels": [True]}),
+        source({**PLAIN, "labels": [True]}),
+    ),
+    (RowRule.UNPAIRED_PREFERENCE, source({**PLAIN, "label": False}), source({**PLAIN, "label": 0})),
+    (
+        RowRule.UNPAIRED_PREFERENCE,
+        chat(USER, ANSWER, kto_tag=False),
+        chat(USER, ANSWER, kto_tag=True),
+    ),
+    (
         RowRule.MIXED_FORMAT,
         chat(USER, ANSWER, prompt="How tall?"),
         chat(USER, ANSWER, prompt=None),
@@ -81,7 +102,23 @@ CASES: list[tuple[RowRule, SourceRow, SourceRow]] = [
         says([{"type": "text", "text": ""}]),
         says([{"type": "text", "text": "."}]),
     ),
+    (RowRule.CONTENT_EMPTY, chat({**USER, "content": "", "name": "Ada"}, ANSWER), says(".")),
+    (
+        RowRule.CONTENT_EMPTY,
+        chat(USER, CALL, {**TOOL, "content": "2"}, {**ANSWER, "content": ""}),
+        chat(USER, CALL, {**TOOL, "content": ""}, ANSWER),
+    ),
+    (
+        RowRule.CONTENT_MISSING,
+        chat(USER, CALL, {"role": "tool"}, ANSWER),
+        chat(USER, CALL, {**TOOL, "content": None}, ANSWER),
+    ),
     (RowRule.CONTENT_NOT_TEXT, says(2), says("2")),
+    (
+        RowRule.CONTENT_NOT_TEXT,
+        source({"instruction": "", "input": 3, "output": "2"}),
+        source({"instruction": "", "input": "3", "output": "2"}),
+    ),
     (RowRule.SYSTEM_NOT_FIRST, chat(USER, SYSTEM, ANSWER), chat(SYSTEM, USER, ANSWER)),
     (RowRule.ROLES_NOT_ALTERNATING, chat(USER, USER, ANSWER), chat(USER, ANSWER, USER, ANSWER)),
     (RowRule.NO_ASSISTANT_TURN, chat(SYSTEM, USER), chat(SYSTEM, USER, ANSWER)),
@@ -124,6 +161,24 @@ CASES: list[tuple[RowRule, SourceRow, SourceRow]] = [
     (RowRule.COMPLETION_EMPTY, pair("How tall?", None), pair("How tall?", "2")),
     (RowRule.WEIGHT_INVALID, says("2", weight=0.5), says("2", weight=0)),
     (RowRule.WEIGHT_INVALID, chat({**USER, "weight": 1}, ANSWER), says("2", weight=1)),
+    (RowRule.WEIGHT_INVALID, says("2", loss=True, weight=0), says("2", loss=False, weight=0)),
+    (RowRule.WEIGHT_INVALID, chat({**USER, "train": True}, ANSWER), says("2", train=True)),
+    (RowRule.NEEDS_MEDIA, chat(USER, ANSWER, images=["a.jpg"]), chat(USER, ANSWER, images=[])),
+    (
+        RowRule.NEEDS_MEDIA,
+        chat({**USER, "content": "<audio>What is this?"}, ANSWER, audios=None),
+        chat({**USER, "content": "What is <audio> in HTML?"}, ANSWER),
+    ),
+    (
+        RowRule.SYSTEM_CONFLICT,
+        chat(SYSTEM, USER, ANSWER, system="Be kind."),
+        chat(SYSTEM, USER, ANSWER, system=SYSTEM["content"]),
+    ),
+    (
+        RowRule.FIELD_NOT_USED,
+        chat(USER, ANSWER, chat_template_kwargs={"enable_thinking": False}),
+        chat(USER, ANSWER, chat_template_kwargs={}),
+    ),
     (RowRule.CONTROL_CHARACTERS, says("Two\bmetres."), says("Two\tmetres.\r\n")),
     (RowRule.ENCODING_DAMAGE, says("The caf\ufffd."), says("The caf\u00e9.")),
     (RowRule.ENCODING_DAMAGE, says("The cafÃ©."), says("The café.")),
@@ -199,25 +254,42 @@ def test_alternation_says_which_turns_clash(messages: tuple[Any, ...], detail: s
     ("row", "expected"),
     [
         (chat({**USER, "role": "critic"}, USER, ANSWER), {"unknown_role": "critic in message 1"}),
-        (chat({**USER, "role": None}, USER, ANSWER), {"unknown_role": "(missing) in message 1"}),
+        (chat({**USER, "role": None}, USER, ANSWER), {"unknown_role": "message 1 has no role"}),
         (
             chat({**USER, "role": ["user"]}, USER, ANSWER),
-            {"unknown_role": "(not a text) in message 1"},
+            {"unknown_role": "role a list in message 1"},
         ),
-        (says(" "), {"content_empty": "message 2"}),
-        (says(None), {"content_missing": "message 2"}),
-        (says(["a", 1]), {"content_not_text": "message 2"}),
+        (says(" "), {"content_empty": 'message 2 (assistant): content is " "'}),
+        (says(None), {"content_missing": "message 2 (assistant): no content"}),
+        (
+            says(["a", 1]),
+            {"content_not_text": "message 2 (assistant): part 2 of the content is 1"},
+        ),
+        (
+            says([{"type": "text", "value": "2"}]),
+            {
+                "content_not_text": "message 2 (assistant): part 1 of the content is a text part "
+                "with the keys type, value; text is missing"
+            },
+        ),
+        (
+            chat({"role": "user", "text": "How?"}, ANSWER),
+            {"content_missing": "message 1 (user): no content; it has text"},
+        ),
         (chat(USER, ANSWER, USER), {"last_turn_not_assistant": "ends with user"}),
-        (chat(SYSTEM, USER), {"no_assistant_turn": "no assistant turn"}),
-        (chat(USER, SYSTEM, ANSWER), {"system_not_first": "message 2"}),
-        (chat(USER, 7, ANSWER), {"message_not_object": "message 2"}),
+        (
+            chat(SYSTEM, USER),
+            {"no_assistant_turn": "no assistant turn; the roles are system, user"},
+        ),
+        (chat(USER, SYSTEM, ANSWER), {"system_not_first": "message 2 is a system message"}),
+        (chat(USER, 7, ANSWER), {"message_not_object": "message 2 is a number: 7"}),
         (says("2", weight=3), {"weight_invalid": "message 2: weight 3"}),
         (says("a\x00"), {"control_characters": "U+0000 at character 2 in message 2"}),
         (says("{{name}}"), {"unrendered_placeholder": "{{name}} in message 2"}),
         (says("<|im_end|>"), {"special_token_injection": "<|im_end|> in message 2"}),
-        (pair("", "2"), {"prompt_empty": '""'}),
-        (pair("How?", None), {"completion_empty": "null"}),
-        (source("x"), {"not_an_object": "a text"}),
+        (pair("", "2"), {"prompt_empty": 'prompt is ""'}),
+        (pair("How?", None), {"completion_empty": "completion is null"}),
+        (source("x"), {"not_an_object": "the row is a text"}),
         (source({"a": 1, "b": 2}), {"unknown_format": "columns: a, b"}),
     ],
 )
@@ -268,7 +340,7 @@ def test_a_row_can_break_several_rules() -> None:
 def test_a_rule_is_named_once_a_row_with_its_first_message() -> None:
     row = chat({**USER, "content": ""}, {**ANSWER, "content": ""})
     assert [(v.rule, v.detail) for v in check_one(row).violations] == [
-        (RowRule.CONTENT_EMPTY, "message 1")
+        (RowRule.CONTENT_EMPTY, 'message 1 (user): content is ""')
     ]
 
 

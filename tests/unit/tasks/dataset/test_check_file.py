@@ -175,7 +175,7 @@ def test_bad_rows_within_the_budget_are_set_aside_and_shown(tmp_path: Path) -> N
     assert found[RowRule.UNRENDERED_PLACEHOLDER].verdict is Verdict.WARNED
     examples = found[SetRule.BAD_ROW_FRACTION].examples
     assert [(example.line, example.detail) for example in examples] == [
-        (41, 'completion_empty: " "')
+        (41, 'completion_empty: completion is " "')
     ]
 
 

@@ -41,7 +41,7 @@ def test_rows_set_aside_are_written_with_file_line_rules_and_reason(tmp_path: Pa
         ("a.jsonl", 43, ["unparseable_line"]),
     ]
     assert [line["row"] for line in lines] == [BAD, "x", None]
-    assert lines[1]["reason"] == "not_an_object: a text"
+    assert lines[1]["reason"] == "not_an_object: the row is a text"
     assert [entry.name for entry in folder.iterdir()] == ["quarantine.jsonl"]
 
 

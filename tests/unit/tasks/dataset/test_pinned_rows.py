@@ -48,7 +48,7 @@ def test_bad_row_is_refused_with_its_line_and_no_word_of_warnings(tmp_path: Path
     text = str(caught.value)
     assert "1 of 4 rows in the pinned evaluation set" in text
     assert "no_assistant_turn (limit 0)" in text
-    assert "line 4: no assistant turn" in text
+    assert "line 4: no assistant turn; the roles are user" in text
     assert "unrendered_placeholder" not in text
     assert "mixed_format" not in text
     assert "Where: split.pinned" in text

@@ -27,7 +27,7 @@ def test_refusal_reads_as_the_house_writes_it() -> None:
     assert str(error) == (
         "DataRejected: 3 of 1,204 rows in data/train.jsonl broke rule roles_not_alternating "
         "(limit 0).\n"
-        "  line 17: user, user   line 18: user, user\n"
+        "  lines 17, 18: user, user\n"
         "  Fix: merge or drop these rows, then run again."
     )
     assert error.exit_code == 1

@@ -41,7 +41,7 @@ def skipped(rule: SetRule, severity: Severity = Severity.BLOCK) -> RuleResult:
 def toy_report(*rules: RuleResult, **changes: Any) -> CheckReport:
     values: dict[str, Any] = {
         "source": "a.jsonl", "verdict": CheckVerdict.REJECTED, "n_rows": 10, "n_kept_rows": 7,
-        "n_quarantined_rows": 3, "formats": {"messages": 10}, "conversions": {}, "rules": rules,
+        "n_quarantined_rows": 3, "formats": {"messages": 10}, "conversions": {}, "unused_fields": {}, "rules": rules,
     }  # fmt: skip
     return CheckReport(**{**values, **changes})
 

@@ -72,13 +72,20 @@ def test_counts_places_and_lines_of_a_block() -> None:
         RowRule.NO_ASSISTANT_TURN: 1,
     }
     assert outcome.examples[RowRule.NO_ASSISTANT_TURN] == [
-        RuleExample(file="a.jsonl", line=14, detail="no assistant turn")
+        RuleExample(file="a.jsonl", line=14, detail="no assistant turn; the roles are user")
     ]
     assert [(found.line, found.detail.split(":")[0]) for found in outcome.first_quarantined] == [
         (13, "unparseable_line"),
         (14, "mixed_format"),
     ]
     assert (outcome.kept, outcome.repaired, outcome.features) == (b"", b"", None)
+
+
+def test_fields_that_nothing_reads_are_counted_per_row() -> None:
+    messages = [{"role": "user", "content": "a", "mood": "glad"}] * 2
+    rows = [{**pair("a"), "id": 1}, {**pair("b"), "id": None}, {"messages": messages, "id": 2}]
+    outcome = check_block(block_of(*rows), REQUEST)
+    assert outcome.unused_fields == {"id": 2, "messages[].mood": 1}
 
 
 def test_row_set_aside_is_written_with_its_place_rules_reason_and_content() -> None:
@@ -88,7 +95,7 @@ def test_row_set_aside_is_written_with_its_place_rules_reason_and_content() -> N
         "line": 6,
         "rules": ["mixed_format", "no_assistant_turn"],
         "reason": "mixed_format: messages, the first row is prompt_completion; "
-        "no_assistant_turn: no assistant turn",
+        "no_assistant_turn: no assistant turn; the roles are user",
         "row": BAD,
     }
 

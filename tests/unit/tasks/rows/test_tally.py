@@ -8,7 +8,7 @@ from schemas.errors import ConfigError
 from schemas.rule_ids import RowRule, RuleExample, RuleSetting, Severity, Verdict
 from schemas.rules.row_rules import ROW_RULES
 from tasks.rows.check import BlockOutcome
-from tasks.rows.tally import RowTally
+from tasks.rows.tally import MOST_FIELDS, OTHER_FIELDS, RowTally
 
 EMPTY = RowRule.CONTENT_EMPTY
 PLACEHOLDER = RowRule.UNRENDERED_PLACEHOLDER
@@ -40,6 +40,28 @@ def test_outcomes_are_summed_up() -> None:
     assert list(tally.format_counts().items()) == [("messages", 5), ("sharegpt", 16)]
     assert tally.conversions == {"sharegpt_to_messages": 16}
     assert [found.line for found in tally.first_quarantined] == [3, 4, 19]
+
+
+def test_unused_fields_are_counted_and_their_names_are_fit_to_be_shown() -> None:
+    tally = RowTally({})
+    key = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" * 2
+    for names in ({"id": 3, "a\nb": 4}, {"id": 2, key: 1, "x" * 100: 1}):
+        tally.add(BlockOutcome(n_rows=4, unused_fields=Counter(names)))
+    found = tally.unused_field_counts()
+    assert list(found.items())[:2] == [("id", 5), ("a\ufffdb", 4)]
+    assert ("x" * 79 + "…") in found
+    assert key not in str(found)
+    assert sum(found.values()) == 11
+
+
+def test_names_beyond_a_number_are_counted_together() -> None:
+    tally = RowTally({})
+    for first in (0, MOST_FIELDS // 2):
+        names = [f"n{place}" for place in range(first, first + MOST_FIELDS)]
+        tally.add(BlockOutcome(n_rows=1, unused_fields=Counter(names)))
+    assert len(tally.unused_fields) == MOST_FIELDS + 1
+    assert tally.unused_fields[OTHER_FIELDS] == MOST_FIELDS // 2
+    assert tally.unused_fields.total() == 2 * MOST_FIELDS
 
 
 def test_first_five_places_over_all_blocks_are_shown() -> None:
