@@ -14,6 +14,8 @@ START_BYTES = 1 << 20
 """Read to find out what a file is."""
 PATTERN_BYTES = 64
 """Looked at for characters of two or four bytes."""
+CONTROL_SIGNS = tuple(bytes([number]) for number in range(32) if number not in b"\t\n\r\f\v\x1b")
+"""Texts of any encoding have next to none of them."""
 FEWEST_LINES = 3
 """Lines that are not UTF-8 from which the file as a whole counts as such; fewer are damaged rows."""
 
@@ -177,6 +179,8 @@ def _check_bytes(file: DataFile, start: bytes) -> None:
             return
     if len(faults) < FEWEST_LINES:
         return
+    if sum(start.count(sign) for sign in CONTROL_SIGNS) * 100 > len(start):
+        raise _refused(file, "binary, not text", WRITE_ROWS)
     number, place, line = faults[0]
     sign = line[place : place + 1].decode("cp1252", errors="replace")
     what = (

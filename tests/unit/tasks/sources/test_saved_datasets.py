@@ -71,7 +71,7 @@ def test_folders_of_the_library_itself_are_read(tmp_path: Path) -> None:
 
     call = {"id": "a", "function": {"name": "f", "arguments": {"word": "x"}}}
     other = {"id": "b", "function": {"name": "g", "arguments": {"n": 1}}}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [one]}]}
         for one in (call, other)
     ]
