@@ -18,6 +18,7 @@ from schemas.records.references import (
 from schemas.records.stages import Stage
 from tasks.check_quality import check_quality
 from tasks.check_schema import check_schema
+from tasks.dataset.pinned_rows import PinnedRules
 from tasks.load_dataset import load_dataset
 from tasks.prepare_template import prepare_template
 from tasks.split_dataset import split_dataset
@@ -56,9 +57,13 @@ def gate_rows(config: RunConfig, dataset: DatasetReference) -> GatedRows:
     with recorded_rejections(config, dataset):
         template = prepare_template(config.start, config.template, config.seed)
         checked = check_schema(dataset, config.data.rules, template.special_tokens)
-        split = split_dataset(
-            checked, config.split, config.seed, config.quality.near_duplicate_similarity
-        )
+        similarity = config.quality.near_duplicate_similarity
+        pinned_rules = None  # without pinned rows, the split does not depend on the rules
+        if config.split.pinned:
+            pinned_rules = PinnedRules(
+                rules=config.data.rules, special_tokens=template.special_tokens
+            )
+        split = split_dataset(checked, config.split, config.seed, similarity, pinned_rules)
         quality = check_quality(
             split, checked, template, config.quality, config.registry, config.data.weights
         )

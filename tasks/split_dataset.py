@@ -18,7 +18,7 @@ from pathlib import Path
 from schemas.config.run import SplitConfig
 from schemas.records.references import CheckedReference, SplitReference
 from schemas.rule_ids import RowRule, Severity
-from tasks.dataset.pinned_rows import pinned_fingerprint, write_pinned
+from tasks.dataset.pinned_rows import PinnedRules, pinned_fingerprint, write_pinned
 from tasks.dataset.row_pass import SetPass
 from tasks.dataset.split_rows import (
     Split,
@@ -82,7 +82,12 @@ def write_splits(files: Sequence[Path], parts: Sequence[int], folder: Path) -> N
 
 
 def split_rows(
-    kept: Path, split: SplitConfig, seed: int, similarity: float, folder: Path
+    kept: Path,
+    split: SplitConfig,
+    seed: int,
+    similarity: float,
+    folder: Path,
+    pinned_rules: PinnedRules | None = None,
 ) -> SplitCounts:
     """Measure the rows, choose their splits, and write them.
 
@@ -92,6 +97,7 @@ def split_rows(
         seed: Of the run.
         similarity: From which rows count as near duplicates.
         folder: Gets a file of rows for each split, `row_features/` and `split.json`.
+        pinned_rules: What pinned rows are checked against; None: the rules with their defaults.
 
     Returns:
         The counts.
@@ -100,7 +106,7 @@ def split_rows(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         if split.pinned:
             files.insert(0, Path(scratch) / "pinned.jsonl")
-            n_pinned = write_pinned(split.pinned, files[0])
+            n_pinned = write_pinned(split.pinned, files[0], pinned_rules or PinnedRules())
         table = FeatureTable(folder / "row_features")
         compare_all(files, table, similarity)
         prompt = table.column("prompt")
@@ -131,6 +137,7 @@ def split_dataset(
     split: SplitConfig,
     seed: int,
     similarity: float,
+    pinned_rules: PinnedRules | None = None,
 ) -> SplitReference:
     """Set rows apart for evaluation; rows with the same or nearly the same text stay together.
 
@@ -141,11 +148,13 @@ def split_dataset(
         split: Fractions, and limit of the evaluation rows, or pinned evaluation rows.
         seed: Of the run.
         similarity: From which rows count as near duplicates.
+        pinned_rules: What pinned rows are checked against; None: the rules with their defaults.
 
     Returns:
         Reference to all splits.
     """
-    counts = split_rows(locate(checked, "kept.jsonl"), split, seed, similarity, output.path)
+    kept = locate(checked, "kept.jsonl")
+    counts = split_rows(kept, split, seed, similarity, output.path, pinned_rules)
     return output.commit(
         SplitReference,
         n_train_rows=counts.n_train_rows,

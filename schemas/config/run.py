@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from schemas.base import Section
 from schemas.config.evaluation import EvaluationConfig
@@ -32,11 +33,24 @@ class DataSource(Section):
     config_name: str | None = None
     """Configuration (subset) of a Hub dataset."""
     split: str = "train"
-    """Split of a Hub dataset."""
+    """Split of a Hub dataset, or of a folder that its library saved with several splits."""
     revision: str | None = None
     """Branch, tag or commit of a Hub dataset."""
     columns: dict[ColumnName, str] = {}
     """Source column of each field, e.g. {prompt: question, completion: answer}."""
+    encoding: str = ""
+    """Encoding of text files, e.g. cp1252; empty is UTF-8, or UTF-16 if the file begins with its mark."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, name: str) -> str:
+        try:
+            is_text = not name or codecs.lookup(name)._is_text_encoding
+        except LookupError:
+            is_text = False
+        if not is_text:
+            raise ValueError(f"{name!r} is not an encoding of texts, such as cp1252 or utf-16-le")
+        return name
 
 
 class WeightedSource(DataSource):

@@ -24,6 +24,7 @@ from schemas.rule_ids import RowRule, RuleExample, Severity, Violation
 from schemas.rules.check_rows import CheckedBlock, CheckedRow, check_rows
 from schemas.texts.secrets import secret_kinds
 from tasks.engine.jsonl import json_line
+from tasks.engine.process_limits import count_processors
 from tasks.rows import near_duplicates
 from tasks.rows.features import FeatureRequest, RowFeatures, row_features
 from tasks.sources.parsing import Block, parse_block
@@ -110,8 +111,8 @@ def check_block(block: Block, request: CheckRequest) -> BlockOutcome:
     parsed = parse_block(block)
     rows = parsed.rows
     outcome = BlockOutcome(len(rows), parsed.n_objects, names=parsed.names)
-    marks = {"byte_order_mark_ignored": parsed.n_byte_order_marks}
-    outcome.conversions.update({name: count for name, count in marks.items() if count})
+    marks = {"byte_order_mark_ignored": parsed.n_byte_order_marks, block.note: len(rows)}
+    outcome.conversions.update({name: count for name, count in marks.items() if name and count})
     if request.is_repaired:
         for row in rows:
             row.row, repairs = repair_row(row.row)
@@ -162,8 +163,8 @@ def _count(checked: CheckedBlock, outcome: BlockOutcome) -> None:
 
 
 def n_processes() -> int:
-    """Return how many processes check rows: one a processor this process may use, at most eight."""
-    return min(MAX_PROCESSES, len(os.sched_getaffinity(0)))
+    """Return how many processes check rows: one a processor it may use, at most eight."""
+    return min(MAX_PROCESSES, count_processors())
 
 
 def check_blocks(

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import stat
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
 
 from schemas.errors import DataSourceError
-from tasks.sources._readers import KINDS, data_ending
+from tasks.sources._compression import DataFile
+from tasks.sources._contents import check_unnamed
+from tasks.sources._kinds import (
+    KINDS,
+    METADATA_NAMES,
+    PLAIN_TEXT,
+    data_ending,
+    is_data,
+    unknown_kind,
+    way_out,
+)
+from tasks.sources._saved_datasets import saved_files
 
+LOGGER = logging.getLogger(__name__)
 FILE_KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -18,12 +32,14 @@ FILE_KINDS = (
 """What a name may be that cannot be read as a file."""
 
 
-def local_files(name: str) -> tuple[Path, ...]:
+def local_files(name: str, split: str = "train") -> tuple[Path, ...]:
     """List the data files of a name, in the order of their paths.
 
     Args:
         name: A file, a folder (the files in it, not in its folders), a pattern such as
-            `data/**/*.jsonl`, or one of these after file://.
+            `data/**/*.jsonl`, or one of these after file://. A folder may also be one that the
+            datasets library saved.
+        split: Which split of a saved dataset.
 
     Returns:
         The files; none if the name does not exist.
@@ -34,7 +50,7 @@ def local_files(name: str) -> tuple[Path, ...]:
     path = Path(os.path.expanduser(name.removeprefix("file://")))
     try:
         if path.is_dir():
-            files = _files_of_folder(path, name)
+            files = saved_files(path, name, split) or _files_of_folder(path, name)
         elif path.exists():
             files = (_known_kind(path, name),)
         else:
@@ -52,44 +68,54 @@ def local_files(name: str) -> tuple[Path, ...]:
 
 def _known_kind(path: Path, name: str) -> Path:
     if data_ending(path.name) is None:
-        raise DataSourceError(
-            f"{name} is not a kind of data file that can be read",
-            expected=KINDS,
-            got=path.suffix or "no ending",
-            fix="convert the data to one of these kinds, or give the file its right ending",
-        )
+        _check_regular(path)
+        what, _ = way_out(path.name)
+        if what in ("", PLAIN_TEXT):
+            check_unnamed(DataFile(path, path.name))
+        raise unknown_kind(name)
     return path
 
 
 def _files_of_folder(folder: Path, name: str) -> tuple[Path, ...]:
-    files = tuple(
-        file
-        for file in sorted(folder.iterdir())
-        if data_ending(file.name) and not file.name.startswith(".")
-    )
+    entries = sorted(folder.iterdir())
+    files = tuple(entry for entry in entries if is_data(entry.name))
     if not files:
-        folders = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        folders = [entry.name for entry in entries if entry.is_dir()]
+        others = [entry.name for entry in entries if not entry.is_dir()]
         raise DataSourceError(
             f"folder {name} has no data file",
             expected=KINDS,
-            got=f"folders {', '.join(folders[:5])}" if folders else "no such file",
+            got=f"folders {', '.join(folders[:5])}" if folders else _listed(others),
             fix="name the folder that has the files itself, or a pattern such as data/**/*.jsonl",
         )
+    _note_metadata(entries, name)
     return files
 
 
 def _files_of_pattern(pattern: str, name: str) -> tuple[Path, ...]:
-    found = [Path(match) for match in glob.glob(pattern, recursive=True)]
-    files = tuple(sorted(path for path in found if data_ending(path.name)))
+    found = sorted(Path(match) for match in glob.glob(pattern, recursive=True))
+    files = tuple(path for path in found if is_data(path.name))
     if not files:
-        others = sorted(path.name for path in found if not path.is_dir())
+        others = [path.name for path in found if not path.is_dir()]
         raise DataSourceError(
             f"the pattern {name} matches no data file",
             expected=KINDS,
-            got=f"files {', '.join(others[:5])}" if others else "no match",
+            got=_listed(others) if others else "no match",
             fix="check the pattern; quote it on the command line, ** matches any folders",
         )
+    _note_metadata(found, name)
     return files
+
+
+def _listed(names: list[str]) -> str:
+    return f"files {', '.join(names[:5])}" if names else "no such file"
+
+
+def _note_metadata(paths: Iterable[Path], name: str) -> None:
+    """Log which files are left out although their names end as those of data."""
+    left_out = sorted({path.name for path in paths if path.name in METADATA_NAMES})
+    if left_out:
+        LOGGER.warning("%s: left out %s, which describe the data", name, ", ".join(left_out))
 
 
 def _check_regular(file: Path) -> None:
@@ -105,7 +131,7 @@ def _check_regular(file: Path) -> None:
         )
 
 
-def file_labels(files: tuple[Path, ...]) -> tuple[str, ...]:
+def file_labels(files: Sequence[PurePath]) -> tuple[str, ...]:
     """Shorten file names for messages and output: bare names, or relative paths if two are equal."""
     names = tuple(file.name for file in files)
     if len(set(names)) == len(names):

@@ -11,17 +11,19 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-import orjson
-
 from schemas.errors import DataSourceError
 from schemas.rows.row import SourceRow
-from tasks.sources._compression import DataFile, open_data
+from tasks.sources._compression import CHUNK_BYTES, DataFile, open_data
+from tasks.sources._json_hints import TRAILING_COMMA, find_hint
+from tasks.sources._json_layout import Layout, find_layout, unwrap
 from tasks.sources._line_blocks import LONGEST_LINE_BYTES, TOO_LONG, pack_lines, read_line_blocks
 from tasks.sources.parsing import TOO_DEEP, Block
 
 JSON_FIX = "write the file as valid JSON, or as .jsonl with one object a line"
+JSON_LIST = "json_list_split"
+JSON_OBJECTS = "json_objects_split"
+"""Conversions of .jsonl files that are one list, or whose objects take many lines."""
 CUT_OFF = "it ends in the middle"
-CHUNK_BYTES = 1 << 20
 LONGEST_TOKEN = 16
 """Characters of JSON that may be cut in two, such as an escaped surrogate pair; strings apart."""
 NUMBER_SIGNS = ".eE+-0123456789"
@@ -31,47 +33,36 @@ DECODER = json.JSONDecoder(parse_int=str, parse_float=str)
 
 
 def read_json_file(file: DataFile) -> Iterator[Block]:
-    """Read a .json file.
+    """Read a .json file: a list, one object, objects one after another, or JSON lines."""
+    return _read(file, is_list_usual=True)
 
-    Args:
-        file: The file.
 
-    Yields:
-        Its rows.
+def read_jsonl_file(file: DataFile) -> Iterator[Block]:
+    """Read a .jsonl file: JSON lines, or any other of the layouts of a .json file, and note it."""
+    return _read(file, is_list_usual=False)
 
-    Raises:
-        DataSourceError: It is not JSON, or a single value instead of rows.
-    """
-    if _has_lines(file):
+
+def _read(file: DataFile, *, is_list_usual: bool) -> Iterator[Block]:
+    if find_layout(file, is_list_usual=is_list_usual) is Layout.LINES:
         yield from read_line_blocks(file)
         return
     with open_data(file) as stream:
         text = _JsonText(file, stream)
         first = text.peek()
-        if first not in "[{":
+        if first == "[":
+            values, note = _listed(text), "" if is_list_usual else JSON_LIST
+        elif first == "{":
+            values, note = _following(text, file), "" if is_list_usual else JSON_OBJECTS
+        else:
             text.take()
             raise DataSourceError(
                 f"{file.name} is not a list of rows",
+                where=file.name,
                 expected="[{…}, {…}]",
                 got="a single value",
                 fix="write the rows as one list, or as .jsonl with one object a line",
             )
-        values = _listed(text) if first == "[" else _following(text)
-        yield from pack_lines(file.name, values)
-
-
-def _has_lines(file: DataFile) -> bool:
-    """Return whether the first line is a complete object."""
-    with open_data(file) as stream:
-        head = stream.read(CHUNK_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
-    line, _, _ = head.partition(b"\n")
-    if not line.startswith(b"{"):
-        return False
-    try:
-        orjson.loads(line.decode("utf-8", errors="replace"))
-    except orjson.JSONDecodeError:
-        return False
-    return True
+        yield from pack_lines(file.name, values, note)
 
 
 def _listed(text: _JsonText) -> Iterator[tuple[int, bytes | SourceRow]]:
@@ -84,18 +75,26 @@ def _listed(text: _JsonText) -> Iterator[tuple[int, bytes | SourceRow]]:
         yield number, text.take()
         sign = text.peek()
         if sign not in ("]", ","):
-            raise text.fault("Expecting ',' delimiter" if sign else CUT_OFF)
+            raise text.delimiter_fault()
         text.position += sign == ","
         is_over = sign == "]"
+        if not is_over and text.peek() == "]":
+            raise text.fault(f"Expecting value ({TRAILING_COMMA})")
     text.position += 1
     if text.peek():
         raise text.fault("more text after the end of the list")
 
 
-def _following(text: _JsonText) -> Iterator[tuple[int, bytes | SourceRow]]:
-    """Cut out objects that follow one another."""
-    number = 0
+def _following(text: _JsonText, file: DataFile) -> Iterator[tuple[int, bytes | SourceRow]]:
+    """Cut out objects that follow one another; a single one may contain the rows."""
+    first = text.take()
+    sign = text.peek()
+    rows = None if sign else unwrap(file, first)
+    yield from enumerate([first] if rows is None else rows, start=1)
+    number = 1
     while text.peek():
+        if text.peek() == ",":
+            raise text.fault("a comma after an object that is in no list")
         number += 1
         yield number, text.take()
 
@@ -154,11 +153,21 @@ class _JsonText:
             fix=JSON_FIX,
         )
 
+    def delimiter_fault(self) -> DataSourceError:
+        """Make the error for something else than the comma or the end of a list."""
+        is_over = self.position == len(self._text)
+        found = CUT_OFF if is_over else "Expecting ',' delimiter" + self._hint(self.position)
+        return self.fault(found)
+
+    def _hint(self, position: int) -> str:
+        hint = find_hint(self._text, position)
+        return f" ({hint})" if hint else ""
+
     def _syntax_fault(self, error: json.JSONDecodeError) -> DataSourceError:
         is_at_end = self._is_complete and not self._text[error.pos :].strip()
         if is_at_end or error.msg.startswith("Unterminated string"):
             return self.fault(CUT_OFF, error.pos)
-        return self.fault(error.msg.removesuffix(" at"), error.pos)
+        return self.fault(error.msg.removesuffix(" at") + self._hint(error.pos), error.pos)
 
     def _may_be_cut(self, error: json.JSONDecodeError) -> bool:
         """Return whether more text can fix the error."""

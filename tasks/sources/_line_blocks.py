@@ -96,15 +96,17 @@ def _as_text(value: Any) -> str:
     return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def pack_lines(name: str, lines: Iterable[tuple[int, bytes | SourceRow]]) -> Iterator[Block]:
-    """Pack numbered lines of JSON, and rows that cannot be read, into blocks."""
+def pack_lines(
+    name: str, lines: Iterable[tuple[int, bytes | SourceRow]], note: str = ""
+) -> Iterator[Block]:
+    """Pack numbered lines of JSON, and rows that cannot be read, into blocks with a note."""
     pack: list[bytes] = []
     unreadable: list[SourceRow] = []
     first_line, n_bytes = 1, 0
     for number, line in lines:
         gap = number - first_line - len(pack)
         if n_bytes >= BLOCK_BYTES or (gap > WIDEST_GAP_LINES and n_bytes):
-            yield Block(name, first_line, b"\n".join(pack), tuple(unreadable) or None)
+            yield Block(name, first_line, b"\n".join(pack), tuple(unreadable) or None, note=note)
             pack, unreadable, n_bytes = [], [], 0
         if n_bytes == 0:
             first_line, gap = number, 0
@@ -116,4 +118,4 @@ def pack_lines(name: str, lines: Iterable[tuple[int, bytes | SourceRow]]) -> Ite
             pack.append(line)
             n_bytes += len(line)
     if n_bytes:
-        yield Block(name, first_line, b"\n".join(pack), tuple(unreadable) or None)
+        yield Block(name, first_line, b"\n".join(pack), tuple(unreadable) or None, note=note)

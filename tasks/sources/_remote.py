@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from schemas.config.run import DataSource
@@ -17,8 +17,10 @@ from schemas.rows.row import SourceRow
 from tasks.engine.extras import require
 from tasks.engine.progress import progress_bar
 from tasks.engine.redaction import without_secrets
+from tasks.sources._files import file_labels
+from tasks.sources._kinds import KINDS, data_ending, is_data
 from tasks.sources._line_blocks import pack_rows
-from tasks.sources._readers import KINDS, data_ending, read_file
+from tasks.sources._readers import read_file
 from tasks.sources._tables import prune_nulls
 from tasks.sources.hub import (
     HubKind,
@@ -83,7 +85,7 @@ def _cached_dataset(source: DataSource, revision: str) -> tuple[str, str]:
     """Find a downloaded copy: the Hub's snapshot of the revision, else what `datasets` prepared."""
     snapshot = cache_folder(source.source, HubKind.DATASET) / "snapshots" / revision
     files = [path for path in snapshot.rglob("*") if path.is_file()]
-    others = (".txt", ".gz", ".zst", ".arrow")
+    others = (".txt", ".gz", ".zst")
     if any(data_ending(path.name) or path.suffix.lower() in others for path in files):
         return str(snapshot), ""
     if source.revision is not None:
@@ -147,14 +149,14 @@ def _address_fault(error: BaseException, where: str) -> SftFlowError:
     )
 
 
-def _remote_files(store: Any, path: str, address: str) -> list[str]:
-    """List the data files at a path, which may be a folder or a pattern."""
+def _remote_files(store: Any, path: str, address: str) -> dict[str, str]:
+    """List the data files at a path, which may be a folder or a pattern, with their labels."""
     if "*" in path:
-        found = [name for name in store.glob(path) if data_ending(name)]
+        found = [name for name in store.glob(path) if is_data(name)]
     elif data_ending(path.split("?")[0]):
-        return [path]
+        found = [path]
     else:
-        found = [name for name in store.ls(path, detail=False) if data_ending(name)]
+        found = [name for name in store.ls(path, detail=False) if is_data(name)]
     if not found:
         raise DataSourceError(
             "there is no data file at this address",
@@ -162,25 +164,26 @@ def _remote_files(store: Any, path: str, address: str) -> list[str]:
             expected=f"a name ending in {KINDS}; a folder of such files, or a pattern with *",
             fix="name a data file, or the folder that has the files itself",
         )
-    return sorted(found)
+    found = sorted(found)
+    labels = file_labels([PurePosixPath(name.split("?")[0]) for name in found])
+    return dict(zip(found, labels, strict=True))
 
 
-def read_address(address: str) -> Iterator[Block]:
+def read_address(address: str, encoding: str = "") -> Iterator[Block]:
     """Download and read the files at an fsspec address one by one, in order of their names."""
     with _addressed(address) as (store, path), tempfile.TemporaryDirectory() as folder:
-        for remote in _remote_files(store, path, address):
-            name = os.path.basename(remote.split("?")[0])
-            local = Path(folder) / name
+        for remote, label in _remote_files(store, path, address).items():
+            local = Path(folder) / os.path.basename(label)
             size = store.info(remote).get("size")
             with (
-                progress_bar(total=size, label=f"download {name}", unit="B") as bar,
+                progress_bar(total=size, label=f"download {label}", unit="B") as bar,
                 store.open(remote, "rb") as incoming,
                 local.open("wb") as outgoing,
             ):
                 while block := incoming.read(1 << 20):
                     outgoing.write(block)
                     bar.update(len(block))
-            yield from read_file(local, name)
+            yield from read_file(local, label, encoding)
             local.unlink()
 
 
@@ -188,11 +191,11 @@ def address_version(address: str) -> str:
     """Fingerprint an address by the store's mark of the content, or by sha256 if it has none."""
     with _addressed(address) as (store, path):
         marks = []
-        for remote in _remote_files(store, path, address):
+        for remote, label in _remote_files(store, path, address).items():
             info = store.info(remote)
             mark = [f"{name}={info[name]}" for name in VERSION_FIELDS if info.get(name)]
             if not mark:
                 with store.open(remote, "rb") as stream:
                     mark = [hashlib.file_digest(stream, "sha256").hexdigest()]
-            marks.append(f"{os.path.basename(remote.split('?')[0])} {info.get('size')} {mark}")
+            marks.append(f"{label} {info.get('size')} {mark}")
     return hashlib.sha256("\n".join(marks).encode()).hexdigest()

@@ -1,156 +1,122 @@
-"""Readers of tables: .csv, .tsv and .parquet, and what Arrow adds to nested rows."""
+"""Readers of .parquet and .arrow files, and what Arrow adds to nested rows."""
 
 from __future__ import annotations
 
-import csv
-import io
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from schemas.errors import DataSourceError
 from schemas.rows.row import SourceRow
-from tasks.sources._compression import DataFile, open_data
-from tasks.sources._line_blocks import LONGEST_LINE_BYTES, TOO_LONG, pack_rows
+from tasks.sources._compression import CHUNK_BYTES, DataFile, open_data
+from tasks.sources._line_blocks import pack_rows
 from tasks.sources.parsing import Block
 
 if TYPE_CHECKING:
     from pyarrow import DataType, RecordBatch
-    from pyarrow.parquet import ParquetFile
 
 BATCH_ROWS = 1000
-"""Rows of a Parquet file in memory at a time."""
-CHUNK_BYTES = 1 << 20
-LONGEST_CELL = LONGEST_LINE_BYTES // 4
-"""Characters, of four bytes at most, in a line or a cell of a CSV file; Python's own limit of
-131,072 is less than a long answer, and a quote left open makes the rest of the file one cell."""
+"""Rows of a table in memory at a time."""
+FILE_MARK = b"ARROW1"
+"""Begins Arrow's file format, which Feather 2 is as well; its stream format has no mark."""
+STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 TEXT_FIELDS = ("content", "value")
 """What messages call their text; a null there is an error of the row and no padding."""
-
-
-def read_csv(file: DataFile, delimiter: str = ",") -> Iterator[Block]:
-    """Read a CSV file; bytes that are not UTF-8 become U+FFFD.
-
-    Args:
-        file: The file.
-        delimiter: Between two cells.
-
-    Yields:
-        Its rows, each with the number of its first line.
-
-    Raises:
-        DataSourceError: Two columns have the same name.
-    """
-    csv.field_size_limit(LONGEST_CELL)
-    with open_data(file) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
-        lines = _CsvLines(text)
-        reader = csv.reader(lines, strict=True, delimiter=delimiter)
-        yield from pack_rows(file.name, _csv_rows(reader, lines, file.name))
-
-
-def read_tsv(file: DataFile) -> Iterator[Block]:
-    """Read a file of cells separated by tabs, otherwise as CSV."""
-    return read_csv(file, delimiter="\t")
-
-
-class _CsvLines:
-    """Lines of a text stream, counted; one that is too long is skipped and raises an error."""
-
-    def __init__(self, text: io.TextIOWrapper) -> None:
-        self.n_lines = 0
-        self._text = text
-
-    def __iter__(self) -> _CsvLines:
-        return self
-
-    def __next__(self) -> str:
-        line = self._text.readline(LONGEST_CELL)
-        if not line:
-            raise StopIteration
-        self.n_lines += 1
-        if len(line) == LONGEST_CELL and not line.endswith(("\n", "\r")):
-            while (rest := self._text.readline(LONGEST_CELL)) and not rest.endswith(("\n", "\r")):
-                pass
-            raise csv.Error(TOO_LONG)
-        return line
-
-
-def _csv_rows(reader: Any, lines: _CsvLines, name: str) -> Iterator[SourceRow]:
-    header: list[str] = []
-    while True:
-        number = lines.n_lines + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield SourceRow(name, number, unparseable=f"not CSV: {error}")
-            continue
-        if not cells:
-            continue
-        if not header:
-            header = _checked_header(cells, name, number)
-        elif len(cells) != len(header):
-            reason = f"has {len(cells)} fields, the header has {len(header)}"
-            yield SourceRow(name, number, unparseable=reason)
-        else:
-            yield SourceRow(name, number, dict(zip(header, cells, strict=True)))
-
-
-def _checked_header(header: list[str], name: str, number: int) -> list[str]:
-    if len(set(header)) < len(header):
-        raise DataSourceError(
-            f"two columns of {name} have the same name",
-            where=f"{name}:{number}",
-            got=", ".join(header),
-            fix="give every column its own name",
-        )
-    return header
+JSON_TYPE = "arrow.json"
+"""Extension type of columns that the datasets library calls Json."""
 
 
 def read_parquet(file: DataFile) -> Iterator[Block]:
-    """Read a Parquet file.
-
-    Args:
-        file: The file.
-
-    Yields:
-        Its rows, numbered from 1.
-
-    Raises:
-        DataSourceError: It is not a Parquet file, or a damaged one.
-    """
-    import pyarrow
+    """Read a Parquet file; its rows are numbered from 1."""
     from pyarrow import parquet
 
+    with (
+        _arrow_errors(file, "Parquet"),
+        _seekable(file) as stream,
+        parquet.ParquetFile(stream) as table,
+    ):
+        yield from _pack_batches(file, table.iter_batches(batch_size=BATCH_ROWS))
+
+
+def read_arrow(file: DataFile) -> Iterator[Block]:
+    """Read a file in Arrow's stream or file format, or Feather 2; its rows are numbered from 1."""
+    from pyarrow import ipc
+
+    with open_data(file) as stream:
+        is_stream = stream.read(len(FILE_MARK)) != FILE_MARK
+    with _arrow_errors(file, "Arrow"):
+        if is_stream:
+            with open_data(file) as stream, ipc.open_stream(stream) as table:
+                yield from _pack_batches(file, _slices(table))
+            _check_stream_end(file)
+            return
+        with _seekable(file) as stream, ipc.open_file(stream) as table:
+            batches = (table.get_batch(place) for place in range(table.num_record_batches))
+            yield from _pack_batches(file, _slices(batches))
+
+
+@contextmanager
+def _arrow_errors(file: DataFile, kind: str) -> Iterator[None]:
+    import pyarrow
+
     try:
-        with _seekable(file) as stream, parquet.ParquetFile(stream) as table:
-            yield from pack_rows(file.name, _parquet_rows(table, file.name))
+        yield
     except (pyarrow.ArrowException, OSError) as error:
         raise DataSourceError(
-            f"{file.name} is not a readable Parquet file: {error}",
+            f"{file.name} is not a readable {kind} file: {error}",
             where=file.name,
             fix="write the file again; it may have been cut off while it was copied",
         ) from error
 
 
+def _check_stream_end(file: DataFile) -> None:
+    """Refuse a plain stream that was cut off between two batches, which Arrow takes for its end."""
+    if file.codec or file.member:
+        return
+    with file.path.open("rb") as stream:
+        stream.seek(-len(STREAM_END), os.SEEK_END)
+        if stream.read() != STREAM_END:
+            raise OSError("it ends without the mark of its end")
+
+
 @contextmanager
 def _seekable(file: DataFile) -> Iterator[Any]:
     """Open what Arrow may read out of order: the file, or an uncompressed temporary one."""
+    import pyarrow
+
+    if not file.codec and not file.member:
+        with open_data(file):
+            pass  # its errors are clearer than Arrow's
+        with pyarrow.OSFile(str(file.path)) as stream:
+            yield stream
+        return
     with tempfile.TemporaryFile() as unpacked:
         with open_data(file) as stream:
-            if file.codec:
-                shutil.copyfileobj(stream, unpacked, CHUNK_BYTES)
+            shutil.copyfileobj(stream, unpacked, CHUNK_BYTES)
         unpacked.seek(0)
-        yield unpacked if file.codec else file.path
+        yield unpacked
 
 
-def _parquet_rows(table: ParquetFile, name: str) -> Iterator[SourceRow]:
+def _slices(batches: Iterable[RecordBatch]) -> Iterator[RecordBatch]:
+    """Cut batches of any size into some that may be in memory as Python objects."""
+    for batch in batches:
+        for place in range(0, batch.num_rows, BATCH_ROWS):
+            yield batch.slice(place, BATCH_ROWS)
+
+
+def _pack_batches(file: DataFile, batches: Iterable[RecordBatch]) -> Iterator[Block]:
+    return pack_rows(file.name, _batch_rows(batches, file.name))
+
+
+def _batch_rows(batches: Iterable[RecordBatch], name: str) -> Iterator[SourceRow]:
     number = 0
-    for batch in table.iter_batches(batch_size=BATCH_ROWS):
+    for batch in batches:
+        has_json = JSON_TYPE in str(batch.schema)
         try:
             values = batch.to_pylist(maps_as_pydicts="lossy")
         except (ValueError, OverflowError):
@@ -159,8 +125,32 @@ def _parquet_rows(table: ParquetFile, name: str) -> Iterator[SourceRow]:
             number += 1
             if isinstance(value, Exception):
                 yield SourceRow(name, number, unparseable=f"not readable: {value}")
-            else:
-                yield SourceRow(name, number, prune_nulls(value))
+                continue
+            row = prune_nulls(value)
+            yield SourceRow(name, number, _with_json(row, batch) if has_json else row)
+
+
+def _with_json(row: dict[str, Any], batch: RecordBatch) -> dict[str, Any]:
+    """Parse the values that are JSON by the type of their column."""
+    types = {part.name: part.type for part in batch.schema}
+    return {name: _parsed_json(value, types[name]) for name, value in row.items()}
+
+
+def _parsed_json(value: Any, kind: DataType) -> Any:
+    import pyarrow
+
+    types = pyarrow.types
+    if getattr(kind, "extension_name", "") == JSON_TYPE and isinstance(value, str):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+    if types.is_struct(kind) and isinstance(value, dict):
+        inner = {part.name: part.type for part in kind}
+        return {name: _parsed_json(item, inner[name]) for name, item in value.items()}
+    if isinstance(value, list) and (types.is_list(kind) or types.is_large_list(kind)):
+        return [_parsed_json(item, kind.value_type) for item in value]
+    return value
 
 
 def _lone_value(batch: RecordBatch) -> Any:

@@ -17,6 +17,7 @@ import orjson
 from schemas.collector import paused_collector
 from schemas.rows.recognition import CANONICAL
 from schemas.rows.row import SourceRow
+from tasks.sources._json_hints import find_hint
 
 MOST_NAMES = 1000
 """Column names remembered for a message."""
@@ -26,6 +27,7 @@ MOST_LEVELS = 200
 BYTE_ORDER_MARK = "\ufeff"
 BLANKS = BYTE_ORDER_MARK + " \t\r\n\v\f"
 """What may precede the value of a line; a line of nothing else is no row."""
+CUT_OFF = "; the file ends in the middle of this line"
 TOO_DEEP = "nested too deeply"
 HALF_PAIR = "holds half of a surrogate pair"
 TOO_LARGE = "holds an integer beyond 64 bits"
@@ -37,7 +39,7 @@ _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows of one file as they were read, in the order of their lines."""
+    """Rows as they were read: lines of one file, or stored rows of any."""
 
     file: str
     first_line: int
@@ -45,9 +47,12 @@ class Block:
     lines: bytes = b""
     """One JSON value a line; an empty line is no row, but counts."""
     rows: tuple[SourceRow, ...] | None = None
-    """Rows that are no line of JSON, such as those that cannot be read."""
+    """Rows that are no line of JSON, such as those that cannot be read; with `lines`, of the same
+    file."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Our field name to the source's column."""
+    note: str = ""
+    """Name of the conversion by which the rows were found; it is counted for each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,11 @@ def parse_block(block: Block) -> ParsedBlock:
     """Parse every line that is not blank and rename columns; an unreadable row has the reason."""
     rows, n_marks = _parse_lines(block)
     if block.rows:
-        rows = sorted([*rows, *block.rows], key=lambda row: row.line)
+        # Rows alone may come from several files: their order is that of the source.
+        is_merged = bool(rows)
+        rows.extend(block.rows)
+        if is_merged:
+            rows.sort(key=lambda row: row.line)
     n_returns = block.lines.count(b"\r") if b"\r" in block.lines else 0
     if not block.columns:
         return ParsedBlock(rows, set(), 0, n_marks, n_returns)
@@ -123,7 +132,7 @@ def _parse_lines(block: Block) -> tuple[list[SourceRow], int]:
             try:
                 append(SourceRow(file, number, loads(line)))
             except orjson.JSONDecodeError:
-                row, has_mark = _read_refused(file, number, line.removesuffix(b"\n"))
+                row, has_mark = _read_refused(file, number, line)
                 n_marks += has_mark
                 if row is not None:
                     append(row)
@@ -141,7 +150,7 @@ def _parse_lines(block: Block) -> tuple[list[SourceRow], int]:
 
 def _read_refused(file: str, number: int, line: bytes) -> tuple[SourceRow | None, bool]:
     """Read a line that `orjson` refused: without marks, and with damaged bytes as U+FFFD."""
-    text = line.decode("utf-8", errors="replace")
+    text = line.removesuffix(b"\n").decode("utf-8", errors="replace")
     bare = text.lstrip(BLANKS)
     has_mark = BYTE_ORDER_MARK in text[: len(text) - len(bare)]
     if not bare:
@@ -150,6 +159,8 @@ def _read_refused(file: str, number: int, line: bytes) -> tuple[SourceRow | None
         return SourceRow(file, number, orjson.loads(bare)), has_mark
     except orjson.JSONDecodeError as error:
         reason = _why_refused(bare) or f"not JSON: {error.msg}"
+    if not line.endswith(b"\n") and reason.startswith("not JSON") and bare.rstrip()[-1] != "}":
+        reason += CUT_OFF
     return SourceRow(file, number, unparseable=reason), has_mark
 
 
@@ -161,7 +172,9 @@ def _why_refused(text: str) -> str:
     except UnicodeEncodeError:
         return HALF_PAIR
     except json.JSONDecodeError as error:
-        return f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+        hint = find_hint(text, error.pos)
+        message = f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
+        return f"{message} ({hint})" if hint else message
     except RecursionError:
         return TOO_DEEP
     except ValueError as error:

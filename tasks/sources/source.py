@@ -17,12 +17,11 @@ from schemas.rows.row import SourceRow
 from tasks.engine.keys import file_sha256
 from tasks.engine.redaction import without_secrets
 from tasks.sources._files import file_labels, local_files
-from tasks.sources._readers import KINDS, data_ending, read_file
+from tasks.sources._kinds import KINDS, data_ending
+from tasks.sources._readers import read_file, with_empty_row
 from tasks.sources._remote import address_version, dataset_commit, read_address, read_hub
 from tasks.sources.hub import HUB_ID
 from tasks.sources.parsing import Block, parse_block, remember_names
-
-EMPTY_FILE = "the file holds no row"
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def resolve_source(source: DataSource) -> ResolvedSource:
         return ResolvedSource(source, SourceKind.BUNDLED, (path,), columns, version)
     if "://" in name and not name.startswith("file://"):
         return ResolvedSource(source, SourceKind.ADDRESS, columns=columns)
-    if files := local_files(name):
+    if files := local_files(name, source.split):
         return ResolvedSource(source, SourceKind.LOCAL, files, columns)
     if HUB_ID.fullmatch(name) and data_ending(name) is None:
         return ResolvedSource(source, SourceKind.HUB, columns=columns)
@@ -201,14 +200,10 @@ def _raw_blocks(resolved: ResolvedSource) -> Iterator[Block]:
     if resolved.kind == SourceKind.HUB:
         yield from read_hub(resolved.source)
     elif resolved.kind == SourceKind.ADDRESS:
-        yield from read_address(resolved.source.source)
+        yield from read_address(resolved.source.source, resolved.source.encoding)
     for path, label in zip(resolved.files, file_labels(resolved.files), strict=True):
-        is_empty = True
-        for block in read_file(path, label):
-            is_empty = False
-            yield block
-        if is_empty and len(resolved.files) > 1:
-            yield Block(label, 1, rows=(SourceRow(label, 1, unparseable=EMPTY_FILE),))
+        blocks = read_file(path, label, resolved.source.encoding)
+        yield from with_empty_row(blocks, label) if len(resolved.files) > 1 else blocks
 
 
 def source_fingerprint(arguments: Mapping[str, Any]) -> str:

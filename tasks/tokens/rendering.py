@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.rows.row import Conversation
+from tasks.engine.process_limits import count_processors
 from tasks.models.prepared import load_prepared_tokenizer
 from tasks.tokens._encoding import EncodedRow, Encoder
 from tasks.tokens._texts import (
@@ -159,7 +159,7 @@ def _encode_ahead(
     encoder = renderer.encoder
     templates = TextRenderer(renderer.tokenizer, renderer.training_template)
     remaining = iter(conversations)
-    n_threads = min(os.cpu_count() or 1, MAX_THREADS)
+    n_threads = min(count_processors(), MAX_THREADS)
     waiting: deque[tuple[list[Conversation], list[RowText], Future[list[EncodedRow]]]] = deque()
     with ThreadPoolExecutor(n_threads) as pool:
         while chunk := list(islice(remaining, CHUNK_ROWS)):

@@ -127,8 +127,22 @@ BAD_FILES = (
     BadFile(
         "UTF-16",
         raw("a.jsonl", (json.dumps(ROWS[0]) + "\n").encode("utf-16")),
+        0,
+        (),
+        (1, 0),
+    ),
+    BadFile(
+        "UTF-16 without its mark",
+        raw("a.jsonl", (json.dumps(ROWS[0]) + "\n").encode("utf-16-le")),
         2,
-        ("DataSourceError", "UTF-16", "save the file as UTF-8"),
+        ("DataSourceError", "UTF-16LE", "data.source.encoding=utf-16le"),
+    ),
+    BadFile(
+        "indented list",
+        raw("a.jsonl", json.dumps(ROWS, indent=2).encode()),
+        0,
+        (),
+        (40, 0),
     ),
     BadFile("wrong Parquet", wrong_parquet, 1, ("unknown_format", "question, score"), (0, 2)),
     BadFile(

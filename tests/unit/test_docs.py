@@ -55,6 +55,9 @@ def producer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_jsonl(tmp_path / "data" / "preferences.jsonl", preferences)
     write_jsonl(tmp_path / "data" / "benchmark.jsonl", [{"question": "What is two and two?"}])
     (tmp_path / "data" / "questions.csv").write_text(f"question,answer\n{cells}", encoding="utf-8")
+    (tmp_path / "data" / "export.csv").write_text(
+        f"prompt,completion\n{cells.replace('public', 'façade of a public')}", encoding="cp1252"
+    )
     (tmp_path / "gate.yaml").write_text(configuration("gate.yaml"), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))

@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
@@ -14,6 +13,11 @@ from packaging.version import InvalidVersion, Version
 from schemas.base import Record
 from schemas.config.training import Device
 from schemas.errors import ConfigError
+from tasks.engine.process_limits import (
+    allowed_processors,
+    available_memory_bytes,
+    count_processors,
+)
 
 PROCESSOR_FACTS = Path("/proc/cpuinfo")
 PROCESSOR_TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -23,13 +27,6 @@ KERNELS_VERSIONS = ("0.16.0", "0.17.0")
 """From, and below: the versions that transformers 5.17 accepts (utils/import_utils.py)."""
 FLASH_ATTENTION_VERSION = "2.3.3"
 """The oldest version that transformers 5.17 accepts."""
-
-ROOT = Path("/sys/fs/cgroup")
-OWN_GROUPS = Path("/proc/self/cgroup")
-UNLIMITED_BYTES = 1 << 60
-"""Version 1 writes a number near 2^63 where there is no limit."""
-LIMIT_NAMES = ("memory.max", "memory.limit_in_bytes")
-USAGE_NAMES = ("memory.current", "memory.usage_in_bytes")
 
 
 class Machine(Record):
@@ -142,13 +139,11 @@ def count_physical_cores(topology: Path = PROCESSOR_TOPOLOGY) -> int:
     """Count the cores that affinity mask and container quota allow; two hyper-threads are one."""
     import psutil
 
-    if hasattr(os, "sched_getaffinity"):
-        allowed = os.sched_getaffinity(0)
-        cores = len({_core_of(topology, number) for number in allowed})
+    if numbers := allowed_processors():
+        cores = len({_core_of(topology, number) for number in numbers})
     else:
-        cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    quota = processor_quota()
-    return max(1, cores if quota is None else min(cores, int(quota)))
+        cores = psutil.cpu_count(logical=False) or 1
+    return min(cores, count_processors())
 
 
 def _core_of(topology: Path, number: int) -> str:
@@ -194,69 +189,3 @@ def _is_installed(module: str, package: str = "", at_least: str = "", below: str
 
 def _is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
-
-
-def available_memory_bytes(root: Path = ROOT, own_groups: Path = OWN_GROUPS) -> int | None:
-    """Read how much memory the tightest control group of this process still allows.
-
-    Limit less usage, with reclaimable file pages counted as free; None without a limit.
-
-    Source:
-        Linux kernel, Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst.
-    """
-    found = []
-    for folder in _group_folders(root, own_groups, "memory"):
-        limit = _first_number(folder, LIMIT_NAMES)
-        if limit is None or limit >= UNLIMITED_BYTES:
-            continue
-        usage = _first_number(folder, USAGE_NAMES) or 0
-        found.append(max(0, limit - max(0, usage - _inactive_file_bytes(folder))))
-    return min(found, default=None)
-
-
-def processor_quota(root: Path = ROOT, own_groups: Path = OWN_GROUPS) -> float | None:
-    """Return quota over period (e.g. 1.5) of the tightest control group; None without a quota."""
-    found = []
-    for folder in _group_folders(root, own_groups, "cpu"):
-        words = _read(folder / "cpu.max").split()
-        if not words:
-            words = [_read(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
-        if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
-            found.append(int(words[0]) / int(words[1]))
-    return min(found, default=None)
-
-
-def _group_folders(root: Path, own_groups: Path, controller: str) -> Iterator[Path]:
-    """List the folders of the process's group and of those above it, for either version."""
-    for line in _read(own_groups).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        mounted = root / controllers if controllers else root
-        if controllers and not mounted.is_dir():
-            mounted = root / controller
-        own = mounted / path.lstrip("/")
-        yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(mounted))
-
-
-def _inactive_file_bytes(folder: Path) -> int:
-    for line in _read(folder / "memory.stat").splitlines():
-        name, _, value = line.partition(" ")
-        if name in ("inactive_file", "total_inactive_file") and value.isdigit():
-            return int(value)
-    return 0
-
-
-def _first_number(folder: Path, names: tuple[str, ...]) -> int | None:
-    for name in names:
-        text = _read(folder / name).strip()
-        if text.isdigit():
-            return int(text)
-    return None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import resource
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from schemas.config.training import Method
 from schemas.errors import TrainingError, WeightsNotFinite
+from tasks.engine.process_limits import peak_memory_bytes
 from tasks.models.prepared import load_prepared_model, read_facts, write_facts
 from tasks.tokens.token_file import NOT_TRAINED
 from tasks.training.process._callbacks import keep_checkpoint
@@ -105,7 +105,6 @@ def measure(
     losses = training_losses(log)
     speeds = [entry["tokens_per_second"] for entry in log if "tokens_per_second" in entry]
     labels = read_tokens(spec.train_tokens, spec.seed)["labels"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # kibibytes on Linux
     return TrainingFacts(
         device=trainer.args.device.type,
         n_steps=trainer.state.global_step,
@@ -126,5 +125,5 @@ def measure(
         notes=(*spec.notes, *trainer.notes),
         seconds=round(trainer.n_seconds, 3),
         tokens_per_second=round(speeds[-1], 1) if speeds else 0.0,
-        peak_memory_bytes=peak,
+        peak_memory_bytes=peak_memory_bytes(),
     )

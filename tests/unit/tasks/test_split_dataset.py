@@ -11,12 +11,17 @@ import pytest
 
 from schemas.config.run import DataSource, SplitConfig
 from schemas.errors import DataRejected
-from schemas.records.references import CheckedReference
+from schemas.records.references import CheckedReference, DatasetReference
+from tasks.check_schema import check_rows
+from tasks.dataset.pinned_rows import PinnedRules
 from tasks.dataset.split_rows import Split
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_lines
-from tasks.engine.keys import StageKey, file_sha256
+from tasks.engine.keys import StageKey, file_sha256, stage_key
+from tasks.load_dataset import write_rows
 from tasks.rows.feature_table import FeatureTable
+from tasks.rows.tally import RowTally
+from tasks.sources import stored_rows
 from tasks.split_dataset import SplitCounts, split_dataset, split_rows
 
 COLOURS = ["red", "green", "blue", "grey", "black", "white", "brown", "yellow"]
@@ -176,6 +181,44 @@ def test_validation_rows_stay_the_same_beside_a_pinned_evaluation_set(tmp_path: 
     assert len(second) > len(first) > 0
 
 
+@pytest.mark.parametrize("block_rows", [7, 30, 20_000])
+def test_rows_appended_to_one_file_move_no_group_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block_rows: int
+) -> None:
+    monkeypatch.setattr(stored_rows, "BLOCK_ROWS", block_rows)
+    count = 40
+    data = tmp_path / "data"
+
+    def pair(number: int, end: str) -> dict[str, Any]:
+        return {"prompt": f"{sentence(number, 30)} {end}", "completion": sentence(number + 1000)}
+
+    def places(n_more: int) -> dict[tuple[str, int], str]:
+        """Load, check and split both files; each row of b nearly repeats one of a."""
+        first = [pair(number, "one") for number in range(count)]
+        first += [pair(number, "more") for number in range(100, 100 + n_more)]
+        write(data / "a.jsonl", first)
+        write(data / "b.jsonl", [pair(number, "two") for number in reversed(range(count))])
+        folder = tmp_path / str(n_more)
+        folder.mkdir()
+        loaded = OutputFolder(StageKey("load_dataset", {"key": str(n_more)}))
+        n_rows = write_rows(DataSource(source=str(data)), loaded.path / "rows.jsonl")[""]
+        dataset = loaded.commit(DatasetReference, source="data", n_rows=n_rows)
+        check_rows(dataset, RowTally({}), (), folder)
+        kept = [(row["file"], row["line"]) for row in read_lines(folder / "kept.jsonl")]
+        expected = [("a.jsonl", line) for line in range(1, count + n_more + 1)]
+        assert kept == expected + [("b.jsonl", line) for line in range(1, count + 1)]
+        split_rows(folder / "kept.jsonl", SplitConfig(eval_fraction=0.4), 1, 0.8, folder)
+        return {
+            (row["file"], row["line"]): str(part)
+            for part in Split
+            for row in read_lines(folder / part.file)
+        }
+
+    before, after = places(0), places(3)
+    assert {place: after[place] for place in before} == before
+    assert len(set(before.values())) == 2
+
+
 def pin(path: Path, rows: list[dict[str, Any]], **columns: str) -> SplitConfig:
     source = DataSource.model_validate({"source": str(write(path, rows)), "columns": columns})
     return SplitConfig(pinned=source)
@@ -250,6 +293,11 @@ def test_stage_names_both_sides_by_their_content(tmp_path: Path) -> None:
         )
         for number, config in enumerate((SplitConfig(eval_fraction=0.3), pinned))
     ]
+    keys = [
+        stage_key(split_dataset.definition, {"split": pinned, "pinned_rules": rules}).digest
+        for rules in (None, PinnedRules(special_tokens=("<end>",)))
+    ]
+    assert keys[0] != keys[1]
     for reference, is_pinned in zip(references, (False, True), strict=True):
         assert reference.is_pinned is is_pinned
         assert reference.train_sha256 == file_sha256(locate(reference, "train.jsonl"))

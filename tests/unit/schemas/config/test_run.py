@@ -53,6 +53,18 @@ def test_weight_must_be_sensible(weight: object) -> None:
     assert "data.sources.a.weight" in text
 
 
+@pytest.mark.parametrize("name", ["", "cp1252", "UTF-16-LE", "latin-1"])
+def test_encoding_is_one_of_texts(name: str) -> None:
+    config = RunConfig.model_validate({"data": {"source": {"encoding": name}}})
+    assert config.data.source.encoding == name
+
+
+@pytest.mark.parametrize("name", ["base64", "windows-9999", "rot13"])
+def test_encoding_that_is_none_is_refused(name: str) -> None:
+    text = refusal(data={"source": {"encoding": name}})
+    assert f"{name!r} is not an encoding of texts, such as cp1252" in text
+
+
 def test_rows_must_be_left_to_train() -> None:
     assert "less than 1" in refusal(split={"eval_fraction": 0.6, "validation_fraction": 0.4})
     RunConfig.model_validate({"split": {"eval_fraction": 0.6, "validation_fraction": 0.3}})

@@ -8,10 +8,17 @@ import pytest
 
 from schemas.config.run import DataSource, SplitConfig
 from schemas.errors import DataRejected, DataSourceError
-from tasks.dataset.pinned_rows import pinned_fingerprint, write_pinned
+from schemas.rule_ids import RowRule, RuleSetting, Severity
+from tasks.dataset import pinned_rows
+from tasks.dataset.pinned_rows import PinnedRules, pinned_fingerprint
 from tests.support.toy import as_messages, toy_rows, write_jsonl
 
+ANSWER = {"role": "assistant", "content": "Two metres."}
 NO_ANSWER = {"messages": [{"role": "user", "content": "How tall?"}]}
+
+
+def write_pinned(source: DataSource, path: Path, **rules: Any) -> int:
+    return pinned_rows.write_pinned(source, path, PinnedRules(**rules))
 
 
 def source(path: Path, rows: list[Any]) -> DataSource:
@@ -53,6 +60,26 @@ def test_bad_row_is_refused_with_its_line_and_no_word_of_warnings(tmp_path: Path
     assert "mixed_format" not in text
     assert "Where: split.pinned" in text
     assert "Fix: " in text
+
+
+def test_rules_of_the_data_count_for_pinned_rows(tmp_path: Path) -> None:
+    twice = {"messages": [{"role": "user", "content": "a"}] * 2 + [ANSWER]}
+    pinned = source(tmp_path / "a.jsonl", [*as_messages(toy_rows(1)), twice])
+    with pytest.raises(DataRejected, match="roles_not_alternating"):
+        write_pinned(pinned, tmp_path / "out")
+    rules = {RowRule.ROLES_NOT_ALTERNATING: RuleSetting(severity=Severity.WARN)}
+    assert write_pinned(pinned, tmp_path / "out", rules=rules) == 2
+    stricter = {RowRule.UNRENDERED_PLACEHOLDER: RuleSetting(severity=Severity.BLOCK)}
+    placeholder = source(tmp_path / "b.jsonl", [{"prompt": "{{a_name}}?", "completion": "b"}])
+    with pytest.raises(DataRejected, match="unrendered_placeholder"):
+        write_pinned(placeholder, tmp_path / "out", rules=stricter)
+
+
+def test_markers_of_the_model_are_looked_for_in_pinned_rows(tmp_path: Path) -> None:
+    pinned = source(tmp_path / "a.jsonl", [{"prompt": "a [END_OF] b", "completion": "c"}])
+    assert write_pinned(pinned, tmp_path / "out") == 1
+    with pytest.raises(DataRejected, match="special_token_injection"):
+        write_pinned(pinned, tmp_path / "out", special_tokens=("[END_OF]",))
 
 
 @pytest.mark.parametrize("name", ["absent.jsonl", "empty.jsonl"])

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -356,9 +355,9 @@ def test_rules_that_are_off_set_no_row_aside() -> None:
 def test_processes_are_as_many_as_processors_but_no_more_than_eight(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(3)))
+    monkeypatch.setattr("tasks.rows.check.count_processors", lambda: 3)
     assert n_processes() == 3
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr("tasks.rows.check.count_processors", lambda: 64)
     assert n_processes() == MAX_PROCESSES == 8
 
 

@@ -92,6 +92,13 @@ def test_rows_that_are_no_lines_stand_in_order() -> None:
     assert parsed(b"1\n\n3", rows=unreadable) == [(1, 1), (2, "why"), (3, 3), (4, "why")]
 
 
+def test_stored_rows_of_several_files_keep_their_order() -> None:
+    rows = tuple(SourceRow(file, line, {"q": 1}) for file in "ab" for line in (1, 2, 3))
+    assert parse_block(Block("a", 1, rows=rows)).rows == list(rows)
+    mapped = parse_block(Block("a", 1, rows=rows, columns={"prompt": "q"})).rows
+    assert [(row.file, row.line) for row in mapped] == [(row.file, row.line) for row in rows]
+
+
 def test_columns_are_renamed_and_named() -> None:
     block = Block("a", 1, b'{"q": 1, "id": 2}\n3\nno\n', columns={"prompt": "q"})
     found = parse_block(block)

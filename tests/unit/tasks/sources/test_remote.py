@@ -158,6 +158,34 @@ def test_pattern_and_packed_files_at_an_address_are_read(memory: object) -> None
         list(read_address("memory://data/*.parquet"))
 
 
+def test_files_of_one_name_at_an_address_are_told_by_their_folders(memory: object) -> None:
+    import fsspec
+
+    for folder in ("b/deep", "a"):
+        with fsspec.open(f"memory://data/{folder}/train.jsonl", "w") as stream:
+            stream.write(f'{{"prompt": "{folder}", "completion": "x"}}\n')
+    rows = list(read_rows(DataSource(source="memory://data/**/train.jsonl")))
+    assert [(row.file, row.row["prompt"]) for row in rows] == [
+        ("a/train.jsonl", "a"),
+        ("b/deep/train.jsonl", "b/deep"),
+    ]
+    [row] = read_rows(DataSource(source="memory://data/a/*.jsonl"))
+    assert row.file == "train.jsonl"
+
+
+def test_version_of_an_address_follows_the_folders_of_its_files(memory: object) -> None:
+    import fsspec
+
+    def version(*folders: str) -> str:
+        fsspec.filesystem("memory").rm("/", recursive=True)
+        for folder in folders:
+            with fsspec.open(f"memory://data/{folder}/x.jsonl", "w") as stream:
+                stream.write("1\n")
+        return address_version("memory://data/*/x.jsonl")
+
+    assert version("a", "b") != version("a", "c")
+
+
 def test_folder_without_data_and_missing_file_are_refused(memory: object) -> None:
     import fsspec
 

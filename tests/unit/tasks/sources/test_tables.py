@@ -22,74 +22,6 @@ def read(path: Path) -> list[SourceRow]:
     return [row for block in read_file(path, path.name) for row in parse_block(block).rows]
 
 
-def test_csv_reads_quotes_long_cells_and_bad_rows(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    long_text = "x" * 200_000
-    path.write_text(f'\nq,a\n"one\ntwo",2\n\n{long_text},b\nonly\n', encoding="utf-8-sig")
-    assert read(path) == [
-        SourceRow("a.csv", 3, {"q": "one\ntwo", "a": "2"}),
-        SourceRow("a.csv", 6, {"q": long_text, "a": "b"}),
-        SourceRow("a.csv", 7, unparseable="has 1 fields, the header has 2"),
-    ]
-
-
-def test_csv_with_an_open_quote_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text('q,a\n"one,2\n3,4\n')
-    assert [row.unparseable for row in read(path)] == ["not CSV: unexpected end of data"]
-
-
-def test_csv_goes_on_after_text_behind_a_quote(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text('q,a\n"one"x,2\n3,4\n')
-    found = [(row.line, row.unparseable or row.row) for row in read(path)]
-    assert found == [(2, "not CSV: ',' expected after '\"'"), (3, {"q": "3", "a": "4"})]
-
-
-def test_csv_with_equal_names_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("q,q\n1,2\n")
-    with pytest.raises(DataSourceError, match="same name"):
-        read(path)
-
-
-def test_csv_bytes_that_are_not_utf8_become_replacement_characters(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_bytes(b"q,a\n\xff,\x00\n")
-    assert read(path) == [SourceRow("a.csv", 2, {"q": "\ufffd", "a": "\x00"})]
-
-
-def test_csv_line_that_is_too_long_is_one_unreadable_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tasks.sources._tables.LONGEST_CELL", 10)
-    path = tmp_path / "a.csv"
-    path.write_text("q,a\n123456,8\n" + "x" * 95 + ",b\n3,4\n" + "y" * 30)
-    assert [(row.line, row.unparseable or row.row) for row in read(path)] == [
-        (2, {"q": "123456", "a": "8"}),
-        (3, "not CSV: longer than 64 MiB"),
-        (4, {"q": "3", "a": "4"}),
-        (5, "not CSV: longer than 64 MiB"),
-    ]
-
-
-def test_csv_line_numbers_survive_wide_cells_and_small_blocks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("q\n1\n" + "\n" * 3000 + '2\n"a\nb"\n3\n')
-    for block_bytes in (1, 20, 8 << 20):
-        monkeypatch.setattr("tasks.sources._line_blocks.BLOCK_BYTES", block_bytes)
-        lines = [row.line for row in read(path)]
-        assert lines == [2, 3003, 3004, 3006]
-
-
-def test_tsv_parts_cells_at_tabulators(tmp_path: Path) -> None:
-    path = tmp_path / "a.tsv"
-    path.write_text("q\ta\nx, y\tz\n")
-    assert [row.row for row in read(path)] == [{"q": "x, y", "a": "z"}]
-
-
 def test_parquet_values_become_plain_ones(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     row = {
@@ -150,7 +82,7 @@ def test_damaged_parquet_is_refused(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"a": [f"{number}" for number in range(5000)]}), path)
     whole = path.read_bytes()
     damaged = whole[:200] + bytes(200) + whole[400:]
-    for content in (b"", b"PAR1 no more", b'{"a": 1}\n', whole[:-20], damaged):
+    for content in (b"", b"PAR1 no more", whole[:-20], damaged):
         path.write_bytes(content)
         with pytest.raises(DataSourceError, match="not a readable Parquet file"):
             read(path)
@@ -238,3 +170,80 @@ def test_nulls_of_a_json_file_stay(tmp_path: Path) -> None:
     for name, text in (("a.jsonl", json.dumps(row)), ("a.json", json.dumps([row]))):
         (tmp_path / name).write_text(text)
         assert [found.row for found in read(tmp_path / name)] == [row]
+
+
+def arrow_file(path: Path, rows: list[dict[str, Any]], *, is_stream: bool, codec: str = "") -> Path:
+    options = pyarrow.ipc.IpcWriteOptions(compression=codec or None)
+    table = pyarrow.Table.from_pylist(rows)
+    new = pyarrow.ipc.new_stream if is_stream else pyarrow.ipc.new_file
+    with new(str(path), table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=7)
+    return path
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+@pytest.mark.parametrize("codec", ["", "zstd", "lz4"])
+@pytest.mark.parametrize("name", ["a.arrow", "a.feather"])
+def test_arrow_files_of_both_formats_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, codec: str, is_stream: bool
+) -> None:
+    monkeypatch.setattr("tasks.sources._tables.BATCH_ROWS", 3)
+    rows = [{"prompt": f"a {number}", "completion": None} for number in range(20)]
+    path = arrow_file(tmp_path / name, rows, is_stream=is_stream, codec=codec)
+    assert read(path) == [SourceRow(name, number + 1, row) for number, row in enumerate(rows)]
+
+
+def test_feather_file_is_read(tmp_path: Path) -> None:
+    from pyarrow import feather
+
+    feather.write_feather(pyarrow.table({"prompt": ["å"]}), str(tmp_path / "a.feather"))
+    assert [row.row for row in read(tmp_path / "a.feather")] == [{"prompt": "å"}]
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_arrow_file_that_was_cut_off_is_refused(tmp_path: Path, is_stream: bool) -> None:
+    rows = [{"prompt": f"a {number}"} for number in range(20)]
+    whole = arrow_file(tmp_path / "whole", rows, is_stream=is_stream).read_bytes()
+    path = tmp_path / "a.arrow"
+    for n_bytes in (0, 4, len(whole) // 2, len(whole) - 8, len(whole) - 1):
+        path.write_bytes(whole[:n_bytes])
+        with pytest.raises(DataSourceError, match="not a readable Arrow file") as caught:
+            read(path)
+        assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["stream", "file", "parquet"])
+def test_nulls_of_arrow_are_taken_out_of_every_kind_of_table(tmp_path: Path, kind: str) -> None:
+    call = {"id": "a", "function": {"name": "f", "arguments": {"word": "x"}}}
+    other = {"id": "b", "function": {"name": "g", "arguments": {"n": 1}}}
+    rows = [
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "tool_calls": [one]}]}
+        for one in (call, other)
+    ]
+    path = tmp_path / ("a.parquet" if kind == "parquet" else "a.arrow")
+    if kind == "parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    else:
+        arrow_file(path, rows, is_stream=kind == "stream")
+    found = [row.row["messages"] for row in read(path)]
+    assert [messages[1]["tool_calls"] for messages in found] == [[call], [other]]
+    assert [messages[0] for messages in found] == [{"role": "user", "content": "a"}] * 2
+
+
+@pytest.mark.parametrize("name", ["a.arrow", "a.parquet"])
+def test_json_columns_are_parsed_and_keep_their_own_nulls(tmp_path: Path, name: str) -> None:
+    kind = pyarrow.json_(pyarrow.string())
+    texts = ['{"x": {"y": null}}', None, "[1]"]
+    column = pyarrow.ExtensionArray.from_storage(kind, pyarrow.array(texts))
+    nested = pyarrow.StructArray.from_arrays([column], ["inner"])
+    plain = pyarrow.array(texts)
+    table = pyarrow.table({"a": column, "b": nested, "c": plain})
+    if name == "a.parquet":
+        parquet.write_table(table, tmp_path / name)
+    else:
+        with pyarrow.ipc.new_stream(str(tmp_path / name), table.schema) as writer:
+            writer.write_table(table)
+    rows = [row.row for row in read(tmp_path / name)]
+    assert [row["a"] for row in rows] == [{"x": {"y": None}}, None, [1]]
+    assert [row["b"] for row in rows] == [{"inner": {"x": {"y": None}}}, {}, {"inner": [1]}]
+    assert [row["c"] for row in rows] == texts
