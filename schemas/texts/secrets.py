@@ -3,7 +3,7 @@
 Published samples count as well (test cards, alice@example.com): the form of a value does not show
 whether it is real, and the rule only warns. Not detected: passwords in code (`password = "secret"`)
 unless they look random, names, postal and network addresses, and identity numbers of countries
-other than the United States.
+other than the United States. Phone numbers must be ones that can be given out.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from schemas.texts._personal_numbers import (
     is_card_number,
     is_iban,
     is_in_arithmetic,
+    is_national_number,
     is_phone_number,
 )
+from schemas.texts._secret_rules import secret_rule_hint, secret_rules
 from schemas.texts._secret_tokens import TOKEN_KINDS, SecretKind
 
 if TYPE_CHECKING:
@@ -46,6 +48,18 @@ _PHONE_FORMS = "|".join(
     )
 )
 """National forms. Ten digits without separators are not one: they may be any number."""
+_PHONE_WORDS = (
+    "tele?[fp]h?on|tel[.:]|phone|call|mobile?n?|cell|whatsapp|m[óo]vil|tel[ée]fono|cellulare|celular|llam"
+    "|komórk|電話|携帯"
+)
+_GROUPED = (
+    r"(?P<number>\(?0[1-9][0-9]{0,4}\)?[ -][0-9]{2,8}(?:[ -][0-9]{2,6}){0,3}"
+    r"|\([1-9][0-9]\) ?9?[0-9]{4}-[0-9]{4})"
+)
+_ANNOUNCED = (
+    rf"(?i:{_PHONE_WORDS})[^0-9\n]{{0,20}}(?P<number>[1-9][0-9]{{1,4}}(?:[ -][0-9]{{2,5}}){{1,4}})"
+)
+"""Digits in groups: with the 0 of a national number, or announced by a word, since any number may look so."""
 
 _PERSONAL_KINDS: tuple[SecretKind, ...] = (
     # ISO/IEC 7812; as one number, or in the groups that are printed on the card
@@ -94,21 +108,35 @@ _PERSONAL_KINDS: tuple[SecretKind, ...] = (
         "phone number",
         re.compile(
             r"(?<![\w+.])\+[1-9](?:[ .-]?\(?[0-9]\)?){7,14}(?!\w|[ .-]?[0-9])"
-            rf"|(?<![\w.,+$/*=-])(?:{_PHONE_FORMS})(?!\w|[ .-]?[0-9])",
+            rf"|(?<![\w.,+$/*=-])(?<![0-9][ .-])(?:{_PHONE_FORMS})(?!\w|[ .-]?[0-9])",
             re.ASCII,
         ),
         rf"\+[1-9](?:[ .-]?\(?[0-9]\)?){{7}}|{_PHONE_FORMS}",
         is_phone_number,
     ),
+    SecretKind(
+        "phone number",
+        re.compile(rf"(?<![\w.,+$/*=-])(?<![0-9][ -]){_GROUPED}(?!\w|[ .,-]?[0-9])", re.ASCII),
+        r"0[1-9](?:[ )(-]{0,2}[0-9]){7}|\([1-9][0-9]\) ?9?[0-9]{4}-",
+        is_national_number,
+    ),
+    SecretKind(
+        "phone number",
+        re.compile(rf"{_ANNOUNCED}(?!\w|[ .,-]?[0-9])"),
+        rf"(?i:{_PHONE_WORDS})[^0-9\n]{{0,20}}[1-9][0-9]{{1,4}}[ -][0-9]{{2}}",
+        is_national_number,
+    ),
 )
 SECRET_KINDS = (*TOKEN_KINDS, *_PERSONAL_KINDS)
-SECRET_HINT = "|".join(kind.hint for kind in SECRET_KINDS)
+_RULE_HINT = secret_rule_hint()
+SECRET_HINT = "|".join((*(kind.hint for kind in SECRET_KINDS), _RULE_HINT))
 """Regular expression without look-around that every text with a secret matches."""
 
 
 def secret_kinds(text: str) -> tuple[str, ...]:
-    """List the kinds of secrets and personal data in a text, in the order of `SECRET_KINDS`."""
-    return tuple(kind.name for kind in SECRET_KINDS if kind.is_in(text))
+    """List the kinds of secrets and personal data in a text: those of `SECRET_KINDS`, then of the rules."""
+    found = (kind.name for kind in (*SECRET_KINDS, *secret_rules()) if kind.is_in(text))
+    return tuple(dict.fromkeys(found))
 
 
 def find_secrets(texts: polars.Series) -> list[int]:
@@ -124,4 +152,10 @@ def find_secrets(texts: polars.Series) -> list[int]:
             for place, text in zip(places, texts.gather(places), strict=True)
             if place not in found and kind.is_in(text)
         )
+    places = texts.str.contains(_RULE_HINT).arg_true()
+    found.update(
+        place
+        for place, text in zip(places, texts.gather(places), strict=True)
+        if place not in found and any(rule.is_in(text) for rule in secret_rules())
+    )
     return sorted(found)
