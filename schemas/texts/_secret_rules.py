@@ -60,7 +60,8 @@ def secret_rules() -> tuple[SecretRule, ...]:
 
 def secret_rule_hint() -> str:
     """Build a regular expression without look-around that every text with such a key matches."""
-    plain, folded = set(), set()
+    plain: set[str] = set()
+    folded: set[str] = set()
     for rule in secret_rules():
         (folded if rule.ignores_case else plain).update(map(re.escape, rule.literals))
     return "|".join((*sorted(plain), f"(?i:{'|'.join(sorted(folded))})"))

@@ -135,7 +135,8 @@ SECRET_HINT = "|".join((*(kind.hint for kind in SECRET_KINDS), _RULE_HINT))
 
 def secret_kinds(text: str) -> tuple[str, ...]:
     """List the kinds of secrets and personal data in a text: those of `SECRET_KINDS`, then of the rules."""
-    found = (kind.name for kind in (*SECRET_KINDS, *secret_rules()) if kind.is_in(text))
+    found = [kind.name for kind in SECRET_KINDS if kind.is_in(text)]
+    found += [rule.name for rule in secret_rules() if rule.is_in(text)]
     return tuple(dict.fromkeys(found))
 
 

@@ -79,7 +79,7 @@ as content, so they never count, even if the tokenizer lists them."""
 _BOUND = "start|begin|end|im|eo|bo"
 _SPEAKER = (
     "system|user|assistant|human|bot|chatbot|gpt|developer|observation|ipython|turn|role|header"
-    "|message|msg|utterance|dialog(?:ue)?|conversation|text|sentence|sequence|document|response"
+    "|message|msg|utterance|dialogue|dialog|conversation|text|sentence|sequence|document|response"
 )
 _NAME = (
     rf"(?i:(?:(?:{_BOUND})_(?:of_)?)?(?:{_SPEAKER})(?:_(?:{_BOUND}|id|token|turn|header|message))*)"

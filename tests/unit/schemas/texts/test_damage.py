@@ -12,7 +12,7 @@ NAN = damage.find_missing_value
 PIECES = damage.find_token_pieces
 BREAKS = damage.find_escaped_breaks
 ENTITIES = damage.find_entities
-HINTS = {
+HINTS: dict[Finder, str] = {
     NAN: damage.MISSING_VALUE_HINT,
     PIECES: damage.PIECE_HINT,
     BREAKS: damage.ESCAPED_BREAK_HINT,
