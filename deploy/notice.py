@@ -21,6 +21,7 @@ COPYLEFT = re.compile(r"GPL|GNU|EUPL|SSPL|CDDL|OSL|CC-BY-(SA|NC)|Commons", re.IG
 ACCEPTED = {
     "text-unidecode": "Artistic License, chosen instead of the GPL",
     "psycopg2-binary": "LGPL-3.0 with exceptions; imported unchanged, by the extra mlflow-server",
+    "python-stdnum": "LGPL-2.1 or later; imported unchanged",
     "huey": "MIT by its LICENSE file",
     "skops": "MIT by its LICENSE file",
 }

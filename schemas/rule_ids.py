@@ -66,6 +66,13 @@ class RowRule(StrEnum):
     ENCODING_DAMAGE = "encoding_damage"
     SPECIAL_TOKEN_INJECTION = "special_token_injection"  # noqa: S105 - a rule, not a password
     UNRENDERED_PLACEHOLDER = "unrendered_placeholder"
+    MISSING_VALUE_TEXT = "missing_value_text"
+    TOKEN_PIECES = "token_pieces"  # noqa: S105 - a rule, not a password
+    ESCAPED_LINE_BREAKS = "escaped_line_breaks"
+    HTML_ENTITIES = "html_entities"
+    LOOPING_ANSWER = "looping_answer"
+    UNCLOSED_THOUGHT = "unclosed_thought"
+    UNBALANCED_THOUGHT = "unbalanced_thought"
     SECRET_OR_PII = "secret_or_pii"  # noqa: S105 - a rule, not a password
 
 
@@ -78,6 +85,7 @@ class SetRule(StrEnum):
     NEAR_DUPLICATE_FRACTION = "near_duplicate_fraction"
     CONTRADICTORY_FRACTION = "contradictory_fraction"
     BOILERPLATE_FRACTION = "boilerplate_fraction"
+    CUT_TEXT_FRACTION = "cut_text_fraction"
     TRAIN_EVAL_OVERLAP = "train_eval_overlap"
     BENCHMARK_OVERLAP = "benchmark_overlap"
     LANGUAGE_FRACTION = "language_fraction"

@@ -6,6 +6,7 @@ They check several messages of a row together, so they do not use the flat messa
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,13 @@ from schemas.rule_ids import RowRule
 Problem = tuple[RowRule, str]
 MAX_DETAIL_CHARACTERS = 160
 MAX_NAME_CHARACTERS = 40
+CALL_IN_TEXT = re.compile(
+    r"<[|｜]?/?(?:tool[_▁]calls?|function_?calls?|functions?=|invoke|python_tag)|\[TOOL_CALLS\]"
+    r"|\"(?:name|function|tool|tool_name|action)\"\s*:|^\s*(?:Action|Tool|Function call)\s*:"
+    r"|```(?:tool|json|python|bash|sh)|^\s*\[?[A-Za-z_][\w.]*\([^\n]*\)\]?\s*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""Without tool_calls, results that follow such a text have a call that waits for them."""
 MAX_CACHED_TOOLS = 2048
 """Compiling a tool's schema takes about a millisecond; xLAM's 60,000 rows share 3,600 tools."""
 
@@ -223,18 +231,27 @@ def _result_problems(messages: list[Any]) -> list[str]:
     problems: list[str] = []
     waiting: list[tuple[Any, Any]] = []
     caller = 0
+    calls_in_text = False
     for number, message in enumerate(messages, 1):
         if not isinstance(message, dict):
             continue
         if message.get("role") == "tool":
-            problem = _take_result(message, waiting)
+            problem = "" if calls_in_text else _take_result(message, waiting)
             if problem:
                 problems.append(f"message {number}: {problem}")
             continue
         if waiting:
             problems.append(f"message {caller}: {len(waiting)} of its calls got no result")
         caller, waiting = number, _calls_to_answer(message)
+        calls_in_text = not waiting and _is_call_in_text(message)
     return problems
+
+
+def _is_call_in_text(message: dict[str, Any]) -> bool:
+    """Check whether an answer writes a call as text, in one of the forms that models do."""
+    content = message.get("content")
+    is_answer = message.get("role") == "assistant" and isinstance(content, str)
+    return is_answer and CALL_IN_TEXT.search(str(content)) is not None
 
 
 def _calls_to_answer(message: dict[str, Any]) -> list[tuple[Any, Any]]:

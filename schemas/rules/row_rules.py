@@ -138,6 +138,35 @@ ROW_RULES: dict[RowRule, RowRuleDefinition] = {
         "A text contains a placeholder that was not filled in.",
         "fill in the placeholders or drop these rows",
     ),
+    RowRule.MISSING_VALUE_TEXT: _warning(
+        "A text is the name of an empty cell, such as nan, None or null, or ends in it.",
+        "leave the field empty, or drop the rows whose answer it is; pandas: fillna('') before to_json",
+    ),
+    RowRule.TOKEN_PIECES: _warning(
+        "A text consists of a tokenizer's pieces, such as Ġword, ▁word or <0x0A>.",
+        "decode with tokenizer.decode instead of joining convert_ids_to_tokens",
+    ),
+    RowRule.ESCAPED_LINE_BREAKS: _warning(
+        "Line breaks are written as the two characters \\n, as texts escaped twice have them.",
+        "write the rows with one JSON encoder; do not encode texts that are encoded already",
+    ),
+    RowRule.HTML_ENTITIES: _warning(
+        "Characters are written as in HTML, such as &amp;quot; and &amp;#39;, in a text that is not HTML.",
+        "convert the texts with html.unescape",
+    ),
+    RowRule.LOOPING_ANSWER: _warning(
+        "An answer ends in a loop: the same words at least five times in a row.",
+        "drop these rows, or cut the answer before the loop",
+    ),
+    RowRule.UNCLOSED_THOUGHT: RowRuleDefinition(
+        "An answer begins with a thought, such as <think>, that never ends: it contains no answer.",
+        "drop these rows, or generate them again with a higher token limit",
+    ),
+    RowRule.UNBALANCED_THOUGHT: _warning(
+        "The tags of a thought do not match: one is missing, repeated or of another name.",
+        "write <think> and </think> in pairs; if the chat template opens the thought itself, so that only "
+        "</think> is in the answers of all rows, set data.rules.unbalanced_thought.severity=off",
+    ),
     RowRule.SECRET_OR_PII: _warning(
         "A text seems to contain a key, a password, a card number, an e-mail address or a phone number.",
         "replace them by invented ones, or drop these rows; a model can repeat what it was trained on",

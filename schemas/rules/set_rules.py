@@ -87,13 +87,21 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
     ),
     SetRule.CONTRADICTORY_FRACTION: SetRuleDefinition(
         column="is_contradictory",
-        meaning="Too many prompts have different answers.",
+        meaning="Too many prompts have answers that contradict each other.",
         fix="keep one answer per prompt",
     ),
     SetRule.BOILERPLATE_FRACTION: SetRuleDefinition(
         column="is_boilerplate",
         meaning="Too many rows give an answer that at least three different prompts share.",
         fix="write a specific answer for each prompt, or drop the rows with stock answers",
+    ),
+    SetRule.CUT_TEXT_FRACTION: SetRuleDefinition(
+        column="is_cut",
+        meaning="Several texts end at exactly the same, greatest length, as if a cell or column had cut them.",
+        fix="export the rows again without a limit on the length of a text; a cell of a spreadsheet takes "
+        "32,767 characters",
+        limit=0,
+        severity=Severity.WARN,
     ),
     SetRule.TRAIN_EVAL_OVERLAP: SetRuleDefinition(
         column="is_overlapping",

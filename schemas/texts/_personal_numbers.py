@@ -1,4 +1,8 @@
-"""Distinguish card, account, social security and phone numbers from other numbers in a text."""
+"""Distinguish card, account, social security and phone numbers from other numbers in a text.
+
+python-stdnum knows the account numbers of each country, phonenumberslite the phone numbers; both look at
+candidates only, and are imported with the first one.
+"""
 
 from __future__ import annotations
 
@@ -19,86 +23,83 @@ _CARD_RANGES: tuple[tuple[int, int, tuple[int, ...]], ...] = (
 )  # fmt: skip
 """First four digits, from and to, and how many digits there are (ISO/IEC 7812)."""
 
-_IBAN_COUNTRIES = {
-    15: "NO",
-    16: "BE",
-    18: "DK FI FO GL NL",  # codespell:ignore fo
-    19: "MK SI",
-    20: "AT BA EE KZ LT LU XK",
-    21: "CH HR LI LV",
-    22: "BG BH DE GB GE IE ME RS",
-    23: "AE GI IL TL",
-    24: "AD CZ ES MD PK RO SA SE SK TN VG",
-    25: "PT UA",
-    26: "IS TR",
-    27: "FR GR IT MC SM",
-    28: "AL AZ CY DO GT HU LB PL",
-    29: "BR EG PS QA",
-    30: "JO KW MU",
-    31: "MT SC",
-}
-_IBAN_LENGTHS = {
-    country: length
-    for length, countries in _IBAN_COUNTRIES.items()
-    for country in countries.split()
-}
-"""Country to the length of its account numbers (SWIFT IBAN registry, ISO 13616)."""
-
 _LEAST_DISTINCT_DIGITS = 4
+_LEAST_IBAN_CHARACTERS = 15
 _WINDOW_CHARACTERS = 6
 _ENDS_IN_TERM = re.compile(r"[0-9)] ?$")
 _ENDS_IN_OPERATOR = re.compile(r"(?:[=*×÷^$€£]|<<|[0-9)] ?[-+/−]) ?$")
 _BEGINS_WITH_OPERATOR = re.compile(r" ?(?:[=*×÷^%€£]|[-+−] ?[0-9(]|/ ?[0-9]{1,3}(?![0-9]))")
 _IBAN_TAIL_CHARACTERS = 45
 """An IBAN of 34 characters in groups of four has 42."""
+_IBAN_PART = re.compile(r"[A-Z0-9]+(?: |(?![A-Za-z0-9]))")
+_REGIONS = ("ES", "IT", "NL", "PL", "IN", "BR", "JP", "AU")
+"""Whose national forms are tried, besides those in `secrets.py`; others only in international form."""
+_DATE = re.compile(r"(?:^|[^0-9])[0-3]?[0-9][ -][01]?[0-9][ -](?:19|20)[0-9]{2}")
 
 
 def is_card_number(match: re.Match[str]) -> bool:
     """Check issuer range, length and Luhn digit of digits with or without separators."""
+    from stdnum import luhn
+
     digits = _digits(match)
     return (
         any(
             first <= int(digits[:4]) <= last and len(digits) in lengths
             for first, last, lengths in _CARD_RANGES
         )
-        and has_luhn_digit(digits)
+        and luhn.is_valid(digits)
         and len(set(digits)) > 1
         and not is_in_arithmetic(match)
     )
 
 
-def has_luhn_digit(digits: str) -> bool:
-    """Check the last digit by the Luhn formula (ISO/IEC 7812-1, annex B)."""
-    doubled = (int(digit) * 2 for digit in digits[-2::-2])
-    total = sum(map(int, digits[-1::-2])) + sum(each // 10 + each % 10 for each in doubled)
-    return total % 10 == 0
-
-
 def is_iban(match: re.Match[str]) -> bool:
-    """Check the length for the country and the remainder by 97 (ISO 7064), from the start of a match."""
-    length = _IBAN_LENGTHS.get(match.group()[:2])
-    if length is None:
-        return False
+    """Check country, length and check digits of the account number that starts at a match."""
+    from stdnum import iban
+
     window = match.string[match.start() : match.start() + _IBAN_TAIL_CHARACTERS]
-    taken = re.match(rf"(?:[A-Z0-9] ?){{{length}}}", window)
-    if taken is None:
-        return False
-    goes_on = window[taken.end() : taken.end() + 1].isalnum() and not taken.group().endswith(" ")
-    account = taken.group().replace(" ", "")
-    number = "".join(str(int(character, 36)) for character in account[4:] + account[:4])
-    return not goes_on and int(number) % 97 == 1
+    place = 0
+    while part := _IBAN_PART.match(window, place):
+        place = part.end()
+        account = window[:place].replace(" ", "")
+        number = "".join(str(int(character, 36)) for character in account[4:] + account[:4])
+        is_sound = len(account) >= _LEAST_IBAN_CHARACTERS and int(number) % 97 == 1
+        if is_sound and iban.is_valid(account):  # which takes longer
+            return True
+    return False
 
 
 def is_phone_number(match: re.Match[str]) -> bool:
-    """Exclude repeated digits, decimals and sums from matches in the form of a phone number."""
+    """Check a match in the form of a phone number: no sum, no decimal, and a number that can be called."""
     text, digits = match.group(), _digits(match)
-    # Ten digits follow the country codes of one digit.
-    return (
-        len(set(digits)) >= _LEAST_DISTINCT_DIGITS
-        and (digits[0] not in "17" or not text.startswith("+") or len(digits) == 11)
-        and not _NOT_A_COUNTRY.match(text)
-        and not is_in_arithmetic(match)
+    if len(set(digits)) < _LEAST_DISTINCT_DIGITS or is_in_arithmetic(match):
+        return False
+    if text.startswith("+"):
+        return not _NOT_A_COUNTRY.match(text) and _is_valid_in(text, None)
+    return True
+
+
+def is_national_number(match: re.Match[str]) -> bool:
+    """Check digits in groups that may be a phone number of some country, grouped as that country does."""
+    import phonenumbers
+
+    text = match["number"]
+    is_odd = len(set(text)) <= _LEAST_DISTINCT_DIGITS or _DATE.match(text)
+    return not (is_odd or is_in_arithmetic(match)) and any(
+        phonenumbers.PhoneNumberMatcher(
+            text, region, phonenumbers.Leniency.STRICT_GROUPING
+        ).has_next()
+        for region in _REGIONS
     )
+
+
+def _is_valid_in(text: str, region: str | None) -> bool:
+    import phonenumbers
+
+    try:
+        return bool(phonenumbers.is_valid_number(phonenumbers.parse(text, region)))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def is_in_arithmetic(match: re.Match[str]) -> bool:

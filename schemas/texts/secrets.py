@@ -3,20 +3,23 @@
 Published samples count as well (test cards, alice@example.com): the form of a value does not show
 whether it is real, and the rule only warns. Not detected: passwords in code (`password = "secret"`)
 unless they look random, names, postal and network addresses, and identity numbers of countries
-other than the United States.
+other than the United States. Phone numbers must be ones that can be given out.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from schemas.texts._personal_numbers import (
     is_card_number,
     is_iban,
     is_in_arithmetic,
+    is_national_number,
     is_phone_number,
 )
+from schemas.texts._secret_rules import RANDOM_HINT, found_rules, secret_rule_hint
 from schemas.texts._secret_tokens import TOKEN_KINDS, SecretKind
 
 if TYPE_CHECKING:
@@ -46,6 +49,18 @@ _PHONE_FORMS = "|".join(
     )
 )
 """National forms. Ten digits without separators are not one: they may be any number."""
+_PHONE_WORDS = (
+    "tele?[fp]h?on|tel[.:]|phone|call|mobile?n?|cell|whatsapp|m[óo]vil|tel[ée]fono|cellulare|celular|llam"
+    "|komórk|電話|携帯"
+)
+_GROUPED = (
+    r"(?P<number>\(?0[1-9][0-9]{0,4}\)?[ -][0-9]{2,8}(?:[ -][0-9]{2,6}){0,3}"
+    r"|\([1-9][0-9]\) ?9?[0-9]{4}-[0-9]{4})"
+)
+_ANNOUNCED = (
+    rf"(?i:{_PHONE_WORDS})[^0-9\n]{{0,20}}(?P<number>[1-9][0-9]{{1,4}}(?:[ -][0-9]{{2,5}}){{2,4}})"
+)
+"""Digits in groups: with the 0 of a national number, or announced by a word, since any number may look so."""
 
 _PERSONAL_KINDS: tuple[SecretKind, ...] = (
     # ISO/IEC 7812; as one number, or in the groups that are printed on the card
@@ -94,34 +109,58 @@ _PERSONAL_KINDS: tuple[SecretKind, ...] = (
         "phone number",
         re.compile(
             r"(?<![\w+.])\+[1-9](?:[ .-]?\(?[0-9]\)?){7,14}(?!\w|[ .-]?[0-9])"
-            rf"|(?<![\w.,+$/*=-])(?:{_PHONE_FORMS})(?!\w|[ .-]?[0-9])",
+            rf"|(?<![\w.,+$/*=-])(?<![0-9][ .-])(?:{_PHONE_FORMS})(?!\w|[ .-]?[0-9])",
             re.ASCII,
         ),
         rf"\+[1-9](?:[ .-]?\(?[0-9]\)?){{7}}|{_PHONE_FORMS}",
         is_phone_number,
     ),
+    SecretKind(
+        "phone number",
+        re.compile(rf"(?<![\w.,+$/*=-])(?<![0-9][ -]){_GROUPED}(?!\w|[ .,-]?[0-9])", re.ASCII),
+        r"0[1-9][0-9]*\)?[ -](?:[0-9]{5}|[0-9]{2,4}[ -][0-9]{2})|\([1-9][0-9]\) ?9?[0-9]{4}-",
+        is_national_number,
+    ),
+    SecretKind(
+        "phone number",
+        re.compile(rf"{_ANNOUNCED}(?!\w|[ .,-]?[0-9])"),
+        "[0-9]{2}[ -][0-9]{3,4}[ -][0-9]{3}|(?:[0-9]{2}[ -]){3}[0-9]{2}",
+        is_national_number,
+    ),
 )
 SECRET_KINDS = (*TOKEN_KINDS, *_PERSONAL_KINDS)
-SECRET_HINT = "|".join(kind.hint for kind in SECRET_KINDS)
+_RULE_HINT = secret_rule_hint()
+FEW_TEXTS = 1000
+SECRET_HINT = "|".join((*(kind.hint for kind in SECRET_KINDS), RANDOM_HINT))
 """Regular expression without look-around that every text with a secret matches."""
 
 
 def secret_kinds(text: str) -> tuple[str, ...]:
-    """List the kinds of secrets and personal data in a text, in the order of `SECRET_KINDS`."""
-    return tuple(kind.name for kind in SECRET_KINDS if kind.is_in(text))
+    """List the kinds of secrets and personal data in a text: those of `SECRET_KINDS`, then of the rules."""
+    found = [kind.name for kind in SECRET_KINDS if kind.is_in(text)]
+    found += [rule.name for rule in found_rules(text)]
+    return tuple(dict.fromkeys(found))
 
 
 def find_secrets(texts: polars.Series) -> list[int]:
     """Return the places, in order, of the texts with a secret or personal data.
 
-    Texts are without nulls, and few, since each kind is searched in all of them.
+    Texts are without nulls. Many are searched by polars first, kind by kind; for a few, compiling its
+    regular expressions takes longer than the search.
     """
     found: set[int] = set()
-    for kind in SECRET_KINDS:
-        places = texts.str.contains(kind.hint).arg_true()
-        found.update(
-            place
-            for place, text in zip(places, texts.gather(places), strict=True)
-            if place not in found and kind.is_in(text)
-        )
+    searches: list[tuple[str, Callable[[str], bool]]] = [
+        *((kind.hint, kind.is_in) for kind in SECRET_KINDS),
+        (_RULE_HINT, _has_key),
+    ]
+    read = texts.to_list()
+    for hint, is_in in searches:
+        places: Iterable[int] = range(len(texts))
+        if len(texts) > FEW_TEXTS:
+            places = texts.str.contains(hint).arg_true()
+        found.update(place for place in places if place not in found and is_in(read[place]))
     return sorted(found)
+
+
+def _has_key(text: str) -> bool:
+    return next(found_rules(text), None) is not None

@@ -1,7 +1,8 @@
 """Markers by which chat templates of the model families structure a conversation.
 
 A tokenizer reads such a marker in the content of a message as the token itself: the message ends
-early, or another role seems to speak.
+early, or another role seems to speak. Delimiters that neither end nor begin a turn, such as those of
+a thought or of a call, are text: people train models to write them.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ SPECIAL_MARKERS: dict[str, tuple[str, ...]] = {
     family: tuple(markers.split())
     for family, markers in (
         ("ChatML, Qwen, Yi", "<|im_start|> <|im_end|> <|im_sep|> <|endoftext|>"),
-        ("Qwen vision", "<|vision_start|> <|vision_end|> <|image_pad|> <|box_start|>"),
+        (
+            "Vision",
+            "<|vision_start|> <|vision_end|> <|image_pad|> <|video_pad|> <|box_start|> <|image|> "
+            "<|audio|> <|video|> <|patch|>",
+        ),
         ("Llama 2, Mistral", "[INST] [/INST] <<SYS>> <</SYS>>"),
         (
             "Llama 3, Llama 4",
             "<|begin_of_text|> <|end_of_text|> <|start_header_id|> <|end_header_id|> "
-            "<|header_start|> <|eot_id|> <|eom_id|> <|eot|> <|python_tag|> "
+            "<|header_start|> <|eot_id|> <|eom_id|> <|eot|> <|eom|> <|python_tag|> "
             "<|finetune_right_pad_id|> <|reserved_special_token_0|>",
         ),
         (
@@ -29,17 +34,23 @@ SPECIAL_MARKERS: dict[str, tuple[str, ...]] = {
             "[/TOOL_RESULTS] [TOOL_CONTENT] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [IMG_BREAK] "
             "[IMG_END]",
         ),
-        ("Gemma", "<start_of_turn> <end_of_turn> <start_of_image> <bos> <eos>"),
-        ("Phi, Zephyr, GLM", "<|system|> <|user|> <|assistant|> <|end|> <|observation|>"),
+        ("Gemma 1 to 3", "<start_of_turn> <end_of_turn> <start_of_image> <bos> <eos>"),
+        ("Gemma 4", "<|turn> <turn|> <|channel> <channel|> <|tool> <tool|>"),
+        ("Idefics, SmolVLM", "<end_of_utterance>"),
+        ("Phi, Zephyr, GLM", "<|system|> <|user|> <|assistant|> <|tool|> <|end|> <|observation|>"),
         ("DeepSeek", "<｜begin▁of▁sentence｜> <｜end▁of▁sentence｜> <｜User｜> <｜Assistant｜>"),
-        ("gpt-oss harmony", "<|start|> <|message|> <|channel|> <|constrain|> <|return|> <|call|>"),
+        (
+            "gpt-oss harmony",
+            "<|start|> <|message|> <|channel|> <|constrain|> <|return|> <|call|> <|final|>",
+        ),
         (
             "Command R",
             "<|START_OF_TURN_TOKEN|> <|END_OF_TURN_TOKEN|> <|USER_TOKEN|> <|CHATBOT_TOKEN|> "
-            "<|SYSTEM_TOKEN|> <BOS_TOKEN> <EOS_TOKEN>",
+            "<|SYSTEM_TOKEN|> <|START_RESPONSE|> <|END_RESPONSE|> <BOS_TOKEN> <EOS_TOKEN>",
         ),
-        ("Granite", "<|start_of_role|> <|end_of_role|> <|tool_call|>"),
+        ("Granite", "<|start_of_role|> <|end_of_role|>"),
         ("OpenChat, Falcon, Kimi", "<|end_of_turn|> <|im_middle|> <|im_user|>"),
+        ("OpenAssistant, H2O", "<|prompter|> <|prompt|>"),
         ("EXAONE", "[|system|] [|user|] [|assistant|] [|endofturn|]"),
         ("ChatGLM, InternLM", "[gMASK] <sop> <eop> <eoh> <eoa>"),
         ("Seed-OSS", "<seed:bos> <seed:eos>"),
@@ -47,7 +58,8 @@ SPECIAL_MARKERS: dict[str, tuple[str, ...]] = {
         (
             "StarCoder, SmolLM, Code Llama (fill in the middle)",
             "<fim_prefix> <fim_middle> <fim_suffix> <fim_pad> <file_sep> <repo_name> "
-            "<gh_stars> <jupyter_start> <|fim_prefix|> <|fim_middle|> <|fim_suffix|>",
+            "<gh_stars> <jupyter_start> <|fim_prefix|> <|fim_middle|> <|fim_suffix|> "
+            "<|repo_name|> <|file_sep|>",
         ),
         ("Llama, Vicuna, T5 (sentencepiece)", "<s> </s> <pad> <unk> <extra_id_0>"),
         ("Gemma, Baichuan, Nemotron (spare)", "<unused0> <reserved_106> <SPECIAL_10>"),
@@ -56,19 +68,32 @@ SPECIAL_MARKERS: dict[str, tuple[str, ...]] = {
 """By family. BERT's [CLS], [SEP] and [MASK], [IMG], and plain words such as "### Response:" are not
 listed: they occur in ordinary text, and count only if the tokenizer of the model lists them."""
 
-CONTENT_TOKENS = frozenset(
-    f"<{slash}{name}>" for name in ("think", "tool_call", "tool_response") for slash in ("", "/")
+_CONTENT = re.compile(
+    r"\[/?THINK\]|(?:[<◁]|<[|｜])/?[\w▁:-]*(?:think|thought|reason|reflect|solution|answer|tool(?:▁"
+    r"|_?(?:call|response|output|result|list|use)))[\w▁:-]*[|｜]?[>▷]",
+    re.IGNORECASE,
 )
-"""Never counted, even if the tokenizer lists them: reasoning and tool-using models write them as
-content."""
+"""Delimiters of thoughts, answers, calls and their results: reasoning and tool-using models write them
+as content, so they never count, even if the tokenizer lists them."""
 
-_NAME = r"[0-9A-Za-z_][\w▁.:/-]{0,60}"
+_BOUND = "start|begin|end|im|eo|bo"
+_SPEAKER = (
+    "system|user|assistant|human|bot|chatbot|gpt|developer|observation|ipython|turn|role|header"
+    "|message|msg|utterance|dialogue|dialog|conversation|text|sentence|sequence|document|response"
+)
+_NAME = (
+    rf"(?i:(?:(?:{_BOUND})_(?:of_)?)?(?:{_SPEAKER})(?:_(?:{_BOUND}|id|token|turn|header|message))*)"
+    r"|(?i:eo[tmsd]|bo[tsd]|endof\w{2,12}|pad|unk|sep|cls|mask)(?i:_id|_token)?"
+    r"|(?:fim|reserved|extra|dummy|placeholder|unused|SPECIAL)_?\w{0,30}"
+)
+"""What stands between the bars of a token that opens or ends a turn, in families not listed too."""
 _SHAPES = (
-    rf"<[|｜]{_NAME}[|｜]>",
-    r"\[\|[A-Za-z_]{1,30}\|\]",
+    rf"<\|(?:{_NAME})\|>",
+    r"<｜[\w▁.:/-]{1,60}｜>",
+    r"\[\|(?:system|user|human|assistant|tool|endofturn)\|\]",
     r"<(?:unused|extra_id_|reserved_|SPECIAL_|TOKENS_UNUSED_)[0-9]{1,6}>",
 )
-"""New families use the shape `<|name|>`, so it counts with any name."""
+"""New families use the shape `<|name|>`, so it counts with every name that is a turn's."""
 _SENTENCE_MARKS = ("<s>", "</s>")
 _SHAPED = re.compile("|".join(_SHAPES))
 _LISTED = tuple(
@@ -88,13 +113,18 @@ def find_special_marker(text: str, special_tokens: Sequence[str] = ()) -> str | 
     `<s>` and `</s>` are struck-through text in HTML as well: unless `special_tokens`, those of the
     model's tokenizer, contain them, a closed pair around a part of the text is legal.
     """
-    found = _marker_pattern(tuple(special_tokens)).search(text)
-    return found.group() if found else _stray_sentence_mark(text)
+    found = _marker_pattern(tuple(special_tokens)).finditer(text)
+    markers = (match.group() for match in found)
+    return next(filter(_is_no_content, markers), None) or _stray_sentence_mark(text)
+
+
+def _is_no_content(marker: str) -> bool:
+    return not _CONTENT.fullmatch(marker)
 
 
 def special_marker_hint(special_tokens: Sequence[str] = ()) -> str:
     """Build a regular expression without look-around, in Rust's syntax, that every text with a marker matches."""
-    shapes = r"<[|｜][0-9A-Za-z_]", r"\[\|[A-Za-z_]", _SHAPES[2], "</?s>"
+    shapes = r"<[|｜][0-9A-Za-z_]", r"\[\|[aehstu]", _SHAPES[-1], "</?s>"
     return "|".join((*shapes, *_expressions(tuple(special_tokens))))
 
 
@@ -112,7 +142,7 @@ def _expressions(special_tokens: tuple[str, ...]) -> tuple[str, ...]:
     given = {
         token
         for token in special_tokens
-        if token not in CONTENT_TOKENS
+        if not _CONTENT.fullmatch(token)
         and not _SHAPED.fullmatch(token)
         and not all(character.isalnum() or character.isspace() for character in token)
     }

@@ -6,10 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from schemas.rule_ids import RuleExample, SetRule
+from tasks.dataset.repeats import (
+    are_labels,
+    are_sampled,
+    count_partners,
+    cut_texts,
+    repeats,
+)
 from tasks.rows.feature_table import FeatureTable
 
 if TYPE_CHECKING:
-    from tasks.engine.arrays import Array, Flags, Hashes, Numbers
+    from tasks.engine.arrays import Array, Flags, Numbers
 
 MOST_EXAMPLES = 5
 MIN_BOILERPLATE_PROMPTS = 3
@@ -37,15 +44,22 @@ def compare_rows(table: FeatureTable, n_quarantined_rows: int) -> SetColumns:
     columns["assistant_share"] = (table.column("n_assistant") / n_messages).astype("float32")
     columns["is_duplicate"], earlier = repeats(table.column("whole"))
     _show_twins(found, SetRule.DUPLICATE_FRACTION, table, earlier, "same as")
-    _compare_clusters(found, table)
-    prompt, answer = table.column("prompt"), table.column("answer")
+    answer, context = table.column("answer"), table.column("context")
+    # Prompts that are shown with other tools are other prompts.
+    prompt = table.column("prompt") ^ (context << numpy.uint64(1))
     n_answers = count_partners(prompt, answer)
+    is_label = table.column("is_label") | are_labels(answer, context)
+    conclusion = numpy.where(is_label, answer, table.column("conclusion"))
+    is_sampled = are_sampled(prompt, n_answers, conclusion)
+    _compare_clusters(found, table, is_sampled)
+    n_answers[is_sampled] = 1
     columns["is_contradictory"] = n_answers > 1
     _show(found, SetRule.CONTRADICTORY_FRACTION, table, n_answers, "its prompt has {} answers")
     n_prompts = count_partners(answer, prompt)
-    n_prompts[(n_prompts < MIN_BOILERPLATE_PROMPTS) | table.column("is_label")] = 0
+    n_prompts[(n_prompts < MIN_BOILERPLATE_PROMPTS) | is_label] = 0
     columns["is_boilerplate"] = n_prompts > 0
     _show(found, SetRule.BOILERPLATE_FRACTION, table, n_prompts, "{} prompts have its answer")
+    _mark_cut_texts(found, table)
     if len(table.column("in_benchmark")):
         mark_benchmark_rows(found, table)
     return found
@@ -65,64 +79,38 @@ def mark_benchmark_rows(found: SetColumns, table: FeatureTable) -> None:
     _show(found, SetRule.BENCHMARK_OVERLAP, table, marks, detail)
 
 
-def _compare_clusters(found: SetColumns, table: FeatureTable) -> None:
-    """Mark rows that nearly repeat an earlier one; exact repeats are counted elsewhere."""
+def _mark_cut_texts(found: SetColumns, table: FeatureTable) -> None:
+    """Mark rows whose prompt or answer ends where the longest of all do."""
+    n_cut = cut_texts(table.column("longest_prompt"), table.column("prompt"))
+    other = cut_texts(table.column("answer_characters"), table.column("answer"))
+    n_cut[other > 0] = other[other > 0]
+    found.columns["is_cut"] = n_cut > 0
+    _show(
+        found,
+        SetRule.CUT_TEXT_FRACTION,
+        table,
+        n_cut,
+        "a text has {} characters, the most there are",
+    )
+
+
+def _compare_clusters(found: SetColumns, table: FeatureTable, is_sampled: Flags) -> None:
+    """Mark rows that nearly repeat an earlier one; exact repeats are counted elsewhere.
+
+    Rows with another system message or other tools are no repeats, nor are answers sampled to one prompt.
+    """
+    import numpy
+
     cluster = table.column("cluster")
     if not len(cluster):
         return
-    is_near, earlier = repeats(cluster)
-    is_near &= ~found.columns["is_duplicate"]
+    # Cluster numbers are below 2^32.
+    mixed = table.column("context") & numpy.uint64(0xFFFFFFFF00000000)
+    is_near, earlier = repeats(cluster.astype(numpy.uint64) | mixed)
+    is_near &= ~found.columns["is_duplicate"] & ~is_sampled
     found.columns["is_near_duplicate"] = is_near
     earlier[~is_near] = -1
     _show_twins(found, SetRule.NEAR_DUPLICATE_FRACTION, table, earlier, "nearly the same as")
-
-
-def repeats(keys: Hashes) -> tuple[Flags, Numbers]:
-    """Mark the keys that repeat an earlier one, and return its place, -1 for the others."""
-    import numpy
-
-    rows = tied_rows(keys)
-    order = rows[numpy.argsort(keys[rows], kind="stable")]
-    ranked = keys[order]
-    is_first = numpy.ones(len(order), dtype=bool)
-    is_first[1:] = ranked[1:] != ranked[:-1]
-    firsts = order[is_first][numpy.cumsum(is_first) - 1] if len(order) else order
-    earlier = numpy.full(len(keys), -1, dtype=numpy.int64)
-    earlier[order[~is_first]] = firsts[~is_first]
-    return earlier >= 0, earlier
-
-
-def count_partners(keys: Hashes, partners: Hashes) -> Numbers:
-    """Count for each row how many different partners, e.g. answers, its key, e.g. its prompt, has."""
-    import numpy
-
-    found = numpy.ones(len(keys), dtype=numpy.uint32)
-    rows = tied_rows(keys)
-    if not len(rows):
-        return found
-    order = rows[numpy.lexsort((partners[rows], keys[rows]))]
-    key, partner = keys[order], partners[order]
-    is_new_key = numpy.ones(len(order), dtype=bool)
-    is_new_key[1:] = key[1:] != key[:-1]
-    is_new_pair = is_new_key.copy()
-    is_new_pair[1:] |= partner[1:] != partner[:-1]
-    group = numpy.cumsum(is_new_key) - 1
-    counts = numpy.bincount(group[is_new_pair]).astype(numpy.uint32)
-    found[order] = counts[group]
-    return found
-
-
-def tied_rows(keys: Hashes) -> Numbers:
-    """Find the rows whose key another row has too; most sets have few, and only those are ranked."""
-    import numpy
-
-    order = numpy.argsort(keys)
-    ranked = keys[order]
-    is_same = ranked[1:] == ranked[:-1]
-    is_tied = numpy.zeros(len(keys), dtype=bool)
-    is_tied[1:] |= is_same
-    is_tied[:-1] |= is_same
-    return numpy.sort(order[is_tied])
 
 
 def _show(

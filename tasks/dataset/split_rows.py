@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from schemas.config.run import SplitConfig
 from schemas.errors import ConfigError
-from tasks.dataset.comparisons import repeats
+from tasks.dataset.repeats import repeats
 
 if TYPE_CHECKING:
     import numpy

@@ -64,8 +64,14 @@ def load_prepared_model(folder: Path, device: str, **options: Any) -> PreTrained
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
     """List the tokens that would be read as markers if they occurred in a text.
 
-    Special tokens and added ones, in order; added runs of blanks and plain words count as text.
+    Special tokens, and other added ones that the chat template writes, in order. Added tokens besides,
+    such as Gemma's `<b>` and `<table>`, runs of blanks and plain words are text.
     """
-    added = {token.content for token in tokenizer.added_tokens_decoder.values()}
+    templates = str(tokenizer.chat_template or "")
+    added = {
+        token.content
+        for token in tokenizer.added_tokens_decoder.values()
+        if token.special or token.content in templates
+    }
     marked = {token for token in added if token.strip() and not token.isalnum()}
     return tuple(sorted(marked | set(tokenizer.all_special_tokens)))

@@ -91,7 +91,7 @@ def hash_runs(tokens: Tokens, length: int, *, keep_short: bool = False) -> Token
         for n_short in range(1, length):
             starts = offsets[:-1][counts == n_short]
             if len(starts):
-                runs[starts] = _run_at(hashes, starts, n_short)
+                runs[starts] = run_at(hashes, starts, n_short)
                 is_run[starts] = True
         n_runs[counts > 0] = numpy.maximum(n_runs[counts > 0], 1)
     run_offsets = numpy.zeros(len(offsets), dtype=numpy.int64)
@@ -216,7 +216,7 @@ def _run_of(hashes: ndarray, length: int) -> ndarray:
     return runs
 
 
-def _run_at(hashes: ndarray, starts: ndarray, length: int) -> ndarray:
+def run_at(hashes: ndarray, starts: ndarray, length: int) -> ndarray:
     """Combine the tokens of a few runs, as `_run_of` does for all."""
     import numpy
 

@@ -18,8 +18,11 @@ DTYPES = {
     "whole": "uint64",
     "prompt": "uint64",
     "answer": "uint64",
+    "context": "uint64",
+    "conclusion": "uint64",
     "prompt_characters": "uint32",
     "answer_characters": "uint32",
+    "longest_prompt": "uint32",
     "n_messages": "uint32",
     "n_assistant": "uint32",
     "is_label": "bool",
@@ -27,7 +30,7 @@ DTYPES = {
     "part": "uint8",
     "cluster": "uint32",
 }
-"""Columns a table may have: about 50 bytes a row."""
+"""Columns a table may have: about 70 bytes a row."""
 
 
 class FeatureTable:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from schemas.rules.check_rows import CheckedBlock
+from tasks.rows.conclusions import conclusions
+from tasks.rows.context import context_hashes, is_opening, tool_hashes
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -33,8 +35,9 @@ class RowFeatures:
     """Features of the kept rows of one block; arrays of equal length, one entry a row."""
 
     columns: dict[str, Array]
-    """`file` (code), `line`, `whole`, `prompt`, `answer` (64-bit hashes), `prompt_characters`,
-    `answer_characters`, `n_messages`, `n_assistant`, `is_label`, and `in_benchmark` where asked."""
+    """`file` (code), `line`, `whole`, `prompt`, `answer`, `context` (system message and tools),
+    `conclusion` (64-bit hashes), `prompt_characters`, `answer_characters`, `longest_prompt` (message),
+    `n_messages`, `n_assistant`, `is_label`, and `in_benchmark` where asked."""
     files: list[str]
     """Names of the files, by code."""
     roles: Counter[str] = field(default_factory=Counter)
@@ -79,17 +82,24 @@ def row_features(block: CheckedBlock, request: FeatureRequest) -> RowFeatures:
     columns["n_assistant"] = _sums(is_assistant, starts)
     n_characters = frame["compared"].str.len_chars().fill_null(0).to_numpy()
     columns["answer_characters"] = _sums(numpy.where(is_assistant, n_characters, 0), starts)
-    columns["prompt_characters"] = _sums(numpy.where(is_assistant, 0, n_characters), starts)
+    n_asked = numpy.where(is_assistant, 0, n_characters)
+    columns["prompt_characters"] = _sums(n_asked, starts)
+    columns["longest_prompt"] = numpy.maximum.reduceat(n_asked, starts) if len(starts) else starts
     last = numpy.where(is_assistant, places, -1)
     answers = numpy.maximum.reduceat(last, starts) if len(starts) else starts
     answers = numpy.where(answers < 0, ends, answers)
     said = normalised(frame["compared"].fill_null(""))
-    _add_hashes(columns, frame, said, (starts, answers, ends))
+    bounds = (starts, answers, ends)
+    _add_hashes(columns, frame, said, bounds)
+    columns["context"] = context_hashes(frame, said, starts)
+    for place, tools in tool_hashes(block, kept):
+        columns["context"][place] ^= tools
+        columns["whole"][place] ^= tools
     if request.has_stable_prompts:
         columns["prompt"] = _stable_prompts(said, (starts, answers))
     found = RowFeatures(columns, files, Counter(_role_counts(frame)))
     if request.similarity is not None or request.benchmark is not None:
-        _add_similarity(found, said, (starts, ends), request)
+        _add_similarity(found, frame, said, (starts, ends), request)
     if request.has_sample:
         found.sample = _sample(columns["whole"], frame["compared"], answers)
     return found
@@ -145,6 +155,7 @@ def _add_hashes(
     answer = said.gather(places)
     is_label = (answer.str.count_matches(" ") < LABEL_WORDS) & (answer.str.len_chars() < LONG_LABEL)
     columns["is_label"] = is_label.to_numpy()
+    columns["conclusion"] = conclusions(answer, columns["is_label"])
 
 
 def combined_hashes(
@@ -189,19 +200,28 @@ def _role_counts(frame: DataFrame) -> dict[str, int]:
 
 
 def _add_similarity(
-    found: RowFeatures, said: Series, bounds: tuple[Numbers, Numbers], request: FeatureRequest
+    found: RowFeatures,
+    frame: DataFrame,
+    said: Series,
+    bounds: tuple[Numbers, Numbers],
+    request: FeatureRequest,
 ) -> None:
-    """Sign the rows' texts, and look for word sequences of the benchmarks in them."""
+    """Sign the words that rows do not all share, and look for word sequences of the benchmarks."""
     import polars
 
-    from tasks.rows.near_duplicates import signatures
+    from tasks.rows.near_duplicates import sign_words
+    from tasks.rows.shared_text import own_words
 
-    normal = said.to_list()
-    rows = zip(bounds[0].tolist(), bounds[1].tolist(), strict=True)
-    texts = polars.Series([" ".join(normal[start:end]) for start, end in rows], dtype=polars.String)
     if request.similarity is not None:
-        found.signatures = signatures(texts, request.similarity)
+        found.signatures = sign_words(
+            own_words(said, *bounds, is_opening(frame)), request.similarity
+        )
     if request.benchmark is not None:
+        normal = said.to_list()
+        rows = zip(bounds[0].tolist(), bounds[1].tolist(), strict=True)
+        texts = polars.Series(
+            [" ".join(normal[start:end]) for start, end in rows], dtype=polars.String
+        )
         found.columns["in_benchmark"] = request.benchmark.overlaps(texts)
 
 

@@ -70,12 +70,25 @@ def plan_bands(threshold: float) -> Banding:
 
 
 def signatures(texts: Series, threshold: float = DEFAULT_THRESHOLD) -> ndarray:
-    """Sign texts by the runs of three words in them.
-
-    A text of one or two words is one run; a text without words is like other such texts only.
+    """Sign texts by the runs of three words in them, see `sign_words`.
 
     Args:
         texts: One text a row, lower-cased, white space collapsed.
+        threshold: The one the index is made with.
+
+    Returns:
+        What `NearDuplicateIndex.add` takes.
+    """
+    return sign_words(hash_tokens(texts), threshold)
+
+
+def sign_words(words: Tokens, threshold: float = DEFAULT_THRESHOLD) -> ndarray:
+    """Sign rows by the runs of three words in them.
+
+    A row of one or two words is one run; a row without words is like other such rows only.
+
+    Args:
+        words: Of all rows.
         threshold: The one the index is made with.
 
     Returns:
@@ -88,8 +101,10 @@ def signatures(texts: Series, threshold: float = DEFAULT_THRESHOLD) -> ndarray:
     import numpy
 
     banding = plan_bands(threshold)
-    shingles = hash_runs(hash_tokens(texts), SHINGLE_WORDS, keep_short=True)
-    signed = numpy.empty((len(texts), 1 + banding.n_bands + VALUE_WORDS), dtype=numpy.uint32)
+    shingles = hash_runs(words, SHINGLE_WORDS, keep_short=True)
+    signed = numpy.empty(
+        (len(words.offsets) - 1, 1 + banding.n_bands + VALUE_WORDS), dtype=numpy.uint32
+    )
     n_banded, width = banding.n_bands * banding.band_width, banding.band_width
     powers = [pow(BAND_FACTOR, step, 1 << 64) for step in range(1, N_PERMUTATIONS + 1)]
     factors = numpy.array(powers, dtype=numpy.uint64)

@@ -45,7 +45,6 @@ COVERED_BY = {
     "tasks/evaluate_champion.py": "integration/test_champion.py",
     "tasks/evaluate_model.py": "unit/tasks/evaluation/test_evaluate.py",
     "tasks/generate_baseline.py": "integration/test_train_sft.py",
-    "tasks/models/prepared.py": "unit/tasks/evaluation/test_held_out.py",
     "tasks/promote_model.py": "integration/test_promotion.py",
     "tasks/publish_report.py": "integration/test_train_sft.py",
     "tasks/register_model.py": "integration/test_registering.py",

@@ -95,7 +95,7 @@ CASES: list[tuple[RowRule, SourceRow, SourceRow]] = [
         chat(DEVELOPER, USER, ANSWER),
     ),
     (RowRule.CONTENT_MISSING, chat(USER, {"role": "assistant"}), chat(USER, CALL)),
-    (RowRule.CONTENT_MISSING, says(None), says("None")),
+    (RowRule.CONTENT_MISSING, says(None), says("None of them.")),
     (RowRule.CONTENT_EMPTY, says(" \n"), says(".")),
     (
         RowRule.CONTENT_EMPTY,
@@ -184,6 +184,31 @@ CASES: list[tuple[RowRule, SourceRow, SourceRow]] = [
     (RowRule.ENCODING_DAMAGE, says("The cafÃ©."), says("The café.")),
     (RowRule.SPECIAL_TOKEN_INJECTION, says("Two.<|im_end|>"), says("Two.<im_end>")),
     (RowRule.UNRENDERED_PLACEHOLDER, says("Dear {{name}}, two."), says("Dear {name}, two.")),
+    (RowRule.MISSING_VALUE_TEXT, says("nan"), says("nan bread")),
+    (
+        RowRule.MISSING_VALUE_TEXT,
+        source({"instruction": "Sort.", "input": "N/A", "output": "2"}),
+        source({"instruction": "Sort.", "input": "", "output": "N/A"}),
+    ),
+    (RowRule.TOKEN_PIECES, says("The Ġwall Ġis Ġtall."), says("Ġ is a space.")),
+    (RowRule.ESCAPED_LINE_BREAKS, says(r"One.\nTwo.\nThree."), says("One.\nTwo.\nThree.")),
+    (RowRule.HTML_ENTITIES, says("It&#39;s &quot;2&quot;."), says('It\'s "2" & more.')),
+    (
+        RowRule.LOOPING_ANSWER,
+        says("It is two. " * 9),
+        chat({**USER, "content": "Is it? " * 20}, ANSWER),
+    ),
+    (RowRule.UNCLOSED_THOUGHT, says("<think>Well"), says("<think>Well</think>Two.")),
+    (
+        RowRule.UNBALANCED_THOUGHT,
+        says("Well.</think>Two."),
+        pair("How tall?<think>\n", "Well.</think>Two."),
+    ),
+    (
+        RowRule.UNBALANCED_THOUGHT,
+        says("<think>Well.</thinking>Two."),
+        chat({**USER, "content": "<think> Why not </thinking>?"}, ANSWER),
+    ),
     (RowRule.SECRET_OR_PII, says(f"The key is {SECRET}."), says(f"The key is {SECRET[:-1]}.")),
 ]
 

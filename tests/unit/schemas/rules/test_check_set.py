@@ -49,6 +49,7 @@ def columns(**changed: Any) -> dict[str, Any]:
     """A hundred rows that break no rule, save for the columns named."""
     found: dict[str, Any] = {SET_RULES[rule].column: marked(0) for rule in COUNTED}
     found["is_usable"] = marked(100)
+    found["is_cut"] = marked(0)
     found["n_characters"] = numpy.full(100, 400, dtype="uint32")
     found["assistant_share"] = numpy.full(100, 0.5, dtype="float32")
     return {**found, **changed}
@@ -89,6 +90,13 @@ def test_counted_rule_fails_beyond_its_limit_and_passes_at_it(rule: SetRule) -> 
     assert results[rule].fix == SET_RULES[rule].fix
     results = judge(columns(**{SET_RULES[rule].column: marked(at)}))
     assert {result.verdict for result in results.values()} == {Verdict.PASSED}
+
+
+def test_cut_text_fraction_warns_of_a_single_row() -> None:
+    results = judge(columns(is_cut=marked(1)))
+    assert failed(results) == set()
+    assert results[SetRule.CUT_TEXT_FRACTION].verdict is Verdict.WARNED
+    assert results[SetRule.CUT_TEXT_FRACTION].n_rows == 1
 
 
 def test_min_rows_counts_usable_rows() -> None:

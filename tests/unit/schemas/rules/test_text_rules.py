@@ -18,7 +18,11 @@ BROKEN: list[tuple[RowRule, str, str]] = [
     (RowRule.CONTROL_CHARACTERS, "a\r\r\nb", "U+000D at character 2"),
     (RowRule.CONTROL_CHARACTERS, "a\r", "U+000D at character 2"),
     (RowRule.CONTROL_CHARACTERS, "if (\u202eadmin\u202c)", "U+202E at character 5"),
-    (RowRule.CONTROL_CHARACTERS, "\u2066x\u2069", "U+2066 at character 1"),
+    (RowRule.CONTROL_CHARACTERS, "\u2066x", "U+2066 at character 1"),
+    (RowRule.CONTROL_CHARACTERS, "x\u2069", "U+2069 at character 2"),
+    (RowRule.CONTROL_CHARACTERS, "\u2066x\ny\u2069", "U+2066 at character 1"),
+    (RowRule.CONTROL_CHARACTERS, "\u2067a\u202eb\u2069", "U+202E at character 3"),
+    (RowRule.CONTROL_CHARACTERS, "\u2067a\u2066b\u2069", "U+2067 at character 1"),
     (RowRule.CONTROL_CHARACTERS, "hidden\U000e0041\U000e0042", "U+E0041 at character 7"),
     (RowRule.ENCODING_DAMAGE, "caf\ufffd", "U+FFFD at character 4"),
     (RowRule.ENCODING_DAMAGE, "\ufeffHello", "U+FEFF at character 1"),
@@ -40,6 +44,13 @@ BROKEN: list[tuple[RowRule, str, str]] = [
     (RowRule.UNRENDERED_PLACEHOLDER, "A: <answer here>", "<answer here>"),
     (RowRule.UNRENDERED_PLACEHOLDER, "on [INSERT DATE]", "[INSERT DATE]"),
     (RowRule.UNRENDERED_PLACEHOLDER, "Sincerely, [Your Name]", "[Your Name]"),
+    (RowRule.MISSING_VALUE_TEXT, "nan", "nan"),
+    (RowRule.TOKEN_PIECES, "The Ġcat Ġsat Ġon", "Ġ"),
+    (RowRule.ESCAPED_LINE_BREAKS, r"One.\nTwo.\nThree.", r"2 times \n instead of a line break"),
+    (RowRule.HTML_ENTITIES, "It&#39;s Tom&#39;s", "&#39; and 1 more"),
+    (RowRule.LOOPING_ANSWER, "I am happy. " * 9, "'I am happy.' 9 times at the end"),
+    (RowRule.UNCLOSED_THOUGHT, "<think>Well", "<think> is never closed"),
+    (RowRule.UNBALANCED_THOUGHT, "Well.</think>", "</think> without its beginning"),
     (RowRule.SECRET_OR_PII, "anna@firma.se, 4539 1488 0343 6467", "card number, e-mail address"),
 ]
 
@@ -50,6 +61,7 @@ LEGAL: list[str | None] = [
     "one\ttwo\nthree\r\nfour",
     "👩‍👩‍👧 ❤️ 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f 🇸🇪",
     "می‌خواهم",
+    "\u2067שלום \u2066abc\u2069 עולם\u2069 and \u2068x\u2069",
     "\u200fשלום\u200e",
     "line\u2028line\u2029paragraph, soft\u00adhyphen, zero\u200bwidth",
     "Räksmörgås på Åland, ÄÖÅ",
@@ -112,6 +124,12 @@ def test_text_flags_keep_the_rules_of_one_text_apart() -> None:
     assert flags[RowRule.UNRENDERED_PLACEHOLDER].arg_true().to_list() == [1, 4]
 
 
+def test_text_flags_find_loops_when_nothing_else_is_asked_for() -> None:
+    rule = RowRule.LOOPING_ANSWER
+    texts = pl.Series([None, "fine", "I am happy. " * 9])
+    assert text_flags(texts, [rule])[rule].to_list() == [False, False, True]
+
+
 def test_text_flags_know_the_tokens_of_the_model() -> None:
     texts = pl.Series(["an <image> here", "an image"])
     rule = RowRule.SPECIAL_TOKEN_INJECTION
@@ -145,6 +163,14 @@ def test_describe_text_is_empty_for_other_rules() -> None:
         "é\u00a0",
         "<|a",
         "\U0001f3f4\U000e0041",
+        "\u2066",
+        "\u2066a\u2069",
+        "<think>",
+        "Ġ",
+        "\\n",
+        "&amp;",
+        "call 12 ",
+        "DE12 ",
     ],
 )
 def test_finders_take_linear_time(piece: str) -> None:

@@ -47,6 +47,10 @@ def invalid(messages: list[Any], tools: list[Any] | None) -> list[str]:
     return [detail for _, detail in problems]
 
 
+def says(content: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": content}
+
+
 def unmatched(*messages: Any) -> list[str]:
     """Say what tool_result_unmatched says, and that no other rule is broken."""
     problems = tool_problems(list(messages), None)
@@ -214,6 +218,11 @@ LEGAL_RESULTS = [
     [USER, calling(call(), call(name="ask")), {**RESULT, "name": "ask"}, RESULT, ANSWER],
     [USER, calling(call())],
     [USER, ANSWER],
+    # Calls that are written as text have no id to match.
+    [USER, says('<tool_call>{"name": "ask"}</tool_call>'), RESULT, RESULT, ANSWER],
+    [USER, says("I look it up.\nAction: find[wall]"), RESULT, ANSWER],
+    [USER, says("[find(word='wall')]"), RESULT, ANSWER],
+    [USER, says('```json\n{"name": "ask"}\n```'), RESULT, ANSWER],
 ]
 
 

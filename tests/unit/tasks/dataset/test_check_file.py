@@ -37,6 +37,7 @@ def test_clean_file_of_forty_ordinary_rows_is_accepted_out_of_the_box(tmp_path: 
         SetRule.NEAR_DUPLICATE_FRACTION,
         SetRule.CONTRADICTORY_FRACTION,
         SetRule.BOILERPLATE_FRACTION,
+        SetRule.CUT_TEXT_FRACTION,
         SetRule.LENGTH_QUANTILES,
         SetRule.ROLE_MIX,
     }

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy
-import pytest
 
 from schemas.rows.row import SourceRow
 from schemas.rule_ids import SetRule
@@ -14,9 +14,7 @@ from tasks.dataset.comparisons import (
     MIN_BOILERPLATE_PROMPTS,
     SetColumns,
     compare_rows,
-    count_partners,
     first_true,
-    repeats,
 )
 from tasks.dataset.row_pass import start_pass
 from tasks.rows.check import CheckRequest
@@ -29,6 +27,10 @@ LONG = "The wall of the house was measured on the first day and found to be {} m
 
 def compare(folder: Path, *pairs: tuple[str, str], n_bad: int = 0) -> SetColumns:
     rows = [{"prompt": prompt, "completion": answer} for prompt, answer in pairs]
+    return compare_these(folder, *rows, n_bad=n_bad)
+
+
+def compare_these(folder: Path, *rows: dict[str, Any], n_bad: int = 0) -> SetColumns:
     sources = tuple(SourceRow("a.jsonl", n, row) for n, row in enumerate(rows, start=1))
     request = CheckRequest(row_severities({}))
     check = start_pass(request, FeatureRequest(similarity=0.8), folder)
@@ -48,40 +50,6 @@ def marked(found: SetColumns, column: str) -> list[int]:
 
 def places(found: SetColumns, rule: SetRule) -> list[tuple[int, str]]:
     return [(example.line, example.detail) for example in found.examples[rule]]
-
-
-@pytest.mark.parametrize(
-    ("keys", "is_repeat", "earlier"),
-    [
-        ([], [], []),
-        ([5], [False], [-1]),
-        ([3, 1, 3, 3, 1], [False, False, True, True, True], [-1, -1, 0, 0, 1]),
-        ([2, 2], [False, True], [-1, 0]),
-        ([0, 2**64 - 1, 0], [False, False, True], [-1, -1, 0]),
-    ],
-)
-def test_repeats_name_the_first_of_their_kind(keys: Any, is_repeat: Any, earlier: Any) -> None:
-    marks, firsts = repeats(numpy.array(keys, dtype=numpy.uint64))
-    assert (marks.tolist(), firsts.tolist()) == (is_repeat, earlier)
-
-
-@pytest.mark.parametrize(
-    ("keys", "partners", "expected"),
-    [
-        ([], [], []),
-        ([1, 2], [5, 5], [1, 1]),
-        ([1, 2, 1, 1], [5, 5, 6, 5], [2, 1, 2, 2]),
-        ([9, 9, 9], [1, 2, 3], [3, 3, 3]),
-        ([1, 2], [7, 7], [1, 1]),
-    ],
-)
-def test_partners_that_differ_are_counted_for_each_row(
-    keys: Any, partners: Any, expected: Any
-) -> None:
-    found = count_partners(
-        numpy.array(keys, dtype=numpy.uint64), numpy.array(partners, dtype=numpy.uint64)
-    )
-    assert found.tolist() == expected
 
 
 def test_exact_repeats_are_duplicates_and_case_makes_near_ones(tmp_path: Path) -> None:
@@ -149,6 +117,113 @@ def test_labels_are_no_boilerplate(tmp_path: Path) -> None:
     assert marked(found, "is_boilerplate") == []
 
 
+INTENTS = [json.dumps({"intent": name, "needs_agent": False}) for name in ("card", "rate", "limit")]
+STOCK = "I am sorry, but as a language model I cannot answer this question for you."
+
+
+def test_long_labels_that_cover_the_set_are_no_boilerplate_and_stock_answers_are(
+    tmp_path: Path,
+) -> None:
+    asked = [f"Question number {number} of customer {number * 7}" for number in range(30)]
+    labels = [(prompt, INTENTS[number % 3]) for number, prompt in enumerate(asked)]
+    assert marked(compare(tmp_path / "a", *labels), "is_boilerplate") == []
+    free = [
+        (prompt, f"The answer to {number} is free text.") for number, prompt in enumerate(asked)
+    ]
+    mixed = [(prompt, STOCK) for prompt in asked[:10]] + free[10:]
+    assert len(marked(compare(tmp_path / "b", *mixed), "is_boilerplate")) == 10
+    refused = [(prompt, STOCK) for prompt in asked]
+    assert len(marked(compare(tmp_path / "c", *refused), "is_boilerplate")) == 30
+    nearly = [(prompt, STOCK) for prompt in asked[:28]] + labels[28:]
+    assert len(marked(compare(tmp_path / "d", *nearly), "is_boilerplate")) == 28
+
+
+def test_labels_of_one_system_message_are_labels_beside_other_rows(tmp_path: Path) -> None:
+    def asking(system: str, number: int, answer: str) -> dict[str, Any]:
+        turns = (("system", system), ("user", f"Question {number}"), ("assistant", answer))
+        return {"messages": [{"role": role, "content": text} for role, text in turns]}
+
+    labels = [asking("Classify.", number, INTENTS[number % 3]) for number in range(20)]
+    free = [asking("Be brief.", number, f"It is the free text {number}.") for number in range(20)]
+    assert marked(compare_these(tmp_path, *labels, *free), "is_boilerplate") == []
+
+
+def test_rejection_sampled_solutions_agree_and_wrong_ones_contradict(tmp_path: Path) -> None:
+    def solved(way: str, value: str) -> str:
+        return f"We add the boxes {way} and carry over. #### {value}"
+
+    one = [("How many boxes are there?", solved(way, "52")) for way in ("up", "down", "left")]
+    free = [
+        (f"What is thing {number}?", f"It is the thing called {number}.") for number in range(9)
+    ]
+    assert marked(compare(tmp_path / "a", *one, *free), "is_contradictory") == []
+    wrong = [*one, ("How many boxes are there?", solved("right", "51"))]
+    assert marked(compare(tmp_path / "b", *wrong, *free), "is_contradictory") == [1, 2, 3, 4]
+
+
+def test_many_free_answers_to_a_prompt_were_sampled_and_two_contradict(tmp_path: Path) -> None:
+    prompt = "Write a line about the sea."
+    sampled = [
+        (prompt, f"The sea is {word} and wide today.") for word in ("blue", "grey", "old", "new")
+    ]
+    free = [
+        (f"What is thing {number}?", f"It is the thing called {number}.") for number in range(9)
+    ]
+    assert marked(compare(tmp_path / "a", *sampled, *free), "is_contradictory") == []
+    assert marked(compare(tmp_path / "b", *sampled[:2], *free), "is_contradictory") == [1, 2]
+
+
+def test_set_made_of_several_answers_to_each_prompt_is_sampled(tmp_path: Path) -> None:
+    pairs = [
+        (f"Tell a story about animal number {number}.", f"Once {word} there lived a {number}.")
+        for number in range(8)
+        for word in ("upon a time", "long ago", "in spring")
+    ]
+    assert marked(compare(tmp_path / "a", *pairs), "is_contradictory") == []
+    labelled = [(f"Is it {number}?", word) for number in range(8) for word in ("Yes", "No")]
+    assert len(marked(compare(tmp_path / "b", *labelled), "is_contradictory")) == 16
+
+
+def test_same_question_with_other_tools_or_system_neither_contradicts_nor_repeats(
+    tmp_path: Path,
+) -> None:
+    question = LONG.format("how many") + ", said the mason, but is it true at all?"
+
+    def asked(answer: str, tool: str, system: str) -> dict[str, Any]:
+        turns = (("system", system), ("user", question), ("assistant", answer))
+        function = {"type": "function", "function": {"name": tool}}
+        return {
+            "messages": [{"role": role, "content": text} for role, text in turns],
+            "tools": [function],
+        }
+
+    first = asked("Yes, of course it is true.", "measure", "Be brief.")
+    tool = asked("No tool of mine can tell.", "weigh", "Be brief.")
+    system = asked("Arr, that it be, sailor.", "measure", "You are a pirate.")
+    found = compare_these(tmp_path / "a", first, tool, system)
+    assert marked(found, "is_contradictory") == []
+    assert marked(found, "is_near_duplicate") == []
+    other = asked("No, it is not true.", "measure", "Be brief.")
+    found = compare_these(tmp_path / "b", first, tool, system, other)
+    assert marked(found, "is_contradictory") == [1, 4]
+    same = asked("Yes, of course it is true.", "weigh", "Be brief.")
+    found = compare_these(tmp_path / "c", first, same, first)
+    assert marked(found, "is_duplicate") == [3]
+
+
+def test_texts_of_one_greatest_length_were_cut(tmp_path: Path) -> None:
+    free = [(f"What is thing {number}?", "x" * (20 + number)) for number in range(20)]
+    cut = [(f"Tell all of {number}.", f"{number} " + "y" * 253) for number in range(4)]
+    found = compare(tmp_path / "a", *free, *cut)
+    assert marked(found, "is_cut") == [21, 22, 23, 24]
+    detail = "a text has 255 characters, the most there are"
+    assert places(found, SetRule.CUT_TEXT_FRACTION)[0] == (21, detail)
+    same = [(f"Tell all of {number}.", "y" * 255) for number in range(4)]
+    assert marked(compare(tmp_path / "b", *free, *same), "is_cut") == []
+    near = [(f"Tell all of {number}.", f"{number} " + "y" * (250 + number)) for number in range(4)]
+    assert marked(compare(tmp_path / "c", *free, *near), "is_cut") == []
+
+
 def test_bad_and_usable_rows_lengths_and_roles_are_laid_out(tmp_path: Path) -> None:
     found = compare(tmp_path, ("abc", "de"), ("f", "ghij"), n_bad=3)
     columns = {name: values.tolist() for name, values in found.columns.items()}
@@ -177,7 +252,9 @@ def test_benchmark_passages_are_laid_out_where_they_were_looked_for(tmp_path: Pa
     table = FeatureTable(tmp_path)
     for name in ("file", "line", "whole", "prompt", "answer", "n_assistant", "n_messages"):
         table.append(name, numpy.array([0, 1]) if name != "n_messages" else numpy.array([2, 2]))
-    for name in ("prompt_characters", "answer_characters", "is_label"):
+    for name in ("context", "conclusion"):
+        table.append(name, numpy.array([0, 0]))
+    for name in ("prompt_characters", "answer_characters", "longest_prompt", "is_label"):
         table.append(name, numpy.array([1, 1]))
     table.append("in_benchmark", numpy.array([False, True]))
     table.files, table.n_rows = ["a.jsonl", "b.jsonl"], 2

@@ -1,0 +1,66 @@
+"""What an answer concludes: answers to one prompt with one conclusion do not contradict each other."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from polars import Series
+
+    from tasks.engine.arrays import Flags, Hashes
+
+TAIL_CHARACTERS = 240
+"""Of an answer, in which its conclusion is looked for."""
+_MARKS = ("\\boxed", "####", "answer")
+_MARKED = re.compile(
+    r"\\boxed ?\{(?P<boxed>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|####(?P<line>[^#]*)"
+    r"|\banswer(?: is|:|\*\*:?| =)(?P<said>.{0,80})",
+)
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?: ?/ ?\d+)?")
+_CHOICE = re.compile(r"[(\[*]*(?P<choice>[a-h]|yes|no|true|false)\b[)\].*]*")
+
+
+def conclusion(answer: str) -> str:
+    r"""Read what an answer in normal form concludes: a number, a letter of a choice, or yes and no.
+
+    It is what follows the last `\boxed{`, `####` or "answer is"; empty if there is none of them.
+    """
+    found = None
+    for match in _MARKED.finditer(answer[-TAIL_CHARACTERS:]):
+        found = match
+    if found is None:
+        return ""
+    said = (found["boxed"] or found["line"] or found["said"] or "").strip(" :$*")
+    choice = _CHOICE.match(said)
+    if choice:
+        return choice["choice"]
+    numbers = _NUMBER.findall(said)
+    if len(numbers) == 1 or (numbers and not found["boxed"]):
+        return str(numbers[0]).replace(",", "").replace(" ", "").removesuffix(".0")
+    return said.replace(" ", "") if found["boxed"] else ""
+
+
+def conclusions(answers: Series, is_label: Flags) -> Hashes:
+    """Hash the conclusion of each answer: a label is one itself; 0 where none can be read.
+
+    Args:
+        answers: In normal form.
+        is_label: Whether an answer is a label.
+
+    Returns:
+        Hashes; equal ones within one run have the same conclusion.
+
+    Shape:
+        (rows,).
+    """
+    import numpy
+    import polars
+
+    found = numpy.zeros(len(answers), dtype=numpy.uint64)
+    found[is_label] = answers.filter(polars.Series(is_label)).hash().to_numpy()
+    tails = answers.str.tail(TAIL_CHARACTERS)
+    places = (tails.str.contains_any(list(_MARKS)) & ~polars.Series(is_label)).arg_true()
+    read = polars.Series([conclusion(text) for text in tails.gather(places)], dtype=polars.String)
+    found[places.to_numpy()] = numpy.where((read == "").to_numpy(), 0, read.hash().to_numpy())
+    return found

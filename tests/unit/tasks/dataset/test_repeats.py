@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+import pytest
+
+from tasks.dataset.repeats import are_labels, are_sampled, count_partners, cut_texts, repeats
+
+
+def hashes(*values: int) -> numpy.ndarray:
+    return numpy.array(values, dtype=numpy.uint64)
+
+
+@pytest.mark.parametrize(
+    ("keys", "is_repeat", "earlier"),
+    [
+        ([], [], []),
+        ([5], [False], [-1]),
+        ([3, 1, 3, 3, 1], [False, False, True, True, True], [-1, -1, 0, 0, 1]),
+        ([2, 2], [False, True], [-1, 0]),
+        ([0, 2**64 - 1, 0], [False, False, True], [-1, -1, 0]),
+    ],
+)
+def test_repeats_name_the_first_of_their_kind(keys: Any, is_repeat: Any, earlier: Any) -> None:
+    marks, firsts = repeats(numpy.array(keys, dtype=numpy.uint64))
+    assert (marks.tolist(), firsts.tolist()) == (is_repeat, earlier)
+
+
+@pytest.mark.parametrize(
+    ("keys", "partners", "expected"),
+    [
+        ([], [], []),
+        ([1, 2], [5, 5], [1, 1]),
+        ([1, 2, 1, 1], [5, 5, 6, 5], [2, 1, 2, 2]),
+        ([9, 9, 9], [1, 2, 3], [3, 3, 3]),
+        ([1, 2], [7, 7], [1, 1]),
+    ],
+)
+def test_partners_that_differ_are_counted_for_each_row(
+    keys: Any, partners: Any, expected: Any
+) -> None:
+    found = count_partners(
+        numpy.array(keys, dtype=numpy.uint64), numpy.array(partners, dtype=numpy.uint64)
+    )
+    assert found.tolist() == expected
+
+
+def test_labels_are_few_and_cover_nearly_all_rows() -> None:
+    nothing = hashes(*[0] * 20)
+    assert are_labels(hashes(*[1, 2, 3, 4] * 5), nothing).all()
+    assert not are_labels(hashes(*range(20)), nothing).any()
+    assert not are_labels(hashes(*[7] * 20), nothing).any(), "one answer for all is no label"
+    mixed = are_labels(hashes(*[1, 2] * 5, *range(3, 13)), nothing)
+    assert not mixed.any(), "half of the answers are free"
+    assert are_labels(hashes(*[1, 2] * 9, 3, 4), nothing).tolist() == [True] * 18 + [False] * 2
+
+
+def test_labels_of_one_context_count_there() -> None:
+    answers = hashes(*[1, 2] * 8, *range(3, 19))
+    contexts = hashes(*[5] * 16, *[6] * 16)
+    assert are_labels(answers, contexts).tolist() == [True] * 16 + [False] * 16
+    assert not are_labels(answers, hashes(*[5] * 32)).any()
+
+
+def test_labels_of_no_rows() -> None:
+    assert are_labels(hashes(), hashes()).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("n_answers", "conclusions", "is_sampled"),
+    [
+        ([2, 2, 1, 1, 1], [4, 4, 0, 0, 0], [True, True, False, False, False]),
+        ([2, 2, 1, 1, 1], [4, 5, 0, 0, 0], [False] * 5),
+        ([2, 2, 1, 1, 1], [0, 0, 0, 0, 0], [False] * 5),
+        ([4, 4, 1, 1, 1], [0, 0, 0, 0, 0], [True, True, False, False, False]),
+        ([4, 4, 1, 1, 1], [0, 5, 0, 0, 0], [True, True, False, False, False]),
+    ],
+)
+def test_sampled_answers_agree_or_are_many(
+    n_answers: list[int], conclusions: list[int], is_sampled: list[bool]
+) -> None:
+    found = are_sampled(hashes(1, 1, 2, 3, 4), numpy.array(n_answers), hashes(*conclusions))
+    assert found.tolist() == is_sampled
+
+
+def test_free_answers_are_sampled_where_most_of_the_set_has_several() -> None:
+    prompts, several = hashes(1, 1, 1, 2, 2, 2, 3), numpy.array([3, 3, 3, 3, 3, 3, 1])
+    assert are_sampled(prompts, several, hashes(*[0] * 7)).tolist() == [True] * 6 + [False]
+    contradicting = hashes(8, 9, 9, 0, 0, 0, 0)
+    expected = [False] * 3 + [True] * 3 + [False]
+    assert are_sampled(prompts, several, contradicting).tolist() == expected
+    twice = numpy.array([2, 2, 2, 2, 2, 2, 1])
+    assert not are_sampled(prompts, twice, hashes(*[0] * 7)).any(), "two may contradict each other"
+
+
+def test_cut_texts_need_several_different_ones_and_none_just_below() -> None:
+    texts = hashes(*range(6))
+    assert cut_texts(numpy.array([255, 255, 255, 90, 80, 3]), texts).tolist() == [255] * 3 + [0] * 3
+    assert not cut_texts(numpy.array([255, 255, 90, 90, 80, 3]), texts).any()
+    assert not cut_texts(numpy.array([25, 25, 25, 9, 8, 3]), texts).any()
+    assert not cut_texts(numpy.array([255, 255, 255, 254, 254, 3]), texts).any()
+    assert not cut_texts(numpy.array([255, 255, 255, 9, 8, 3]), hashes(1, 1, 1, 2, 3, 4)).any()
+    assert cut_texts(numpy.array([], dtype=numpy.uint32), hashes()).tolist() == []
