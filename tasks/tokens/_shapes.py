@@ -59,7 +59,7 @@ class Shapes:
 
     def find(self, messages: list[Message], tools: Tools) -> tuple[Shape, MarkedRow | None]:
         """Find the shape of a conversation, and its marked row where it has more than plain texts."""
-        key = _plain_key(messages) if tools is None else None
+        key: Any = _plain_key(messages) if tools is None else None
         marked = None
         if key is None:
             marked = mark_row(messages, tools)
@@ -180,7 +180,7 @@ def _plain_key(messages: list[Message]) -> tuple[Any, ...] | None:
 def findings(
     conversation: Conversation, text: str, shape: Shape, marked: MarkedRow | None
 ) -> dict[SetRule, str]:
-    """Name what a rendered row lacks.
+    """Describe what a rendered row lacks.
 
     Args:
         conversation: The row.
@@ -241,7 +241,7 @@ def _trained_turns(conversation: Conversation) -> Iterator[int]:
 
 
 def _named(leaves: Sequence[Leaf], numbers: Iterable[int]) -> list[str]:
-    """Name places once; a part is not named where the whole of it is."""
+    """List places once; a part is not listed where the whole of it is."""
     named: list[str] = []
     for number in numbers:
         where = leaves[number].where
@@ -251,7 +251,7 @@ def _named(leaves: Sequence[Leaf], numbers: Iterable[int]) -> list[str]:
 
 
 def _listed(wheres: list[str], what: str) -> str:
-    """Say what is true of some places: `message 2: reasoning_content is not in the text …`."""
+    """Describe some places: `message 2: reasoning_content is not in the text …`."""
     n_more = len(wheres) - MAX_NAMED
     listed = "; ".join(wheres[:MAX_NAMED]) + (f" and {n_more} more" if n_more > 0 else "")
     return f"{listed} {'is' if len(wheres) == 1 else 'are'} {what}"

@@ -45,7 +45,11 @@ class _Chat:
 
     @property
     def prompt(self) -> list[Message]:
-        """Cut off what the model is to answer: the completion, or the last answer."""
+        """Cut off what the model is to answer: the completion, or the last answer.
+
+        Raises:
+            ValueError: Nothing is left.
+        """
         n_messages = self.row.n_prompt_messages
         if n_messages is None:
             n_messages = last_answer_index(self.messages)

@@ -19,7 +19,7 @@ def wheres(kind: LeafKind, messages: list[dict[str, Any]], tools: list[Any] | No
 
 
 def test_texts_become_marks_and_structure_stays() -> None:
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "user", "content": "a", "name": "Ann"},
         {"role": "assistant", "content": None, "weight": 1, "reasoning_content": " b "},
         {"role": "tool", "content": "", "tool_call_id": "x"},

@@ -133,20 +133,28 @@ def test_short_values_are_found_lost_although_they_occur_elsewhere(tokenizer: An
     only_names = read_template("chatml").replace(ARGUMENTS, "''")
     row = render(tokenizer, only_names, [user, calling])
     assert row.findings[CONTENT].startswith(
-        "message 2: tool_calls (find), argument page, message 2"
+        "message 2: tool_calls (find), argument page; message 2"
     )
 
 
 def test_fields_and_their_places_are_named(tokenizer: Any) -> None:
     row = render(tokenizer, read_template("chatml"), [USER, REASONED])
     assert row.findings == {CONTENT: f"message 2: reasoning_content {NOT_IN_TEXT}"}
-    named = [{**USER, "name": "Ann", "refusal": None, "id": "7"}, {**ANSWER, "mood": "calm"}]
+    named: list[dict[str, Any]] = [
+        {**USER, "name": "Ann", "refusal": None, "id": "7"},
+        {**ANSWER, "mood": "calm"},
+    ]
     row = render(tokenizer, read_template("chatml"), named)
     assert row.findings == {FIELD: "message 1: name; message 2: mood are " + NOT_IN_TEXT[3:]}
 
 
 def test_reasoning_of_earlier_turns_is_left_out_as_in_inference(tokenizer: Any) -> None:
-    turns = [USER, REASONED, {"role": "user", "content": "And?"}, {**REASONED, "content": "No."}]
+    turns: list[dict[str, Any]] = [
+        USER,
+        REASONED,
+        {"role": "user", "content": "And?"},
+        {**REASONED, "content": "No."},
+    ]
     row = render(tokenizer, QWEN3, turns)
     assert row.findings == {
         FIELD: f"message 2: reasoning_content {NOT_IN_TEXT}",
@@ -156,12 +164,12 @@ def test_reasoning_of_earlier_turns_is_left_out_as_in_inference(tokenizer: Any) 
     assert row.text[start:end] == "<think>\nThink Bandicoot.\n</think>\n\nNo.<|im_end|>"
     row = render(tokenizer, QWEN3, turns, n_prompt_messages=3)
     assert set(row.findings) == {FIELD}
-    weighted = [USER, {**REASONED, "weight": 0}, *turns[2:]]
+    weighted: list[dict[str, Any]] = [USER, {**REASONED, "weight": 0}, *turns[2:]]
     assert set(render(tokenizer, QWEN3, weighted).findings) == {FIELD}
 
 
 def test_turn_without_reasoning_is_trained_where_earlier_turns_have_none(tokenizer: Any) -> None:
-    turns = [USER, ANSWER, {"role": "user", "content": "And?"}, REASONED]
+    turns: list[dict[str, Any]] = [USER, ANSWER, {"role": "user", "content": "And?"}, REASONED]
     row = render(tokenizer, QWEN3, turns)
     assert row.findings == {}
     assert [row.text[start:end] for start, end in row.spans] == [
