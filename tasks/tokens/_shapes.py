@@ -210,19 +210,17 @@ def findings(
     }
     trained = set(_trained_turns(conversation))
     unmarked = {number for number in shape.unmarked if leaves[number].message in trained}
+    lost = _named(leaves, sorted(missing | changed))
+    left_out = _named(leaves, sorted(shape.left_out), lost)
     found = {
         SetRule.CONTENT_NOT_RENDERED: (
-            (sorted(missing | changed), "not in the text that the chat template renders"),
-            (sorted(unmarked), "rendered, but not trained"),
+            (lost, "not in the text that the chat template renders"),
+            (_named(leaves, sorted(unmarked)), "rendered, but not trained"),
         ),
-        SetRule.FIELD_NOT_RENDERED: (
-            (sorted(shape.left_out), "not in the text that the chat template renders"),
-        ),
+        SetRule.FIELD_NOT_RENDERED: ((left_out, "not in the text that the chat template renders"),),
     }
     named = {
-        rule: "; ".join(
-            _listed(_named(leaves, numbers), what) for numbers, what in parts if numbers
-        )
+        rule: "; ".join(_listed(wheres, what) for wheres, what in parts if wheres)
         for rule, parts in found.items()
     }
     skipped = sorted((shape.shown_turns | shape.skipped_turns) & trained)
@@ -240,12 +238,13 @@ def _trained_turns(conversation: Conversation) -> Iterator[int]:
             yield number
 
 
-def _named(leaves: Sequence[Leaf], numbers: Iterable[int]) -> list[str]:
-    """List places once; a part is not listed where the whole of it is."""
+def _named(leaves: Sequence[Leaf], numbers: Iterable[int], known: Sequence[str] = ()) -> list[str]:
+    """List places once; a part is not listed where the whole of it is, or is known."""
     named: list[str] = []
     for number in numbers:
         where = leaves[number].where
-        if not any(where == other or where.startswith(other + ", ") for other in named):
+        wholes = (*known, *named)
+        if not any(where == whole or where.startswith(whole + ", ") for whole in wholes):
             named.append(where)
     return named
 

@@ -148,6 +148,11 @@ def test_fields_and_their_places_are_named(tokenizer: Any) -> None:
     assert row.findings == {FIELD: "message 1: name; message 2: mood are " + NOT_IN_TEXT[3:]}
 
 
+def test_details_of_a_lost_tool_are_not_named_again(tokenizer: Any) -> None:
+    row = render(tokenizer, TOY_TEMPLATE, [USER, ANSWER], [TOOL])
+    assert row.findings == {CONTENT: f"tool 1 (find_page) {NOT_IN_TEXT}"}
+
+
 def test_reasoning_of_earlier_turns_is_left_out_as_in_inference(tokenizer: Any) -> None:
     turns: list[dict[str, Any]] = [
         USER,
