@@ -94,6 +94,9 @@ class SetRule(StrEnum):
     SHRUNK_FRACTION = "shrunk_fraction"
     DRIFT = "drift"
     NO_SUPERVISED_TOKENS = "no_supervised_tokens"
+    CONTENT_NOT_RENDERED = "content_not_rendered"
+    FIELD_NOT_RENDERED = "field_not_rendered"
+    TURN_NOT_TRAINED = "turn_not_trained"
     TRUNCATED_COMPLETION = "truncated_completion"
     STOP_TOKEN_NOT_SUPERVISED = "stop_token_not_supervised"  # noqa: S105 - a rule, not a password
     PROMPT_NOT_PREFIX = "prompt_not_prefix"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from enum import StrEnum
+from keyword import iskeyword
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
 
 from schemas.base import Section
 from schemas.config.evaluation import EvaluationConfig
@@ -149,6 +151,19 @@ class TemplateKind(StrEnum):
     CLONE = "clone"
 
 
+VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+RESERVED_VARIABLES = frozenset(
+    (
+        "messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "tokenize",
+        "chat_template", "conversation", "return_dict", "return_tensors", "return_assistant_tokens_mask",
+        "padding", "truncation", "max_length", "tokenizer_kwargs", "additional_special_tokens",
+        "raise_exception", "strftime_now", "loop", "namespace", "range", "dict", "self", "caller",
+        "varargs", "kwargs",
+    )
+)  # fmt: skip
+"""Variables of a chat template that are not settings."""
+
+
 class TemplateConfig(Section):
     """The chat template."""
 
@@ -158,6 +173,8 @@ class TemplateConfig(Section):
     """Jinja file, for kind file; with generation markers it is also the training template."""
     clone_from: str | None = None
     """Tokenizer folder or Hub id to copy the template from, for kind clone."""
+    kwargs: dict[str, JsonValue] = {}
+    """Values of variables of the template in training, evaluation and the saved model, e.g. {enable_thinking: false}."""
 
     @model_validator(mode="after")
     def _complete(self) -> TemplateConfig:
@@ -165,6 +182,21 @@ class TemplateConfig(Section):
             raise ValueError("template.path and template.kind=file require each other")
         if (self.kind == TemplateKind.CLONE) != (self.clone_from is not None):
             raise ValueError("template.clone_from and template.kind=clone require each other")
+        return self
+
+    @model_validator(mode="after")
+    def _kwargs_are_free(self) -> TemplateConfig:
+        for name in self.kwargs:
+            if name in RESERVED_VARIABLES or name.endswith("_token"):
+                raise ValueError(
+                    f"template.kwargs: {name} is set by sft-flow, so it cannot be given"
+                )
+            if not VARIABLE_NAME.fullmatch(name) or iskeyword(name) or iskeyword(name.title()):
+                raise ValueError(f"template.kwargs: {name!r} is not the name of a variable")
+        try:
+            json.dumps(self.kwargs, allow_nan=False, ensure_ascii=False).encode()
+        except ValueError as error:
+            raise ValueError(f"template.kwargs: a value is no JSON: {error}") from error
         return self
 
 

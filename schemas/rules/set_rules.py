@@ -162,6 +162,28 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
         meaning="Rows have no trained token, or the chat template raises an error on them.",
         fix="check that the training template marks the answers of the assistant",
     ),
+    SetRule.CONTENT_NOT_RENDERED: _token_rule(
+        column="is_content_lost",
+        meaning="The chat template leaves out a message, a tool, a tool call, an argument or reasoning, "
+        "or does not mark it as trained.",
+        fix="use a chat template that renders it: template.kind=chatml renders tools and tool calls, "
+        "template.kind=file is your own; or remove the field from the rows",
+    ),
+    SetRule.FIELD_NOT_RENDERED: _token_rule(
+        column="is_field_left_out",
+        meaning="The chat template leaves out a name, a description or another field, or the reasoning "
+        "of an earlier turn as in inference.",
+        fix="nothing, if the model needs none of it; otherwise use a chat template that renders it",
+        severity=Severity.WARN,
+    ),
+    SetRule.TURN_NOT_TRAINED: _token_rule(
+        column="is_turn_untrained",
+        meaning="An answer is shown but not trained, because the chat template leaves out its reasoning "
+        "or does not mark it.",
+        fix="nothing, if the other answers are enough; otherwise write one row per answer, each "
+        "ending with it",
+        severity=Severity.WARN,
+    ),
     SetRule.TRUNCATED_COMPLETION: _token_rule(
         column="is_truncated_completion",
         meaning="The end of the answer is beyond quality.max_length_tokens; unless configured, the "

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 from schemas.config.run import RunConfig
@@ -67,6 +67,8 @@ def _type_words(annotation: Any) -> str:
         return "section"
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return " or ".join(f"`{member}`" for member in annotation)
+    if annotation is JsonValue:
+        return "value"
     plain = {str: "text", int: "integer", float: "number", bool: "true or false", NoneType: "null"}
     if annotation in plain:
         return plain[annotation]

@@ -115,10 +115,10 @@ def _check_probe(tokenizer: PreTrainedTokenizerBase, training_template: str, pro
             expected=repr(inference),
             got=repr(training),
         )
-    _check_prefixes(tokenizer, probe, inference)
+    turns = _trainable_turns(tokenizer, probe, inference)
     ids, mask = supervised_tokens(tokenizer, messages, training_template)
     _check_bos(tokenizer, ids, probe)
-    return _check_marked(tokenizer, ids, mask, probe)
+    return _check_marked(tokenizer, ids, mask, probe, turns)
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **options: Any) -> str:
@@ -170,12 +170,19 @@ def _is_system_refused(tokenizer: PreTrainedTokenizerBase, probe: Probe) -> bool
         return True
 
 
-def _check_prefixes(tokenizer: PreTrainedTokenizerBase, probe: Probe, text: str) -> None:
+def _trainable_turns(tokenizer: PreTrainedTokenizerBase, probe: Probe, text: str) -> list[int]:
+    """Find the assistant turns whose prompt begins the text; the last one has to be among them.
+
+    Templates of reasoning models write earlier turns otherwise than they were asked and answered.
+    """
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    found = []
     for turn in probe.assistant_turns:
         prompt = render(tokenizer, probe.before(turn), add_generation_prompt=True)
         prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        if not text.startswith(prompt) or ids[: len(prompt_ids)] != prompt_ids:
+        if text.startswith(prompt) and ids[: len(prompt_ids)] == prompt_ids:
+            found.append(turn)
+        elif turn == probe.assistant_turns[-1]:
             raise _breach(
                 TemplateRule.PROMPT_IS_PREFIX,
                 "the training text does not begin with the prompt at inference",
@@ -183,6 +190,7 @@ def _check_prefixes(tokenizer: PreTrainedTokenizerBase, probe: Probe, text: str)
                 expected=repr(prompt),
                 got=repr(text[: len(prompt)]),
             )
+    return found
 
 
 def _check_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], probe: Probe) -> None:
@@ -199,20 +207,24 @@ def _check_bos(tokenizer: PreTrainedTokenizerBase, ids: list[int], probe: Probe)
 
 
 def _check_marked(
-    tokenizer: PreTrainedTokenizerBase, ids: list[int], mask: list[int], probe: Probe
+    tokenizer: PreTrainedTokenizerBase,
+    ids: list[int],
+    mask: list[int],
+    probe: Probe,
+    turns: Sequence[int],
 ) -> str:
-    """Check that each assistant turn is marked, nothing else, up to its stop token."""
+    """Check that each of these turns is marked, nothing else, up to its stop token."""
     pieces = _marked_pieces(ids, mask)
     texts = [str(tokenizer.decode(piece)) for piece in pieces]
-    answers = [probe.messages[turn]["content"] for turn in probe.assistant_turns]
-    others = [m["content"] for m in probe.messages if m["role"] != "assistant"]
+    answers = [probe.messages[turn]["content"] for turn in turns]
+    others = [m["content"] for n, m in enumerate(probe.messages) if n not in turns]
     are_answers = len(texts) == len(answers) and all(
         answer in text for answer, text in zip(answers, texts, strict=True)
     )
     if not are_answers or any(other in text for other in others for text in texts):
         raise _breach(
             TemplateRule.ONLY_ASSISTANT_MARKED,
-            "the markers do not enclose each assistant turn and nothing else",
+            "the markers do not enclose each assistant turn that can be trained, and nothing else",
             where=probe.name,
             expected=repr(answers),
             got=repr(texts),

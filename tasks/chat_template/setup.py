@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from schemas.config.run import TemplateConfig, TemplateKind
 from schemas.errors import TemplateError
+from tasks.chat_template._settings import split_settings, write_settings
 from tasks.chat_template.contract import FIX, check_contract, check_pad
 from tasks.chat_template.sources import (
     VOCABULARY_MULTIPLE,
@@ -17,8 +22,8 @@ from tasks.chat_template.sources import (
 )
 from tasks.chat_template.variants import (
     candidate_variants,
+    chatml_template,
     has_markers,
-    read_template,
     without_markers,
 )
 
@@ -70,7 +75,7 @@ def set_up_template(
     known = dict(tokenizer.get_vocab())
     previous_eos = tokenizer.eos_token
     origin, training = set_template(model, tokenizer, config)
-    training, stop_token = choose_variant(tokenizer, training)
+    training, stop_token = choose_variant(tokenizer, training, config.kwargs)
     tokenizer.eos_token = stop_token
     previous_stops = stop_ids(model) if origin == TemplateOrigin.MODEL else []
     stops = list(dict.fromkeys([int(tokenizer.eos_token_id), *previous_stops]))
@@ -99,7 +104,7 @@ def set_template(
         tokenizer.chat_template = own_template(tokenizer)
         return TemplateOrigin.MODEL, None
     add_chatml_tokens(tokenizer)
-    tokenizer.chat_template = read_template("chatml")
+    tokenizer.chat_template = chatml_template(tokenizer)
     return TemplateOrigin.CHATML, None
 
 
@@ -112,12 +117,17 @@ def add_chatml_tokens(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.eos_token = CHATML_STOP
 
 
-def choose_variant(tokenizer: PreTrainedTokenizerBase, training: str | None) -> tuple[str, str]:
-    """Find a training variant that keeps the contract.
+def choose_variant(
+    tokenizer: PreTrainedTokenizerBase,
+    training: str | None,
+    kwargs: Mapping[str, JsonValue] = MappingProxyType({}),
+) -> tuple[str, str]:
+    """Write the settings into the template, and find a training variant that keeps the contract.
 
     Args:
         tokenizer: Tokenizer with its inference template set.
         training: The user's template, which is then the only candidate; None tries all known ways.
+        kwargs: Values of the template's variables; without any, those that the template has stay.
 
     Returns:
         The training template, and the token that ends an assistant turn.
@@ -125,13 +135,21 @@ def choose_variant(tokenizer: PreTrainedTokenizerBase, training: str | None) -> 
     Raises:
         TemplateError: The user's template breaks the contract, or no variant keeps it.
     """
+    own_settings, inference = split_settings(str(tokenizer.chat_template))
+    settings = write_settings(kwargs, inference) or own_settings
+    tokenizer.chat_template = inference  # variants are known by the text without settings
     if training is not None:
-        return training, check_contract(tokenizer, training)
+        candidates = [("the template itself", split_settings(training)[1])]
+    else:
+        candidates = list(candidate_variants(tokenizer))
+    tokenizer.chat_template = settings + inference
     breaches: list[str] = []
-    for name, candidate in candidate_variants(tokenizer):
+    for name, candidate in candidates:
         try:
-            return candidate, check_contract(tokenizer, candidate)
+            return settings + candidate, check_contract(tokenizer, settings + candidate)
         except TemplateError as error:
+            if training is not None:
+                raise
             breach = error
             breaches.append(f"{name}: {error.what}")
     raise TemplateError(

@@ -27,6 +27,10 @@ _CLOSE = re.compile(r"\{%([-+]?)\s*endgeneration\s*([-+]?)%\}")
 _HEADER = re.compile(r"\A\{#-.*?-#\}\s*", re.DOTALL)
 
 
+WRITE_BOS = "{{- bos_token -}}\n"
+"""Begins ChatML for a tokenizer that would begin a text with its BOS token itself."""
+
+
 def template_sha256(text: str) -> str:
     """Hash a template's Jinja source."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -68,6 +72,20 @@ def derive_variant(template: str, stop_token: str) -> str:
     return frame.replace("ORIGINAL", original)
 
 
+def chatml_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return ChatML; it begins with the BOS token where the tokenizer begins every text with it."""
+    return (WRITE_BOS if adds_bos(tokenizer) else "") + read_template("chatml")
+
+
+def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Return whether the tokenizer begins a text with its BOS token, as in pre-training."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    ids = tokenizer("a")["input_ids"]
+    return (
+        tokenizer.bos_token_id is not None and list(ids[:1]) == [tokenizer.bos_token_id] != bare[:1]
+    )
+
+
 def candidate_variants(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str, str]]:
     """List the training variants to try, the best first, with origin and Jinja source."""
     template = str(tokenizer.chat_template)
@@ -79,8 +97,9 @@ def candidate_variants(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str
     known = KNOWN_VARIANTS.get(template_sha256(template))
     if known:
         yield known, read_template(known)
-    if template == read_template("chatml"):
-        yield "chatml_training", read_template("chatml_training")
+    beginning = WRITE_BOS if template.startswith(WRITE_BOS) else ""
+    if template == beginning + read_template("chatml"):
+        yield "chatml_training", beginning + read_template("chatml_training")
     yield "derived", derive_variant(template, str(tokenizer.eos_token))
 
 

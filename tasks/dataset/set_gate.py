@@ -111,7 +111,7 @@ def _add_token_columns(
         if definition.is_token_rule:
             marks = found.columns[definition.column] = columns[definition.column]
             found.examples[rule] = tuple(
-                example(table, int(rows[number]), _detail(tokens, number))
+                example(table, int(rows[number]), _detail(tokens, rule, number))
                 for number in first_true(marks)
             )
 
@@ -138,10 +138,10 @@ def join_columns(tokens: Sequence[SplitTokens]) -> dict[str, Array]:
     }
 
 
-def _detail(tokens: Sequence[SplitTokens], number: int) -> str:
+def _detail(tokens: Sequence[SplitTokens], rule: SetRule, number: int) -> str:
     for part in tokens:
         n_rows = len(part.columns["is_written"])
         if number < n_rows:
             break
         number -= n_rows
-    return part.detail(number)
+    return part.detail(number, rule)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from schemas.rows.row import Conversation
+from schemas.rule_ids import SetRule
+from tasks.tokens._marks import MarkedRow, Message
+from tasks.tokens._shapes import Shape, Shapes, findings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-Message = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -28,6 +29,33 @@ class RowText:
     """Nothing of the prompt is trained, whatever the template marks."""
     problem: str = ""
     """Why the template refused the row."""
+    findings: dict[SetRule, str] = field(default_factory=dict)
+    """What the template left out, by rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    """A conversation as the template is given it."""
+
+    row: Conversation
+    messages: list[Message]
+    tools: list[Any] | None
+    shape: Shape
+    marked: MarkedRow | None
+
+    @property
+    def prompt(self) -> list[Message]:
+        """Cut off what the model is to answer: the completion, or the last answer.
+
+        Raises:
+            ValueError: Nothing is left.
+        """
+        n_messages = self.row.n_prompt_messages
+        if n_messages is None:
+            n_messages = last_answer_index(self.messages)
+        if n_messages == 0:
+            raise ValueError("the conversation begins with its answer, there is no prompt to give")
+        return self.messages[:n_messages]
 
 
 class TextRenderer:
@@ -35,34 +63,81 @@ class TextRenderer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, training_template: str) -> None:
         """Keep the tokenizer, which has the inference template, and the training template."""
+        from jinja2 import TemplateError
+
         self.tokenizer = tokenizer
         self.training_template = training_template
         self.special_tokens = tokenizer.special_tokens_map
+        self.refusals = (TemplateError, TypeError, ValueError, LookupError, RecursionError)
+        self.shapes = Shapes(self._render_training, self.refusals)
 
     def render(self, conversations: Sequence[Conversation]) -> list[RowText]:
         """Render conversations, all in one call unless one of them needs a call of its own."""
-        from jinja2 import TemplateError
-
-        refusals = (TemplateError, TypeError, ValueError, LookupError, RecursionError)
-        if all(found.tools is None for found in conversations):
-            try:
-                return self._render(conversations, None)
-            except refusals:
-                pass  # row by row, to learn which ones the template refuses
-        rows = []
+        chats: list[_Chat | RowText] = []
         for conversation in conversations:
             try:
-                rows += self._render([conversation], conversation.tools)
-            except refusals as error:
-                rows.append(RowText(problem=str(error) or type(error).__name__))
+                chats.append(self._chat(conversation))
+            except self.refusals as error:
+                chats.append(_refused(error))
+        ready = [chat for chat in chats if isinstance(chat, _Chat) and chat.tools is None]
+        if len(ready) == len(chats):
+            try:
+                return self._render(ready)
+            except self.refusals:
+                pass  # row by row, to learn which ones the template refuses
+        rows = []
+        for chat in chats:
+            try:
+                rows += self._render([chat]) if isinstance(chat, _Chat) else [chat]
+            except self.refusals as error:
+                rows.append(_refused(error))
         return rows
 
-    def _render(
-        self, conversations: Sequence[Conversation], tools: list[Any] | None
-    ) -> list[RowText]:
+    def asked(self, conversation: Conversation) -> tuple[list[Message], list[Any] | None]:
+        """Return what the model is asked in evaluation, as the template is given it.
+
+        The messages before the last assistant turn, and the tools.
+        """
+        chat = self._chat(conversation)
+        return chat.messages[: last_answer_index(chat.messages)], chat.tools
+
+    def prompt(self, messages: list[Message], tools: list[Any] | None) -> str:
+        """Render what the model is given at inference."""
+        return self._render_prompts([messages], tools)[0]
+
+    def _chat(self, conversation: Conversation) -> _Chat:
+        """Write a conversation in the form that the template knows."""
+        tools = wrapped_tools(conversation.tools)
+        shape, marked = self.shapes.find(conversation.messages, tools)
+        messages = shape.form.apply(without_weights(conversation.messages))
+        return _Chat(conversation, messages, tools, shape, marked)
+
+    def _render(self, chats: Sequence[_Chat]) -> list[RowText]:
+        """Render conversations without tools, or a single one."""
+        tools = chats[0].tools if chats else None
+        texts, spans = self._render_all([chat.messages for chat in chats], tools)
+        prompts = self._render_prompts([chat.prompt for chat in chats], tools)
+        rows = []
+        for chat, text, marked, prompt in zip(chats, texts, spans, prompts, strict=True):
+            if not text.isascii():
+                text.encode()  # half of a surrogate pair is no text; no tokenizer accepts it
+            pieces = weighted_spans(chat.row.messages, marked, chat.shape)
+            is_completion_only = chat.row.n_prompt_messages is not None
+            found = findings(chat.row, text, chat.shape, chat.marked)
+            rows.append(RowText(text, pieces, prompt, is_completion_only, findings=found))
+        return rows
+
+    def _render_training(
+        self, messages: list[Message], tools: list[Any] | None
+    ) -> tuple[str, list[tuple[int, int]]]:
+        texts, spans = self._render_all([messages], tools)
+        return texts[0], spans[0]
+
+    def _render_all(
+        self, chats: list[list[Message]], tools: list[Any] | None
+    ) -> tuple[list[str], list[list[tuple[int, int]]]]:
         from transformers.utils.chat_template_utils import render_jinja_template
 
-        chats = [without_weights(found.messages) for found in conversations]
         texts, spans = render_jinja_template(
             chats,
             tools=tools,
@@ -70,35 +145,35 @@ class TextRenderer:
             return_assistant_tokens_mask=True,
             **self.special_tokens,
         )
+        return list(texts), spans
+
+    def _render_prompts(self, chats: list[list[Message]], tools: list[Any] | None) -> list[str]:
+        from transformers.utils.chat_template_utils import render_jinja_template
+
         prompts, _ = render_jinja_template(
-            [_prompt(found, chat) for found, chat in zip(conversations, chats, strict=True)],
+            chats,
             tools=tools,
             chat_template=self.tokenizer.get_chat_template(tools=tools),
             add_generation_prompt=True,
             **self.special_tokens,
         )
-        rows = []
-        for number, found in enumerate(conversations):
-            if not texts[number].isascii():
-                texts[
-                    number
-                ].encode()  # half of a surrogate pair is no text; no tokenizer accepts it
-            marked = spans[number]
-            if chats[number] is not found.messages:
-                marked = weighted_spans(found.messages, marked)
-            is_completion_only = found.n_prompt_messages is not None
-            rows.append(RowText(texts[number], marked, prompts[number], is_completion_only))
-        return rows
+        return list(prompts)
 
 
-def _prompt(conversation: Conversation, messages: list[Message]) -> list[Message]:
-    """Cut off what the model is to answer: the completion, or the last answer."""
-    n_messages = conversation.n_prompt_messages
-    if n_messages is None:
-        n_messages = last_answer_index(messages)
-    if n_messages == 0:
-        raise ValueError("the conversation begins with its answer, there is no prompt to give")
-    return messages[:n_messages]
+def _refused(error: Exception) -> RowText:
+    return RowText(problem=str(error) or type(error).__name__)
+
+
+def wrapped_tools(tools: list[Any] | None) -> list[Any] | None:
+    """Write tools as a server gives them to a template: as OpenAI's API has them."""
+    if tools is None:
+        return None
+    return [
+        {"type": "function", "function": tool}
+        if isinstance(tool, dict) and isinstance(tool.get("name"), str) and "function" not in tool
+        else tool
+        for tool in tools
+    ]
 
 
 def without_weights(messages: list[Message]) -> list[Message]:
@@ -110,27 +185,32 @@ def without_weights(messages: list[Message]) -> list[Message]:
     ]
 
 
-def weighted_spans(messages: list[Message], spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Leave out the pieces of assistant turns whose weight is 0.
+def weighted_spans(
+    messages: list[Message], spans: list[tuple[int, int]], shape: Shape
+) -> list[tuple[int, int]]:
+    """Leave out the pieces of assistant turns that are shown only.
 
     Args:
         messages: A conversation with weights.
         spans: Pieces that the training template marked, in order.
+        shape: Turns whose reasoning is left out, and turns that the template does not mark.
 
     Returns:
         The pieces to train.
 
     Raises:
-        ValueError: A turn has weight 0 and the pieces cannot be matched to turns.
+        ValueError: A turn is not to be trained and the pieces cannot be matched to turns.
     """
     is_trained = [
-        message.get("weight", 1) != 0 for message in messages if message.get("role") == "assistant"
+        message.get("weight", 1) != 0 and number not in shape.shown_turns
+        for number, message in enumerate(messages)
+        if message.get("role") == "assistant" and number not in shape.skipped_turns
     ]
     if all(is_trained):
         return spans
     if len(spans) != len(is_trained):
         raise ValueError(
-            f"a turn has weight 0, but the template marks {len(spans)} pieces for "
+            f"a turn is not to be trained, but the template marks {len(spans)} pieces for "
             f"{len(is_trained)} assistant turns, so it is not known which one to leave out"
         )
     return [span for span, is_kept in zip(spans, is_trained, strict=True) if is_kept]

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.rows.row import Conversation
+from schemas.rule_ids import SetRule
 from tasks.engine.process_limits import count_processors
 from tasks.models.prepared import load_prepared_tokenizer
 from tasks.tokens._encoding import EncodedRow, Encoder
-from tasks.tokens._texts import (
-    RowText,
-    TextRenderer,
-    answer_text,
-    last_answer_index,
-    without_weights,
-)
+from tasks.tokens._texts import RowText, TextRenderer, answer_text
 from tasks.tokens.token_file import NOT_TRAINED
 
 if TYPE_CHECKING:
@@ -48,6 +43,11 @@ class Renderer:
         """Set the tokenizer up for many rows, once."""
         return Encoder(self.tokenizer)
 
+    @cached_property
+    def texts(self) -> TextRenderer:
+        """Set the templates up for many rows, once."""
+        return TextRenderer(self.tokenizer, self.training_template)
+
 
 @dataclass(frozen=True, slots=True)
 class RenderedRow:
@@ -68,6 +68,8 @@ class RenderedRow:
     """Beginning-of-sequence tokens at the start of the row."""
     problem: str = ""
     """Why the template refused the row; it then has no tokens."""
+    findings: Mapping[SetRule, str] = field(default_factory=dict)
+    """What the template left out of the row or of its training, by rule."""
 
     @property
     def n_supervised_tokens(self) -> int:
@@ -157,7 +159,7 @@ def _encode_ahead(
 ) -> Iterator[tuple[list[Conversation], list[RowText], list[EncodedRow]]]:
     """Render chunks here while earlier ones are encoded, which leaves Python free."""
     encoder = renderer.encoder
-    templates = TextRenderer(renderer.tokenizer, renderer.training_template)
+    templates = renderer.texts
     remaining = iter(conversations)
     n_threads = min(count_processors(), MAX_THREADS)
     waiting: deque[tuple[list[Conversation], list[RowText], Future[list[EncodedRow]]]] = deque()
@@ -181,7 +183,14 @@ def _finish(renderer: Renderer, text: RowText, encoded: EncodedRow) -> RenderedR
     n_untrained = placed.n_common_tokens if text.is_completion_only else 0
     spans, stop_is_supervised = trim_spans(renderer, ids, join_spans(placed.spans, n_untrained))
     n_bos = _leading_bos(ids, renderer.tokenizer.bos_token_id)
-    return RenderedRow(ids, spans, stop_is_supervised, placed.prompt_is_prefix, n_bos)
+    return RenderedRow(
+        ids,
+        spans,
+        stop_is_supervised,
+        placed.prompt_is_prefix,
+        n_bos,
+        findings=text.findings,
+    )
 
 
 def join_spans(spans: list[tuple[int, int]], n_untrained: int) -> list[tuple[int, int]]:
@@ -240,13 +249,8 @@ def render_prompt(renderer: Renderer, conversation: Conversation) -> dict[str, A
         `prompt`, `question` (text of the last turn before the answer), `reference` (text of the
         last assistant turn), `n_turns` (user turns asked) and `columns`.
     """
-    asked = asked_messages(conversation)
-    prompt = renderer.tokenizer.apply_chat_template(
-        asked,
-        tools=conversation.tools,
-        add_generation_prompt=True,
-        tokenize=False,
-    )
+    asked, tools = renderer.texts.asked(conversation)
+    prompt = renderer.texts.prompt(asked, tools)
     return {
         "prompt": prompt,
         "question": str(asked[-1].get("content") or "") if asked else "",
@@ -256,6 +260,7 @@ def render_prompt(renderer: Renderer, conversation: Conversation) -> dict[str, A
     }
 
 
-def asked_messages(conversation: Conversation) -> list[dict[str, Any]]:
-    """Return what the model is asked in evaluation: the messages before the last assistant turn."""
-    return without_weights(conversation.messages[: last_answer_index(conversation.messages)])
+def asked_messages(renderer: Renderer, conversation: Conversation) -> dict[str, Any]:
+    """Return what the model is asked in evaluation: `messages` before the last answer, `tools`."""
+    messages, tools = renderer.texts.asked(conversation)
+    return {"messages": messages, "tools": tools}

@@ -29,6 +29,12 @@ BATCH_ROWS = 1000
 MAX_PROBLEMS = 1000
 """Refused rows whose reason is kept; when a template refuses all rows, one reason is enough."""
 MAX_BOS = 255
+RENDERING_RULES = (
+    SetRule.CONTENT_NOT_RENDERED,
+    SetRule.FIELD_NOT_RENDERED,
+    SetRule.TURN_NOT_TRAINED,
+)
+"""Rules on what the template left out, which the rendered row names."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +63,11 @@ class SplitTokens:
     n_tokens: int = 0
     n_supervised_tokens: int = 0
     columns: dict[str, Array] = field(default_factory=dict)
-    """By name, see `token_columns`, and `is_written`; one entry a row, 16 bytes together."""
+    """By name, see `token_columns`, and `is_written`; one entry a row, 19 bytes together."""
     problems: dict[int, str] = field(default_factory=dict)
     """Why the template refused a row, for the first of them."""
+    findings: dict[SetRule, dict[int, str]] = field(default_factory=dict)
+    """What the template left out of a row, for the first of them, by rule."""
     digest: Any = field(default_factory=hashlib.sha256)
     """Of the rows written, where prompts are too: ids, labels and prompts."""
     sources: dict[str, list[int]] = field(default_factory=dict)
@@ -70,10 +78,11 @@ class SplitTokens:
         """Count the rows that were not written."""
         return len(self.columns["is_written"]) - self.n_rows
 
-    def detail(self, row: int) -> str:
-        """Return why the template refused a row, written or not, or its length."""
+    def detail(self, row: int, rule: SetRule = SetRule.CONTENT_NOT_RENDERED) -> str:
+        """Return what is wrong with a row, written or not: what the rule found, or its length."""
         n_tokens = int(self.columns["n_tokens"][row])
-        return self.problems.get(row) or (f"{n_tokens} tokens" if n_tokens else "no tokens")
+        found = self.findings.get(rule, {}).get(row) or self.problems.get(row)
+        return found or (f"{n_tokens} tokens" if n_tokens else "no tokens")
 
 
 def token_columns(rows: Sequence[RenderedRow], max_length_tokens: int) -> dict[str, Array]:
@@ -109,6 +118,10 @@ def token_columns(rows: Sequence[RenderedRow], max_length_tokens: int) -> dict[s
         "is_prompt_not_prefix": is_trainable & ~is_prefix,
         "is_double_bos": n_bos > 1,
         "is_too_long": n_tokens > max_length_tokens,
+        **{
+            SET_RULES[rule].column: numpy.array([rule in row.findings for row in rows], dtype=bool)
+            for rule in RENDERING_RULES
+        },
     }
 
 
@@ -171,6 +184,10 @@ def write_tokens(
             for place, row in enumerate(rows):
                 if row.problem and len(tokens.problems) < MAX_PROBLEMS:
                     tokens.problems[n_seen + place] = row.problem
+                for rule, detail in row.findings.items():
+                    details = tokens.findings.setdefault(rule, {})
+                    if len(details) < MAX_PROBLEMS:
+                        details[n_seen + place] = detail
             n_seen += len(rows)
     tokens.digest = files.digest
     tokens.sources = files.sources
@@ -254,8 +271,7 @@ class _SplitFiles:
         prompt = {"row": number, **render_prompt(renderer, conversation)}
         self.digest.update(json_line(prompt).encode())
         if self.prompts:
-            asked = {"messages": asked_messages(conversation), "tools": conversation.tools}
-            self.prompts.write(json_line(prompt | asked))
+            self.prompts.write(json_line(prompt | asked_messages(renderer, conversation)))
 
 
 @contextmanager

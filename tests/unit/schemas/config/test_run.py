@@ -94,3 +94,28 @@ def test_alias_to_continue_from_belongs_to_the_registered_name() -> None:
 @pytest.mark.parametrize("wrong", ["models:/faq/3", "models:/faq", "a b", "", "@champion"])
 def test_only_an_alias_can_be_continued_from(wrong: str) -> None:
     assert "continue_from" in refusal(model={"continue_from": wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("messages", "is set by sft-flow"),
+        ("tools", "is set by sft-flow"),
+        ("add_generation_prompt", "is set by sft-flow"),
+        ("bos_token", "is set by sft-flow"),
+        ("a-b", "is not the name of a variable"),
+        ("none", "is not the name of a variable"),
+        ("", "is not the name of a variable"),
+    ],
+)
+def test_variables_of_a_template_have_names_of_their_own(name: str, problem: str) -> None:
+    assert problem in refusal(template={"kwargs": {name: 1}})
+
+
+def test_variables_of_a_template_are_json_values() -> None:
+    assert "is no JSON" in refusal(template={"kwargs": {"depth": [float("nan")]}})
+    assert "is no JSON" in refusal(template={"kwargs": {"mood": "\ud83d"}})
+    kwargs = {"enable_thinking": False, "reasoning_effort": "low", "depth": {"most": [1, None]}}
+    config = RunConfig.model_validate({"template": {"kwargs": kwargs}})
+    assert config.template.kwargs == kwargs
+    assert RunConfig.model_validate(config.model_dump(mode="json")) == config

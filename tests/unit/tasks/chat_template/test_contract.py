@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 
 from schemas.errors import TemplateError
-from tasks.chat_template.contract import TemplateRule, check_contract, check_pad, make_probes
-from tasks.chat_template.variants import read_template, without_markers
+from tasks.chat_template.contract import (
+    TemplateRule,
+    check_contract,
+    check_pad,
+    make_probes,
+    supervised_tokens,
+)
+from tasks.chat_template.variants import derive_variant, read_template, without_markers
 from tests.support.toy import make_toy_model
 
 TURN = "{{ '<|im_start|>' + m.role + '\\n' }}"
@@ -127,3 +133,24 @@ def test_pad_token_must_differ_from_the_stop_token(tokenizer: Any, pad: str | No
 def test_probes_cover_one_and_two_turns_with_and_without_system() -> None:
     roles = ["".join(message["role"][0] for message in probe.messages) for probe in make_probes()]
     assert roles == ["ua", "uaua", "sua", "suaua"]
+
+
+def test_earlier_turn_that_is_rewritten_is_not_trained(tokenizer: Any) -> None:
+    """As Qwen3 without thinking: the prompt has an empty thought, which earlier turns lose."""
+    thought = "<think></think>"
+    reasoning = loop(
+        "{% if loop.last %}{{ '" + thought + "' }}{% endif %}{{ m.content + '<|im_end|>\\n' }}"
+    ).replace("assistant\\n' }}{% endif", "assistant\\n" + thought + "' }}{% endif")
+    tokenizer.chat_template = reasoning
+    training = derive_variant(reasoning, "<|im_end|>")
+    assert check_contract(tokenizer, training) == "<|im_end|>"
+    messages = [dict(message) for message in make_probes()[1].messages]
+    ids, mask = supervised_tokens(tokenizer, messages, training)
+    marked = [token for token, is_marked in zip(ids, mask, strict=True) if is_marked]
+    assert tokenizer.decode(marked) == "Your local council.<|im_end|>"
+    everything = reasoning.replace(
+        "{{ m.content + '<|im_end|>\\n' }}{% else",
+        GENERATION + "{{ m.content + '<|im_end|>\\n' }}" + END + "{% else",
+    )
+    with pytest.raises(TemplateError, match="breaks rule only_assistant_marked:"):
+        check_contract(tokenizer, everything)

@@ -18,7 +18,7 @@ from tasks.chat_template.setup import (
 )
 from tasks.chat_template.variants import read_template
 from tasks.models.source import load_model
-from tests.support.toy import TOY_TEMPLATE, make_toy_model
+from tests.support.toy import TOY_TEMPLATE, add_beginning, make_toy_model
 
 
 def load_toy(tmp_path: Path, *, has_template: bool) -> tuple[Any, Any]:
@@ -181,3 +181,42 @@ def test_set_pad_token_adds_one_when_none_is_free(tmp_path: Path) -> None:
     set_pad_token(tokenizer, None, ids)
     assert tokenizer.pad_token == "<|pad|>"
     assert tokenizer.pad_token_id == 259
+
+
+@pytest.mark.parametrize("has_beginning", [True, False])
+def test_chatml_begins_with_bos_where_the_tokenizer_does(
+    tmp_path: Path, has_beginning: bool
+) -> None:
+    from transformers import AutoTokenizer
+
+    folder = make_toy_model(tmp_path / "toy")
+    if has_beginning:
+        add_beginning(folder)
+    else:  # knows a BOS token, but begins no text with it, as Qwen
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.add_special_tokens({"bos_token": "<|endoftext|>"})
+        tokenizer.save_pretrained(folder)
+    model, tokenizer = load_model(ModelConfig(source=str(folder)))
+    prepared = set_up_template(model, tokenizer, TemplateConfig.model_validate({"kind": "chatml"}))
+    assert prepared.training_template.endswith(read_template("chatml_training"))
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    for template in (tokenizer.chat_template, prepared.training_template):
+        text = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
+        assert text.startswith("<s><|im_start|>user" if has_beginning else "<|im_start|>user")
+    ids = tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"]
+    assert ids.count(tokenizer.bos_token_id) == int(has_beginning)
+
+
+def test_settings_reach_both_templates(tmp_path: Path) -> None:
+    path = tmp_path / "own.jinja"
+    path.write_text("{{ mood }}" + read_template("chatml_training"), encoding="utf-8")
+    model, tokenizer = load_toy(tmp_path, has_template=False)
+    config = TemplateConfig.model_validate(
+        {"kind": "file", "path": str(path), "kwargs": {"mood": "calm"}}
+    )
+    prepared = set_up_template(model, tokenizer, config)
+    for template in (tokenizer.chat_template, prepared.training_template):
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "a"}], chat_template=template, tokenize=False
+        )
+        assert text == "calm<|im_start|>user\na<|im_end|>\n"

@@ -8,7 +8,9 @@ import xxhash
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from schemas.rows.row import Conversation, RowFormat
+from schemas.rule_ids import SetRule
 from tasks.rows.features import normalised, text_hashes
+from tasks.tokens._shapes import Shape
 from tasks.tokens._texts import (
     TextRenderer,
     answer_text,
@@ -103,11 +105,13 @@ def test_weight_does_not_reach_the_template(tokenizer: PreTrainedTokenizerBase) 
 def test_weight_0_leaves_the_piece_of_its_turn_out() -> None:
     weighted: list[dict[str, Any]] = [dict(message) for message in TWO_TURNS]
     spans = [(1, 2), (4, 5)]
-    assert weighted_spans(weighted, spans) == spans
+    assert weighted_spans(weighted, spans, Shape()) == spans
+    assert weighted_spans(weighted, spans, Shape(shown_turns=frozenset([3]))) == [(1, 2)]
     weighted[1]["weight"] = 0
-    assert weighted_spans(weighted, spans) == [(4, 5)]
+    assert weighted_spans(weighted, spans, Shape()) == [(4, 5)]
+    assert weighted_spans(weighted, [(4, 5)], Shape(skipped_turns=frozenset([1]))) == [(4, 5)]
     weighted[3]["weight"] = 0
-    assert weighted_spans(weighted, spans) == []
+    assert weighted_spans(weighted, spans, Shape()) == []
 
 
 def test_weight_0_is_refused_where_pieces_cannot_be_told_apart(
@@ -116,13 +120,18 @@ def test_weight_0_is_refused_where_pieces_cannot_be_told_apart(
     weighted: list[dict[str, Any]] = [dict(message) for message in TWO_TURNS]
     weighted[1]["weight"] = 0
     with pytest.raises(ValueError, match="marks 3 pieces for 2 assistant turns"):
-        weighted_spans(weighted, [(1, 2), (2, 3), (4, 5)])
+        weighted_spans(weighted, [(1, 2), (2, 3), (4, 5)], Shape())
+
+
+def test_turn_that_the_template_does_not_mark_is_named(tokenizer: PreTrainedTokenizerBase) -> None:
     last_only = MARKED.replace("== 'assistant' -%}", "== 'assistant' and loop.last -%}")
+    [row] = TextRenderer(tokenizer, last_only).render([chat(TWO_TURNS)])
+    assert row.findings == {SetRule.TURN_NOT_TRAINED: "message 2 is shown, not trained"}
+    weighted: list[dict[str, Any]] = [dict(message) for message in TWO_TURNS]
+    weighted[1]["weight"] = 0
     [row] = TextRenderer(tokenizer, last_only).render([chat(weighted)])
-    assert "marks 1 pieces for 2 assistant turns" in row.problem
-    weighted[1]["weight"] = 1
-    [row] = TextRenderer(tokenizer, last_only).render([chat(weighted)])
-    assert row.problem == ""
+    assert (row.findings, row.problem) == ({}, "")
+    assert [row.text[start:end] for start, end in row.spans] == ["d."]
 
 
 def normal(text: str) -> str:

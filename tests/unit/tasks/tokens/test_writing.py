@@ -13,6 +13,7 @@ from tasks.engine.jsonl import json_line
 from tasks.tokens.rendering import RenderedRow, Renderer, render_prompt, render_row
 from tasks.tokens.writing import (
     BATCH_ROWS,
+    RENDERING_RULES,
     SplitTokens,
     TokenOutput,
     dropped_rows,
@@ -29,8 +30,11 @@ def row(
     has_stop: bool = True,
     is_prefix: bool = True,
     n_bos: int = 1,
+    found: SetRule | None = None,
 ) -> RenderedRow:
-    return RenderedRow([1] * n_tokens, (span,) if span else (), has_stop, is_prefix, n_bos)
+    findings = {found: "message 1: name"} if found else {}
+    spans = (span,) if span else ()
+    return RenderedRow([1] * n_tokens, spans, has_stop, is_prefix, n_bos, findings=findings)
 
 
 # For each token rule: a row that breaks it and its nearest legal neighbour, at most 8 tokens.
@@ -39,6 +43,7 @@ CASES = {
     SetRule.STOP_TOKEN_NOT_SUPERVISED: (row(has_stop=False), row()),
     SetRule.PROMPT_NOT_PREFIX: (row(is_prefix=False), row()),
     SetRule.DOUBLE_BOS: (row(n_bos=2), row(n_bos=1)),
+    **{rule: (row(found=rule), row()) for rule in RENDERING_RULES},
     SetRule.TOO_LONG: (row(9, (2, 8)), row(8, (2, 8))),
     # Only rows that are too long too can lose the end of their answer.
     SetRule.TRUNCATED_COMPLETION: (row(9, (2, 9)), row(9, (2, 8))),
@@ -81,7 +86,7 @@ def test_lengths_are_counted() -> None:
     assert columns["n_tokens"].tolist() == [6, 7]
     assert columns["n_supervised_tokens"].tolist() == [3, 0]
     assert columns["n_bos"].tolist() == [1, 255]
-    assert sum(column.itemsize for column in columns.values()) == 15
+    assert sum(column.itemsize for column in columns.values()) == 18
     assert all(len(column) == 0 for column in token_columns([], 8).values())
 
 
@@ -103,6 +108,20 @@ def test_row_with_nothing_to_train_is_dropped_whatever_the_rules_say() -> None:
         True,
         False,
     ]
+
+
+def test_what_was_left_out_of_a_row_is_named_by_its_rule(renderer: Renderer) -> None:
+    lost = chat("a", "b")
+    lost.messages[1]["reasoning_content"] = "c"
+    named = chat("a", "b")
+    named.messages[0]["name"] = "Ann"
+    settings = set_rule_settings({}, DataGateMode.ENFORCE)
+    tokens = write_tokens([chat("a", "b"), lost, named], renderer, settings, 99, TokenOutput())
+    assert tokens.columns["is_written"].tolist() == [True, False, True]
+    assert tokens.detail(1) == tokens.detail(1, SetRule.CONTENT_NOT_RENDERED)
+    assert tokens.detail(1).startswith("message 2: reasoning_content is not in the text")
+    assert tokens.detail(2, SetRule.FIELD_NOT_RENDERED).startswith("message 1: name")
+    assert tokens.detail(2, SetRule.TOO_LONG) == f"{tokens.columns['n_tokens'][2]} tokens"
 
 
 def written(path: Path) -> list[dict[str, Any]]:
