@@ -97,9 +97,8 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
     ),
     SetRule.CUT_TEXT_FRACTION: SetRuleDefinition(
         column="is_cut",
-        meaning="Several texts end at exactly the same, greatest length, as if a cell or column had cut them.",
-        fix="export the rows again without a limit on the length of a text; a cell of a spreadsheet takes "
-        "32,767 characters",
+        meaning="Several texts end at exactly the same, greatest length, as if a cell had cut them.",
+        fix="export the texts whole; a cell of a spreadsheet takes 32,767 characters",
         limit=0,
         severity=Severity.WARN,
     ),

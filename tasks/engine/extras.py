@@ -18,7 +18,12 @@ FLOW = "train"
 """The extra that every command besides the data gate needs."""
 FOR_DEVELOPERS = frozenset({"dev", "test-gate", "services"})
 """Extras for tests and checks."""
-PACKAGES = {"yaml": "pyyaml", "psycopg2": "psycopg2-binary"}
+PACKAGES = {
+    "phonenumbers": "phonenumberslite",
+    "psycopg2": "psycopg2-binary",
+    "stdnum": "python-stdnum",
+    "yaml": "pyyaml",
+}
 """Package of a module with another name."""
 
 
