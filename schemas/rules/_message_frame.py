@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from schemas.rows.recognition import Recognised
+from schemas.rows.plain_rows import PlainRow
+from schemas.rows.recognition import Recognised, RecognisedRows
 from schemas.rule_ids import RowRule
 from schemas.rules._text_rules import text_flags
 from schemas.rules._tool_rules import tool_problems, weight_problems
@@ -46,31 +47,51 @@ class Layout:
     """Rows with tools, tool calls or weights."""
 
 
-def lay_out(recognised: Sequence[Recognised]) -> Layout:
+def lay_out(recognised: RecognisedRows) -> Layout:
     """Collect the messages of a block of rows; rows without a conversation are left out."""
     layout = Layout()
-    roles, contents = layout.roles, layout.contents
-    for number, (conversation, blank_turns, _) in enumerate(recognised):
-        if conversation is None:
-            continue
-        first = len(roles)
-        layout.rows.append(number)
-        layout.lengths.append(len(conversation.messages))
-        if conversation.tools is not None:
-            layout.calling_rows.add(number)
-        for message in conversation.messages:
-            if type(message) is dict and len(message) == 2:
-                roles.append(message["role"])
-                contents.append(message["content"])
-            else:
-                _lay_out_unusual(layout, message, number)
-        for turn in blank_turns:
-            layout.kinds[first + turn] = "text"
-    if set(map(type, roles)) != {str}:
-        _name_roles(layout)
-    if set(map(type, contents)) != {str}:
-        _class_contents(layout)
+    first = 0
+    items: list[Any] = recognised.rows.items
+    for number, row in recognised.others.items():
+        _lay_out_plain(layout, items[first:number], first)
+        _lay_out_row(layout, row, number)
+        first = number + 1
+    _lay_out_plain(layout, items[first:], first)
+    if recognised.others:
+        if set(map(type, layout.roles)) != {str}:
+            _name_roles(layout)
+        if set(map(type, layout.contents)) != {str}:
+            _class_contents(layout)
     return layout
+
+
+def _lay_out_plain(layout: Layout, rows: list[PlainRow], first: int) -> None:
+    """Add a slice of plain rows."""
+    layout.rows.extend(range(first, first + len(rows)))
+    layout.lengths.extend([len(row.messages) for row in rows])
+    messages = [message for row in rows for message in row.messages]
+    layout.roles.extend([message.role for message in messages])
+    layout.contents.extend([message.content for message in messages])
+
+
+def _lay_out_row(layout: Layout, recognised: Recognised, number: int) -> None:
+    """Add any other row."""
+    conversation, blank_turns, _ = recognised
+    if conversation is None:
+        return
+    first = len(layout.roles)
+    layout.rows.append(number)
+    layout.lengths.append(len(conversation.messages))
+    if conversation.tools is not None:
+        layout.calling_rows.add(number)
+    for message in conversation.messages:
+        if type(message) is dict and len(message) == 2:
+            layout.roles.append(message["role"])
+            layout.contents.append(message["content"])
+        else:
+            _lay_out_unusual(layout, message, number)
+    for turn in blank_turns:
+        layout.kinds[first + turn] = "text"
 
 
 def _lay_out_unusual(layout: Layout, message: Any, number: int) -> None:
@@ -144,7 +165,7 @@ class MessageFrame:
 
 def message_frame(
     layout: Layout,
-    recognised: Sequence[Recognised],
+    recognised: RecognisedRows,
     rules: Collection[RowRule],
     special_tokens: Sequence[str] = (),
 ) -> MessageFrame:
@@ -261,7 +282,7 @@ def _joined(contents: polars.Series, texts: list[Any], additions: dict[int, str]
 
 
 def _call_details(
-    layout: Layout, recognised: Sequence[Recognised], rules: Collection[RowRule]
+    layout: Layout, recognised: RecognisedRows, rules: Collection[RowRule]
 ) -> dict[tuple[int, RowRule], str]:
     """Describe what is wrong with tool calls, results and weights: the first of each row and rule."""
     rows = set(layout.calling_rows)

@@ -7,13 +7,14 @@ row are in `recognise`, rules on texts in `schemas/rules/_text_rules.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError
-from schemas.rows.recognition import Recognised, recognise
+from schemas.rows.plain_rows import Rows
+from schemas.rows.recognition import Recognised, RecognisedRows, recognise_rows
 from schemas.rows.row import ROLES, Conversation, RowFormat, SourceRow
 from schemas.rule_ids import RowRule, Severity, Violation
 from schemas.rules._descriptions import describe_message
@@ -53,8 +54,8 @@ class CheckedRow:
 class CheckedBlock:
     """Rows that were checked together; iterating yields each with what it breaks."""
 
-    rows: Sequence[SourceRow]
-    recognised: Sequence[Recognised]
+    rows: Rows
+    recognised: RecognisedRows
     layout: Layout
     """Roles and contents of all their messages."""
     frame: polars.DataFrame
@@ -77,7 +78,7 @@ class CheckedBlock:
 
 
 def check_rows(
-    rows: Sequence[SourceRow],
+    rows: Rows | Sequence[SourceRow],
     severities: Mapping[RowRule, Severity],
     first_format: RowFormat | None = None,
     special_tokens: Sequence[str] = (),
@@ -93,7 +94,8 @@ def check_rows(
     Returns:
         The rows, each with what it breaks and its conversation.
     """
-    recognised = [recognise(row) for row in rows]
+    rows = rows if isinstance(rows, Rows) else Rows.of(rows)
+    recognised = recognise_rows(rows)
     broken = _shape_violations(recognised, first_format)
     asked = [rule for rule, severity in severities.items() if severity != Severity.OFF]
     layout = lay_out(recognised)
@@ -101,7 +103,7 @@ def check_rows(
     found = _check_messages(frame, recognised, severities, special_tokens) if asked else ()
     for number, violation in found:
         broken.setdefault(number, []).append(violation)
-    for number, violation in _empty_inputs(rows, recognised):
+    for number, violation in _empty_inputs(recognised):
         if all(found.rule != violation.rule for found in broken.get(number, ())):
             broken.setdefault(number, []).append(violation)
     block = CheckedBlock(rows, recognised, layout, frame.frame)
@@ -115,12 +117,15 @@ def check_rows(
 
 
 def _shape_violations(
-    recognised: Sequence[Recognised], first_format: RowFormat | None
+    recognised: RecognisedRows, first_format: RowFormat | None
 ) -> dict[int, list[Violation]]:
     """Collect what the shape of rows breaks, including a format other than the first."""
     expected = first_format or next((found.format for found, _, _ in recognised if found), None)
     broken: dict[int, list[Violation]] = {}
-    for number, (found, _, violations) in enumerate(recognised):
+    looked_at: Iterable[tuple[int, Recognised]] = enumerate(recognised)
+    if expected == RowFormat.MESSAGES:
+        looked_at = recognised.others.items()
+    for number, (found, _, violations) in looked_at:
         if violations:
             broken[number] = list(violations)
         if found is not None and found.format is not expected:
@@ -129,13 +134,11 @@ def _shape_violations(
     return broken
 
 
-def _empty_inputs(
-    rows: Sequence[SourceRow], recognised: Sequence[Recognised]
-) -> Iterator[tuple[int, Violation]]:
+def _empty_inputs(recognised: RecognisedRows) -> Iterator[tuple[int, Violation]]:
     """Find Alpaca rows whose input names an empty cell; it is pasted behind the instruction."""
-    for number, (found, _, _) in enumerate(recognised):
+    for number, (found, _, _) in recognised.others.items():
         if found is not None and found.format is RowFormat.ALPACA:
-            value = rows[number].row.get("input")
+            value = recognised.rows[number].row.get("input")
             if is_empty_input(value):
                 yield number, Violation(RowRule.MISSING_VALUE_TEXT, f"{value.strip()} in input")
 
@@ -183,7 +186,7 @@ def require_pandera() -> None:
 
 def _check_messages(
     messages: MessageFrame,
-    recognised: Sequence[Recognised],
+    recognised: RecognisedRows,
     severities: Mapping[RowRule, Severity],
     special_tokens: Sequence[str],
 ) -> list[tuple[int, Violation]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from schemas.config.plain_yaml import yaml_text
@@ -118,7 +119,7 @@ def _read_sample(source: DataSource) -> list[SourceRow]:
     for block in read_blocks(source):
         parsed = parse_block(block)
         watch.see(len(parsed.rows), parsed.n_objects, parsed.names)
-        rows += parsed.rows[: SAMPLE_ROWS - len(rows)]
+        rows += islice(parsed.rows, SAMPLE_ROWS - len(rows))
         if len(rows) == SAMPLE_ROWS:
             break
     watch.finish()

@@ -108,7 +108,8 @@ class BlockOutcome:
 
 def check_block(block: Block, request: CheckRequest) -> BlockOutcome:
     """Check the rows of one block."""
-    parsed = parse_block(block)
+    # Rows that are repaired are changed in place.
+    parsed = parse_block(block, is_typed=not request.is_repaired)
     rows = parsed.rows
     outcome = BlockOutcome(len(rows), parsed.n_objects, names=parsed.names)
     marks = {"byte_order_mark_ignored": parsed.n_byte_order_marks, block.note: len(rows)}
@@ -134,15 +135,19 @@ def _lines(values: Iterable[Any]) -> bytes:
 
 def _count(checked: CheckedBlock, outcome: BlockOutcome) -> None:
     """Count the formats of a block's rows and the rules they break."""
-    conversations = [found for found, _, _ in checked.recognised if found]
+    others = checked.recognised.others.values()
+    conversations = [found for found, _, _ in others if found]
     formats = Counter(found.format for found in conversations)
+    n_plain = len(checked.rows) - len(others)
+    if n_plain:
+        formats[RowFormat.MESSAGES] += n_plain
     outcome.formats = Counter({str(name): count for name, count in formats.items()})
     for found in conversations:
         if found.conversions:
             outcome.conversions.update(map(str, found.conversions))
         if found.unused_fields:
             outcome.unused_fields.update(found.unused_fields)
-    outcome.n_kept_rows = len(conversations)
+    outcome.n_kept_rows = len(conversations) + n_plain
     lines = []
     for number in sorted(checked.violations):
         source, violations = checked.rows[number], checked.violations[number]

@@ -65,11 +65,7 @@ def row_features(block: CheckedBlock, request: FeatureRequest) -> RowFeatures:
     import numpy
     import polars
 
-    kept = [
-        number
-        for number, (found, _, _) in enumerate(block.recognised)
-        if found is not None and number not in block.blocked
-    ]
+    kept = [number for number in block.layout.rows if number not in block.blocked]
     frame = block.frame
     if block.blocked:
         frame = frame.filter(~polars.col("row").is_in(list(block.blocked)))
@@ -109,15 +105,15 @@ def _places(block: CheckedBlock, kept: list[int]) -> tuple[dict[str, Array], lis
     """List the file and line of each kept row."""
     import numpy
 
-    codes: dict[str, int] = {}
-    conversations = [found for number in kept if (found := block.recognised[number][0])]
-    files = [codes.setdefault(found.file, len(codes)) for found in conversations]
-    lines = [found.line for found in conversations]
-    columns = {
-        "file": numpy.array(files, dtype=numpy.uint32),
-        "line": numpy.array(lines, dtype=numpy.uint32),
-    }
-    return columns, list(codes)
+    others = block.recognised.others
+    codes = {block.rows.file: 0} if any(number not in others for number in kept) else {}
+    files = numpy.zeros(len(kept), dtype=numpy.uint32)
+    lines = numpy.array(block.rows.lines, dtype=numpy.uint32)[kept]
+    for place, number in enumerate(kept) if others else ():
+        found = others[number][0] if number in others else None
+        if found:
+            files[place], lines[place] = codes.setdefault(found.file, len(codes)), found.line
+    return {"file": files, "line": lines}, list(codes)
 
 
 def _sums(values: Array, starts: Numbers) -> Array:

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from schemas.collector import paused_collector
+from schemas.rows.plain_rows import NOT_PLAIN, Rows, decode_plain
 from schemas.rows.recognition import CANONICAL
 from schemas.rows.row import SourceRow
 from tasks.sources._json_hints import find_hint
@@ -25,6 +26,8 @@ MOST_LEVELS = 200
 """Of nesting in a row. `orjson` writes 254 levels and reads 1,024; Python's own stack ends near
 1,000, so what is read here can be walked and written again anywhere."""
 BYTE_ORDER_MARK = "\ufeff"
+MOST_OTHERS = 100
+"""Rows of a block that are not plain, before it is asked whether most are."""
 BLANKS = BYTE_ORDER_MARK + " \t\r\n\v\f"
 """What may precede the value of a line; a line of nothing else is no row."""
 CUT_OFF = "; the file ends in the middle of this line"
@@ -59,7 +62,7 @@ class Block:
 class ParsedBlock:
     """The rows of a block."""
 
-    rows: list[SourceRow]
+    rows: Rows
     names: set[str] = field(default_factory=set)
     """Columns of the source, `MOST_NAMES` and a row's more at most; like `n_objects` gathered only
     where columns are mapped."""
@@ -70,15 +73,18 @@ class ParsedBlock:
     """Taken off the end of a line, or between JSON's own signs."""
 
 
-def parse_block(block: Block) -> ParsedBlock:
-    """Parse every line that is not blank and rename columns; an unreadable row has the reason."""
-    rows, n_marks = _parse_lines(block)
+def parse_block(block: Block, *, is_typed: bool = False) -> ParsedBlock:
+    """Parse every line that is not blank and rename columns; an unreadable row has the reason.
+
+    With `is_typed`, plain rows become values of `PlainRow`; the others are as without.
+    """
+    rows, n_marks = _parse_lines(block, is_typed and not block.columns)
     if block.rows:
         # Rows alone may come from several files: their order is that of the source.
-        is_merged = bool(rows)
-        rows.extend(block.rows)
-        if is_merged:
-            rows.sort(key=lambda row: row.line)
+        merged = [*rows, *block.rows]
+        if rows:
+            merged.sort(key=lambda row: row.line)
+        rows = Rows.of(merged)
     n_returns = block.lines.count(b"\r") if b"\r" in block.lines else 0
     if not block.columns:
         return ParsedBlock(rows, set(), 0, n_marks, n_returns)
@@ -88,7 +94,8 @@ def parse_block(block: Block) -> ParsedBlock:
         if isinstance(row.row, dict):
             n_objects += 1
             remember_names(names, row.row, block.columns.values())
-            rows[place] = SourceRow(row.file, row.line, map_columns(row.row, block.columns))
+            mapped = map_columns(row.row, block.columns)
+            rows.items[place] = SourceRow(row.file, row.line, mapped)
     return ParsedBlock(rows, names, n_objects, n_marks, n_returns)
 
 
@@ -118,33 +125,47 @@ def map_columns(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, An
     return mapped
 
 
-def _parse_lines(block: Block) -> tuple[list[SourceRow], int]:
+def _parse_lines(block: Block, is_typed: bool) -> tuple[Rows, int]:
     """Parse the lines; also count the byte order marks before them."""
-    rows: list[SourceRow] = []
+    rows = Rows(block.file)
+    items, numbers = rows.items, rows.lines
     crowded: set[int] = set()
-    n_marks = 0
+    n_marks = n_other = 0
     # Local names and one `try` a line: what it adds counts for every row.
-    append, loads, file = rows.append, orjson.loads, block.file
+    append, note, loads, file = items.append, numbers.append, orjson.loads, block.file
     # Lines are taken one by one: a list of them would be as large again as the block.
     lines = io.BytesIO(block.lines)
     with paused_collector():
         for number, line in enumerate(lines, start=block.first_line):
+            if is_typed:
+                try:
+                    append(decode_plain(line))
+                    note(number)
+                    continue
+                except NOT_PLAIN:
+                    n_other += 1
+                    is_typed = n_other < MOST_OTHERS or n_other < len(items)
             try:
                 append(SourceRow(file, number, loads(line)))
             except orjson.JSONDecodeError:
                 row, has_mark = _read_refused(file, number, line)
                 n_marks += has_mark
-                if row is not None:
-                    append(row)
+                if row is None:
+                    continue
+                append(row)
+            note(number)
             # Where levels are too many, as many brackets open before the first that closes; one
             # within a text counts as well, so this only says which rows to look at.
             if len(line) > 2 * MOST_LEVELS and (
                 line.count(b"}", MOST_LEVELS) + line.count(b"]", MOST_LEVELS) > MOST_LEVELS
             ):
                 crowded.add(number)
-    numbers = _with_long_number(block)
-    if crowded or numbers:
-        rows = [_refuse_extremes(row, crowded, numbers) for row in rows]
+    long = _with_long_number(block) if n_other or not is_typed else {}
+    if crowded or long:
+        rows.items = [
+            _refuse_extremes(row, crowded, long) if isinstance(row, SourceRow) else row
+            for row in items
+        ]
     return rows, n_marks
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ from tasks.rows.features import FeatureRequest
 from tasks.rows.tally import RowTally
 from tasks.sources._compression import DataFile
 from tasks.sources._line_blocks import read_line_blocks
-from tasks.sources.parsing import Block
+from tasks.sources.parsing import Block, parse_block
 
 # A thread that an earlier test of the same process left draws random numbers of its own.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
@@ -200,6 +201,43 @@ def test_any_bytes_are_lines_that_are_kept_or_set_aside(
         outcome = check_block(block, REQUEST)
         accounted(outcome, outcome.n_rows)
         assert outcome.n_rows <= content.count(b"\n") + 1
+
+
+plain = st.fixed_dictionaries(
+    {
+        "messages": st.lists(
+            st.fixed_dictionaries({"role": st.sampled_from(ROLES), "content": texts | said}),
+            min_size=1,
+            max_size=4,
+        )
+    }
+)
+
+
+@PROFILE
+@given(st.lists(plain | near_misses, min_size=1, max_size=6), st.sampled_from([*RowFormat, None]))
+def test_typed_rows_are_checked_as_parsed_ones(
+    rows: list[Any], first_format: RowFormat | None
+) -> None:
+    block = block_of(rows)
+    read = [*parse_block(block).rows]
+    assert [*parse_block(block, is_typed=True).rows] == read
+    request = replace(REQUEST, first_format=first_format)
+    typed = check_block(block, request)
+    # Rows beside lines are not parsed again.
+    parsed = check_block(Block("a.jsonl", 1, rows=tuple(read)), request)
+    assert typed.features is not None
+    assert parsed.features is not None
+    columns, others = typed.features.columns, parsed.features.columns
+    assert {name: column.tolist() for name, column in columns.items()} == {
+        name: column.tolist() for name, column in others.items()
+    }
+    assert typed.features.files == parsed.features.files
+    set_aside = [list(map(json.loads, found.quarantine.splitlines())) for found in (typed, parsed)]
+    assert set_aside[0] == set_aside[1]
+    assert replace(typed, features=None, quarantine="") == replace(
+        parsed, features=None, quarantine=""
+    )
 
 
 @PROFILE

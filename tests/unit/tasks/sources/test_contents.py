@@ -226,7 +226,7 @@ def test_mark_of_utf8_counts_more_than_the_setting(tmp_path: Path) -> None:
         ("train", parquet_bytes(), "end its name in .parquet"),
         ("train.data", arrow_bytes(is_stream=True), "end its name in .arrow"),
         ("train", zip_bytes(), "end its name in .zip"),
-        ("train", gzip.compress(LINES.encode()), "end its name in .jsonl.gz"),
+        ("train", gzip.compress(LINES.encode(), mtime=0), "end its name in .jsonl.gz"),
         ("train.txt", LINES.encode(), "end its name in .jsonl"),
         ("train.jsonl.bak", LINES.encode(), "end its name in .jsonl"),
         ("train", b"<html></html>", "download the file itself"),

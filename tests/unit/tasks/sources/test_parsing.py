@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.rows.plain_rows import PlainRow
 from schemas.rows.row import SourceRow
 from tasks.sources.parsing import (
     BLANKS,
     MOST_NAMES,
+    MOST_OTHERS,
     Block,
     is_deep,
     map_columns,
@@ -29,6 +31,15 @@ def parsed(lines: bytes, **other: Any) -> list[tuple[int, Any]]:
 def test_block_is_parsed_line_by_line_from_its_first_number() -> None:
     lines = b'{"a": 1}\n\n  \r\n[2]\n{"a": "\xc3\xa4"}'
     assert parsed(lines, first_line=7) == [(7, {"a": 1}), (10, [2]), (11, {"a": "ä"})]
+
+
+def test_typed_rows_end_where_most_rows_are_others() -> None:
+    plain = b'{"messages": [{"role": "user", "content": "Hi"}]}\n'
+    lines = plain + b'\n{"a": 1}\n' * (MOST_OTHERS + 1) + plain
+    rows = parse_block(Block("a.jsonl", 1, lines), is_typed=True).rows
+    assert [*rows] == [*parse_block(Block("a.jsonl", 1, lines)).rows]
+    assert isinstance(rows.items[0], PlainRow)
+    assert isinstance(rows.items[-1], SourceRow)
 
 
 def test_block_without_lines_has_no_rows() -> None:
@@ -94,7 +105,7 @@ def test_rows_that_are_no_lines_stand_in_order() -> None:
 
 def test_stored_rows_of_several_files_keep_their_order() -> None:
     rows = tuple(SourceRow(file, line, {"q": 1}) for file in "ab" for line in (1, 2, 3))
-    assert parse_block(Block("a", 1, rows=rows)).rows == list(rows)
+    assert [*parse_block(Block("a", 1, rows=rows)).rows] == list(rows)
     mapped = parse_block(Block("a", 1, rows=rows, columns={"prompt": "q"})).rows
     assert [(row.file, row.line) for row in mapped] == [(row.file, row.line) for row in rows]
 
