@@ -105,8 +105,10 @@ bench-flow: install ## Measure the time that the flow adds to its stages.
 bench-install: install ## Measure what an installation costs, for the data gate, the demo and the tests.
 	$(BIN)/python -m benchmarks.measure_install
 
-check-samples: install ## Run the data gate on real data; DATA=folder adds GSM8K and Alpaca files.
-	$(BIN)/python -m benchmarks.check_samples $(DATA)
+check-samples: install ## Run the data gate on 430 real sets; DATA=folder adds GSM8K and Alpaca files.
+	@mkdir -p build/wheels
+	$(BIN)/python -m pip download --quiet --no-deps --dest build/wheels evals==3.0.1.post1 bfcl-eval==2026.3.23
+	$(BIN)/python -m benchmarks.check_samples $(DATA) --wheels build/wheels
 
 dist: install ## Build the wheel and the source distribution in dist/.
 	rm -rf dist build

