@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from schemas.config._errors import explain, section_keys
-from schemas.config.plain_yaml import key_lines, parse_yaml
+from schemas.config.plain_yaml import YamlError, key_lines, parse_yaml
 from schemas.config.run import RunConfig
 from schemas.errors import ConfigError
 
@@ -108,14 +107,15 @@ def _read_text(path: Path, kind: str, option: str) -> str:
 def _parse_yaml(path: Path, text: str, kind: str) -> Settings:
     try:
         values = parse_yaml(text)
-    except yaml.YAMLError as error:
+    except YamlError as error:
         mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         line = f":{mark.line + 1}" if mark else ""
         raise ConfigError(
             f"the {kind} file is not valid YAML",
             where=f"{path}{line}",
             expected="keys and values, indented with spaces, each key once",
-            got=getattr(error, "problem", None) or str(error).splitlines()[0],
+            got=problem.partition(" with value ")[0],  # it may be secret
             fix="fix that line",
         ) from error
     if values is None:
@@ -168,7 +168,7 @@ def _apply_override(settings: Settings, override: str) -> None:
         )
     try:
         value = parse_yaml(text)
-    except yaml.YAMLError as error:
+    except YamlError as error:
         raise ConfigError(
             f"the value of {key} cannot be read",
             where=f"--set {override}",

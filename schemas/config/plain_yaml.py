@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import math
 import re
+from io import StringIO
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node
+
+YamlError = YAMLError
+"""What `parse_yaml` raises; `problem` and `problem_mark` say what and where, if the parser knows."""
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """YAML 1.2 scalars: only true and false are booleans, dates stay text."""
+class _Constructor(SafeConstructor):
+    """Dates stay text, as in YAML's core schema."""
 
 
-_PlainLoader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern)
-        for tag, pattern in resolvers
-        if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp")
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_PlainLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_PlainLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", SafeConstructor.construct_yaml_str)
+
+
+def _parser() -> Any:
+    parser = YAML(typ="safe", pure=True)
+    parser.Constructor = _Constructor
+    parser.version = (1, 2)
+    return parser
+
 
 _PLAIN_TEXT = re.compile(r"(?:\./|/)?[A-Za-z][A-Za-z0-9_./-]*")
+_OLD_WORD = re.compile(r"(?:y|yes|n|no|on|off)\Z", re.IGNORECASE)
+"""Booleans for a parser of YAML 1.1."""
 
 
 def parse_yaml(text: str) -> Any:
@@ -43,48 +45,32 @@ def parse_yaml(text: str) -> Any:
         Plain Python values; None for an empty document.
 
     Raises:
-        yaml.YAMLError: The text is not YAML, or a mapping has a key twice.
+        YAMLError: The text is not YAML, or a mapping has a key twice.
     """
-    node = yaml.compose(text, Loader=_PlainLoader)
-    _refuse_repeated_keys(node, [])
-    return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
+    return _parser().load(text)
 
 
 def yaml_text(value: str) -> str:
     """Write a text as a YAML scalar of one line, in quotes where this or any parser needs them."""
-    if _PLAIN_TEXT.fullmatch(value) and parse_yaml(value) == yaml.safe_load(value) == value:
+    if _PLAIN_TEXT.fullmatch(value) and parse_yaml(value) == value and not _OLD_WORD.match(value):
         return value
-    quoted = yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf)
-    return str(quoted).removesuffix("\n")
+    writer: Any = YAML(typ="safe", pure=True)
+    writer.default_style, writer.allow_unicode, writer.width = '"', True, math.inf
+    quoted = StringIO()
+    writer.dump(value, quoted)
+    return quoted.getvalue().removesuffix("\n")
 
 
 def key_lines(text: str) -> dict[str, int]:
     """Return the line, counted from 1, of each dotted key of a valid YAML document."""
     lines: dict[str, int] = {}
-    _walk(yaml.compose(text, Loader=_PlainLoader), "", lines)
+    _walk(_parser().compose(text), "", lines)
     return lines
 
 
-def _walk(node: yaml.Node | None, prefix: str, lines: dict[str, int]) -> None:
-    if isinstance(node, yaml.MappingNode):
+def _walk(node: Node | None, prefix: str, lines: dict[str, int]) -> None:
+    if isinstance(node, MappingNode):
         for key, value in node.value:
             name = f"{prefix}{key.value}"
             lines[name] = key.start_mark.line + 1
             _walk(value, f"{name}.", lines)
-
-
-def _refuse_repeated_keys(node: yaml.Node | None, above: list[yaml.Node]) -> None:
-    if node is None or any(node is other for other in above):
-        return
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"duplicate key {key.value!r}", problem_mark=key.start_mark
-                )
-            seen.add(str(key.value))
-            _refuse_repeated_keys(value, [*above, node])
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeated_keys(item, [*above, node])

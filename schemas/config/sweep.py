@@ -10,13 +10,12 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import Field, ValidationError
 
 from schemas.base import Record
 from schemas.config._errors import all_keys, explain, nearest_key, section_keys
 from schemas.config.file import Settings, read_settings
-from schemas.config.plain_yaml import parse_yaml
+from schemas.config.plain_yaml import YamlError, parse_yaml
 from schemas.config.run import RunConfig
 from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError
@@ -119,7 +118,7 @@ def _flatten(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _split(search: str) -> tuple[str, Any]:
     key, equals, value = search.partition("=")
-    with contextlib.suppress(yaml.YAMLError):
+    with contextlib.suppress(YamlError):
         if equals:
             return key, parse_yaml(value)
     raise ConfigError(

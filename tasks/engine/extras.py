@@ -21,6 +21,7 @@ FOR_DEVELOPERS = frozenset({"dev", "test-gate", "services"})
 PACKAGES = {
     "phonenumbers": "phonenumberslite",
     "psycopg2": "psycopg2-binary",
+    "ruamel": "ruamel.yaml",
     "stdnum": "python-stdnum",
     "yaml": "pyyaml",
 }

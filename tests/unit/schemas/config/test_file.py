@@ -113,7 +113,7 @@ def test_bad_toml_names_its_line(tmp_path: Path) -> None:
 def test_repeated_yaml_key_is_refused_at_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, "a.yaml", "seed: 1\nmodel:\n  source: a\n  source: b\n")
     error = fail(path)
-    assert (error.where, error.got) == (f"{path}:4", "duplicate key 'source'")
+    assert (error.where, error.got) == (f"{path}:4", 'found duplicate key "source"')
 
 
 def test_list_in_place_of_sections_is_refused(tmp_path: Path) -> None:

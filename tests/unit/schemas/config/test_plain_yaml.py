@@ -9,8 +9,8 @@ from schemas.config.plain_yaml import parse_yaml, yaml_text
 
 
 def test_yaml_words_and_numbers_are_read_as_meant() -> None:
-    text = "[off, on, yes, no, true, 5e-4, 1E3, .5, 2024-01-01, null]"
-    expected = ["off", "on", "yes", "no", True, 5e-4, 1e3, 0.5, "2024-01-01", None]
+    text = "[off, on, yes, no, true, 5e-4, 1E3, .5, 2024-01-01, null, 1:30, 012]"
+    expected = ["off", "on", "yes", "no", True, 5e-4, 1e3, 0.5, "2024-01-01", None, "1:30", 12]
     assert parse_yaml(text) == expected
 
 
