@@ -105,7 +105,7 @@ def table(found: Found) -> str:
 
 
 def unread(found: Found) -> Iterable[dict[str, Any]]:
-    """List the rows of the samples that nobody has read.
+    """List the rows of the samples that are not read yet.
 
     Args:
         found: Of all sets.

@@ -4,7 +4,7 @@ Usage: python -m benchmarks.check_samples [FOLDER] [--wheels FOLDER] [--unread].
 FOLDER and below is checked; of GSM8K the columns are known, and its halves are compared. Prints the
 findings of the data gate with five examples per rule, and a table: rows and sets that each rule names, and
 what a reader said of a sample of 20 (`sample_verdicts.json`). With --unread the last lines are the rows of
-the samples that nobody has read; else the last line is one JSON document with the counts.
+the samples that are not read yet; else the last line is one JSON document with the counts.
 
 A dialogue of the corpus becomes one row, with lines of user and assistant in turn. Nothing is fixed:
 a dialogue with an odd number of lines ends with the user and is quarantined under
@@ -203,7 +203,7 @@ def main() -> None:
     )
     parser.add_argument("folder", nargs="?", type=Path, help="contains GSM8K and Alpaca")
     parser.add_argument("--wheels", type=Path, help="contains the wheels of `_sample_wheels.py`")
-    parser.add_argument("--unread", action="store_true", help="print rows that nobody has read")
+    parser.add_argument("--unread", action="store_true", help="print rows not read yet")
     asked = parser.parse_args()
     counted: dict[str, Any] = {}
     found = Found()
