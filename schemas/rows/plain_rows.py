@@ -1,6 +1,6 @@
 """Rows of nothing but messages with a role and a text, as most are: typed values instead of objects.
 
-`Rows` keeps them as they were decoded and makes a `SourceRow` of one only when somebody asks.
+`Rows` keeps them as they were decoded and makes a `SourceRow` of one only when asked.
 """
 
 from __future__ import annotations
