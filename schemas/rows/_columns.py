@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from schemas.rows._conversions import from_history, join_text_parts
+from schemas.rows._conversions import join_text_parts
+from schemas.rows._earlier_turns import HISTORIES, are_turns, from_history
+from schemas.rows._media import MEDIA_COLUMNS, read_media
 from schemas.rows._other_tasks import describe_preference
-from schemas.rows.message_fields import LOSS_FLAGS, MEDIA, REASONING, Note
+from schemas.rows._other_texts import is_contained, read_passage, read_repeated
+from schemas.rows._weight_columns import WEIGHT_COLUMNS, like_a_flag, read_weight
+from schemas.rows.message_fields import REASONING, Note, join_reasoning
 from schemas.rows.row import Conversation, Conversion, RowFormat
 from schemas.rows.tool_calls import canonical_tools, parse_if_json
-from schemas.rows.values import as_objects, bare_name, is_blank, kind_name, shown
+from schemas.rows.values import as_objects, bare_name, is_blank, is_nothing, kind_name, shown
 from schemas.rule_ids import RowRule, Violation
 
 OPENING_ROLES = ("system", "developer")
-PLACEHOLDER = re.compile(r"<(?:image|video|audio)(?:[ _-]?\d+)?>")
-"""Where LLaMA-Factory, ms-swift and LLaVA put a picture, a video or sound into a text."""
-MEDIA_FILE = re.compile(
-    r"(?!https?://).*\.(?:jpe?g|png|gif|webp|bmp|tiff?|mp4|avi|mov|mkv|webm|wav|mp3|flac|ogg|m4a)"
-    r"|data:(?:image|video|audio)/.*",
-    re.IGNORECASE | re.DOTALL,
-)
 SINGLE_VALUES = (str, int, float, bool)
+MOST_NAME_WORDS = 4
 LONGEST_WORD = {True: 20, False: 8}
 """Characters of a text that only names a class or a setting, in ASCII or not."""
 SYSTEM_FORMATS = (RowFormat.SHAREGPT, RowFormat.ALPACA)
@@ -58,6 +55,7 @@ def read_columns(
     unused = []
     for name in remaining:
         value = row[name]
+        notes.extend(like_a_flag(name, value))
         if isinstance(value, SINGLE_VALUES):
             conversation.columns[name] = value
         if not is_blank(value):
@@ -106,10 +104,14 @@ def _read_preference(
 def _read_history(conversation: Conversation, row: dict[str, Any], name: str) -> list[Note] | None:
     """Insert earlier turns; in an Alpaca row with some every answer is trained."""
     history = parse_if_json(row[name])
+    if is_nothing(history):
+        return []
     notes: list[Note] = []
     is_alpaca = conversation.format is RowFormat.ALPACA
-    if is_blank(history) or not (is_alpaca or _are_turns(history)):
-        return [] if is_blank(history) else None
+    if not (are_turns(history) or (is_alpaca and name == "history")):
+        if is_contained(history, conversation):
+            return None
+        return [_not_used(f"{name} is {kind_name(history)}, not a list of pairs or messages")]
     earlier = from_history(history, notes)
     messages = conversation.messages
     place = 1 if messages and _role(messages[0]) in OPENING_ROLES else 0
@@ -123,23 +125,21 @@ def _read_history(conversation: Conversation, row: dict[str, Any], name: str) ->
     return [*notes, Conversion.HISTORY] if earlier else notes
 
 
-def _are_turns(history: Any) -> bool:
-    """Return True for a list of `[question, answer]` or of messages."""
-    return isinstance(history, list) and all(
-        (isinstance(item, list) and len(item) == 2 and all(isinstance(t, str) for t in item))
-        or (isinstance(item, dict) and ("role" in item or "from" in item))
-        for item in history
-    )
-
-
 def _read_system(conversation: Conversation, row: dict[str, Any], name: str) -> list[Note] | None:
     """Insert a system prompt before the messages, unless they begin with one."""
-    value = row[name]
-    content = join_text_parts(value)
+    value, bare = row[name], bare_name(name)
+    role, content = _opening(parse_if_json(value))
+    is_message = isinstance(content, str)
+    if not is_message:
+        role, content = "", join_text_parts(value)
     if is_blank(content):
         return []
-    is_error = name == "system" and conversation.format in SYSTEM_FORMATS
-    if not isinstance(content, str) and not is_error:
+    if not isinstance(content, str):
+        if name != "system" or conversation.format not in SYSTEM_FORMATS:
+            is_settings = isinstance(content, list | dict)
+            detail = f"{name} is {kind_name(content)} without a text of the system"
+            return [_not_used(detail)] if is_settings else None
+    elif bare == "developer" and not role and _is_name(content):
         return None
     messages = conversation.messages
     first = messages[0] if messages else None
@@ -149,11 +149,31 @@ def _read_system(conversation: Conversation, row: dict[str, Any], name: str) -> 
             return []
         detail = f"{name} is {shown(content)}, message 1 ({first['role']}) is {shown(said)}"
         return [Violation(RowRule.SYSTEM_CONFLICT, detail)]
-    messages.insert(0, {"role": "system", "content": content})
+    role = role or ("developer" if bare.startswith("developer") else "system")
+    messages.insert(0, {"role": role, "content": content})
     if conversation.n_prompt_messages is not None:
         conversation.n_prompt_messages += 1
-    joined = [Conversion.TEXT_PARTS] if content is not value else []
-    return [Conversion.SYSTEM, *joined]
+    is_joined = content is not value and not is_message
+    return [Conversion.SYSTEM, *([Conversion.TEXT_PARTS] * is_joined)]
+
+
+def _opening(value: Any) -> tuple[str, Any]:
+    """Return role and text of a system prompt as a message, a list of one, or Gemini's parts."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        value = value[0]
+    if not isinstance(value, dict):
+        return "", None
+    role = value.get("role", "")
+    if role not in ("", None, *OPENING_ROLES, "user"):
+        return "", None
+    content = value.get("content", value.get("parts", value.get("text")))
+    content = join_text_parts([content] if isinstance(content, dict) else content)
+    return role if role in OPENING_ROLES else "", content
+
+
+def _is_name(text: str) -> bool:
+    """Return True for a few words that are no sentence: a company may be a developer too."""
+    return len(text.split()) <= MOST_NAME_WORDS and not text.strip().endswith((".", "!", "?", "。"))
 
 
 def _role(message: Any) -> Any:
@@ -163,53 +183,17 @@ def _role(message: Any) -> Any:
 def _read_functions(
     conversation: Conversation, row: dict[str, Any], name: str
 ) -> list[Note] | None:
-    """Read `functions`, OpenAI's old name of the tools."""
+    """Read tools in a column with another name; they do not replace those of the tools."""
     tools = canonical_tools(row[name])
-    if tools is None or tools == conversation.tools:
+    if is_blank(tools) or tools == conversation.tools:
         return []
-    if conversation.tools or not as_objects(tools):
+    if conversation.tools:
         return None
+    if not as_objects(tools):
+        is_listed = isinstance(tools, list)
+        return [_not_used(f"{name} is a list without definitions")] if is_listed else None
     conversation.tools = tools
     return [Conversion.TOOLS]
-
-
-def _read_media(conversation: Conversation, row: dict[str, Any], name: str) -> list[Note] | None:
-    """Report pictures, videos and sound, and their placeholders in the text."""
-    value = parse_if_json(row[name])
-    placeholder = _placeholder(conversation)
-    if _is_no_media(value):
-        if not placeholder:
-            return []
-        return [Violation(RowRule.NEEDS_MEDIA, f"{placeholder} in the text, and {name} is empty")]
-    is_listed = isinstance(value, list | dict) and not _is_scalar_list(value)
-    is_file = isinstance(value, str) and MEDIA_FILE.fullmatch(value.strip())
-    if not (placeholder or is_listed or is_file):
-        return None
-    seen = f"{kind_name(value)} in {name}"
-    if isinstance(value, list):
-        seen = f"{len(value)} in {name}"
-    return [
-        Violation(RowRule.NEEDS_MEDIA, seen + (f", {placeholder} in the text" * bool(placeholder)))
-    ]
-
-
-def _is_no_media(value: Any) -> bool:
-    """Return True for nothing, and for lists and objects of nothing."""
-    items = list(value.values()) if isinstance(value, dict) else value
-    return is_blank(value) or (isinstance(items, list) and all(_is_no_media(i) for i in items))
-
-
-def _is_scalar_list(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, int | float) for item in value)
-
-
-def _placeholder(conversation: Conversation) -> str:
-    """Find the first placeholder of a picture, a video or sound in the texts."""
-    for message in conversation.messages:
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, str) and "<" in content and (found := PLACEHOLDER.search(content)):
-            return found.group()
-    return ""
 
 
 def _read_label(conversation: Conversation, row: dict[str, Any], name: str) -> list[Note] | None:
@@ -229,38 +213,14 @@ def _is_word(text: str) -> bool:
     return len(text.split()) == 1 and len(text.strip()) <= LONGEST_WORD[text.isascii()]
 
 
-def _read_flag(conversation: Conversation, row: dict[str, Any], name: str) -> list[Note] | None:
-    """Read a loss flag of the whole row, or a list with one for each message."""
-    value, messages = row[name], conversation.messages
-    is_weight = bare_name(name) == "weight"
-    if isinstance(value, list) and bare_name(name) == "lossmask":
-        return _read_mask(value, messages, name)
-    if value is None or (type(value) is not bool and not (is_weight and value in (0, 1))):
-        is_number = is_weight and type(value) in (int, float)
-        return [_not_used(f"{name} {shown(value)} of a row")] if is_number else None
-    if value:
-        return []
-    messages[:] = [_untrained(message) for message in messages]
-    return [Conversion.LOSS_FLAGS]
-
-
-def _untrained(message: Any) -> Any:
-    """Return a copy with weight 0; messages of other roles are not trained anyway."""
-    return {**message, "weight": 0} if _role(message) == "assistant" else message
-
-
-def _read_mask(mask: list[Any], messages: list[Any], name: str) -> list[Note] | None:
-    if len(mask) != len(messages) or any(value not in (0, 1) for value in mask):
-        return [_not_used(f"{name} with {len(mask)} values for {len(messages)} messages")]
-    pairs = zip(mask, messages, strict=True)
-    messages[:] = [message if value else _untrained(message) for value, message in pairs]
-    return [Conversion.LOSS_FLAGS]
-
-
-def _read_reasoning(_: Conversation, row: dict[str, Any], name: str) -> list[Note] | None:
-    """Report reasoning in a column; a single word is a setting."""
-    value = row[name]
+def _read_reasoning(
+    conversation: Conversation, row: dict[str, Any], name: str
+) -> list[Note] | None:
+    """Report reasoning in a column that the answer does not contain; a single word is a setting."""
+    value = join_reasoning(row[name])
     if not isinstance(value, str) or is_blank(value) or _is_word(value):
+        return None
+    if is_contained(value, conversation):
         return None
     return [_not_used(f"{name} is a column; reasoning_content of the answer would be trained")]
 
@@ -274,20 +234,39 @@ def _not_used(detail: str) -> Violation:
     return Violation(RowRule.FIELD_NOT_USED, detail)
 
 
-PREFERENCES = ("chosen", "rejected", "rejectedresponse", "rejectedmessages", "preferred")
+PREFERENCES = (
+    *("chosen", "rejected", "rejectedresponse", "rejectedmessages", "rejectedmessage", "preferred"),
+    *("rejectedanswer", "rejectedoutput", "rejectedcompletion"),
+)
 SYSTEMS = (
-    "system", "systemprompt", "systemmessage", "sysprompt", "systeminstruction", "instructions",
-)  # fmt: skip
+    *("system", "systemprompt", "systemmessage", "sysprompt", "systeminstruction", "instructions"),
+    *("developer", "developermessage", "developerprompt", "preamble"),
+)
+FUNCTIONS = (
+    *("functions", "availablefunctions", "functiondefinitions", "functiondeclarations"),
+    *("availabletools", "tooldefinitions", "toolconfig", "toolspecs", "toolschemas"),
+)
+THOUGHTS = (
+    *("cot", "complexcot", "longcot", "chainofthought", "rationale", "rationales"),
+    *("reasoningtrace", "reasoningchain", "thoughtprocess"),
+)
+PASSAGES = (
+    *("context", "contexts", "passage", "passages", "article", "articles"),
+    *("document", "documents", "paragraph", "paragraphs", "retrieveddocuments"),
+)
+SETTINGS = ("chattemplatekwargs", "enablethinking", "reasoningeffort")
 READERS: tuple[tuple[frozenset[str], Reader], ...] = (
     (frozenset(PREFERENCES), _read_preference),
     # A mask has one value for each of the row's own messages, so it is read before any is added.
-    (LOSS_FLAGS | {"weight"}, _read_flag),
-    (frozenset(("history",)), _read_history),
+    (WEIGHT_COLUMNS, read_weight),
+    (HISTORIES, _read_history),
     (frozenset(SYSTEMS), _read_system),
-    (frozenset(("functions",)), _read_functions),
-    (MEDIA, _read_media),
+    (frozenset(FUNCTIONS), _read_functions),
+    (MEDIA_COLUMNS, read_media),
     (frozenset(("label", "ktotag")), _read_label),
-    (REASONING | {"reasoningcontent"}, _read_reasoning),
-    (frozenset(("chattemplatekwargs",)), _read_settings),
+    (REASONING.union(("reasoningcontent",), THOUGHTS), _read_reasoning),
+    (frozenset(SETTINGS), _read_settings),
+    (frozenset(("prompt", "completion", "instruction", "output", "input")), read_repeated),
+    (frozenset(PASSAGES), read_passage),
 )
 """Column names, without their spelling, and how they are read; in the order of reading."""

@@ -10,7 +10,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from schemas.rows.message_fields import MESSAGE_FIELDS, Note, note_media, other_fields, read_fields
+from schemas.rows.message_fields import (
+    MESSAGE_FIELDS,
+    Note,
+    note_media,
+    note_other,
+    other_fields,
+    read_fields,
+    settle_reasoning,
+)
 from schemas.rows.row import ROLES, Conversion
 from schemas.rows.tool_calls import FUNCTION_CALL, parse_if_json, put_calls, read_calls
 from schemas.rows.values import is_blank
@@ -140,6 +148,8 @@ def _read_rest(message: dict[str, Any], notes: list[Note]) -> None:
             notes.append(Conversion.TOOL_CALLS)
     if not MESSAGE_FIELDS.issuperset(message):
         read_fields(message, notes)
+    if "reasoning_content" in message and message["role"] == "assistant":
+        settle_reasoning(message, notes)
     weight = message.get("weight")
     if weight == 0 and message["role"] != "assistant" and not isinstance(weight, bool):
         del message["weight"]  # it is not trained anyway
@@ -227,27 +237,6 @@ def from_alpaca(row: dict[str, Any]) -> list[Any]:
     ]
 
 
-def from_history(history: Any, notes: list[Note]) -> list[Any]:
-    """Convert earlier turns: a list of `[question, answer]`, of messages, or a text of the user.
-
-    Items of another kind stay, so that the row rules find them.
-    """
-    if not isinstance(history, list):
-        opening = {"role": "user", "content": history}
-        return [] if is_blank(history) else [canonical_message(opening, notes)]
-    messages: list[Any] = []
-    for pair in history:
-        if isinstance(pair, list):
-            roles = ("user", "assistant") * ((len(pair) + 1) // 2)
-            messages.extend(
-                canonical_message({"role": role, "content": text}, notes)
-                for role, text in zip(roles, pair, strict=False)
-            )
-        else:
-            messages.append(canonical_message(pair, notes))
-    return messages
-
-
 def message_of_turn(turn: Any, notes: list[Note]) -> Any:
     """Convert one entry of `conversations`, from/value or role/content, into a message."""
     if type(turn) is not dict:
@@ -266,8 +255,7 @@ def message_of_turn(turn: Any, notes: list[Note]) -> Any:
     fields = {key: turn[key] for key in turn if key not in TURN_FIELDS and turn[key] is not None}
     if turn.get("from") is not None:
         for key in other_fields(fields):  # of messages they are kept, for chat templates
-            notes.append(f"messages[].{key}")
-            del fields[key]
+            note_other(key, fields.pop(key), notes)
     message = {"role": role, "content": value, **fields}
     if is_call:
         message |= {"content": None, "tool_calls": read_calls(value)}

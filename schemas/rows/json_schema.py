@@ -197,7 +197,11 @@ def _message() -> Schema:
             },
             "if": {"properties": {"role": {"const": "tool"}}},
             "then": {"properties": {"content": _any(_ref("content"), {"enum": ["", None]})}},
-            "else": {"properties": {"content": _ref("content")}},
+            "else": {
+                "if": {"properties": {"role": {"const": "user"}}},
+                "then": {"properties": {"content": _ref("content")}},
+                "else": {"properties": {"content": _any(_ref("content"), TEXT_OR_EMPTY)}},
+            },
         },
     }
 

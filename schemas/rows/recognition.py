@@ -21,14 +21,14 @@ from schemas.rows._conversions import (
     is_sharegpt,
 )
 from schemas.rows._other_tasks import why_unknown
+from schemas.rows._other_texts import is_contained
 from schemas.rows.message_fields import TOOLS, Note, take_tools
 from schemas.rows.plain_rows import PlainRow, Rows
 from schemas.rows.row import Conversation, Conversion, RowFormat, SourceRow, is_stored
-from schemas.rows.tool_calls import canonical_tools, parse_if_json
+from schemas.rows.tool_calls import canonical_tools, parse_if_json, with_parameters
 from schemas.rows.values import is_blank, kind_name, shown
 from schemas.rule_ids import RowRule, Violation
 
-FIELDS = frozenset(("messages", "prompt", "completion", "tools"))
 TOOLS_OF_A_MESSAGE = frozenset(f"messages[].{name}" for name in TOOLS)
 NOTHING: frozenset[int] = frozenset()
 CANONICAL = frozenset(
@@ -92,7 +92,7 @@ def recognise(source: SourceRow) -> Recognised:
             row["prompt"] is row["completion"] is None and (is_sharegpt(row) or is_alpaca(row))
         )
     ):
-        return _from_parts(source, row, _extra_formats(row, RowFormat.PROMPT_COMPLETION))
+        return _from_parts(source, row)
     if is_sharegpt(row):
         return _from_sharegpt(source, row)
     if is_alpaca(row):
@@ -111,7 +111,7 @@ def _from_messages(source: SourceRow, row: dict[str, Any]) -> Recognised:
     notes: list[Note] = []
     found = canonical_messages(parsed, notes)
     conversation = Conversation(source.file, source.line, RowFormat.MESSAGES, found)
-    return _finish(conversation, row, notes, _extra_formats(row, RowFormat.MESSAGES))
+    return _finish(conversation, row, notes)
 
 
 def _from_sharegpt(source: SourceRow, row: dict[str, Any]) -> Recognised:
@@ -122,7 +122,7 @@ def _from_sharegpt(source: SourceRow, row: dict[str, Any]) -> Recognised:
     notes: list[Note] = [Conversion.SHAREGPT]
     messages = from_sharegpt(turns, notes)
     conversation = Conversation(source.file, source.line, RowFormat.SHAREGPT, messages)
-    return _finish(conversation, row, notes, _extra_formats(row, RowFormat.SHAREGPT))
+    return _finish(conversation, row, notes)
 
 
 def _from_alpaca(source: SourceRow, row: dict[str, Any]) -> Recognised:
@@ -142,7 +142,8 @@ def _from_alpaca(source: SourceRow, row: dict[str, Any]) -> Recognised:
     return _finish(conversation, row, [Conversion.ALPACA], violations, blank)
 
 
-def _from_parts(source: SourceRow, row: dict[str, Any], violations: list[Violation]) -> Recognised:
+def _from_parts(source: SourceRow, row: dict[str, Any]) -> Recognised:
+    violations: list[Violation] = []
     messages: list[Any] = []
     notes: list[Note] = []
     blank: set[int] = set()
@@ -176,7 +177,7 @@ def _finish(
     conversation: Conversation,
     row: dict[str, Any],
     notes: list[Note],
-    violations: list[Violation],
+    violations: list[Violation] | None = None,
     blank: Collection[int] = NOTHING,
 ) -> Recognised:
     """Add tools and other columns, and sort the notes; reject tools that are not a list."""
@@ -189,8 +190,20 @@ def _finish(
     if type(given) is str or (tools and type(row["tools"]) is str):
         notes.append(Conversion.JSON_TEXT)
     used, n_messages = USED_FIELDS[conversation.format], len(conversation.messages)
+    violations = violations or []
     if not row.keys() <= used:
+        second = _second_format(row, conversation)
+        if second:
+            marks = MARKS[conversation.format]
+            detail = f"has {'/'.join(marks)} and {'/'.join(second)}"
+            violations = [Violation(RowRule.MIXED_FORMAT, detail), *violations]
+            used = used.union(second)
         read_columns(conversation, row, used, notes)
+    if conversation.tools:
+        tools = with_parameters(conversation.tools)
+        if tools is not conversation.tools:
+            conversation.tools = tools
+            notes.append(Conversion.TOOL_SCHEMAS)
     if len(notes) == 1 and type(notes[0]) is Conversion:
         conversation.conversions = (notes[0],)
     elif notes:
@@ -205,23 +218,30 @@ def _sort(conversation: Conversation, notes: list[Note]) -> list[Violation]:
     """Write conversions and unused fields into the conversation, and return the violations."""
     names = {note for note in notes if type(note) is str}
     names.update(conversation.unused_fields)
-    if conversation.tools is None and not names.isdisjoint(TOOLS_OF_A_MESSAGE):
-        conversation.tools = take_tools(conversation.messages)
-        if conversation.tools:
-            names -= TOOLS_OF_A_MESSAGE
-            notes.append(Conversion.TOOLS)
+    if not names.isdisjoint(TOOLS_OF_A_MESSAGE) and _take_tools(conversation, notes):
+        names -= TOOLS_OF_A_MESSAGE
     conversation.conversions = tuple(sorted({n for n in notes if isinstance(n, Conversion)}))
     conversation.unused_fields = tuple(sorted(names))
     return list(dict.fromkeys(note for note in notes if isinstance(note, Violation)))
 
 
-USED_FIELDS = {
-    RowFormat.MESSAGES: FIELDS,
-    RowFormat.PROMPT_COMPLETION: FIELDS,
-    RowFormat.SHAREGPT: FIELDS | {"conversations"},
-    RowFormat.ALPACA: FIELDS | {"instruction", "input", "output"},
-}
-"""Fields that `recognise` reads itself; `_columns.py` reads the others."""
+def _take_tools(conversation: Conversation, notes: list[Note]) -> bool:
+    """Read tools that are fields of messages; return False if some of them are not used."""
+    known = conversation.tools
+    tools = take_tools(conversation.messages, known)
+    if tools and known is None:
+        conversation.tools = with_parameters(tools)
+        notes.append(Conversion.TOOLS)
+        if conversation.tools is not tools:
+            notes.append(Conversion.TOOL_SCHEMAS)
+    left = [message for message in conversation.messages if isinstance(message, dict)]
+    if all(is_blank(canonical_tools(message.get(name))) for message in left for name in TOOLS):
+        return True
+    detail = "tools of a message are not those of the row or of another message"
+    notes.append(Violation(RowRule.FIELD_NOT_USED, detail))
+    return False
+
+
 MARKS = {
     RowFormat.MESSAGES: ("messages",),
     RowFormat.PROMPT_COMPLETION: ("prompt", "completion"),
@@ -229,22 +249,24 @@ MARKS = {
     RowFormat.ALPACA: ("instruction", "output"),
 }
 """Fields that identify the format of a row."""
-OTHER_MARKS = {
-    chosen: frozenset(mark for kind, marks in MARKS.items() if kind != chosen for mark in marks)
-    for chosen in MARKS
+USED_FIELDS = {
+    kind: frozenset(("tools", *marks, *(("input",) * (kind is RowFormat.ALPACA))))
+    for kind, marks in MARKS.items()
 }
-"""Fields that identify the other formats."""
+"""Fields that `recognise` reads itself; `_columns.py` reads the others."""
 
 
-def _extra_formats(row: dict[str, Any], chosen: RowFormat) -> list[Violation]:
-    """Report the fields of a second format; a null field is an empty column of a table."""
-    if OTHER_MARKS[chosen].isdisjoint(row):
-        return []
+def _second_format(row: dict[str, Any], conversation: Conversation) -> tuple[str, ...]:
+    """Return the fields of a second format with another content, if all of them have one.
+
+    Many public sets repeat the first user turn in `prompt` or `instruction`, next to the messages.
+    """
     for other, marks in MARKS.items():
-        if other != chosen and any(row.get(mark) is not None for mark in marks):
-            detail = f"has {'/'.join(MARKS[chosen])} and {'/'.join(marks)}"
-            return [Violation(RowRule.MIXED_FORMAT, detail)]
-    return []
+        if other != conversation.format and not any(is_blank(row.get(mark)) for mark in marks):
+            if all(is_contained(row[mark], conversation) for mark in marks):
+                continue
+            return marks
+    return ()
 
 
 def _list_problem(name: str, value: Any) -> Violation | None:

@@ -35,6 +35,8 @@ class Conversion(StrEnum):
     RESULT_ROLE = "function_role_to_tool"
     LOSS_FLAGS = "loss_flags_to_weight"
     REASONING = "reasoning_to_reasoning_content"
+    REPEATED_REASONING = "repeated_reasoning_dropped"
+    TOOL_SCHEMAS = "tool_schemas_to_parameters"
 
 
 @dataclass(slots=True)

@@ -8,8 +8,12 @@ from typing import Any
 
 FUNCTION_CALL = "function_call"
 """Field of OpenAI's old format, and the name of a turn in ShareGPT."""
-NO_TOOLS = ("", "null")
-"""Texts that people write where a row has no tools."""
+NO_TOOLS = ("", "null", "none", "nan")
+"""Texts that people and exports write where a row has no tools."""
+SCHEMAS = ("input_schema", "inputSchema", "parametersJsonSchema")
+"""Names of `parameters` in the formats of Anthropic, of MCP and Bedrock, and of Gemini."""
+LISTS_OF_TOOLS = ("tools", "functionDeclarations", "function_declarations")
+"""Fields of an object that only wraps a list of tools (Bedrock's toolConfig, Gemini's tools)."""
 INTEGERS = range(-(2**63), 2**64)
 """Integers that orjson, Arrow and most JSON writers accept."""
 MOST_LEVELS = 100
@@ -65,14 +69,51 @@ def canonical_tools(value: Any) -> Any:
     No tools are None: null, an empty list or object, a blank text, or JSON text of one of these.
     An unreadable value stays unchanged.
     """
-    if isinstance(value, str) and value.strip() in NO_TOOLS:
+    if isinstance(value, str) and value.strip().casefold() in NO_TOOLS:
         return None
     value = parse_if_json(value)
     if isinstance(value, dict):
         value = [value] if value else []
     if not isinstance(value, list):
         return value
-    return [parse_if_json(tool) for tool in value] or None
+    tools: list[Any] = []
+    for tool in map(parse_if_json, value):
+        inner = _listed_tools(tool) if isinstance(tool, dict) else None
+        tools.extend([tool] if inner is None else inner)
+    return tools or None
+
+
+def _listed_tools(tool: dict[str, Any]) -> list[Any] | None:
+    """Return the tools of an object that has nothing else but a list of them and a choice."""
+    names = [name for name in LISTS_OF_TOOLS if isinstance(tool.get(name), list)]
+    if len(names) != 1 or not tool.keys() <= {names[0], "toolChoice"}:
+        return None
+    return list(map(parse_if_json, tool[names[0]]))
+
+
+def with_parameters(tools: list[Any]) -> list[Any]:
+    """Write definitions of other formats with `parameters`; the same list if there are none."""
+    rewritten = [_with_parameters(tool) if isinstance(tool, dict) else tool for tool in tools]
+    return (
+        tools if all(new is old for new, old in zip(rewritten, tools, strict=True)) else rewritten
+    )
+
+
+def _with_parameters(tool: dict[str, Any]) -> dict[str, Any]:
+    """Unwrap Bedrock's toolSpec, and rename the schema of the arguments."""
+    if isinstance(tool.get("toolSpec"), dict) and len(tool) == 1:
+        return _with_parameters(tool["toolSpec"])
+    if isinstance(tool.get("function"), dict):
+        function = _with_parameters(tool["function"])
+        return tool if function is tool["function"] else {**tool, "function": function}
+    names = [name for name in SCHEMAS if isinstance(tool.get(name), dict)]
+    if len(names) != 1 or tool.get("parameters") is not None:
+        return tool
+    schema = tool[names[0]]
+    if schema.keys() == {"json"} and isinstance(schema["json"], dict):
+        schema = schema["json"]
+    renamed = {"parameters" if name == names[0] else name: value for name, value in tool.items()}
+    return {**renamed, "parameters": schema}
 
 
 def read_calls(value: Any) -> list[Any]:

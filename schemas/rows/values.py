@@ -10,6 +10,8 @@ from schemas.rows.tool_calls import parse_if_json
 
 MOST_KEYS = 8
 MOST_SHOWN_CHARACTERS = 40
+NOTHING_TEXTS = ("nan", "none", "null")
+"""Texts that exports write where a cell is empty."""
 
 
 def is_blank(value: Any) -> bool:
@@ -17,6 +19,11 @@ def is_blank(value: Any) -> bool:
     if isinstance(value, str):
         return not value.strip()
     return value is None or value == [] or value == {}
+
+
+def is_nothing(value: Any) -> bool:
+    """Return True for a blank value and for a text that names an empty cell, such as `nan`."""
+    return is_blank(value) or (isinstance(value, str) and value.strip().casefold() in NOTHING_TEXTS)
 
 
 def kind_name(value: Any) -> str:

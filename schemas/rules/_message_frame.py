@@ -255,20 +255,16 @@ def _order_columns() -> list[polars.Expr]:
 
 
 def _content_kinds(layout: Layout, contents: polars.Series, roles: polars.Series) -> polars.Series:
-    """Classify each content: text, empty, missing, or another kind by name.
-
-    The result of a tool may be empty: many commands print nothing.
-    """
+    """Classify each content; those of a tool or an opening message may be empty."""
     import polars
 
     is_text = contents.str.contains(r"\S").fill_null(value=False)
-    is_text |= (roles == "tool").fill_null(value=False)
+    is_text |= roles.is_in((*OPENING_ROLES, "tool")).fill_null(value=False)
     kinds = polars.select(
         polars.when(is_text).then(polars.lit("text")).otherwise(polars.lit("empty")).alias("kind")
     )["kind"]
     if layout.kinds:
-        places = sorted(layout.kinds)
-        kinds = kinds.scatter(places, [layout.kinds[place] for place in places])
+        kinds = kinds.scatter(list(layout.kinds), list(layout.kinds.values()))
     return kinds
 
 

@@ -1,4 +1,4 @@
-"""Rules on the text of a message; `ANSWER_RULES` only count in answers, which `check_rows` knows.
+"""Rules on the text of a message; `ROLES_OF_RULES` only count in one role, which `check_rows` knows.
 
 Each rule has a hint and a finder. The hint is a regular expression without look-around that every
 text that breaks the rule matches; all hints together are one pass of polars over the texts, about
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from schemas.rule_ids import RowRule
 from schemas.texts import damage
+from schemas.texts.media_marks import MEDIA_MARK_HINT, find_media_mark
 from schemas.texts.mojibake import MOJIBAKE_HINT, find_mojibake
 from schemas.texts.repetition import find_loop, may_loop
 from schemas.texts.secrets import SECRET_HINT, find_secrets, secret_kinds
@@ -29,6 +30,7 @@ TEXT_RULES = (
     RowRule.ENCODING_DAMAGE,
     RowRule.SPECIAL_TOKEN_INJECTION,
     RowRule.UNRENDERED_PLACEHOLDER,
+    RowRule.NEEDS_MEDIA,
     RowRule.MISSING_VALUE_TEXT,
     RowRule.TOKEN_PIECES,
     RowRule.ESCAPED_LINE_BREAKS,
@@ -39,6 +41,8 @@ TEXT_RULES = (
     RowRule.SECRET_OR_PII,
 )
 ANSWER_RULES = (RowRule.LOOPING_ANSWER, RowRule.UNCLOSED_THOUGHT, RowRule.UNBALANCED_THOUGHT)
+ROLES_OF_RULES = {**dict.fromkeys(ANSWER_RULES, "assistant"), RowRule.NEEDS_MEDIA: "user"}
+"""Rules on texts that only count in messages of one role."""
 MOST_SHOWN_CHARACTERS = 60
 MOST_NESTED_ISOLATES = 8
 
@@ -144,6 +148,7 @@ def describe_text(rule: RowRule, text: str, special_tokens: Sequence[str] = ()) 
 
 _NOTHING = r"[^\s\S]"
 _FINDERS = {
+    RowRule.NEEDS_MEDIA: find_media_mark,
     RowRule.MISSING_VALUE_TEXT: damage.find_missing_value,
     RowRule.TOKEN_PIECES: damage.find_token_pieces,
     RowRule.ESCAPED_LINE_BREAKS: damage.find_escaped_breaks,
@@ -153,6 +158,7 @@ _FINDERS = {
     RowRule.UNBALANCED_THOUGHT: find_unbalanced_thoughts,
 }
 _HINTS = {
+    RowRule.NEEDS_MEDIA: MEDIA_MARK_HINT,
     RowRule.CONTROL_CHARACTERS: _CONTROL_HINT,
     RowRule.ENCODING_DAMAGE: f"{_LOST_HINT}|{MOJIBAKE_HINT}",
     RowRule.UNRENDERED_PLACEHOLDER: _PLACEHOLDER_HINT,

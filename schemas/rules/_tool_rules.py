@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from schemas.rows.message_fields import loss_flags
+from schemas.rows.message_fields import NOT_TRAINED, loss_flags
 from schemas.rows.tool_calls import exact_json
+from schemas.rows.values import bare_name
 from schemas.rule_ids import RowRule
 
 Problem = tuple[RowRule, str]
@@ -70,8 +71,7 @@ def tool_problems(messages: list[Any], tools: list[Any] | None) -> list[Problem]
 def weight_problems(messages: list[Any]) -> list[Problem]:
     """Find weights that are neither 0 nor 1, or on a message that is never trained.
 
-    `true` and `false` are not numbers, so not weights. Loss flags of other trainers are found too:
-    those that could not be converted into a weight. Source: OpenAI fine-tuning format,
+    `true` and `false` are no weights. Loss flags that were not converted count too. Source: OpenAI,
     FineTuneChatCompletionRequestAssistantMessage: `weight`, an integer, 0 or 1, on assistant messages.
     """
     problems: list[str] = []
@@ -93,8 +93,9 @@ def _weight_problem(message: dict[str, Any]) -> str:
             return f"{name} {_short(value)}"
     if names and message.get("role") != "assistant":
         return f"{names[0]} on {_short(message.get('role'))}"
-    seen = " and ".join(f"{name} {_short(message[name])}" for name in names)
-    return f"{seen} contradict each other" if len({bool(message[n]) for n in names}) > 1 else ""
+    if len({(message[n] == 0) == (bare_name(n) in NOT_TRAINED) for n in names}) < 2:
+        return ""
+    return " and ".join(f"{n} {_short(message[n])}" for n in names) + " contradict each other"
 
 
 def _known_tools(tools: list[Any], problems: list[str]) -> dict[str, _Tool]:

@@ -19,7 +19,7 @@ from schemas.rows.row import ROLES, Conversation, RowFormat, SourceRow
 from schemas.rule_ids import RowRule, Severity, Violation
 from schemas.rules._descriptions import describe_message
 from schemas.rules._message_frame import CALL_RULES, Layout, MessageFrame, lay_out, message_frame
-from schemas.rules._text_rules import ANSWER_RULES, TEXT_RULES, describe_text
+from schemas.rules._text_rules import ROLES_OF_RULES, TEXT_RULES, describe_text
 from schemas.texts.damage import is_empty_input
 from schemas.texts.thoughts import ends_in_open_thought
 
@@ -99,11 +99,9 @@ def check_rows(
     broken = _shape_violations(recognised, first_format)
     asked = [rule for rule, severity in severities.items() if severity != Severity.OFF]
     layout = lay_out(recognised)
-    frame = _only_answers(message_frame(layout, recognised, asked, special_tokens))
+    frame = _only_its_role(message_frame(layout, recognised, asked, special_tokens))
     found = _check_messages(frame, recognised, severities, special_tokens) if asked else ()
-    for number, violation in found:
-        broken.setdefault(number, []).append(violation)
-    for number, violation in _empty_inputs(recognised):
+    for number, violation in (*found, *_empty_inputs(recognised)):
         if all(found.rule != violation.rule for found in broken.get(number, ())):
             broken.setdefault(number, []).append(violation)
     block = CheckedBlock(rows, recognised, layout, frame.frame)
@@ -143,17 +141,17 @@ def _empty_inputs(recognised: RecognisedRows) -> Iterator[tuple[int, Violation]]
                 yield number, Violation(RowRule.MISSING_VALUE_TEXT, f"{value.strip()} in input")
 
 
-def _only_answers(messages: MessageFrame) -> MessageFrame:
-    """Clear the flags of `ANSWER_RULES` on other messages, and on answers to a prompt that opens a thought."""
+def _only_its_role(messages: MessageFrame) -> MessageFrame:
+    """Clear the flags of `ROLES_OF_RULES` on other messages, and on answers to a prompt that opens a thought."""
     import polars
 
     frame = messages.frame
-    names = [str(rule) for rule in ANSWER_RULES if str(rule) in frame.columns]
+    names = {str(rule): role for rule, role in ROLES_OF_RULES.items() if rule in frame.columns}
     flagged = [name for name in names if frame[name].any()]
     if not flagged:
         return messages
-    is_answer = frame["role"] == "assistant"
-    cleared = frame.with_columns(polars.col(flagged) & is_answer.fill_null(value=False))
+    role = polars.col("role").fill_null("")
+    cleared = frame.with_columns(*(polars.col(name) & (role == names[name]) for name in flagged))
     rule = str(RowRule.UNBALANCED_THOUGHT)
     if rule in flagged:
         before = frame["text"].shift(1)

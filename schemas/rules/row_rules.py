@@ -55,7 +55,7 @@ ROW_RULES: dict[RowRule, RowRuleDefinition] = {
         "no preference, set data.rules.unpaired_preference.severity=off",
     ),
     RowRule.MIXED_FORMAT: _warning(
-        "The row has fields of two formats, or another format than the first row of its source.",
+        "The row has two formats with different texts, or another format than the first row of its source.",
         "write all rows in one format; of several, messages takes precedence",
     ),
     RowRule.MESSAGES_EMPTY: _structural("The list of messages is empty.", "drop these rows"),
@@ -119,7 +119,7 @@ ROW_RULES: dict[RowRule, RowRuleDefinition] = {
         "write the system prompt once",
     ),
     RowRule.FIELD_NOT_USED: _warning(
-        "A field that other trainers use has no effect here.",
+        "A field with content, or that other trainers use, has no effect here.",
         "remove the field, or write what it asks for as docs/data-gate.md describes",
     ),
     RowRule.CONTROL_CHARACTERS: RowRuleDefinition(

@@ -159,7 +159,7 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
     SetRule.NO_SUPERVISED_TOKENS: _token_rule(
         column="is_untrainable",
         meaning="Rows have no trained token, or the chat template raises an error on them.",
-        fix="check that the training template marks the answers of the assistant",
+        fix="do what the examples say, or check that the training template marks the answers",
     ),
     SetRule.CONTENT_NOT_RENDERED: _token_rule(
         column="is_content_lost",

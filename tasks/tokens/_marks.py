@@ -13,6 +13,8 @@ Message = dict[str, Any]
 REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 STRUCTURE = frozenset(("role", "content", "tool_calls", "weight", "tool_call_id", "id"))
 """Fields that are not texts of their own; ids only connect a call with its result."""
+NO_TEXT_OF_A_TOOL = ("type", "strict")
+"""Fields of a tool besides name, description and parameters that say nothing to the model."""
 THOUGHT = re.compile(r"(<think>|</think>)")
 FIRST_NUMBER = 731_000_000
 """Marks that are numbers, where a template may treat numbers otherwise than texts."""
@@ -159,7 +161,16 @@ def _mark_tool(row: MarkedRow, number: int, tool: Any) -> Any:
             function[name] = _structured(row, place, LeafKind.DETAIL, -1)
         elif name == "parameters" and isinstance(value, dict):
             function[name] = _mark_schema(row, where, LeafKind.TOOL, value)
+        elif name not in NO_TEXT_OF_A_TOOL:
+            place = f"{where}, its {name}"
+            is_schema = isinstance(value, dict) and "type" in value
+            mark = _mark_schema if is_schema else _mark_other
+            function[name] = mark(row, place, LeafKind.DETAIL, value)
     return {**tool, "function": function} if is_wrapped else function
+
+
+def _mark_other(row: MarkedRow, where: str, kind: LeafKind, value: Any) -> Any:
+    return _value(row, where, kind, -1, value)
 
 
 def _mark_schema(row: MarkedRow, where: str, kind: LeafKind, schema: Any) -> Any:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+CLOSED_THOUGHT = (
+    "the prompt at inference ends with a closed, empty thought, but the answer has reasoning: set "
+    "template.kwargs={enable_thinking: true}, or remove the reasoning"
+)
+
+
 @dataclass(slots=True)
 class RowText:
     """One conversation as text; without any when the template refused it."""
@@ -124,6 +130,10 @@ class TextRenderer:
             pieces = weighted_spans(chat.row.messages, marked, chat.shape)
             is_completion_only = chat.row.n_prompt_messages is not None
             found = findings(chat.row, text, chat.shape, chat.marked)
+            if not pieces or SetRule.TURN_NOT_TRAINED in found:
+                _explain(
+                    found, chat.row, is_nothing=not pieces, has_closed_thought=_closes(prompt, text)
+                )
             rows.append(RowText(text, pieces, prompt, is_completion_only, findings=found))
         return rows
 
@@ -158,6 +168,27 @@ class TextRenderer:
             **self.special_tokens,
         )
         return list(prompts)
+
+
+def _closes(prompt: str, text: str) -> bool:
+    """Return whether the prompt closes a thought that the row goes on with."""
+    return prompt.rstrip().endswith("</think>") and not text.startswith(prompt)
+
+
+def _explain(
+    found: dict[SetRule, str], row: Conversation, *, is_nothing: bool, has_closed_thought: bool
+) -> None:
+    """Describe why an answer is not trained, where the row or the settings are the reason."""
+    answers = [message for message in row.messages if message["role"] == "assistant"]
+    reason = ""
+    if answers and all(message.get("weight", 1) == 0 for message in answers):
+        reason = "every answer has weight 0, or a loss flag that says the same; drop the row"
+    elif has_closed_thought:
+        reason = CLOSED_THOUGHT
+        if SetRule.TURN_NOT_TRAINED in found:
+            found[SetRule.TURN_NOT_TRAINED] += f"; {reason}"
+    if is_nothing and reason:
+        found[SetRule.NO_SUPERVISED_TOKENS] = reason
 
 
 def _refused(error: Exception) -> RowText:

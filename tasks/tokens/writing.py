@@ -81,7 +81,8 @@ class SplitTokens:
     def detail(self, row: int, rule: SetRule = SetRule.CONTENT_NOT_RENDERED) -> str:
         """Return what is wrong with a row, written or not: what the rule found, or its length."""
         n_tokens = int(self.columns["n_tokens"][row])
-        found = self.findings.get(rule, {}).get(row) or self.problems.get(row)
+        untrained = self.findings.get(SetRule.NO_SUPERVISED_TOKENS, {})
+        found = self.findings.get(rule, {}).get(row) or self.problems.get(row) or untrained.get(row)
         return found or (f"{n_tokens} tokens" if n_tokens else "no tokens")
 
 

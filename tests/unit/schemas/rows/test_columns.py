@@ -88,8 +88,39 @@ def test_second_system_prompt_is_named_unless_it_is_the_same() -> None:
     )
 
 
+@FORMATS
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"role": "system", "content": "Be brief."},
+        [{"role": "system", "content": "Be brief."}],
+        {"content": [{"type": "text", "text": "Be brief."}]},
+        {"parts": [{"text": "Be brief."}]},
+        {"role": "user", "parts": {"text": "Be brief."}},
+        '{"role": "system", "content": "Be brief."}',
+    ],
+)
+def test_system_prompt_as_a_message_is_read(base: dict[str, Any], value: Any) -> None:
+    assert read({**base, "system": value}).messages == [SYSTEM, USER, ANSWER]
+
+
+def test_developer_column_keeps_its_role_unless_it_is_a_name() -> None:
+    developer = {"role": "developer", "content": "Be brief."}
+    for name, value in (
+        ("developer", "Be brief."),
+        ("developer_message", "Be brief."),
+        ("system", developer),
+        ("developer", {"role": "developer", "content": "Be brief."}),
+    ):
+        assert read({**CHAT, name: value}).messages == [developer, USER, ANSWER]
+    assert read({**CHAT, "developer": "Sony Interactive Europe"}).unused_fields == ("developer",)
+    assert read({**CHAT, "preamble": "Be brief."}).messages == [SYSTEM, USER, ANSWER]
+
+
 def test_system_column_that_is_no_text_is_no_prompt() -> None:
-    assert read({**CHAT, "system": {"os": "linux"}}).unused_fields == ("system",)
+    for value in ({"os": "linux"}, [SYSTEM, USER], {"role": "tool", "content": "a"}):
+        assert "system is " in columns_of(RowRule.FIELD_NOT_USED, {**CHAT, "system": value})
+    assert read({**CHAT, "system": 3}).unused_fields == ("system",)
     found, _, _ = recognise(SourceRow("a.jsonl", 1, {**SHAREGPT, "system": 3}))
     assert found is not None
     assert found.messages[0] == {"role": "system", "content": 3}  # content_not_text
@@ -106,7 +137,7 @@ def test_history_comes_before_the_prompt(base: dict[str, Any]) -> None:
 
 
 @FORMATS
-@pytest.mark.parametrize("history", [None, [], "", "[]"])
+@pytest.mark.parametrize("history", [None, [], "", "[]", "nan", "None"])
 def test_no_history_adds_nothing(base: dict[str, Any], history: Any) -> None:
     found = read({**base, "history": history})
     assert found.messages == [USER, ANSWER]
@@ -118,12 +149,28 @@ def test_history_that_is_in_the_messages_is_not_added_again() -> None:
     assert read(row).messages == row["messages"]
 
 
-@pytest.mark.parametrize("history", ["edited twice", ["v1", "v2"], {"v1": 3}, [["a"]]])
-def test_history_of_something_else_is_only_listed(history: Any) -> None:
-    assert read({**CHAT, "history": history}).unused_fields == ("history",)
+@pytest.mark.parametrize("history", ["User: Hi.", ["v1", "v2"], {"v1": 3}, [["a"]]])
+def test_history_of_something_else_is_named(history: Any) -> None:
+    detail = columns_of(RowRule.FIELD_NOT_USED, {**CHAT, "history": history})
+    assert detail.endswith("not a list of pairs or messages")
 
 
-@pytest.mark.parametrize("blank", [None, "", "  ", "\n", "[]", " [] ", "null", [], {}])
+@FORMATS
+@pytest.mark.parametrize("name", ["chat_history", "conversationHistory", "previous_turns"])
+def test_history_under_another_name_is_read(base: dict[str, Any], name: str) -> None:
+    found = read({**base, name: [{"question": "Who?", "answer": "Ada."}]})
+    assert found.messages == [*EARLIER, USER, ANSWER]
+    assert columns_of(RowRule.FIELD_NOT_USED, {**base, name: "edited twice"})
+
+
+def test_history_of_texts_that_the_messages_have_is_listed() -> None:
+    row = {"messages": [*EARLIER, USER, ANSWER], "chat_history": ["Who?", "Ada."]}
+    assert read(row).unused_fields == ("chat_history",)
+
+
+@pytest.mark.parametrize(
+    "blank", [None, "", "  ", "\n", "[]", " [] ", "null", "None", "nan", "NaN", [], {}]
+)
 @FORMATS
 def test_blank_tools_are_no_tools(base: dict[str, Any], blank: Any) -> None:
     found = read({**base, "tools": blank})
@@ -148,7 +195,46 @@ def test_tools_of_the_system_message_are_those_of_the_row() -> None:
     assert (found.tools, found.unused_fields) == ([TOOL], ())
     assert found.conversions == (Conversion.TOOLS,)
     row = {"messages": [{**SYSTEM, "tools": [TOOL]}, USER, ANSWER], "tools": [{"name": "weigh"}]}
-    assert read(row).unused_fields == ("messages[].tools",)
+    assert "tools of a message" in columns_of(RowRule.FIELD_NOT_USED, row)
+    assert read({**row, "tools": [TOOL]}).messages == [SYSTEM, USER, ANSWER]
+    late = read({"messages": [SYSTEM, {**USER, "tools": [TOOL]}, ANSWER]})
+    assert (late.tools, late.messages) == ([TOOL], [SYSTEM, USER, ANSWER])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("available_tools", [TOOL]),
+        ("tool_definitions", json.dumps([TOOL])),
+        ("function_declarations", [TOOL]),
+        ("tools", [{"functionDeclarations": [TOOL]}]),
+        ("tools", [{"name": "measure", "input_schema": {"type": "object"}}]),
+        ("tools", [{"name": "measure", "inputSchema": {"type": "object"}}]),
+        (
+            "toolConfig",
+            {
+                "tools": [
+                    {"toolSpec": {"name": "measure", "inputSchema": {"json": {"type": "object"}}}}
+                ]
+            },
+        ),
+    ],
+)
+def test_tools_of_other_formats_are_read(name: str, value: Any) -> None:
+    assert read({**CHAT, name: value}).tools == [TOOL]
+
+
+def test_schemas_of_tools_are_counted_where_they_are_renamed() -> None:
+    tool = {"name": "measure", "input_schema": {"type": "object"}}
+    assert read({**CHAT, "tools": [tool]}).conversions == (Conversion.TOOL_SCHEMAS,)
+    assert read({**CHAT, "tools": [TOOL]}).conversions == ()
+    wrapped = {"type": "function", "function": tool}
+    assert read({**CHAT, "tools": [wrapped]}).tools == [{"type": "function", "function": TOOL}]
+    assert read({**CHAT, "tools": [{**TOOL, "input_schema": {}}]}).conversions == ()
+
+
+def test_names_of_tools_without_definitions_are_named() -> None:
+    assert columns_of(RowRule.FIELD_NOT_USED, {**CHAT, "available_tools": ["search", "weigh"]})
 
 
 @pytest.mark.parametrize("name", ["images", "image", "videos", "audios", "audio"])
@@ -224,8 +310,9 @@ def test_preference_row_is_nothing_else() -> None:
 def test_row_with_its_answer_is_trained_on_it() -> None:
     found = read({**CHAT, "chosen": [USER, ANSWER], "rejected": [USER, ANSWER], "score": 0.5})
     assert found.unused_fields == ("chosen", "rejected", "score")
-    detail = columns_of(RowRule.FIELD_NOT_USED, {**CHAT, "rejected_response": "Tall."})
-    assert detail == "rejected_response is for preference training"
+    for name in ("rejected_response", "rejected_message"):
+        detail = columns_of(RowRule.FIELD_NOT_USED, {**CHAT, name: "Tall."})
+        assert detail == f"{name} is for preference training"
 
 
 @FORMATS
@@ -258,6 +345,13 @@ def test_reasoning_in_a_column_is_named_unless_it_is_a_setting() -> None:
     assert "reasoning" in columns_of(RowRule.FIELD_NOT_USED, {**PAIR, "reasoning": "It is so."})
     assert read({**PAIR, "reasoning": "high"}).unused_fields == ("reasoning",)
     assert read({**PAIR, "thinking": True}).unused_fields == ("thinking",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("enable_thinking", False), ("reasoning_effort", "low")]
+)
+def test_setting_of_the_template_in_a_column_is_named(name: str, value: Any) -> None:
+    assert columns_of(RowRule.FIELD_NOT_USED, {**CHAT, name: value}) == f"{name} of a row"
 
 
 def test_settings_of_the_template_are_named_unless_empty() -> None:

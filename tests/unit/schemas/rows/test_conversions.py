@@ -13,7 +13,6 @@ from schemas.rows._conversions import (
     canonical_messages,
     drop_nulls,
     from_alpaca,
-    from_history,
     from_sharegpt,
     is_alpaca,
     is_sharegpt,
@@ -390,32 +389,6 @@ def test_from_alpaca_joins_instruction_and_input(
     ]
 
 
-def test_from_history_reads_pairs() -> None:
-    assert from_history([["How tall?", "Two metres."], ["How wide?", "One."]], []) == [
-        {"role": "user", "content": "How tall?"},
-        {"role": "assistant", "content": "Two metres."},
-        {"role": "user", "content": "How wide?"},
-        {"role": "assistant", "content": "One."},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("history", "opening"),
-    [
-        (None, []),
-        ([], []),
-        ("", []),
-        ("earlier", [{"role": "user", "content": "earlier"}]),
-        ([["How tall?"]], [{"role": "user", "content": "How tall?"}]),
-        ([[]], []),
-        ([USER, ANSWER], [USER, ANSWER]),
-        ([3], [3]),
-    ],
-)
-def test_from_history_loses_nothing_of_another_form(history: Any, opening: list[Any]) -> None:
-    assert from_history(history, []) == opening
-
-
 @settings(max_examples=200, database=None, derandomize=True, deadline=None)
 @given(JSON)
 def test_conversions_take_any_json_and_are_stable(value: Any) -> None:
@@ -423,8 +396,6 @@ def test_conversions_take_any_json_and_are_stable(value: Any) -> None:
     once = canonical(value)
     assert canonical(once) == once
     for message in of_sharegpt({"conversations": [value, value]}):
-        assert canonical(message) == message
-    for message in from_history(value, []):
         assert canonical(message) == message
     from_alpaca({"instruction": value, "output": value, "input": value})
     canonical_tools(value)

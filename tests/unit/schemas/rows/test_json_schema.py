@@ -41,6 +41,7 @@ ACCEPTED: list[tuple[RowFormat, dict[str, Any]]] = [
     (RowFormat.MESSAGES, chat(USER, ANSWER)),
     (RowFormat.MESSAGES, chat(SYSTEM, USER, ANSWER, topic="walls", prompt=None)),
     (RowFormat.MESSAGES, chat({"role": "developer", "content": "Be brief."}, USER, ANSWER)),
+    (RowFormat.MESSAGES, chat({"role": "system", "content": ""}, USER, ANSWER)),
     (RowFormat.MESSAGES, chat({"role": "user", "content": PARTS}, ANSWER)),
     (RowFormat.MESSAGES, chat(USER, {**ANSWER, "weight": 0}, USER, {**ANSWER, "weight": 1.0})),
     (RowFormat.MESSAGES, chat({**USER, "weight": None, "tool_calls": None}, ANSWER)),

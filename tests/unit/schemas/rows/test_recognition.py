@@ -214,13 +214,16 @@ def test_null_prompt_and_completion_alone_are_empty_not_unknown() -> None:
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ({"messages": [USER, ANSWER], "prompt": "a"}, "has messages and prompt/completion"),
         (
-            {"messages": [USER, ANSWER], "conversations": []},
+            {"messages": [USER, ANSWER], "prompt": "a", "completion": "b"},
+            "has messages and prompt/completion",
+        ),
+        (
+            {"messages": [USER, ANSWER], "conversations": [{"from": "human", "value": "Why?"}]},
             "has messages and conversations",
         ),
         (
-            {"prompt": "a", "completion": "b", "instruction": "c"},
+            {"prompt": "a", "completion": "b", "instruction": "c", "output": "d"},
             "has prompt/completion and instruction/output",
         ),
     ],
@@ -232,6 +235,22 @@ def test_fields_of_a_second_format_are_noted_and_the_first_counts(row: Any, expe
     assert found.format is (
         RowFormat.MESSAGES if "messages" in row else RowFormat.PROMPT_COMPLETION
     )
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"prompt": USER["content"]},
+        {"instruction": USER["content"], "response": ANSWER["content"]},
+        {"prompt": USER["content"], "completion": ANSWER["content"]},
+        {"instruction": USER["content"], "output": ANSWER["content"], "input": ""},
+        {"conversations": []},
+        {"conversations": [{"from": "human", "value": USER["content"]}]},
+        {"prompt": "", "completion": ""},
+    ],
+)
+def test_columns_that_repeat_the_messages_are_no_second_format(extra: dict[str, Any]) -> None:
+    assert broken({"messages": [USER, ANSWER], **extra}) == []
 
 
 @pytest.mark.parametrize(

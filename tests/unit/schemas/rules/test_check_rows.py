@@ -25,6 +25,10 @@ MEASURE = {
         },
     },
 }
+MCP_TOOL = {
+    "name": "measure",
+    "inputSchema": {"properties": {"unit": {"type": "string"}}, "required": ["unit"]},
+}
 SECRET = "AKIA" + "Z7Q2M4X5B3C3D5E6"
 
 
@@ -84,8 +88,8 @@ CASES: list[tuple[RowRule, SourceRow, SourceRow]] = [
     ),
     (
         RowRule.MIXED_FORMAT,
-        chat(USER, ANSWER, prompt="How tall?"),
-        chat(USER, ANSWER, prompt=None),
+        chat(USER, ANSWER, prompt="How tall?", completion="2"),
+        chat(USER, ANSWER, prompt=USER["content"], completion=ANSWER["content"]),
     ),
     (RowRule.MESSAGES_EMPTY, chat(), chat(USER, ANSWER)),
     (RowRule.MESSAGE_NOT_OBJECT, chat(USER, "and?", ANSWER), chat(USER, ANSWER)),
@@ -103,6 +107,16 @@ CASES: list[tuple[RowRule, SourceRow, SourceRow]] = [
         says([{"type": "text", "text": "."}]),
     ),
     (RowRule.CONTENT_EMPTY, chat({**USER, "content": "", "name": "Ada"}, ANSWER), says(".")),
+    (
+        RowRule.CONTENT_EMPTY,
+        chat({**SYSTEM, "content": ""}, {**USER, "content": ""}, ANSWER),
+        chat({**SYSTEM, "content": ""}, USER, ANSWER),
+    ),
+    (
+        RowRule.CONTENT_MISSING,
+        chat({**DEVELOPER, "content": None}, USER, ANSWER),
+        chat({**DEVELOPER, "content": " "}, USER, ANSWER),
+    ),
     (
         RowRule.CONTENT_EMPTY,
         chat(USER, CALL, {**TOOL, "content": "2"}, {**ANSWER, "content": ""}),
@@ -168,6 +182,21 @@ CASES: list[tuple[RowRule, SourceRow, SourceRow]] = [
         RowRule.NEEDS_MEDIA,
         chat({**USER, "content": "<audio>What is this?"}, ANSWER, audios=None),
         chat({**USER, "content": "What is <audio> in HTML?"}, ANSWER),
+    ),
+    (
+        RowRule.NEEDS_MEDIA,
+        chat({**USER, "content": "<image>\nWhat is this?"}, ANSWER),
+        says("<image>\nThis is how the file begins."),
+    ),
+    (
+        RowRule.NEEDS_MEDIA,
+        chat({**USER, "content": "<img>a.jpeg</img>What is this?"}, ANSWER, image="a.jpeg"),
+        says("<img>a.jpeg</img>What is this?"),
+    ),
+    (
+        RowRule.TOOL_CALL_INVALID,
+        chat(USER, calls({}), TOOL, ANSWER, tools=[MCP_TOOL]),
+        chat(USER, calls({"unit": "m"}), TOOL, ANSWER, tools=[MCP_TOOL]),
     ),
     (
         RowRule.SYSTEM_CONFLICT,

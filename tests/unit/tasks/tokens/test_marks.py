@@ -103,3 +103,22 @@ def test_thoughts_are_what_think_tags_enclose() -> None:
     assert message["content"] == "<think>\nsftmark000001\n</think>\n\nsftmark000002"
     [message] = mark_row([{**answer, "role": "user"}], None).messages
     assert message["content"] == "sftmark000001"
+
+
+def test_other_fields_of_a_tool_are_details() -> None:
+    function = {
+        "name": "find",
+        "parameters": {},
+        "returns": {"type": "object", "properties": {"page": {"description": "Its number."}}},
+        "examples": ["find(wall)"],
+        "strict": True,
+        "required": None,
+    }
+    wrapped = {"type": "function", "function": function}
+    for tool in (function, wrapped, {"type": "function", **function}):
+        assert set(wheres(LeafKind.DETAIL, [], [tool])) == {
+            "tool 1 (find), its returns, parameter page",
+            "tool 1 (find), its returns, parameter page, description",
+            "tool 1 (find), its examples",
+        }
+    assert mark_row([], [{"name": "find", "type": "function", "strict": False}]).leaves[1:] == []

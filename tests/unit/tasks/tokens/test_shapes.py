@@ -276,3 +276,15 @@ def test_is_in_looks_through_escapes_and_white_space() -> None:
     assert is_in("a  b\nc", "a b c")
     assert is_in("a < b", "a &lt; b")
     assert not is_in("a b", "ab")
+
+
+def test_prompt_that_closes_an_empty_thought_is_named_as_the_reason(tokenizer: Any) -> None:
+    closed = "{%- set enable_thinking = false -%}" + QWEN3
+    asked = {"role": "user", "content": "Ask Wombat."}
+    thought = {"role": "assistant", "content": "Say Numbat.", "reasoning_content": "Because."}
+    row = render(tokenizer, closed, [asked, thought])
+    for rule in (UNTRAINED, SetRule.NO_SUPERVISED_TOKENS):
+        assert "set template.kwargs={enable_thinking: true}" in row.findings[rule]
+    answer = {"role": "assistant", "content": "Say Numbat."}
+    assert render(tokenizer, closed, [asked, answer]).findings == {}
+    assert render(tokenizer, QWEN3, [asked, thought]).findings == {}

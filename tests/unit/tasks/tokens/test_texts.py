@@ -182,3 +182,10 @@ def test_tool_calls_are_part_of_the_answer() -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"name": "a"}]}
     other = {"role": "assistant", "content": None, "tool_calls": [{"name": "b"}]}
     assert answer_text([call]) != answer_text([other])
+
+
+def test_row_whose_answers_all_have_weight_0_says_so(tokenizer: PreTrainedTokenizerBase) -> None:
+    silent = [{**m, "weight": 0} if m["role"] == "assistant" else m for m in TWO_TURNS]
+    rows = TextRenderer(tokenizer, MARKED).render([chat(silent), chat([*silent[:3], TWO_TURNS[3]])])
+    assert [list(row.findings) for row in rows] == [[SetRule.NO_SUPERVISED_TOKENS], []]
+    assert rows[0].findings[SetRule.NO_SUPERVISED_TOKENS].startswith("every answer has weight 0")

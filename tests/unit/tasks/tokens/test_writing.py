@@ -205,3 +205,11 @@ def test_equal_weights_of_one_are_not_written(renderer: Renderer, tmp_path: Path
 
 def test_row_whose_reason_was_not_kept_says_that_it_has_no_tokens() -> None:
     assert SplitTokens(columns=token_columns([row(0, None)], 8)).detail(0) == "no tokens"
+
+
+def test_row_without_trained_tokens_says_why_whatever_is_asked() -> None:
+    reason = {SetRule.NO_SUPERVISED_TOKENS: {0: "every answer has weight 0"}}
+    tokens = SplitTokens(columns=token_columns([row(span=None)], 8), findings=reason)
+    assert tokens.detail(0) == tokens.detail(0, SetRule.NO_SUPERVISED_TOKENS)
+    assert tokens.detail(0) == "every answer has weight 0"
+    assert SplitTokens(columns=tokens.columns).detail(0) == "6 tokens"

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.rows.recognition import recognise
+from schemas.rows.row import Conversation, SourceRow
+from schemas.rule_ids import RowRule
+from tests.support.messages import ANSWER, USER
+
+CHAT: dict[str, Any] = {"messages": [USER, ANSWER]}
+
+
+def read(row: dict[str, Any]) -> tuple[Conversation, list[tuple[str, str]]]:
+    found, _, violations = recognise(SourceRow("a.jsonl", 1, row))
+    assert found is not None
+    return found, [(str(violation.rule), violation.detail) for violation in violations]
+
+
+@pytest.mark.parametrize("name", ["masked", "ignore_loss", "noTrain"])
+def test_flag_with_the_opposite_meaning_is_read(name: str) -> None:
+    assert read({**CHAT, name: True})[0].messages == [USER, {**ANSWER, "weight": 0}]
+    found, broken = read({**CHAT, name: False})
+    assert (found.messages, broken) == ([USER, ANSWER], [])
+
+
+@pytest.mark.parametrize("value", ["User", True, [0, 1]])
+def test_mask_of_a_row_is_named_since_it_may_mean_either(value: Any) -> None:
+    found, [(rule, detail)] = read({**CHAT, "mask": value})
+    assert (found.messages, rule) == ([USER, ANSWER], RowRule.FIELD_NOT_USED)
+    assert detail.startswith("mask of a row")
+    assert read({**CHAT, "mask": None})[1] == []
+
+
+@pytest.mark.parametrize("name", ["sample_weight", "example_weight", "loss_weight"])
+def test_weight_under_another_name_is_none_or_one(name: str) -> None:
+    assert read({**CHAT, name: 0.2})[1] == [("field_not_used", f"{name} 0.2 of a row")]
+    assert read({**CHAT, name: 1.0})[1] == []
+    assert read({**CHAT, name: 0})[0].messages == [USER, {**ANSWER, "weight": 0}]
+
+
+@pytest.mark.parametrize("name", ["do_learn", "train_on_this", "isMaskedOut", "with_loss"])
+def test_column_like_a_loss_flag_is_named(name: str) -> None:
+    assert read({**CHAT, name: False})[1] == [("field_not_used", f"{name} false of a row")]
+    assert read({**CHAT, name: "yes"})[1] == []
+
+
+@pytest.mark.parametrize("name", ["is_glossary", "verified", "constraint", "damask"])
+def test_column_of_another_meaning_is_only_listed(name: str) -> None:
+    found, broken = read({**CHAT, name: False})
+    assert (found.unused_fields, broken) == ((name,), [])
