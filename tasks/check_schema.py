@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from schemas.errors import DataRejected
@@ -79,7 +80,7 @@ def check_schema(
         n_quarantined_rows=tally.n_quarantined_rows,
         kept_sha256=file_sha256(output.path / "kept.jsonl"),
         formats=tally.format_counts(),
-        conversions=tally.conversion_counts(),
+        conversions=dict(Counter(dataset.conversions) + Counter(tally.conversion_counts())),
         unused_fields=tally.unused_field_counts(),
         rules=tally.results(),
     )

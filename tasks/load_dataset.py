@@ -17,12 +17,15 @@ from tasks.sources.mixture import Origin, origin_fingerprint, read_named_rows, t
 from tasks.sources.row_digests import ROW_DIGESTS, row_digest
 
 
-def write_rows(origin: Origin, path: Path) -> dict[str, int]:
+def write_rows(
+    origin: Origin, path: Path, conversions: Counter[str] | None = None
+) -> dict[str, int]:
     """Write every row of all sources, one a line, in constant memory for line-based files.
 
     Args:
         origin: Where the rows come from.
         path: The file to write, as `rows.jsonl`; `row_digests.npy` is written next to it.
+        conversions: Gets the number of rows that were read by each conversion.
 
     Returns:
         The number of rows of each source by its name, in the order they were written,
@@ -32,7 +35,7 @@ def write_rows(origin: Origin, path: Path) -> dict[str, int]:
 
     counts: Counter[str] = Counter()
     digests = array("Q")
-    rows = read_named_rows(origin)
+    rows = read_named_rows(origin, conversions)
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         for name, row in progress_bar(rows, total=None, label="load", unit="row"):
             stream.write(json_line(row.to_json()))
@@ -57,7 +60,8 @@ def load_dataset(
     Returns:
         Reference to the rows.
     """
-    counts = write_rows(source, output.path / "rows.jsonl")
+    conversions: Counter[str] = Counter()
+    counts = write_rows(source, output.path / "rows.jsonl", conversions)
     by_name = {} if isinstance(source, DataSource) else source
     sources = tuple(
         SourceRows(name=name, source=without_secrets(by_name[name].source), n_rows=n_rows)
@@ -70,4 +74,5 @@ def load_dataset(
         source=title(source),
         n_rows=sum(counts.values()),
         sources=sources,
+        conversions=dict(conversions),
     )

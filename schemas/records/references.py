@@ -39,6 +39,8 @@ class DatasetReference(StageReference):
     n_rows: int
     sources: tuple[SourceRows, ...] = ()
     """In the order of their rows; empty for one unnamed source."""
+    conversions: dict[str, int] = {}
+    """Rows by the conversion with which they were read; those of a row follow when it is checked."""
 
 
 class CheckedReference(StageReference):

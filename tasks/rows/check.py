@@ -27,7 +27,7 @@ from tasks.engine.jsonl import json_line
 from tasks.engine.process_limits import count_processors
 from tasks.rows import near_duplicates
 from tasks.rows.features import FeatureRequest, RowFeatures, row_features
-from tasks.sources.parsing import Block, parse_block
+from tasks.sources.parsing import Block, parse_block, reading_conversions
 
 MOST_EXAMPLES = 5
 MAX_PROCESSES = 8
@@ -112,8 +112,7 @@ def check_block(block: Block, request: CheckRequest) -> BlockOutcome:
     parsed = parse_block(block, is_typed=not request.is_repaired)
     rows = parsed.rows
     outcome = BlockOutcome(len(rows), parsed.n_objects, names=parsed.names)
-    marks = {"byte_order_mark_ignored": parsed.n_byte_order_marks, block.note: len(rows)}
-    outcome.conversions.update({name: count for name, count in marks.items() if name and count})
+    outcome.conversions.update(reading_conversions(block, parsed))
     if request.is_repaired:
         for row in rows:
             row.row, repairs = repair_row(row.row)

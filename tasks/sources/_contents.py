@@ -8,7 +8,15 @@ from dataclasses import replace
 
 from schemas.errors import DataSourceError
 from tasks.sources._compression import DataFile, open_data
-from tasks.sources._kinds import ARCHIVE_ENDING, COMPRESSIONS, TEXT_ENDINGS, WRITE_ROWS
+from tasks.sources._kinds import (
+    ARCHIVE_ENDING,
+    COMPRESSIONS,
+    CSV_ENDINGS,
+    JSON_ENDINGS,
+    TEXT_ENDINGS,
+    WRITE_ROWS,
+)
+from tasks.sources._row_shapes import are_known
 
 START_BYTES = 1 << 20
 """Read to find out what a file is."""
@@ -18,6 +26,9 @@ CONTROL_SIGNS = tuple(bytes([number]) for number in range(32) if number not in b
 """Texts of any encoding have next to none of them."""
 FEWEST_LINES = 3
 """Lines that are not UTF-8 from which the file as a whole counts as such; fewer are damaged rows."""
+GUESSED_BYTES = 20_000
+"""Looked at to guess an encoding."""
+MOST_GUESSES = 3
 
 CODECS = {b"\x1f\x8b\x08": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 """How packed files begin."""
@@ -41,6 +52,8 @@ NULL_PATTERNS = {
     (True, False, True, False): "UTF-16BE",
 }
 """Which bytes of four are mostly zero where text without a byte order mark begins."""
+JSON_ROWS = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\[\s*)?\{\s*"[^"\n]*"\s*:')
+"""How JSON begins and a header of CSV does not."""
 DOWNLOAD = (
     "download the file itself: from GitHub the raw file, from the Hub its address with /resolve/"
 )
@@ -91,12 +104,25 @@ def identify(file: DataFile, kind: str) -> tuple[DataFile, str]:
     for signature, what, fix in SIGNATURES:
         if signature.match(start):
             raise _refused(file, what, fix)
+    _check_ending(file, kind, start)
     if kind in TEXT_ENDINGS:
         return _with_encoding(file, start), kind
     looks_like_json = start.lstrip(codecs.BOM_UTF8 + b" \t\r\n")[:1] in (b"{", b"[")
     if looks_like_json:
         raise _refused(file, "JSON", f"end its name in .jsonl{_packing(file)}")
     return file, kind
+
+
+def _check_ending(file: DataFile, kind: str, start: bytes) -> None:
+    """Refuse JSON whose name says CSV, and the reverse; the header of a CSV file is no JSON."""
+    if kind in CSV_ENDINGS and JSON_ROWS.match(start):
+        raise _refused(file, "JSON, not CSV", f"end its name in .jsonl{_packing(file)}")
+    header = start.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0].strip().lower()
+    if kind in JSON_ENDINGS and (header[:1].isalpha() or header[:1] == b'"'):
+        for delimiter, ending in ((b",", ".csv"), (b";", ".csv"), (b"\t", ".tsv")):
+            names = {name.strip(b' "').decode(errors="replace") for name in header.split(delimiter)}
+            if are_known(names):
+                raise _refused(file, "CSV, not JSON", f"end its name in {ending}{_packing(file)}")
 
 
 def check_unnamed(file: DataFile) -> None:
@@ -182,20 +208,45 @@ def _check_bytes(file: DataFile, start: bytes) -> None:
     if sum(start.count(sign) for sign in CONTROL_SIGNS) * 100 > len(start):
         raise _refused(file, "binary, not text", WRITE_ROWS)
     number, place, line = faults[0]
-    sign = line[place : place + 1].decode("cp1252", errors="replace")
     what = (
         f"{len(faults)} of its first {len(lines)} lines have other bytes, e.g. "
-        f"0x{line[place]:02X} at byte {place + 1} of line {number}, which is {sign!r} in Windows-1252"
+        f"0x{line[place]:02X} at byte {place + 1} of line {number}"
     )
-    raise _not_utf8(file, what, f"{file.name}:{number}", "cp1252")
+    encodings = likely_encodings(b"\n".join(line for _, _, line in faults))
+    if not encodings:
+        raise _refused(file, f"not UTF-8: {what}", "write it again as UTF-8, where it came from")
+    raise _not_utf8(file, what, f"{file.name}:{number}", *encodings)
 
 
-def _not_utf8(file: DataFile, what: str, where: str, guess: str) -> DataSourceError:
+def likely_encodings(text: bytes) -> list[str]:
+    """List encodings that text which is not UTF-8 may have, the likeliest first; perhaps none."""
+    from charset_normalizer import from_bytes
+
+    found = list(from_bytes(text[:GUESSED_BYTES].rpartition(b"\n")[0] or text[:GUESSED_BYTES]))
+    names = [match.encoding for match in found][:MOST_GUESSES]
+    if found and _is_western(str(found[0])):
+        names = list(dict.fromkeys(["cp1252", *names]))
+    return names[:MOST_GUESSES]
+
+
+def _is_western(text: str) -> bool:
+    """Return whether Windows-1252, the usual one, has every character of a text."""
+    try:
+        text.encode("cp1252")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _not_utf8(file: DataFile, what: str, where: str, *guesses: str) -> DataSourceError:
+    likeliest, *others = [guess.lower() for guess in guesses]
+    if_wrong = f" (or {' or '.join(others)})" if others else ""
     return DataSourceError(
         f"{file.name} is not UTF-8: {what}",
         where=where,
         expected="UTF-8 text",
-        got=f"perhaps {guess}",
-        fix=f"set data.source.encoding={guess.lower()} if that is its encoding, or convert it: "
-        f"iconv -f {guess.upper()} -t UTF-8 {file.path.name} > utf8-{file.path.name}",
+        got=f"perhaps {', '.join(guesses)}",
+        fix=f"set data.source.encoding={likeliest}{if_wrong} if that is its encoding, and look at "
+        f"the texts afterwards; or convert it: iconv -f {likeliest.upper().replace('_', '-')} "
+        f"-t UTF-8 {file.path.name} > utf8-{file.path.name}",
     )

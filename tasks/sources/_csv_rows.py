@@ -16,8 +16,20 @@ from tasks.sources.parsing import Block
 LONGEST_CELL = LONGEST_LINE_BYTES // 4
 """Characters, of four bytes at most, in a line or a cell of a CSV file; Python's own limit of
 131,072 is less than a long answer, and a quote left open makes the rest of the file one cell."""
-DELIMITERS = (",", ";", "\t")
+DELIMITERS = (",", ";", "\t", "|")
 """Between two cells: spreadsheets write semicolons where the comma is the decimal mark."""
+LONGEST_NAME = 200
+"""Characters in the name of a column; forms name columns by whole questions."""
+FULL_STOPS = (".", "!", "\u3002")
+SENTENCE_BLANKS = 3
+JSON_CELLS = ("[{", '{"')
+HEADER_AGAIN = "repeats the header line, as files that were put together do; take it out"
+LIST_COLUMNS = ("messages", "conversations", "tools")
+PRINTED = ("[{'", "array([{'", "[array([{'")
+AS_PRINTED = (
+    "a list as Python prints it, not JSON; read it with ast.literal_eval and write the rows with "
+    "json.dumps, or write JSON lines instead of CSV"
+)
 SEPARATOR_LINE = "sep="
 """Begins the line in which Excel notes the delimiter."""
 
@@ -33,7 +45,7 @@ def read_csv(file: DataFile, delimiter: str = ",") -> Iterator[Block]:
         Its rows, each with the number of its first line.
 
     Raises:
-        DataSourceError: Two columns have the same name.
+        DataSourceError: Two columns have the same name, or the first line is a row.
     """
     csv.field_size_limit(LONGEST_CELL)
     with open_data(file) as stream:
@@ -86,6 +98,7 @@ class _CsvLines:
 
 def _csv_rows(reader: Any, lines: _CsvLines, name: str) -> Iterator[SourceRow]:
     header: list[str] = []
+    lists: list[int] = []
     while True:
         number = lines.n_lines + 1
         try:
@@ -99,14 +112,28 @@ def _csv_rows(reader: Any, lines: _CsvLines, name: str) -> Iterator[SourceRow]:
             continue
         if not header:
             header = _checked_header(cells, name, number)
+            lists = [place for place, column in enumerate(header) if column in LIST_COLUMNS]
         elif len(cells) != len(header):
             reason = f"has {len(cells)} fields, the header has {len(header)}"
             yield SourceRow(name, number, unparseable=reason)
+        elif cells == header:
+            yield SourceRow(name, number, unparseable=HEADER_AGAIN)
+        elif any(cells[place].startswith(PRINTED) for place in lists):
+            yield SourceRow(name, number, unparseable=AS_PRINTED)
         else:
             yield SourceRow(name, number, dict(zip(header, cells, strict=True)))
 
 
 def _checked_header(header: list[str], name: str, number: int) -> list[str]:
+    if any(map(_is_text, header)):
+        raise DataSourceError(
+            f"{name} has no header line: its first line is a row",
+            where=f"{name}:{number}",
+            expected="a line with the name of each column, e.g. prompt,completion",
+            got=f"{len(header)} cells, e.g. {next(filter(_is_text, header))[:60]!r}",
+            fix="put a line with the names of the columns before the first one, with the same "
+            "sign between two names as between two cells",
+        )
     if len(set(header)) < len(header):
         raise DataSourceError(
             f"two columns of {name} have the same name",
@@ -115,3 +142,10 @@ def _checked_header(header: list[str], name: str, number: int) -> list[str]:
             fix="give every column its own name",
         )
     return header
+
+
+def _is_text(cell: str) -> bool:
+    """Return whether a cell is no name of a column: long, JSON, or a sentence with a full stop."""
+    cell = cell.strip()
+    is_sentence = cell.endswith(FULL_STOPS) and cell.count(" ") >= SENTENCE_BLANKS
+    return len(cell) > LONGEST_NAME or is_sentence or cell.startswith(JSON_CELLS)

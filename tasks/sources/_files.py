@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import glob
+import json
 import logging
 import os
 import stat
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path, PurePath
 
 from schemas.errors import DataSourceError
 from tasks.sources._compression import DataFile
 from tasks.sources._contents import check_unnamed
+from tasks.sources._json_wrappers import ROW_FIELDS, rows_in
 from tasks.sources._kinds import (
     KINDS,
     METADATA_NAMES,
@@ -21,9 +24,11 @@ from tasks.sources._kinds import (
     unknown_kind,
     way_out,
 )
+from tasks.sources._row_shapes import is_row
 from tasks.sources._saved_datasets import saved_files
 
 LOGGER = logging.getLogger(__name__)
+MOST_METADATA_BYTES = 1 << 20
 FILE_KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -88,8 +93,7 @@ def _files_of_folder(folder: Path, name: str) -> tuple[Path, ...]:
             got=f"folders {', '.join(folders[:5])}" if folders else _listed(others),
             fix="name the folder that has the files itself, or a pattern such as data/**/*.jsonl",
         )
-    _note_metadata(entries, name)
-    return files
+    return _without_metadata(entries, files, name)
 
 
 def _files_of_pattern(pattern: str, name: str) -> tuple[Path, ...]:
@@ -103,19 +107,49 @@ def _files_of_pattern(pattern: str, name: str) -> tuple[Path, ...]:
             got=_listed(others) if others else "no match",
             fix="check the pattern; quote it on the command line, ** matches any folders",
         )
-    _note_metadata(found, name)
-    return files
+    return _without_metadata(found, files, name)
 
 
 def _listed(names: list[str]) -> str:
     return f"files {', '.join(names[:5])}" if names else "no such file"
 
 
-def _note_metadata(paths: Iterable[Path], name: str) -> None:
-    """Log which files are left out although their names end as those of data."""
-    left_out = sorted({path.name for path in paths if path.name in METADATA_NAMES})
+def _without_metadata(
+    paths: Iterable[Path], files: tuple[Path, ...], name: str
+) -> tuple[Path, ...]:
+    """Leave files out that describe the data although their names end as those of data."""
+    described = {path: names for path in files if (names := _names_of_metadata(path))}
+    # Files with one row each have the same names; a folder of nothing else has its rows there.
+    if len(described) == len(files) or len(set(described.values())) < len(described):
+        described = {}
+    left_out = {path.name for path in described}
+    left_out |= {path.name for path in paths if path.name in METADATA_NAMES}
     if left_out:
-        LOGGER.warning("%s: left out %s, which describe the data", name, ", ".join(left_out))
+        _warn_once(name, ", ".join(sorted(left_out)))
+    return tuple(path for path in files if path not in described)
+
+
+@cache
+def _warn_once(name: str, left_out: str) -> None:
+    """Log which files are left out; a name is resolved more than once in a run."""
+    LOGGER.warning("%s: left out %s, which describe the data", name, left_out)
+
+
+def _names_of_metadata(path: Path) -> frozenset[str]:
+    """Return the names in a .json file that is one object without rows; otherwise none."""
+    if path.suffix.lower() != ".json" or path.stat().st_size > MOST_METADATA_BYTES:
+        return frozenset()
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError):
+        return frozenset()
+    if not isinstance(value, dict) or is_row(value) or not ROW_FIELDS.isdisjoint(value):
+        return frozenset()
+    try:
+        rows = rows_in(DataFile(path, path.name), value, is_alone=True)
+    except DataSourceError:
+        return frozenset()
+    return frozenset(value) if rows is None else frozenset()
 
 
 def _check_regular(file: Path) -> None:

@@ -4,56 +4,26 @@ from __future__ import annotations
 
 import codecs
 import json
-import re
+from dataclasses import replace
 from enum import Enum
 from typing import Any
 
 import orjson
 
-from schemas.errors import DataSourceError
 from tasks.sources._compression import CHUNK_BYTES, DataFile, open_data
+from tasks.sources._json_wrappers import rows_in
+from tasks.sources._line_blocks import LONGEST_LINE_BYTES
+from tasks.sources._row_shapes import is_list_of_rows
+from tasks.sources.parsing import Block
 
 MARKS = codecs.BOM_UTF8 + b" \t\r\n\v\f"
+JSON_TEXTS = "json_texts_parsed"
+JSON_EVENTS = "json_events_split"
+"""Conversions of files whose lines are not JSON objects but have them."""
 MOST_LINES = 1000
 """Looked at where the first line is no row."""
-ROW_FIELDS = frozenset(
-    ("messages", "conversations", "prompt", "completion", "instruction", "output")
-)
-METADATA_FIELDS = frozenset(
-    [
-        "author",
-        "authors",
-        "citation",
-        "copyright",
-        "created",
-        "created_at",
-        "date",
-        "description",
-        "homepage",
-        "id",
-        "info",
-        "language",
-        "license",
-        "name",
-        "schema",
-        "source",
-        "split",
-        "task",
-        "title",
-        "type",
-        "updated",
-        "url",
-        "version",
-    ]
-)
-"""Texts next to a list of rows; with another text, such as a question, an object is a row itself."""
-SPEAKER_FIELDS = frozenset(("role", "from"))
-
-WRAPPER_START = re.compile(
-    rb'\{(?:\s*"[^"]*"\s*:\s*(?:"[^"]*"|[\d.]+|true|false|null)\s*,)*'
-    rb'\s*"([^"]*)"\s*:\s*\[\s*\{\s*"([^"]*)"'
-)
-"""Single values, then a list of objects: its name, and the first name in its first object."""
+EVENT_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+"""Begin the lines of an event stream."""
 
 
 class Layout(Enum):
@@ -62,6 +32,10 @@ class Layout(Enum):
     LINES = "lines"
     DOCUMENT = "document"
     """A list, or objects one after another, whatever their lines."""
+    TEXTS = "texts"
+    """In each line a text that is JSON itself."""
+    EVENTS = "events"
+    """An event stream: its rows follow `data:`."""
 
 
 def find_layout(file: DataFile, *, is_list_usual: bool) -> Layout:
@@ -88,12 +62,18 @@ def find_layout(file: DataFile, *, is_list_usual: bool) -> Layout:
     except (ValueError, RecursionError):
         return _layout_of_most(lines, is_complete=is_complete, is_list_usual=is_list_usual)
     if isinstance(value, dict):
-        return Layout.DOCUMENT if is_single and is_wrapper(value) else Layout.LINES
+        has_rows = rows_in(file, value, is_alone=is_single) is not None
+        return Layout.DOCUMENT if has_rows else Layout.LINES
     if isinstance(value, list) and is_single:
-        is_rows = bool(value) and all(isinstance(item, dict) for item in value)
+        is_rows = bool(value) and all(
+            isinstance(item, dict) or is_list_of_rows(item) for item in value
+        )
         return Layout.DOCUMENT if is_list_usual or is_rows else Layout.LINES
-    is_scalar = not isinstance(value, list)
-    return Layout.DOCUMENT if is_list_usual and is_scalar else Layout.LINES
+    if isinstance(value, list):
+        return Layout.DOCUMENT if is_list_of_rows(value) else Layout.LINES
+    if isinstance(value, str) and not is_single and _is_row(value.strip().encode()):
+        return Layout.TEXTS
+    return Layout.DOCUMENT if is_list_usual else Layout.LINES
 
 
 def _layout_of_most(lines: list[bytes], *, is_complete: bool, is_list_usual: bool) -> Layout:
@@ -102,13 +82,18 @@ def _layout_of_most(lines: list[bytes], *, is_complete: bool, is_list_usual: boo
     if lines[0] == b"[" or (is_single and (is_list_usual or lines[0].startswith(b"["))):
         return Layout.DOCUMENT
     if is_single and not is_complete:
-        return Layout.DOCUMENT if _has_more(lines[0]) or _may_wrap(lines[0]) else Layout.LINES
+        return Layout.DOCUMENT if _has_more(lines[0]) else Layout.LINES
+    if all(line.startswith(EVENT_FIELDS) for line in lines) and any(map(_event_data, lines)):
+        return Layout.EVENTS
     n_rows = sum(map(_is_row, lines))
     return Layout.LINES if 2 * n_rows >= len(lines) else Layout.DOCUMENT
 
 
 def _head(file: DataFile) -> tuple[bytes, bool]:
-    """Read the first MiB with something in it; also return whether it is all."""
+    """Read the first MiB with something in it, or a whole first line that is an object.
+
+    Also return whether it is all.
+    """
     head = b""
     with open_data(file) as stream:
         while not head.strip(MARKS):
@@ -116,7 +101,15 @@ def _head(file: DataFile) -> tuple[bytes, bool]:
             if not chunk:
                 return head, True
             head = chunk
-        return head, not stream.read(1)
+        parts = [head]
+        if head.lstrip(MARKS)[:1] == b"{" and b"\n" not in head.lstrip(MARKS):
+            n_bytes = 0
+            while n_bytes < LONGEST_LINE_BYTES and (chunk := stream.read(CHUNK_BYTES)):
+                parts.append(chunk)
+                n_bytes += len(chunk)
+                if b"\n" in chunk:
+                    break
+        return b"".join(parts), not stream.read(1)
 
 
 def _stripped(line: bytes) -> bytes:
@@ -153,88 +146,38 @@ def _has_more(line: bytes) -> bool:
     return True
 
 
-def _may_wrap(line: bytes) -> bool:
-    """Return whether the beginning of an object looks like that of one with the list of all rows."""
-    found = WRAPPER_START.match(line)
-    if not found:
-        return False
-    name, first = (part.decode("utf-8", errors="replace") for part in found.groups())
-    return name not in ROW_FIELDS and first not in SPEAKER_FIELDS
+def _event_data(line: bytes) -> bool:
+    return line.startswith(b"data:") and _is_row(line.removeprefix(b"data:").strip())
 
 
-def is_wrapper(value: dict[str, Any]) -> bool:
-    """Return whether the only object of a file contains the rows instead of being one."""
-    return bool(_row_lists(value)) or is_columns(value)
-
-
-def _row_lists(value: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Find the lists of objects in an object that is no row; lists of messages do not count."""
-    texts = {name.lower() for name, item in value.items() if isinstance(item, str)}
-    if not ROW_FIELDS.isdisjoint(value) or not texts <= METADATA_FIELDS:
-        return {}
-    return {
-        name: items
-        for name, items in value.items()
-        if isinstance(items, list)
-        and items
-        and all(isinstance(item, dict) and SPEAKER_FIELDS.isdisjoint(item) for item in items)
-    }
-
-
-def is_columns(value: dict[str, Any]) -> bool:
-    """Return whether an object is a table by columns, as pandas writes it unless told otherwise."""
-    columns = list(value.values())
-    if len(columns) < 2:
-        return False
-    if all(isinstance(column, dict) for column in columns):
-        names = columns[0].keys()
-        is_numbered = bool(names) and all(name.isdigit() for name in names)
-        return is_numbered and all(column.keys() == names for column in columns)
-    if all(isinstance(column, list) for column in columns):
-        is_plain = all(isinstance(item, (str, int)) for column in columns for item in column)
-        return is_plain and len({len(column) for column in columns}) == 1 and len(columns[0]) > 1
-    return False
-
-
-def unwrap(file: DataFile, line: bytes) -> list[bytes] | None:
-    """Take the rows out of the only object of a file.
+def plain_lines(block: Block, layout: Layout) -> Block:
+    """Make lines with one row each of texts that are JSON, or of an event stream.
 
     Args:
-        file: The file.
-        line: The object.
+        block: Lines of a file.
+        layout: Of the file.
 
     Returns:
-        A line for each row; None where the object is a row itself.
-
-    Raises:
-        DataSourceError: It has several lists of rows, or is a table by columns.
+        The block with as many lines.
     """
+    plain = _of_text if layout is Layout.TEXTS else _of_event
+    lines = b"\n".join(map(plain, block.lines.split(b"\n")))
+    return replace(block, lines=lines, note=JSON_TEXTS if layout is Layout.TEXTS else JSON_EVENTS)
+
+
+def _of_text(line: bytes) -> bytes:
+    """Take the text out of its quotes; what is no text that is JSON stays as it is."""
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict):
-        return None
-    if is_columns(value):
-        raise DataSourceError(
-            f"{file.name} is one object with a list for each column, not one object for each row",
-            where=file.name,
-            expected='{"prompt": …, "completion": …} for each row',
-            got=f"columns {', '.join(list(value)[:8])}",
-            fix='with pandas, write it with to_json(path, orient="records", lines=True)',
-        )
-    lists = _row_lists(value)
-    if len(lists) > 1:
-        name = next(iter(lists))
-        raise DataSourceError(
-            f"{file.name} is one object with several lists of rows",
-            where=file.name,
-            expected="one list of rows",
-            got=", ".join(f"{name} ({len(items):,})" for name, items in lists.items()),
-            fix=f"write each list to a file of its own, e.g. jq -c '.[\"{name}\"][]' "
-            f"{file.path.name} > {name}.jsonl",
-        )
-    if not lists:
-        return None
-    [items] = lists.values()
-    return [json.dumps(item).encode() for item in items]
+        text = orjson.loads(line.strip(MARKS))
+        return orjson.dumps(orjson.loads(text)) if isinstance(text, str) else line
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+        return line
+
+
+def _of_event(line: bytes) -> bytes:
+    """Take the data out of a line of an event stream; its other fields are no rows."""
+    line = line.strip(MARKS)
+    if line.startswith(b"data:"):
+        data = line.removeprefix(b"data:").strip()
+        return b"" if data == b"[DONE]" else data
+    return b"" if line.startswith(EVENT_FIELDS) else line

@@ -9,17 +9,19 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import BinaryIO
 
 from schemas.errors import DataSourceError
-from schemas.rows.row import SourceRow
 from tasks.sources._compression import CHUNK_BYTES, DataFile, open_data
 from tasks.sources._json_hints import TRAILING_COMMA, find_hint
-from tasks.sources._json_layout import Layout, find_layout, unwrap
+from tasks.sources._json_layout import Layout, find_layout, plain_lines
+from tasks.sources._json_wrappers import rows_in
 from tasks.sources._line_blocks import LONGEST_LINE_BYTES, TOO_LONG, pack_lines, read_line_blocks
 from tasks.sources.parsing import TOO_DEEP, Block
 
 JSON_FIX = "write the file as valid JSON, or as .jsonl with one object a line"
+LIST_FIX = "put [ before the first object and ] after the last one, and no comma between the two"
 JSON_LIST = "json_list_split"
 JSON_OBJECTS = "json_objects_split"
 """Conversions of .jsonl files that are one list, or whose objects take many lines."""
@@ -43,60 +45,90 @@ def read_jsonl_file(file: DataFile) -> Iterator[Block]:
 
 
 def _read(file: DataFile, *, is_list_usual: bool) -> Iterator[Block]:
-    if find_layout(file, is_list_usual=is_list_usual) is Layout.LINES:
+    layout = find_layout(file, is_list_usual=is_list_usual)
+    if layout is Layout.LINES:
         yield from read_line_blocks(file)
+        return
+    if layout is not Layout.DOCUMENT:
+        yield from (plain_lines(block, layout) for block in read_line_blocks(file))
         return
     with open_data(file) as stream:
         text = _JsonText(file, stream)
         first = text.peek()
-        if first == "[":
-            values, note = _listed(text), "" if is_list_usual else JSON_LIST
-        elif first == "{":
-            values, note = _following(text, file), "" if is_list_usual else JSON_OBJECTS
-        else:
-            text.take()
-            raise DataSourceError(
-                f"{file.name} is not a list of rows",
-                where=file.name,
-                expected="[{…}, {…}]",
-                got="a single value",
-                fix="write the rows as one list, or as .jsonl with one object a line",
-            )
-        yield from pack_lines(file.name, values, note)
+        if first not in ("[", "{"):
+            raise _single_value(file, text.take())
+        values = _listed(text) if first == "[" else _following(text)
+        note = "" if is_list_usual else JSON_LIST if first == "[" else JSON_OBJECTS
+        yield from pack_lines(
+            file.name, enumerate(_rows(values, file, is_list=first == "["), start=1), note
+        )
 
 
-def _listed(text: _JsonText) -> Iterator[tuple[int, bytes | SourceRow]]:
-    """Cut the rows out of a list."""
-    text.position += 1
-    number = 0
-    is_over = text.peek() == "]"
+def _single_value(file: DataFile, value: bytes) -> DataSourceError:
+    is_json = value[:1] == b'"' and json.loads(value).lstrip()[:1] in ("[", "{")
+    return DataSourceError(
+        f"{file.name} is not a list of rows",
+        where=file.name,
+        expected="[{…}, {…}]",
+        got="a text that is JSON itself" if is_json else "a single value",
+        fix=f"take it out of its quotes: jq -r . {file.path.name} > rows.json"
+        if is_json
+        else "write the rows as one list, or as .jsonl with one object a line",
+    )
+
+
+def _rows(values: Iterator[bytes], file: DataFile, *, is_list: bool) -> Iterator[bytes]:
+    """Pass values on; where the first contains rows, or a list does, the rows in them instead."""
+    first = next(values, None)
+    if first is None:
+        return
+    second = next(values, None)
+    is_alone = second is None and not is_list
+    has_rows = _rows_in(first, file, is_alone=is_alone) is not None
+    for value in chain((first,), () if second is None else (second,), values):
+        rows = None
+        if has_rows or value[:1] == b"[":
+            rows = _rows_in(value, file, is_alone=is_alone)
+        yield from (value,) if rows is None else rows
+
+
+def _rows_in(value: bytes, file: DataFile, *, is_alone: bool) -> list[bytes] | None:
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    rows = rows_in(file, parsed, is_alone=is_alone)
+    return None if rows is None else [json.dumps(row).encode() for row in rows]
+
+
+def _listed(text: _JsonText) -> Iterator[bytes]:
+    """Cut the rows out of a list, and of others that follow it."""
+    is_over = False
     while not is_over:
-        number += 1
-        yield number, text.take()
+        text.position += 1
+        is_end = text.peek() == "]"
+        while not is_end:
+            yield text.take()
+            sign = text.peek()
+            if sign not in ("]", ","):
+                raise text.delimiter_fault()
+            text.position += sign == ","
+            is_end = sign == "]"
+            if not is_end and text.peek() == "]":
+                raise text.fault(f"Expecting value ({TRAILING_COMMA})")
+        text.position += 1
         sign = text.peek()
-        if sign not in ("]", ","):
-            raise text.delimiter_fault()
-        text.position += sign == ","
-        is_over = sign == "]"
-        if not is_over and text.peek() == "]":
-            raise text.fault(f"Expecting value ({TRAILING_COMMA})")
-    text.position += 1
-    if text.peek():
-        raise text.fault("more text after the end of the list")
+        if sign not in ("", "["):
+            raise text.fault("more text after the end of the list")
+        is_over = not sign
 
 
-def _following(text: _JsonText, file: DataFile) -> Iterator[tuple[int, bytes | SourceRow]]:
-    """Cut out objects that follow one another; a single one may contain the rows."""
-    first = text.take()
-    sign = text.peek()
-    rows = None if sign else unwrap(file, first)
-    yield from enumerate([first] if rows is None else rows, start=1)
-    number = 1
+def _following(text: _JsonText) -> Iterator[bytes]:
+    """Cut out objects that follow one another."""
     while text.peek():
+        yield text.take()
         if text.peek() == ",":
-            raise text.fault("a comma after an object that is in no list")
-        number += 1
-        yield number, text.take()
+            raise text.fault("a comma after an object that is in no list", fix=LIST_FIX)
 
 
 class _JsonText:
@@ -143,14 +175,14 @@ class _JsonText:
         # A raw line break is no part of a JSON string, so each one here may become a blank.
         return value.replace("\r", " ").replace("\n", " ").encode("utf-8")
 
-    def fault(self, what: str, position: int | None = None) -> DataSourceError:
+    def fault(self, what: str, position: int | None = None, fix: str = JSON_FIX) -> DataSourceError:
         """Make the error for the current position or another one."""
         until = self.position if position is None else position
         line = 1 + self._n_lines_gone + self._text.count("\n", 0, until)
         return DataSourceError(
             f"{self._file.name} is not valid JSON: {what}",
             where=f"{self._file.name}:{line}",
-            fix=JSON_FIX,
+            fix=fix,
         )
 
     def delimiter_fault(self) -> DataSourceError:

@@ -7,7 +7,9 @@ from pathlib import PurePath
 from schemas.errors import DataSourceError
 
 LINE_ENDINGS = (".jsonl", ".ndjson")
-TEXT_ENDINGS = (*LINE_ENDINGS, ".json", ".csv", ".tsv")
+JSON_ENDINGS = (*LINE_ENDINGS, ".json")
+CSV_ENDINGS = (".csv", ".tsv")
+TEXT_ENDINGS = (*JSON_ENDINGS, *CSV_ENDINGS)
 ARROW_ENDINGS = (".arrow", ".feather")
 ARCHIVE_ENDING = ".zip"
 ENDINGS = (*TEXT_ENDINGS, ".parquet", *ARROW_ENDINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,22 +20,25 @@ Origin = DataSource | Mapping[str, DataSource]
 """One source, or several by name."""
 
 
-def read_named_rows(origin: Origin) -> Iterator[tuple[str, SourceRow]]:
+def read_named_rows(
+    origin: Origin, conversions: Counter[str] | None = None
+) -> Iterator[tuple[str, SourceRow]]:
     """Read every row of one source or, in the order of their names, of several.
 
     Args:
         origin: Where the rows come from.
+        conversions: Gets the number of rows that were read by each conversion.
 
     Yields:
         The name of the source and a row. The file of a row from a named source is called
         name/file; the name of a source without one is empty.
     """
     if isinstance(origin, DataSource):
-        yield from (("", row) for row in read_rows(origin))
+        yield from (("", row) for row in read_rows(origin, conversions))
         return
     for name in sorted(origin):
         with errors_of(name):
-            for row in read_rows(origin[name]):
+            for row in read_rows(origin[name], conversions):
                 yield name, _named(row, name)
 
 

@@ -99,6 +99,12 @@ def parse_block(block: Block, *, is_typed: bool = False) -> ParsedBlock:
     return ParsedBlock(rows, names, n_objects, n_marks, n_returns)
 
 
+def reading_conversions(block: Block, parsed: ParsedBlock) -> dict[str, int]:
+    """Count what was converted to read the rows of a block, by the name of the conversion."""
+    counts = {"byte_order_mark_ignored": parsed.n_byte_order_marks, block.note: len(parsed.rows)}
+    return {name: count for name, count in counts.items() if name and count}
+
+
 def remember_names(seen: set[str], names: Collection[str], wanted: Iterable[str]) -> None:
     """Note column names; once there are many, only those in `wanted`."""
     if len(seen) < MOST_NAMES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -21,7 +22,7 @@ from tasks.sources._kinds import KINDS, data_ending
 from tasks.sources._readers import read_file, with_empty_row
 from tasks.sources._remote import address_version, dataset_commit, read_address, read_hub
 from tasks.sources.hub import HUB_ID
-from tasks.sources.parsing import Block, parse_block, remember_names
+from tasks.sources.parsing import Block, parse_block, reading_conversions, remember_names
 
 
 @dataclass(frozen=True)
@@ -176,11 +177,12 @@ def read_blocks(source: DataSource) -> Iterator[Block]:
         yield replace(block, columns=resolved.columns) if resolved.columns else block
 
 
-def read_rows(source: DataSource) -> Iterator[SourceRow]:
+def read_rows(source: DataSource, conversions: Counter[str] | None = None) -> Iterator[SourceRow]:
     """Read every row of a source, its columns renamed as the mapping says.
 
     Args:
         source: Where the rows come from.
+        conversions: Gets the number of rows that were read by each conversion.
 
     Yields:
         The rows in order; those that cannot be read have the reason.
@@ -192,6 +194,8 @@ def read_rows(source: DataSource) -> Iterator[SourceRow]:
     for block in read_blocks(source):
         parsed = parse_block(block)
         watch.see(len(parsed.rows), parsed.n_objects, parsed.names)
+        if conversions is not None:
+            conversions.update(reading_conversions(block, parsed))
         yield from parsed.rows
     watch.finish()
 

@@ -58,7 +58,6 @@ COVERED_BY = {
     "tasks/release/run_files.py": "integration/test_registry.py",
     "tasks/search_settings.py": "integration/test_sweep.py",
     "tasks/sources/_compression.py": "unit/tasks/rows/test_check.py",
-    "tasks/sources/_files.py": "unit/tasks/sources/test_source.py",
     "tasks/sources/_json_values.py": "unit/tasks/sources/test_readers.py",
     "tasks/sources/_line_blocks.py": "unit/tasks/sources/test_readers.py",
     "tasks/sweep/_trial.py": "unit/tasks/sweep/test_study.py",

@@ -156,6 +156,14 @@ def test_conversions_are_counted_and_shown() -> None:
     assert checked.formats == {"alpaca": 1, "prompt_completion": 2, "sharegpt": 1}
 
 
+def test_conversions_of_reading_are_kept() -> None:
+    rows = [*toy_rows(2), {"instruction": "a", "output": "b"}]
+    dataset = dataset_of(rows).model_copy(update={"conversions": {"json_list_split": 3}})
+    output = OutputFolder(StageKey("check_schema", {"key": "read"}))
+    checked = inspect.unwrap(check_schema.fn)(output, dataset, {}, ())
+    assert checked.conversions == {"json_list_split": 3, "alpaca_to_messages": 1}
+
+
 def test_special_tokens_of_the_model_may_not_stand_in_a_message() -> None:
     rows = [*toy_rows(2), {"prompt": "a", "completion": "b [[stop]]"}]
     assert check(rows).n_kept_rows == 3

@@ -53,6 +53,19 @@ def test_stage_returns_a_reference_to_its_rows(tmp_path: Path) -> None:
     assert reference.sources == ()
 
 
+def test_conversions_of_the_files_are_counted(tmp_path: Path) -> None:
+    stage = inspect.unwrap(load_dataset.fn)
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(toy_rows(4), indent=1), encoding="utf-8-sig")
+    lines = write_jsonl(tmp_path / "b.jsonl", toy_rows(3))
+    lines.write_text("\ufeff" + lines.read_text(encoding="utf-8"), encoding="utf-8")
+    sources = {"one": DataSource(source=str(path)), "two": DataSource(source=str(lines))}
+    reference = stage(OutputFolder(StageKey("load_dataset", {})), sources)
+    assert reference.conversions == {"json_list_split": 4, "byte_order_mark_ignored": 1}
+    reference = stage(OutputFolder(StageKey("load_dataset", {})), sources["one"])
+    assert reference.conversions == {"json_list_split": 4}
+
+
 def test_several_sources_become_one_set_that_tells_whose_row_is_whose(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     first = write_jsonl(tmp_path / "a.jsonl", [{"q": "One?", "a": "Two."}])

@@ -182,7 +182,7 @@ def test_one_byte_characters_are_refused_with_place_and_command(tmp_path: Path) 
     error = refused(tmp_path / "a.csv", latin(4))
     assert error.where == "a.csv:2"
     assert "4 of its first 5 lines have other bytes" in error.what
-    assert "0xF6 at byte 6 of line 2, which is 'ö' in Windows-1252" in error.what
+    assert "0xF6 at byte 6 of line 2" in error.what
     assert "iconv -f CP1252 -t UTF-8 a.csv > utf8-a.csv" in error.fix
     assert "data.source.encoding=cp1252" in error.fix
     rows = read(tmp_path / "a.csv", encoding="cp1252")
@@ -247,3 +247,50 @@ def test_file_whose_name_tells_nothing_is_looked_into(
 def test_archive_in_an_archive_is_refused(tmp_path: Path) -> None:
     error = refused(tmp_path / "a.jsonl", gzip.compress(zip_bytes()))
     assert "an archive in an archive" in error.what
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("Перечислите меры, которые помогут сократить выбросы.", "cp1251"),
+        ("Перечислите меры, которые помогут сократить выбросы.", "koi8-r"),
+        ("请列出可以减少排放的措施。", "gb18030"),
+        ("請列出可以減少排放的措施。", "big5"),
+        ("排出量を減らす方法を挙げてください。", "shift_jis"),
+        ("배출을 줄이는 방법을 나열하세요.", "euc-kr"),
+        ("Wymień środki, które pomogą ograniczyć emisję.", "cp1250"),
+        ("Größe der Mauer – für Mädchen “schön”.", "cp1252"),
+    ],
+)
+def test_likely_encodings_are_named_and_read_the_text(
+    tmp_path: Path, text: str, encoding: str
+) -> None:
+    path = tmp_path / "a.csv"
+    rows = [{"prompt": f"{number} {text}", "completion": text} for number in range(5)]
+    lines = ["prompt,completion", *(f'"{row["prompt"]}","{row["completion"]}"' for row in rows)]
+    path.write_bytes("\n".join(lines).encode(encoding))
+    with pytest.raises(DataSourceError) as caught:
+        read(path)
+    assert "perhaps " in caught.value.got
+    assert "look at the texts" in caught.value.fix
+    named = caught.value.fix.partition("data.source.encoding=")[2].split()[0]
+    assert read(path, encoding=named) == rows
+
+
+def test_json_named_csv_and_the_reverse_are_refused(tmp_path: Path) -> None:
+    for text in ('{"a": "b, c"}\n{"a": "d"}\n', '[\n {\n  "a": "b"\n }\n]'):
+        (tmp_path / "a.csv").write_text(text)
+        with pytest.raises(DataSourceError, match=r"a\.csv is JSON, not CSV") as caught:
+            read(tmp_path / "a.csv")
+        assert caught.value.fix == "end its name in .jsonl"
+    (tmp_path / "a.csv").write_text("{a},[b]\nc,d\n")
+    assert read(tmp_path / "a.csv") == [{"{a}": "c", "[b]": "d"}]
+    for text, ending in (
+        ('"Question","Answer"\nb,c\n', ".csv"),
+        ("prompt\tcompletion\nb\tc", ".tsv"),
+    ):
+        for name in ("a.json", "a.jsonl"):
+            (tmp_path / name).write_text(text)
+            with pytest.raises(DataSourceError, match="is CSV, not JSON") as caught:
+                read(tmp_path / name)
+            assert caught.value.fix == f"end its name in {ending}"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,64 @@ def test_line_with_the_delimiter_is_no_header(tmp_path: Path, sign: str) -> None
     path = tmp_path / "a.csv"
     path.write_bytes(f"sep={sign}\r\nq{sign}a\r\n1{sign}2\r\n".encode())
     assert read(path) == [SourceRow("a.csv", 3, {"q": "1", "a": "2"})]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "How tall is the wall?,It is exactly two metres.",
+        'a,"[{""role"": ""user""}]"',
+        "a," + "b" * 201,
+        "墙有多高?,墙 高 两 米 。",
+    ],
+)
+def test_first_line_that_is_a_row_is_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"\n{header}\nc,d\n", encoding="utf-8")
+    with pytest.raises(DataSourceError, match="no header line") as caught:
+        read(path)
+    assert (caught.value.where, caught.value.exit_code) == ("a.csv:2", 2)
+    path.write_text(f"q,a\n{header}\nc,d\n", encoding="utf-8")
+    assert len(read(path)) == 2
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Timestamp,What is your question?,No.", "0,1,2", ",Prompt text (max. 200 characters),a"],
+)
+def test_unusual_names_of_columns_are_a_header(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"{header}\nb,c,d\n")
+    assert [row.row for row in read(path)] == [dict(zip(header.split(","), "bcd", strict=True))]
+
+
+def test_repeated_header_is_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("q,a\n1,2\nq,a\nq,b\n")
+    assert [row.row or row.unparseable for row in read(path)] == [
+        {"q": "1", "a": "2"},
+        "repeats the header line, as files that were put together do; take it out",
+        {"q": "q", "a": "b"},
+    ]
+
+
+def test_bars_may_separate_cells(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('q|a\n"1, or|2"|3\n')
+    assert [row.row for row in read(path)] == [{"q": "1, or|2", "a": "3"}]
+    path.write_text("q|r,a\n1,2\n")
+    assert [row.row for row in read(path)] == [{"q|r": "1", "a": "2"}]
+
+
+def test_messages_as_python_prints_them_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    messages = [{"role": "user", "content": "it's"}, {"role": "assistant", "content": "b"}]
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerows(
+            [["messages"], [str(messages)], [json.dumps(messages)], ["[{'role': 'a'}\n {"]]
+        )
+    printed, written, by_numpy = read(path)
+    assert "as Python prints it" in printed.unparseable
+    assert written.row == {"messages": json.dumps(messages)}
+    assert "as Python prints it" in by_numpy.unparseable

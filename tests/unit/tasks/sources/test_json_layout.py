@@ -264,3 +264,52 @@ def test_lists_in_lines_are_rows(tmp_path: Path) -> None:
     assert [row.row for row in read(path)] == [[{"a": 1}], [{"a": 2}]]
     path.write_text("[1]\n")
     assert [row.row for row in read(path)] == [[1]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_that_are_json_are_rows(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    texts = [json.dumps(json.dumps(row, indent=2)) for row in ROWS]
+    path.write_text("\n".join([*texts[:6], "", '"no JSON"', "oops", *texts[6:]]) + "\n")
+    rows = read(path)
+    assert [row.row for row in rows if isinstance(row.row, dict)] == ROWS
+    assert [row.line for row in rows] == [1, 2, 3, 4, 5, 6, *range(8, 16)]
+    assert rows[6].row == "no JSON"
+    assert rows[7].unparseable
+    assert notes(path) == {"json_texts_parsed"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lines_of_texts_are_not_taken_for_json(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('"one"\n"two"\n')
+    if name == "a.json":
+        refused(tmp_path / name, '"one"\n"two"\n')
+    else:
+        assert [row.row for row in read(tmp_path / name)] == ["one", "two"]
+
+
+def test_file_that_is_one_text_of_json_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    error = refused(tmp_path / "a.json", json.dumps(json.dumps(ROWS)))
+    assert error.fix == "take it out of its quotes: jq -r . a.json > rows.json"
+    assert "one list" in refused(tmp_path / "a.json", '"text"').fix
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("gap", ["\n\n", "\r\n\r\n", "\n"])
+def test_event_stream_is_rows(tmp_path: Path, name: str, gap: str) -> None:
+    path = tmp_path / name
+    events = [f"data: {json.dumps(row, ensure_ascii=False)}" for row in ROWS]
+    text = gap.join(
+        [": hello", f"event: row{gap[0]}id: 3{gap[-1]}{events[0]}", *events[1:], "data: [DONE]", ""]
+    )
+    path.write_bytes(text.replace("\r", "\r\n").replace("\r\n\n", "\r\n").encode())
+    assert [row.row for row in read(path)] == ROWS
+    assert notes(path) == {"json_events_split"}
+
+
+def test_commas_after_objects_have_the_way_out(tmp_path: Path) -> None:
+    text = ",\n".join(pretty(ROWS))
+    error = refused(tmp_path / "a.json", text)
+    assert error.fix.startswith("put [ before the first object")
+    (tmp_path / "a.json").write_text(f"[{text}]", encoding="utf-8")
+    assert [row.row for row in read(tmp_path / "a.json")] == ROWS
