@@ -179,7 +179,6 @@ def test_lines_as_python_prints_them_are_rows_with_the_reason(tmp_path: Path) ->
         ('{"a": 1},\n{"a": 2},\n{"a": 3},\n', 1, "a comma after an object that is in no list"),
         ('[\n{"a": 1},\n{"a": 2}', 3, "it ends in the middle"),
         ("Once upon a time\nthere was a wall.\n", 1, "Expecting value"),
-        ("prompt,completion\na,b\nc,d\n", 1, "Expecting value"),
     ],
 )
 def test_document_with_an_error_is_refused_with_its_line(
