@@ -12,6 +12,7 @@ from schemas.rows.recognition import Recognised, RecognisedRows
 from schemas.rule_ids import RowRule
 from schemas.rules._text_rules import text_flags
 from schemas.rules._tool_rules import tool_problems, weight_problems
+from schemas.texts.residue import VISIBLE
 
 if TYPE_CHECKING:
     import numpy
@@ -261,7 +262,7 @@ def _content_kinds(layout: Layout, contents: polars.Series, roles: polars.Series
     """
     import polars
 
-    is_text = contents.str.contains(r"\S").fill_null(value=False)
+    is_text = contents.str.contains(VISIBLE).fill_null(value=False)
     is_text |= (roles == "tool").fill_null(value=False)
     kinds = polars.select(
         polars.when(is_text).then(polars.lit("text")).otherwise(polars.lit("empty")).alias("kind")
