@@ -31,7 +31,7 @@ _BEFORE = re.compile(r"\s*(?P<found>nan|<NA>|undefined)[ \n]+(?=[A-Z])")
 _LABELLED = re.compile(rf"(?:^|\n){_SECTIONS}:[ \t]*(?P<found>{_NAMES})[ \t]*(?=\n|\Z)")
 _BEHIND = re.compile(rf"(?:[a-z\"')]{{2}}[.!?][ \n]+|[。！？]\s*)(?P<found>{_NAMES})\s*\Z")
 _PROGRAMMED = re.compile(
-    r"```|\b(?:Python|JavaScript|Java|SQL|JSON|def|return|print|function|[Oo]utput|[Ee]xample|type|var|let"
+    r"```|\b(?:Python|JavaScript|Java|SQL|JSON|def|return|print|function|output|Output|[Ee]xample|type|var|let"
     r"|code|options?|choose|choices?)\b|==|\("
 )
 """Texts in which the names of nothing are values, or one of several answers."""
