@@ -70,6 +70,8 @@ class RowRule(StrEnum):
     TOKEN_PIECES = "token_pieces"  # noqa: S105 - a rule, not a password
     ESCAPED_LINE_BREAKS = "escaped_line_breaks"
     HTML_ENTITIES = "html_entities"
+    TEXT_RESIDUE = "text_residue"
+    ANSWER_BOUNDARY = "answer_boundary"
     LOOPING_ANSWER = "looping_answer"
     UNCLOSED_THOUGHT = "unclosed_thought"
     UNBALANCED_THOUGHT = "unbalanced_thought"

@@ -12,6 +12,7 @@ from schemas.rows.recognition import Recognised, RecognisedRows
 from schemas.rule_ids import RowRule
 from schemas.rules._text_rules import text_flags
 from schemas.rules._tool_rules import tool_problems, weight_problems
+from schemas.texts.residue import VISIBLE
 
 if TYPE_CHECKING:
     import numpy
@@ -258,7 +259,7 @@ def _content_kinds(layout: Layout, contents: polars.Series, roles: polars.Series
     """Classify each content; those of a tool or an opening message may be empty."""
     import polars
 
-    is_text = contents.str.contains(r"\S").fill_null(value=False)
+    is_text = contents.str.contains(VISIBLE).fill_null(value=False)
     is_text |= roles.is_in((*OPENING_ROLES, "tool")).fill_null(value=False)
     kinds = polars.select(
         polars.when(is_text).then(polars.lit("text")).otherwise(polars.lit("empty")).alias("kind")
@@ -281,7 +282,7 @@ def _call_details(
     layout: Layout, recognised: RecognisedRows, rules: Collection[RowRule]
 ) -> dict[tuple[int, RowRule], str]:
     """Describe what is wrong with tool calls, results and weights: the first of each row and rule."""
-    rows = set(layout.calling_rows)
+    rows = {*layout.calling_rows}
     if "tool" in layout.roles:
         first = 0
         for number, length in zip(layout.rows, layout.lengths, strict=True):

@@ -2,7 +2,7 @@
 
 Each rule has a hint and a finder. The hint is a regular expression without look-around that every
 text that breaks the rule matches; all hints together are one pass of polars over the texts, about
-0.3 microseconds a message of 120 characters. looping_answer has a vectorised search instead. Only the few
+0.3 microseconds a message of 120 characters. looping_answer has a vectorised search instead, and so have open blocks of code. Only the few
 texts that match are checked in Python, by the finder, which decides and describes what it found.
 """
 
@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING
 
 from schemas.rule_ids import RowRule
 from schemas.texts import damage
+from schemas.texts.answer_ends import ANSWER_END_HINT, find_broken_end, open_code_places
 from schemas.texts.media_marks import MEDIA_MARK_HINT, find_media_mark
 from schemas.texts.mojibake import MOJIBAKE_HINT, find_mojibake
+from schemas.texts.placeholders import PLACEHOLDER_HINT, find_placeholder
 from schemas.texts.repetition import find_loop, may_loop
+from schemas.texts.residue import RESIDUE_HINT, find_residue
 from schemas.texts.secrets import SECRET_HINT, find_secrets, secret_kinds
 from schemas.texts.special_markers import find_special_marker, special_marker_hint
 from schemas.texts.thoughts import THOUGHT_HINT, find_unbalanced_thoughts, find_unclosed_thought
@@ -35,12 +38,19 @@ TEXT_RULES = (
     RowRule.TOKEN_PIECES,
     RowRule.ESCAPED_LINE_BREAKS,
     RowRule.HTML_ENTITIES,
+    RowRule.TEXT_RESIDUE,
+    RowRule.ANSWER_BOUNDARY,
     RowRule.LOOPING_ANSWER,
     RowRule.UNCLOSED_THOUGHT,
     RowRule.UNBALANCED_THOUGHT,
     RowRule.SECRET_OR_PII,
 )
-ANSWER_RULES = (RowRule.LOOPING_ANSWER, RowRule.UNCLOSED_THOUGHT, RowRule.UNBALANCED_THOUGHT)
+ANSWER_RULES = (
+    RowRule.ANSWER_BOUNDARY,
+    RowRule.LOOPING_ANSWER,
+    RowRule.UNCLOSED_THOUGHT,
+    RowRule.UNBALANCED_THOUGHT,
+)
 ROLES_OF_RULES = {**dict.fromkeys(ANSWER_RULES, "assistant"), RowRule.NEEDS_MEDIA: "user"}
 """Rules on texts that only count in messages of one role."""
 MOST_SHOWN_CHARACTERS = 60
@@ -65,33 +75,6 @@ _CONTROL_HINT = (
 _LOST = re.compile("[\ufffd\ufffe\uffff\ufeff]")
 """The replacement character, the two characters that cannot be, and the byte order mark."""
 _LOST_HINT = r"[\x{fffd}-\x{ffff}\x{feff}]"
-
-_PLACEHOLDER = re.compile(
-    r"""
-    ```[\s\S]*?(?:```|\Z)            # anything is allowed in code
-    |`[^`\n]*`
-    |(?P<found>
-      # {{name}}, {{ user.name }}, {{Order Number}}, {{#if name}}. Not LaTeX, whose doubled braces
-      # follow a command, an index or a brace; nor ${{ }} of GitHub, nor ={{ }} of JSX and BibTeX.
-      (?<![\w\\^_{}$=])(?<!=[ ])\{\{[-~\#/>^&]?[\x20\t]*\.?[A-Za-z_]\w[\w\x20.'’\[\]-]{0,60}
-        (?:\|[^{}\n]{1,60})?\}\}
-      |\{%[-+]?\s*(?:if|elif|else|endif|for|endfor|set|block|endblock|extends|include|macro
-        |endmacro|raw|endraw|with|endwith|import|from|call|filter)\b[^{}\n]{0,200}%\}
-      # <your answer>, <insert name>, <text here>; a hyphen makes an element of HTML.
-      |(?<!\w)<(?:your|insert|enter|add|type|put|fill\ in|replace\ with)[ _][^<>\n="/]{1,40}>
-      |(?<!\w)<(?:[A-Za-z][\w\x20']{0,40}[ _])?here>
-      # [INSERT NAME], [Your Name]; not a link, an index or a list.
-      |(?<![\w\])\\])\[(?:insert|your|fill\ in)[ _][^\[\]\n()="]{1,60}\](?![\[(:])
-    )
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-"""Single braces, `${NAME}` and `%s` are not looked for: they are code, and frequent in it."""
-_PLACEHOLDER_HINT = (
-    r"\{\{[-~#/>^&]?\s*\.?[A-Za-z_]|\{%[-+]?\s*[A-Za-z]"
-    r"|(?i:<(?:your|insert|enter|add|type|put|fill in|replace with)[ _]|[< _]here>"
-    r"|\[(?:insert|your|fill in)[ _])"
-)
 
 
 def text_flags(
@@ -118,6 +101,8 @@ def text_flags(
             found = may_loop(texts).arg_true()
         else:
             found = places.gather(_matching(suspects, hints[rule]))
+        if rule == RowRule.ANSWER_BOUNDARY:
+            found = polars.concat((found, open_code_places(texts))).unique()
         broken = found.gather(_breaking(rule, texts.gather(found), special_tokens))
         flag = polars.repeat(False, len(texts), dtype=polars.Boolean, eager=True)
         flags[rule] = flag.scatter(broken, True) if len(broken) else flag
@@ -137,9 +122,6 @@ def describe_text(rule: RowRule, text: str, special_tokens: Sequence[str] = ()) 
             return _describe_damage(text)
         case RowRule.SPECIAL_TOKEN_INJECTION:
             return find_special_marker(text, special_tokens) or ""
-        case RowRule.UNRENDERED_PLACEHOLDER:
-            found = _first(_PLACEHOLDER, text)
-            return found["found"][:MOST_SHOWN_CHARACTERS] if found else ""
         case RowRule.SECRET_OR_PII:
             return ", ".join(secret_kinds(text))
         case _:
@@ -149,6 +131,9 @@ def describe_text(rule: RowRule, text: str, special_tokens: Sequence[str] = ()) 
 _NOTHING = r"[^\s\S]"
 _FINDERS = {
     RowRule.NEEDS_MEDIA: find_media_mark,
+    RowRule.UNRENDERED_PLACEHOLDER: find_placeholder,
+    RowRule.TEXT_RESIDUE: find_residue,
+    RowRule.ANSWER_BOUNDARY: find_broken_end,
     RowRule.MISSING_VALUE_TEXT: damage.find_missing_value,
     RowRule.TOKEN_PIECES: damage.find_token_pieces,
     RowRule.ESCAPED_LINE_BREAKS: damage.find_escaped_breaks,
@@ -161,7 +146,9 @@ _HINTS = {
     RowRule.NEEDS_MEDIA: MEDIA_MARK_HINT,
     RowRule.CONTROL_CHARACTERS: _CONTROL_HINT,
     RowRule.ENCODING_DAMAGE: f"{_LOST_HINT}|{MOJIBAKE_HINT}",
-    RowRule.UNRENDERED_PLACEHOLDER: _PLACEHOLDER_HINT,
+    RowRule.UNRENDERED_PLACEHOLDER: PLACEHOLDER_HINT,
+    RowRule.TEXT_RESIDUE: RESIDUE_HINT,
+    RowRule.ANSWER_BOUNDARY: ANSWER_END_HINT,
     RowRule.MISSING_VALUE_TEXT: damage.MISSING_VALUE_HINT,
     RowRule.TOKEN_PIECES: damage.PIECE_HINT,
     RowRule.ESCAPED_LINE_BREAKS: damage.ESCAPED_BREAK_HINT,

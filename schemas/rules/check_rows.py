@@ -8,7 +8,7 @@ row are in `recognise`, rules on texts in `schemas/rules/_text_rules.py`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ from schemas.rows.row import ROLES, Conversation, RowFormat, SourceRow
 from schemas.rule_ids import RowRule, Severity, Violation
 from schemas.rules._descriptions import describe_message
 from schemas.rules._message_frame import CALL_RULES, Layout, MessageFrame, lay_out, message_frame
-from schemas.rules._text_rules import ROLES_OF_RULES, TEXT_RULES, describe_text
+from schemas.rules._text_context import in_context
+from schemas.rules._text_rules import TEXT_RULES, describe_text
 from schemas.texts.damage import is_empty_input
-from schemas.texts.thoughts import ends_in_open_thought
 
 if TYPE_CHECKING:
     import polars
@@ -99,7 +99,7 @@ def check_rows(
     broken = _shape_violations(recognised, first_format)
     asked = [rule for rule, severity in severities.items() if severity != Severity.OFF]
     layout = lay_out(recognised)
-    frame = _only_its_role(message_frame(layout, recognised, asked, special_tokens))
+    frame = in_context(message_frame(layout, recognised, asked, special_tokens))
     found = _check_messages(frame, recognised, severities, special_tokens) if asked else ()
     for number, violation in (*found, *_empty_inputs(recognised)):
         if all(found.rule != violation.rule for found in broken.get(number, ())):
@@ -139,29 +139,6 @@ def _empty_inputs(recognised: RecognisedRows) -> Iterator[tuple[int, Violation]]
             value = recognised.rows[number].row.get("input")
             if is_empty_input(value):
                 yield number, Violation(RowRule.MISSING_VALUE_TEXT, f"{value.strip()} in input")
-
-
-def _only_its_role(messages: MessageFrame) -> MessageFrame:
-    """Clear the flags of `ROLES_OF_RULES` on other messages, and on answers to a prompt that opens a thought."""
-    import polars
-
-    frame = messages.frame
-    names = {str(rule): role for rule, role in ROLES_OF_RULES.items() if rule in frame.columns}
-    flagged = [name for name in names if frame[name].any()]
-    if not flagged:
-        return messages
-    role = polars.col("role").fill_null("")
-    cleared = frame.with_columns(*(polars.col(name) & (role == names[name]) for name in flagged))
-    rule = str(RowRule.UNBALANCED_THOUGHT)
-    if rule in flagged:
-        before = frame["text"].shift(1)
-        places = [
-            place
-            for place in cleared[rule].arg_true()
-            if frame["turn"][place] and ends_in_open_thought(before[place] or "")
-        ]
-        cleared = cleared.with_columns(cleared[rule].scatter(places, False)) if places else cleared
-    return replace(messages, frame=cleared)
 
 
 def require_pandera() -> None:

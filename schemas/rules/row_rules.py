@@ -139,7 +139,7 @@ ROW_RULES: dict[RowRule, RowRuleDefinition] = {
         "fill in the placeholders or drop these rows",
     ),
     RowRule.MISSING_VALUE_TEXT: _warning(
-        "A text is the name of an empty cell, such as nan, None or null, or ends in it.",
+        "A text is the name of an empty cell, such as nan, None or null, or begins, ends or has a section with it.",
         "leave the field empty, or drop the rows whose answer it is; pandas: fillna('') before to_json",
     ),
     RowRule.TOKEN_PIECES: _warning(
@@ -147,12 +147,23 @@ ROW_RULES: dict[RowRule, RowRuleDefinition] = {
         "decode with tokenizer.decode instead of joining convert_ids_to_tokens",
     ),
     RowRule.ESCAPED_LINE_BREAKS: _warning(
-        "Line breaks are written as the two characters \\n, as texts escaped twice have them.",
+        "Line breaks are written as the two characters \\n, or others as \\u00e9, %20 or _x000D_, as texts "
+        "escaped twice have them.",
         "write the rows with one JSON encoder; do not encode texts that are encoded already",
     ),
     RowRule.HTML_ENTITIES: _warning(
         "Characters are written as in HTML, such as &amp;quot; and &amp;#39;, in a text that is not HTML.",
         "convert the texts with html.unescape",
+    ),
+    RowRule.TEXT_RESIDUE: _warning(
+        "A text contains what copying leaves: invisible characters, marks of citations, half of a marker.",
+        "remove them from the text",
+    ),
+    RowRule.ANSWER_BOUNDARY: _warning(
+        "An answer breaks off, with code or <answer> left open or nothing behind its thought, or goes on with "
+        "the label of another turn.",
+        "cut the answer where the next turn begins; drop answers that break off, or generate them again with a "
+        "higher token limit",
     ),
     RowRule.LOOPING_ANSWER: _warning(
         "An answer ends in a loop: the same words at least five times in a row.",

@@ -9,6 +9,12 @@ from __future__ import annotations
 import re
 import string
 
+from schemas.texts._published import (
+    is_published_account,
+    is_published_card,
+    is_published_phone_number,
+)
+
 _NOT_A_COUNTRY = re.compile(r"\+[2-689][ .-]|\+[0-9]+\.[0-9]+$")
 """Only 1 and 7 are codes of one digit (ITU-T E.164); and a decimal with its sign."""
 
@@ -49,6 +55,7 @@ def is_card_number(match: re.Match[str]) -> bool:
         )
         and luhn.is_valid(digits)
         and len(set(digits)) > 1
+        and not is_published_card(digits)
         and not is_in_arithmetic(match)
     )
 
@@ -65,13 +72,15 @@ def is_iban(match: re.Match[str]) -> bool:
         number = "".join(str(int(character, 36)) for character in account[4:] + account[:4])
         is_sound = len(account) >= _LEAST_IBAN_CHARACTERS and int(number) % 97 == 1
         if is_sound and iban.is_valid(account):  # which takes longer
-            return True
+            return not is_published_account(account)
     return False
 
 
 def is_phone_number(match: re.Match[str]) -> bool:
     """Check a match in the form of a phone number: no sum, no decimal, and a number that can be called."""
     text, digits = match.group(), _digits(match)
+    if is_published_phone_number(digits):
+        return False
     if len(set(digits)) < _LEAST_DISTINCT_DIGITS or is_in_arithmetic(match):
         return False
     if text.startswith("+"):
@@ -84,6 +93,8 @@ def is_national_number(match: re.Match[str]) -> bool:
     import phonenumbers
 
     text = match["number"]
+    if is_published_phone_number("".join(filter(str.isdigit, text))):
+        return False
     is_odd = len(set(text)) <= _LEAST_DISTINCT_DIGITS or _DATE.match(text)
     return not (is_odd or is_in_arithmetic(match)) and any(
         phonenumbers.PhoneNumberMatcher(

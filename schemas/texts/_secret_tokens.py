@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from schemas.texts._published import is_reserved_host
+
 _LEAST_DISTINCT_CHARACTERS = 8
 _LEAST_DISTINCT_IN_ASSIGNED = 12
 _HEX_SECRET_CHARACTERS = 32
@@ -15,18 +17,16 @@ _FILLER_PASSWORD = re.compile(
     r"|token|my\w*|x+|\.+)$|[<>{}$*\[\]]",
     re.IGNORECASE,
 )
-RESERVED_DOMAIN = re.compile(
-    r"(?:^|\.)(?:example(?:\.(?:com|net|org|edu))?|test|invalid|localhost|local)$", re.IGNORECASE
-)
 
 
 def _is_varied(match: re.Match[str]) -> bool:
-    return len(set(match.group())) >= _LEAST_DISTINCT_CHARACTERS
+    is_sample = match.group().endswith("EXAMPLE")  # as AWS documents its keys
+    return not is_sample and len(set(match.group())) >= _LEAST_DISTINCT_CHARACTERS
 
 
 def _is_real_password(match: re.Match[str]) -> bool:
     host = match.groupdict().get("host") or ""
-    is_own = host.startswith("127.") or RESERVED_DOMAIN.search(host)
+    is_own = host.startswith("127.") or is_reserved_host(host)
     return not is_own and not _FILLER_PASSWORD.search(match["password"])
 
 
@@ -78,6 +78,7 @@ TOKEN_KINDS: tuple[SecretKind, ...] = (
             re.IGNORECASE | re.ASCII,
         ),
         "(?i:aws_?secret)",
+        lambda match: not match.group().endswith("EXAMPLEKEY"),
     ),
     # github.blog/2021-04-05-behind-githubs-new-authentication-token-formats
     _token(

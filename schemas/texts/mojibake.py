@@ -1,17 +1,20 @@
-"""Find mojibake: UTF-8 text that was decoded as Windows-1252 or Latin-1 and stored like that.
+"""Find mojibake: UTF-8 text that was decoded in another encoding, mostly Windows-1252, and stored like that.
 
 "é" (bytes C3 A9) is then "Ã©". A place is only reported if its characters, converted back to bytes,
 are UTF-8, and if ordinary writing does not explain them: "IRMÃ”", "HYVÄ…", "5 Å³" and the French
 "é »" with a no-break space decode as well. Rare letters with ordinary punctuation are therefore
-ignored on their own; damaged text usually has plainer marks too.
+ignored on their own; damaged text usually has plainer marks too. The same for Windows-1251 (Cyrillic),
+the code pages 437 and 850 of consoles, and Chinese and Korean text that was decoded as Latin-1.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
 
+_MOST_SHOWN = 8
 _FIRST_CONTINUATION, _LAST_CONTINUATION = 0x80, 0xBF
 
 
@@ -54,7 +57,31 @@ _CERTAIN = re.compile("â€|‚Ä[ôúùìîò¶¢]")
 """"â€" begins every damaged quote and dash, also where its last byte was lost; "‚Ä" is the same
 read as Mac Roman."""
 
+_CYRILLIC_TAIL = "".join(
+    bytes([byte]).decode("cp1251", errors="ignore")
+    for byte in range(_FIRST_CONTINUATION, _LAST_CONTINUATION + 1)
+)
+_CONSOLE_TAIL = "".join(
+    bytes(range(_FIRST_CONTINUATION, _LAST_CONTINUATION + 1)).decode(page)
+    for page in ("cp437", "cp850")
+)
+_OTHERS = (
+    # UTF-8 as Windows-1251: in Russian no word has Р or С before every other letter
+    f"(?:[РС][{_CYRILLIC_TAIL}]){{4,}}|вЂ[™њќ”“¦ў]",
+    # UTF-8 as code page 437 or 850: tables have lines, not letters, on both sides
+    f"(?<=[^\\W\\d_])(?:[├┬][{_CONSOLE_TAIL}])+(?=[^\\W\\d_])|ΓÇ[Öÿ£¥ôöª]",
+    # what GBK makes of U+FFFD and of memory that was not written to
+    "锟斤拷锟斤拷|烫{8,}|屯{8,}",
+)
+_OTHER = re.compile("|".join(_OTHERS))
+_DOUBLE_BYTES = re.compile("(?:[°-×][¡-þ]){4,}")
+"""The common characters of GB 2312 and KS X 1001, read as Latin-1."""
+_SIGNS = re.compile("[°-¿]")
+_LEAST_SIGNS = 2
+
 MOJIBAKE_HINT = (
+    f"(?:[РС][{_CYRILLIC_TAIL}]){{4}}|вЂ[™њќ”“¦ў]|[├┬][{_CONSOLE_TAIL}]\\w|ΓÇ[Öÿ£¥ôöª]|锟斤拷锟|烫{{8}}|屯{{8}}"
+    "|(?:[°-×][¡-þ]){4}|"
     f"â€|‚Ä[ôúùìîò¶¢]|[{_LATIN_LEADS}][{_TAIL}]|[à-íï][{_TAIL}]{{2}}|[ð-ô][{_TAIL}]{{3}}"
     f"|[{_SCRIPT_LEADS}][{_TAIL}][{_SCRIPT_LEADS}][{_TAIL}]"
 )
@@ -71,6 +98,12 @@ def _places(text: str) -> Iterator[tuple[int, str]]:
     certain = _CERTAIN.search(text)
     if certain:
         yield certain.start(), certain.group()
+    other = _OTHER.search(text)
+    if other:
+        yield other.start(), other.group()[:_MOST_SHOWN]
+    doubled = next(filter(_is_double_byte, _DOUBLE_BYTES.finditer(text)), None)
+    if doubled:
+        yield doubled.start(), doubled.group()[:_MOST_SHOWN]
     for run in _RUN.finditer(text):
         decodable = [
             match
@@ -81,6 +114,20 @@ def _places(text: str) -> Iterator[tuple[int, str]]:
             if _is_damage(text, match, is_in_run=len(decodable) > 1):
                 yield match.start(), match.group()
                 return
+
+
+def _is_double_byte(match: re.Match[str]) -> bool:
+    """Check that letters and signs are mixed, as no word has them, and not listed in their order."""
+    run = match.group()
+    ascending = sum(ord(after) == ord(before) + 1 for before, after in itertools.pairwise(run))
+    n_signs = len(_SIGNS.findall(run))
+    is_mixed = _LEAST_SIGNS <= n_signs <= len(run) - _LEAST_SIGNS and len(set(run)) > len(run) // 2
+    if not is_mixed or ascending * 2 > len(run):
+        return False
+    try:
+        return bool(run.encode("latin-1").decode("gb2312"))
+    except UnicodeDecodeError:
+        return False
 
 
 def _decoded(characters: str) -> str | None:

@@ -1,7 +1,7 @@
 """Kinds of secrets and personal data in texts; only the kind is reported, never the text.
 
-Published samples count as well (test cards, alice@example.com): the form of a value does not show
-whether it is real, and the rule only warns. Not detected: passwords in code (`password = "secret"`)
+Published samples do not count (test cards, alice@example.com, numbers for fiction); apart from them, the
+form of a value does not show whether it is real, and the rule only warns. Not detected: passwords in code (`password = "secret"`)
 unless they look random, names, postal and network addresses, and identity numbers of countries
 other than the United States. Phone numbers must be ones that can be given out.
 """
@@ -19,6 +19,7 @@ from schemas.texts._personal_numbers import (
     is_national_number,
     is_phone_number,
 )
+from schemas.texts._published import is_published_social_security_number, is_reserved_host
 from schemas.texts._secret_rules import RANDOM_HINT, found_rules, secret_rule_hint
 from schemas.texts._secret_tokens import TOKEN_KINDS, SecretKind
 
@@ -91,7 +92,9 @@ _PERSONAL_KINDS: tuple[SecretKind, ...] = (
             re.ASCII,
         ),
         "[0-9]{3}-[0-9]{2}-[0-9]{4}",
-        lambda match: not is_in_arithmetic(match),
+        lambda match: (
+            not (is_published_social_security_number(match.group()) or is_in_arithmetic(match))
+        ),
     ),
     # RFC 5322, the part of it that is in use
     SecretKind(
@@ -102,7 +105,9 @@ _PERSONAL_KINDS: tuple[SecretKind, ...] = (
             r"(?![A-Za-z0-9_(-]|\.[A-Za-z0-9_])"
         ),
         r"[0-9A-Za-z_.+%-]@[^\s@.]+\.",
-        lambda match: not _SHARED_MAILBOXES.fullmatch(match["user"]),
+        lambda match: (
+            not (is_reserved_host(match["host"]) or _SHARED_MAILBOXES.fullmatch(match["user"]))
+        ),
     ),
     # ITU-T E.123 and E.164: at most 15 digits
     SecretKind(

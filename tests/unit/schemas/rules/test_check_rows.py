@@ -222,6 +222,17 @@ CASES: list[tuple[RowRule, SourceRow, SourceRow]] = [
     (RowRule.TOKEN_PIECES, says("The Ġwall Ġis Ġtall."), says("Ġ is a space.")),
     (RowRule.ESCAPED_LINE_BREAKS, says(r"One.\nTwo.\nThree."), says("One.\nTwo.\nThree.")),
     (RowRule.HTML_ENTITIES, says("It&#39;s &quot;2&quot;."), says('It\'s "2" & more.')),
+    (RowRule.TEXT_RESIDUE, says("It is two\ufffc."), says("It is two.")),
+    (
+        RowRule.ANSWER_BOUNDARY,
+        says("Two.\n### Human:"),
+        pair("How tall?\n```python\ndef", "x = 2\n```"),
+    ),
+    (
+        RowRule.CONTENT_EMPTY,
+        says("\u200b\u2060"),
+        says("\u200b2"),
+    ),
     (
         RowRule.LOOPING_ANSWER,
         says("It is two. " * 9),

@@ -85,3 +85,38 @@ def test_find_mojibake_finds_mac_roman_quotes_and_double_damage() -> None:
 
 def test_find_mojibake_passes_over_bytes_that_are_no_utf8() -> None:
     assert find_mojibake("ÃÃ âÃ© ï¿".replace("Ã©", "")) is None
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "Привет, как дела".encode().decode("cp1251"),
+        "it’s".encode().decode("cp1251"),
+        "Größe".encode().decode("cp437"),
+        "schön".encode().decode("cp850"),
+        "it’s".encode().decode("cp437"),
+        "人工智能很好".encode("gbk").decode("latin-1"),
+        "안녕하세요 세계".encode("euc-kr").decode("latin-1"),
+        "锟斤拷锟斤拷",
+        "烫" * 12,
+    ],
+)
+def test_find_mojibake_finds_other_encodings(damaged: str) -> None:
+    assert find_mojibake(f"He said: {damaged} and left.") is not None
+    assert re.search(MOJIBAKE_HINT, damaged)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Россия и США, СССР. РСФСР! СІРІ",
+        "├── src\n│   ├── a\n└── b ┬┴┬┴ ├┤",
+        "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏ ¡¢£¤¥¦§¨©ª«¬®¯°±²³´µ¶·¸¹º»¼½¾¿",
+        "Chapter 1········5",
+        "°°°°°°°°",
+        "烫烫烫！",
+        "ÄÖÜÄÖÜÄÖÜ",
+    ],
+)
+def test_find_mojibake_leaves_listings_and_frames_alone(text: str) -> None:
+    assert find_mojibake(text) is None
