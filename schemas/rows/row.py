@@ -35,6 +35,7 @@ class Conversion(StrEnum):
     RESULT_ROLE = "function_role_to_tool"
     LOSS_FLAGS = "loss_flags_to_weight"
     REASONING = "reasoning_to_reasoning_content"
+    PADDING = "null_padding_dropped"
 
 
 @dataclass(slots=True)
