@@ -1,7 +1,7 @@
 """Stage `split_dataset`: split rows into training, validation and evaluation, the same way each time.
 
-Rows whose normalised prompts are equal, or that nearly repeat each other, form a group, which stays
-in one split. The hash of the first row's prompt decides which, so that rows appended later do not
+Rows whose normalised prompts are equal, that share most of their text, or that continue each other
+form a group, which stays in one split. The hash of the first row's prompt decides which, so that rows appended later do not
 move the others, unless one is like two groups at once and joins them.
 """
 
@@ -19,10 +19,12 @@ from schemas.config.run import SplitConfig
 from schemas.records.references import CheckedReference, SplitReference
 from schemas.rule_ids import RowRule, Severity
 from tasks.dataset.pinned_rows import PinnedRules, pinned_fingerprint, write_pinned
+from tasks.dataset.repeats import repeats
 from tasks.dataset.row_pass import SetPass
 from tasks.dataset.split_rows import (
     Split,
     choose_splits,
+    continued_rows,
     group_positions,
     group_rows,
     keep_for_validation,
@@ -64,7 +66,7 @@ def compare_all(files: Sequence[Path], table: FeatureTable, similarity: float) -
         tempfile.TemporaryDirectory(dir=table.folder.parent) as scratch,
         NearDuplicateIndex(Path(scratch), similarity) as duplicates,
     ):
-        features = FeatureRequest(similarity=similarity, has_sample=True, has_stable_prompts=True)
+        features = FeatureRequest(similarity=similarity, has_sample=True, for_split=True)
         # The rows were checked when they were kept.
         request = CheckRequest(dict.fromkeys(RowRule, Severity.OFF), features=features)
         check = SetPass(request, table, duplicates)
@@ -110,7 +112,9 @@ def split_rows(
         table = FeatureTable(folder / "row_features")
         compare_all(files, table, similarity)
         prompt = table.column("prompt")
-        groups = group_rows(prompt, table.column("cluster"))
+        _, earlier = repeats(prompt)
+        continued = continued_rows(table.column("whole"), table.column("continued"))
+        groups = group_rows(earlier, table.column("cluster"), continued)
         if split.pinned:
             parts = splits_besides_pinned(groups, n_pinned)
             keep_for_validation(parts, group_positions(groups, prompt, seed), split)

@@ -173,19 +173,6 @@ def join_text_parts(content: Any) -> Any:
     return "".join(texts)
 
 
-def drop_nulls(value: Any) -> Any:
-    """Drop the null fields of objects at every depth; nulls in lists stay.
-
-    For rows of Arrow tables only, where every object of a column has the fields of all: there a null
-    is padding. In JSON a null argument was written on purpose.
-    """
-    if isinstance(value, dict):
-        return {name: drop_nulls(item) for name, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [drop_nulls(item) for item in value]
-    return value
-
-
 def is_sharegpt(row: dict[str, Any]) -> bool:
     """Return True if the row has `conversations`; null is an empty column of a table."""
     return row.get("conversations") is not None

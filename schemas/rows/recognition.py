@@ -23,6 +23,7 @@ from schemas.rows._conversions import (
 from schemas.rows._other_tasks import why_unknown
 from schemas.rows._other_texts import is_contained
 from schemas.rows.message_fields import TOOLS, Note, take_tools
+from schemas.rows.padding import drop_padding
 from schemas.rows.plain_rows import PlainRow, Rows
 from schemas.rows.row import Conversation, Conversion, RowFormat, SourceRow, is_stored
 from schemas.rows.tool_calls import canonical_tools, parse_if_json, with_parameters
@@ -210,6 +211,9 @@ def _finish(
         violations = [*violations, *_sort(conversation, notes)]
         if any(violation.rule is RowRule.PREFERENCE_ROW for violation in violations):
             return None, NOTHING, [v for v in violations if v.rule is RowRule.PREFERENCE_ROW][:1]
+    if conversation.tools and drop_padding(conversation):
+        conversion = (*conversation.conversions, Conversion.PADDING)
+        conversation.conversions = tuple(sorted(conversion))
     n_added = len(conversation.messages) - n_messages
     return conversation, frozenset(place + n_added for place in blank), violations
 

@@ -37,6 +37,7 @@ class Conversion(StrEnum):
     REASONING = "reasoning_to_reasoning_content"
     REPEATED_REASONING = "repeated_reasoning_dropped"
     TOOL_SCHEMAS = "tool_schemas_to_parameters"
+    PADDING = "null_padding_dropped"
 
 
 @dataclass(slots=True)

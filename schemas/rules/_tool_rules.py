@@ -216,11 +216,13 @@ def _schema_problem(validator: Any, arguments: dict[str, Any]) -> str:
 
 
 def _describe(error: Any) -> str:
-    """Report which part breaks which keyword; never the value, which may be private."""
+    """Report which part breaks which keyword; never its value, which may be private."""
     path = ".".join(str(step) for step in error.absolute_path)
     if error.validator == "required":
         missing = [str(name) for name in error.validator_value if name not in error.instance]
         return f"{path + ' lacks' if path else 'lack'} {', '.join(missing)}"
+    if error.instance is None:
+        return f"{path} is null"
     limit = json.dumps(error.validator_value, ensure_ascii=False, default=str)
     if len(limit) > MAX_NAME_CHARACTERS:
         limit = ""
@@ -231,8 +233,7 @@ def _result_problems(messages: list[Any]) -> list[str]:
     """Match every tool message with a call of the assistant message before it."""
     problems: list[str] = []
     waiting: list[tuple[Any, Any]] = []
-    caller = 0
-    calls_in_text = False
+    caller, calls_in_text = 0, False
     for number, message in enumerate(messages, 1):
         if not isinstance(message, dict):
             continue

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from schemas.rule_ids import RuleExample, SetRule
 from tasks.dataset.repeats import (
+    SHARED_ANSWER,
     are_labels,
+    are_phrasings,
     are_sampled,
     count_partners,
     cut_texts,
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from tasks.engine.arrays import Array, Flags, Numbers
 
 MOST_EXAMPLES = 5
-MIN_BOILERPLATE_PROMPTS = 3
-"""An answer that so many different prompts share is boilerplate, unless it is a mere label."""
+LEAST_REPHRASED = 4
+"""Of so many phrasings of a question some may differ by a word and be no near duplicates."""
 
 
 @dataclass
@@ -51,12 +53,13 @@ def compare_rows(table: FeatureTable, n_quarantined_rows: int) -> SetColumns:
     is_label = table.column("is_label") | are_labels(answer, context)
     conclusion = numpy.where(is_label, answer, table.column("conclusion"))
     is_sampled = are_sampled(prompt, n_answers, conclusion)
-    _compare_clusters(found, table, is_sampled)
+    n_prompts = count_partners(answer, prompt)
+    is_phrasing = are_phrasings(answer, n_prompts)
+    _compare_clusters(found, table, is_sampled | (is_phrasing & (n_prompts >= LEAST_REPHRASED)))
     n_answers[is_sampled] = 1
     columns["is_contradictory"] = n_answers > 1
     _show(found, SetRule.CONTRADICTORY_FRACTION, table, n_answers, "its prompt has {} answers")
-    n_prompts = count_partners(answer, prompt)
-    n_prompts[(n_prompts < MIN_BOILERPLATE_PROMPTS) | is_label] = 0
+    n_prompts[(n_prompts < SHARED_ANSWER) | is_label | is_phrasing] = 0
     columns["is_boilerplate"] = n_prompts > 0
     _show(found, SetRule.BOILERPLATE_FRACTION, table, n_prompts, "{} prompts have its answer")
     _mark_cut_texts(found, table)
@@ -94,20 +97,21 @@ def _mark_cut_texts(found: SetColumns, table: FeatureTable) -> None:
     )
 
 
-def _compare_clusters(found: SetColumns, table: FeatureTable, is_sampled: Flags) -> None:
+def _compare_clusters(found: SetColumns, table: FeatureTable, is_wanted: Flags) -> None:
     """Mark rows that nearly repeat an earlier one; exact repeats are counted elsewhere.
 
-    Rows with another system message or other tools are no repeats, nor are answers sampled to one prompt.
+    Rows with another system message or other tools are no repeats, nor are those that repeat on purpose:
+    answers sampled to one prompt, and many phrasings of one question.
     """
     import numpy
 
-    cluster = table.column("cluster")
+    cluster = table.column("copied")
     if not len(cluster):
         return
     # Cluster numbers are below 2^32.
     mixed = table.column("context") & numpy.uint64(0xFFFFFFFF00000000)
     is_near, earlier = repeats(cluster.astype(numpy.uint64) | mixed)
-    is_near &= ~found.columns["is_duplicate"] & ~is_sampled
+    is_near &= ~found.columns["is_duplicate"] & ~is_wanted
     found.columns["is_near_duplicate"] = is_near
     earlier[~is_near] = -1
     _show_twins(found, SetRule.NEAR_DUPLICATE_FRACTION, table, earlier, "nearly the same as")

@@ -18,6 +18,9 @@ SAMPLED_ANSWERS = 4
 """So many different free answers to one prompt were sampled; two or three may contradict each other."""
 MOSTLY, USUAL_ANSWERS = 0.5, 3
 """If more of the rows have several answers to their prompt, three on average, the set was made so."""
+SHARED_ANSWER, MOST_PHRASINGS, LEAST_PHRASED = 3, 12, 4
+"""Prompts that share an answer, so many at least, are phrasings of one question where they are no more than
+12 and as many answers as the last have some; stock answers are fewer, or have more prompts."""
 LEAST_CUT_CHARACTERS = 200
 LEAST_CUT_ROWS = 3
 CUT_WINDOW = 20
@@ -158,6 +161,25 @@ def are_sampled(prompt: Hashes, n_answers: Numbers, conclusion: Hashes) -> Flags
     is_free = numpy.where(n_unread > 1, n_conclusions == 2, (n_conclusions == 1) & ~has_read)
     is_made_so = is_several.mean() > MOSTLY and n_answers[is_several].mean() >= USUAL_ANSWERS
     return is_several & (is_one | (is_free & ((n_answers >= SAMPLED_ANSWERS) | is_made_so)))
+
+
+def are_phrasings(answer: Hashes, n_prompts: Numbers) -> Flags:
+    """Mark rows whose prompt is one of several phrasings of a question, as in the rows of a FAQ.
+
+    Args:
+        answer: Hash of each row's answer.
+        n_prompts: How many different prompts have it.
+
+    Returns:
+        Whether there are several, in a set with several such answers.
+
+    Shape:
+        answer, n_prompts and the result: (rows).
+    """
+    import numpy
+
+    is_shared = (n_prompts >= SHARED_ANSWER) & (n_prompts <= MOST_PHRASINGS)
+    return is_shared & (len(numpy.unique(answer[is_shared])) >= LEAST_PHRASED)
 
 
 def cut_texts(lengths: Array, texts: Hashes) -> Numbers:

@@ -59,7 +59,9 @@ class SetPass:
     def finish(self) -> None:
         """Write the clusters of near duplicates into the table."""
         if self.duplicates is not None and self.table is not None:
-            self.table.append("cluster", self.duplicates.clusters())
+            found = self.duplicates.clusters()
+            self.table.append("cluster", found.alike)
+            self.table.append("copied", found.copies)
 
     def close(self) -> None:
         """Remove the working files, whether or not the pass was completed."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from schemas.config.run import SplitConfig
 from schemas.errors import ConfigError
-from tasks.dataset.repeats import repeats
 
 if TYPE_CHECKING:
     import numpy
@@ -51,33 +50,54 @@ def prompt_position(prompt: int, seed: int) -> float:
     return int.from_bytes(digest[:8], "big") / 2.0**64
 
 
-def group_rows(prompt: Hashes, cluster: Numbers) -> Numbers:
+def continued_rows(whole: Hashes, continued: Hashes) -> Numbers:
+    """Find the row whose conversation each row continues, as where there is one row for each answer.
+
+    Args:
+        whole: Hash of each row.
+        continued: Hash of its messages up to the answer before the last, 0 where there is none.
+
+    Returns:
+        Number of the row that consists of these messages, -1 where there is none.
+
+    Shape:
+        whole, continued and the result: (rows).
+    """
+    import numpy
+
+    found = numpy.full(len(whole), -1, dtype=numpy.int64)
+    rows = numpy.flatnonzero(continued)
+    if len(rows):
+        order = numpy.argsort(whole, kind="stable")
+        places = numpy.searchsorted(whole, continued[rows], sorter=order)
+        earlier = order.take(places, mode="clip")
+        is_found = whole[earlier] == continued[rows]
+        found[rows[is_found]] = earlier[is_found]
+    return found
+
+
+def group_rows(*links: Numbers) -> Numbers:
     """Find the groups of rows that must stay in one split.
 
     Args:
-        prompt: Hash of each row's prompt.
-        cluster: For each row the first of those that nearly repeat each other.
+        *links: For each row another one of its group, or itself or -1; each of shape (rows).
 
     Returns:
         For each row the first row of its group.
 
     Shape:
-        prompt, cluster and the result: (rows).
+        (rows,).
     """
     import numpy
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    n_rows = len(prompt)
-    rows = numpy.arange(n_rows)
-    _, earlier = repeats(prompt)
-    same_prompt = numpy.where(earlier < 0, rows, earlier)
-    ends = numpy.concatenate([same_prompt, cluster.astype(numpy.int64)])
-    links = coo_array(
-        (numpy.ones(2 * n_rows, dtype=bool), (numpy.concatenate([rows, rows]), ends)),
-        shape=(n_rows, n_rows),
-    )
-    _, labels = connected_components(links, directed=False)
+    n_rows = len(links[0])
+    ends = numpy.concatenate([link.astype(numpy.int64) for link in links])
+    begins = numpy.tile(numpy.arange(n_rows), len(links))
+    begins, ends = begins[ends >= 0], ends[ends >= 0]
+    graph = coo_array((numpy.ones(len(ends), dtype=bool), (begins, ends)), shape=(n_rows, n_rows))
+    _, labels = connected_components(graph, directed=False)
     _, first, inverse = numpy.unique(labels, return_index=True, return_inverse=True)
     return first[inverse]
 

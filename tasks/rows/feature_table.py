@@ -29,8 +29,10 @@ DTYPES = {
     "in_benchmark": "bool",
     "part": "uint8",
     "cluster": "uint32",
+    "copied": "uint32",
+    "continued": "uint64",
 }
-"""Columns a table may have: about 70 bytes a row."""
+"""Columns a table may have: about 80 bytes a row."""
 
 
 class FeatureTable:

@@ -36,7 +36,8 @@ class RowFeatures:
 
     columns: dict[str, Array]
     """`file` (code), `line`, `whole`, `prompt`, `answer`, `context` (system message and tools),
-    `conclusion` (64-bit hashes), `prompt_characters`, `answer_characters`, `longest_prompt` (message),
+    `conclusion` (64-bit hashes; for the split also `continued`, that of the row's messages up to the
+    answer before its last one, 0 where there is none), `prompt_characters`, `answer_characters`, `longest_prompt` (message),
     `n_messages`, `n_assistant`, `is_label`, and `in_benchmark` where asked."""
     files: list[str]
     """Names of the files, by code."""
@@ -55,8 +56,8 @@ class FeatureRequest:
     similarity: float | None = None
     """From which rows count as near duplicates; None: they are not looked for."""
     has_sample: bool = False
-    has_stable_prompts: bool = False
-    """Hash prompts the same in every version of the libraries, for the split; takes longer."""
+    for_split: bool = False
+    """Hash prompts the same in every version of the libraries, which takes longer, and what rows continue."""
     benchmark: NgramIndex | None = None
 
 
@@ -88,14 +89,18 @@ def row_features(block: CheckedBlock, request: FeatureRequest) -> RowFeatures:
     bounds = (starts, answers, ends)
     _add_hashes(columns, frame, said, bounds)
     columns["context"] = context_hashes(frame, said, starts)
+    if request.for_split:
+        columns["continued"] = _continued(frame, is_assistant, bounds)
     for place, tools in tool_hashes(block, kept):
         columns["context"][place] ^= tools
         columns["whole"][place] ^= tools
-    if request.has_stable_prompts:
+        if request.for_split and columns["continued"][place]:
+            columns["continued"][place] ^= tools
+    if request.for_split:
         columns["prompt"] = _stable_prompts(said, (starts, answers))
     found = RowFeatures(columns, files, Counter(_role_counts(frame)))
     if request.similarity is not None or request.benchmark is not None:
-        _add_similarity(found, frame, said, (starts, ends), request)
+        _add_similarity(found, frame, said, bounds, request)
     if request.has_sample:
         found.sample = _sample(columns["whole"], frame["compared"], answers)
     return found
@@ -139,10 +144,8 @@ def _add_hashes(
 
     starts, answers, ends = bounds
     turns = frame["turn"].to_numpy()
-    texts = frame["compared"].fill_null("").hash().to_numpy()
-    roles = frame["role"].fill_null("").hash().to_numpy()
     normal = said.hash().to_numpy()
-    columns["whole"] = combined_hashes(texts ^ (roles * ODD_ONE), turns, starts)
+    columns["whole"] = combined_hashes(_message_hashes(frame), turns, starts)
     is_asked = turns < numpy.repeat(answers - starts, ends - starts)
     columns["prompt"] = combined_hashes(normal, turns, starts, is_asked)
     is_answered = answers < ends
@@ -152,6 +155,31 @@ def _add_hashes(
     is_label = (answer.str.count_matches(" ") < LABEL_WORDS) & (answer.str.len_chars() < LONG_LABEL)
     columns["is_label"] = is_label.to_numpy()
     columns["conclusion"] = conclusions(answer, columns["is_label"])
+
+
+def _message_hashes(frame: DataFrame) -> Hashes:
+    """Hash role and text of each message."""
+    texts: Hashes = frame["compared"].fill_null("").hash().to_numpy()
+    roles: Hashes = frame["role"].fill_null("").hash().to_numpy()
+    return texts ^ (roles * ODD_ONE)
+
+
+def _continued(
+    frame: DataFrame, is_assistant: Flags, bounds: tuple[Numbers, Numbers, Numbers]
+) -> Hashes:
+    """Hash the messages up to each row's answer before its last one, as `whole` of a row that ends there."""
+    import numpy
+
+    starts, answers, ends = bounds
+    places = numpy.arange(len(frame))
+    lengths = ends - starts
+    is_earlier = is_assistant & (places < numpy.repeat(answers, lengths))
+    if not is_earlier.any():
+        return numpy.zeros(len(starts), dtype=numpy.uint64)
+    last = numpy.maximum.reduceat(numpy.where(is_earlier, places, -1), starts)
+    is_counted = places <= numpy.repeat(last, lengths)
+    hashes = combined_hashes(_message_hashes(frame), frame["turn"].to_numpy(), starts, is_counted)
+    return numpy.where(last < 0, numpy.uint64(0), hashes)
 
 
 def combined_hashes(
@@ -199,22 +227,20 @@ def _add_similarity(
     found: RowFeatures,
     frame: DataFrame,
     said: Series,
-    bounds: tuple[Numbers, Numbers],
+    bounds: tuple[Numbers, Numbers, Numbers],
     request: FeatureRequest,
 ) -> None:
     """Sign the words that rows do not all share, and look for word sequences of the benchmarks."""
     import polars
 
-    from tasks.rows.near_duplicates import sign_words
+    from tasks.rows.near_duplicates import sign_rows
     from tasks.rows.shared_text import own_words
 
     if request.similarity is not None:
-        found.signatures = sign_words(
-            own_words(said, *bounds, is_opening(frame)), request.similarity
-        )
+        found.signatures = sign_rows(own_words(said, bounds, is_opening(frame)), request.similarity)
     if request.benchmark is not None:
         normal = said.to_list()
-        rows = zip(bounds[0].tolist(), bounds[1].tolist(), strict=True)
+        rows = zip(bounds[0].tolist(), bounds[2].tolist(), strict=True)
         texts = polars.Series(
             [" ".join(normal[start:end]) for start, end in rows], dtype=polars.String
         )

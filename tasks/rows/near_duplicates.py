@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from schemas.errors import WorkDirectoryError
+from tasks.rows._pairs import are_ends_alike, estimated_similarities, join_labels, shared_buckets
 from tasks.rows._word_hashes import Tokens, hash_runs, hash_tokens
+from tasks.rows.shared_text import END_BYTES, OwnWords
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -37,9 +39,26 @@ MOST_ROUNDS = 4
 """How often a bucket is gone through with a new first row: a bucket of m rows unlike each other, as
 a long template makes them, costs at most 8 m comparisons."""
 VALUE_WORDS = N_PERMUTATIONS // 4
+END_COLUMNS = END_BYTES // 4
+ALIKE_PAIRS = 1 << 12
+"""Pairs whose ends are compared word by word at a time: 2 MiB."""
 BAND_FACTOR = 0x9E3779B97F4A7C15
 HIGH_HALF = 32
 """A product modulo 2^64 is best mixed in its upper 32 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """For each row the first row of its cluster, its own number where it is alone.
+
+    Shape:
+        alike, copies: (rows,) uint32.
+    """
+
+    alike: ndarray
+    """Of rows that share most of their text, so must not be on both sides of a split."""
+    copies: ndarray
+    """Of those whose last questions and answers are nearly the same too: near duplicates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,23 @@ def signatures(texts: Series, threshold: float = DEFAULT_THRESHOLD) -> ndarray:
     return sign_words(hash_tokens(texts), threshold)
 
 
+def sign_rows(own: OwnWords, threshold: float = DEFAULT_THRESHOLD) -> ndarray:
+    """Sign rows by their own words, and put the ends of questions and answers behind.
+
+    Args:
+        own: What rows do not share.
+        threshold: The one the index is made with.
+
+    Returns:
+        What `NearDuplicateIndex.add` takes.
+    """
+    import numpy
+
+    signed = sign_words(own.words, threshold)
+    signed[:, -END_COLUMNS:] = numpy.ascontiguousarray(own.ends).view(numpy.uint32)
+    return signed
+
+
 def sign_words(words: Tokens, threshold: float = DEFAULT_THRESHOLD) -> ndarray:
     """Sign rows by the runs of three words in them.
 
@@ -95,16 +131,15 @@ def sign_words(words: Tokens, threshold: float = DEFAULT_THRESHOLD) -> ndarray:
         What `NearDuplicateIndex.add` takes.
 
     Shape:
-        (n_rows, 1 + n_bands + 32) uint32: a hash of the whole signature, one of each band, and
-        the lowest byte of each of the 128 minima, four to a number.
+        (n_rows, 1 + n_bands + 32 + 16) uint32: a hash of the whole signature, one of each band,
+        the lowest byte of each of the 128 minima, four to a number, and zeros for the ends.
     """
     import numpy
 
     banding = plan_bands(threshold)
     shingles = hash_runs(words, SHINGLE_WORDS, keep_short=True)
-    signed = numpy.empty(
-        (len(words.offsets) - 1, 1 + banding.n_bands + VALUE_WORDS), dtype=numpy.uint32
-    )
+    n_columns = 1 + banding.n_bands + VALUE_WORDS + END_COLUMNS
+    signed = numpy.zeros((len(words.offsets) - 1, n_columns), dtype=numpy.uint32)
     n_banded, width = banding.n_bands * banding.band_width, banding.band_width
     powers = [pow(BAND_FACTOR, step, 1 << 64) for step in range(1, N_PERMUTATIONS + 1)]
     factors = numpy.array(powers, dtype=numpy.uint64)
@@ -114,7 +149,7 @@ def sign_words(words: Tokens, threshold: float = DEFAULT_THRESHOLD) -> ndarray:
         part[:, 0] = (wide @ factors) >> HIGH_HALF
         bands = wide[:, :n_banded].reshape(-1, banding.n_bands, width)
         part[:, 1 : 1 + banding.n_bands] = (bands @ factors[:width]) >> HIGH_HALF
-        part[:, 1 + banding.n_bands :] = minima.astype(numpy.uint8).view(numpy.uint32)
+        part[:, 1 + banding.n_bands : -END_COLUMNS] = minima.astype(numpy.uint8).view(numpy.uint32)
     return signed
 
 
@@ -140,7 +175,7 @@ class NearDuplicateIndex:
     """Signatures of a whole set on disk, and the clusters of near duplicates among them.
 
     Nothing of a row stays in memory while rows are added; finding clusters takes about 50 bytes a
-    row, whatever the rows contain. The files take 4 * (1 + n_bands) + 128 bytes a row.
+    row, whatever the rows contain. The files take 4 * (1 + n_bands) + 192 bytes a row.
     """
 
     def __init__(self, folder: Path, threshold: float = DEFAULT_THRESHOLD) -> None:
@@ -157,7 +192,7 @@ class NearDuplicateIndex:
         self.n_rows = 0
         self._n_keys = 1 + plan_bands(threshold).n_bands
         self._paths = [folder / f"band_{band:02d}.bin" for band in range(self._n_keys)]
-        self._paths.append(folder / "values.bin")
+        self._paths += [folder / "values.bin", folder / "ends.bin"]
         self._files: list[BinaryIO] = []
         try:
             for path in self._paths:
@@ -186,26 +221,24 @@ class NearDuplicateIndex:
         try:
             for band in range(self._n_keys):
                 self._files[band].write(block[:, band].tobytes())
-            self._files[-1].write(block[:, self._n_keys :].tobytes())
+            self._files[-2].write(block[:, self._n_keys : -END_COLUMNS].tobytes())
+            self._files[-1].write(block[:, -END_COLUMNS:].tobytes())
         except OSError as error:
             raise _cannot_write(self._paths[0].parent, error) from error
         self.n_rows += len(block)
 
-    def clusters(self) -> ndarray:
+    def clusters(self) -> Clusters:
         """Find the clusters of near duplicates among all rows added.
 
         Rows that share a bucket of a band are compared with the first row of the bucket and with
         the row before them, and pairs at or above the threshold are joined; so a cluster is a
-        chain of near duplicates, and a bucket of m rows costs O(m).
+        chain, and a bucket of m rows costs O(m).
 
         Returns:
-            For each row the first row of its cluster, its own number where it is alone.
+            The clusters.
 
         Raises:
             WorkDirectoryError: The disk is full.
-
-        Shape:
-            (n_rows,) uint32.
         """
         import numpy
 
@@ -215,14 +248,14 @@ class NearDuplicateIndex:
         except OSError as error:
             raise _cannot_write(self._paths[0].parent, error) from error
         rows = numpy.arange(self.n_rows, dtype=numpy.uint32)
-        labels = rows.copy()
+        found = Clusters(rows.copy(), rows.copy())
         for band in range(self._n_keys):
             keys = numpy.fromfile(self._paths[band], dtype=numpy.uint32)
-            self._join_buckets(*shared_buckets(keys, rows), labels)
+            self._join_buckets(*shared_buckets(keys, rows), found)
             if band == 0:
                 # Band 0 is the whole signature: of rows that agree on it only the first is compared.
-                rows = rows[labels == rows]
-        return labels
+                rows = rows[found.copies == rows]
+        return found
 
     def close(self) -> None:
         """Close and remove the files."""
@@ -234,7 +267,7 @@ class NearDuplicateIndex:
             path.unlink(missing_ok=True)
         self._files = []
 
-    def _join_buckets(self, keys: ndarray, rows: ndarray, labels: ndarray) -> None:
+    def _join_buckets(self, keys: ndarray, rows: ndarray, found: Clusters) -> None:
         """Compare the rows of each bucket with its first row, then continue with the rest."""
         import numpy
 
@@ -247,23 +280,35 @@ class NearDuplicateIndex:
             is_other = ~is_first
             others, firsts = rows[is_other], rows[places[is_other]]
             before = rows[:-1][is_other[1:]]
-            self._join_pairs(firsts, others, labels)
-            self._join_pairs(before, others, labels)
-            is_left = labels[firsts] != labels[others]
+            self._join_pairs(firsts, others, found)
+            self._join_pairs(before, others, found)
+            is_left = found.copies[firsts] != found.copies[others]
             keys, rows = keys[is_other][is_left], others[is_left]
 
-    def _join_pairs(self, left: ndarray, right: ndarray, labels: ndarray) -> None:
-        """Join those pairs that are similar enough and not joined yet."""
+    def _join_pairs(self, left: ndarray, right: ndarray, found: Clusters) -> None:
+        """Join those pairs that are similar enough and no copies yet."""
         for low in range(0, len(left), VERIFY_PAIRS):
             some, others = left[low : low + VERIFY_PAIRS], right[low : low + VERIFY_PAIRS]
-            is_apart = labels[some] != labels[others]
+            is_apart = found.copies[some] != found.copies[others]
             some, others = some[is_apart], others[is_apart]
-            if len(some):
-                is_near = self._similarities(some, others) >= self.threshold
-                join_labels(labels, some[is_near], others[is_near])
+            if not len(some):
+                continue
+            is_near = self._similarities(some, others) >= self.threshold
+            some, others = some[is_near], others[is_near]
+            join_labels(found.alike, some, others)
+            for part in range(0, len(some), ALIKE_PAIRS):
+                one, other = some[part : part + ALIKE_PAIRS], others[part : part + ALIKE_PAIRS]
+                is_copy = are_ends_alike(*self._read(one, other, -1, END_BYTES))
+                join_labels(found.copies, one[is_copy], other[is_copy])
 
     def _similarities(self, left: ndarray, right: ndarray) -> ndarray:
         """Estimate the Jaccard similarity of pairs of rows."""
+        return estimated_similarities(*self._read(left, right, -2, N_PERMUTATIONS))
+
+    def _read(
+        self, left: ndarray, right: ndarray, file: int, n_bytes: int
+    ) -> tuple[ndarray, ndarray]:
+        """Read the bytes of both rows of each pair."""
         import numpy
 
         is_read = numpy.zeros(self.n_rows, dtype=bool)
@@ -271,26 +316,24 @@ class NearDuplicateIndex:
         rows = numpy.flatnonzero(is_read)
         places = numpy.empty(self.n_rows, dtype=numpy.uint32)
         places[rows] = numpy.arange(len(rows), dtype=numpy.uint32)
-        values = self._read_values(rows)
-        return estimated_similarities(
-            values.take(places[left], axis=0), values.take(places[right], axis=0)
-        )
+        values = self._read_rows(rows, file, n_bytes)
+        return values.take(places[left], axis=0), values.take(places[right], axis=0)
 
-    def _read_values(self, rows: ndarray) -> ndarray:
-        """Read minima back, block by block; a memory map would count as memory in use."""
+    def _read_rows(self, rows: ndarray, file: int, n_bytes: int) -> ndarray:
+        """Read bytes of rows back, block by block; a memory map would count as memory in use."""
         import numpy
 
-        values = numpy.empty((len(rows), N_PERMUTATIONS), dtype=numpy.uint8)
+        values = numpy.empty((len(rows), n_bytes), dtype=numpy.uint8)
         for block in numpy.unique(rows // READ_ROWS).tolist():
             first = block * READ_ROWS
             low, high = numpy.searchsorted(rows, (first, first + READ_ROWS))
             read = numpy.fromfile(
-                self._paths[-1],
+                self._paths[file],
                 dtype=numpy.uint8,
-                count=READ_ROWS * N_PERMUTATIONS,
-                offset=first * N_PERMUTATIONS,
+                count=READ_ROWS * n_bytes,
+                offset=first * n_bytes,
             )
-            read = read.reshape(-1, N_PERMUTATIONS)
+            read = read.reshape(-1, n_bytes)
             values[low:high] = read.take(rows[low:high] - first, axis=0)
         return values
 
@@ -300,75 +343,6 @@ def _cannot_write(folder: Path, error: OSError) -> WorkDirectoryError:
         "The working files for near duplicates cannot be written.",
         where=str(folder),
         got=error.strerror or str(error),
-        fix="Free some space there (200 bytes a row), or set "
+        fix="Free some space there (250 bytes a row), or set "
         "quality.rules.near_duplicate_fraction.severity=off.",
     )
-
-
-def shared_buckets(keys: ndarray, rows: ndarray) -> tuple[ndarray, ndarray]:
-    """Sort rows by key and keep those whose key another row has too.
-
-    Key and row share one number: sorting numbers is ten times as fast as sorting by a key.
-
-    Args:
-        keys: Key of every row there is.
-        rows: The rows to look at.
-
-    Returns:
-        Keys and rows, sorted by both.
-    """
-    import numpy
-
-    packed = keys[rows].astype(numpy.uint64)
-    packed <<= numpy.uint64(32)
-    packed |= rows
-    packed.sort()
-    is_same = (packed[1:] ^ packed[:-1]) >> numpy.uint64(32) == 0
-    is_shared = numpy.zeros(len(packed), dtype=bool)
-    is_shared[1:] |= is_same
-    is_shared[:-1] |= is_same
-    packed = packed[is_shared]
-    return packed >> numpy.uint64(32), packed.astype(numpy.uint32)
-
-
-def join_labels(labels: ndarray, left: ndarray, right: ndarray) -> None:
-    """Set the labels of joined rows, and of all joined with them, to the smallest, in place."""
-    import numpy
-
-    while len(left):
-        some, others = labels[left], labels[right]
-        is_apart = some != others
-        left, right = left[is_apart], right[is_apart]
-        lower = numpy.minimum(some, others)[is_apart]
-        numpy.minimum.at(labels, numpy.maximum(some, others)[is_apart], lower)
-        settled = labels[labels]
-        while (settled != labels).any():
-            labels[:] = settled
-            settled = labels[labels]
-
-
-def estimated_similarities(left: ndarray, right: ndarray) -> ndarray:
-    """Estimate the Jaccard similarity of pairs from the lowest bytes of their minima.
-
-    Of two different minima 1 in 256 have the same lowest byte, so a share m of equal bytes stands
-    for a similarity of (m - 1/256) / (1 - 1/256).
-
-    Args:
-        left: Bytes of one row of each pair.
-        right: Those of the other row.
-
-    Returns:
-        The similarities, at most 1; a little below 0 where nothing is equal.
-
-    Shape:
-        left and right (n_pairs, n_bytes) uint8, n_bytes a multiple of 8 up to 248; the result
-        (n_pairs,) float64.
-    """
-    import numpy
-
-    n_bytes = left.shape[1]
-    # Eight sums side by side, a byte each: together they stay below 256, so none carries.
-    words = (left == right).view(numpy.uint64)
-    sums = words @ numpy.ones(n_bytes // 8, dtype=numpy.uint64)
-    shares = ((sums * numpy.uint64(0x0101010101010101)) >> 56) / n_bytes
-    return (shares - 1 / 256) / (1 - 1 / 256)

@@ -100,6 +100,25 @@ def test_groups_stay_together_and_no_row_is_lost(tmp_path: Path) -> None:
     assert written == vars(counts)
 
 
+def test_rows_for_each_answer_of_a_conversation_stay_together(tmp_path: Path) -> None:
+    """Each row begins with all messages of the one before it, which is less than half of its text."""
+    rows = []
+    for number in range(30):
+        turns = [
+            {"role": role, "content": " ".join([sentence(100 * number + turn)] * (turn + 1))}
+            for turn in range(4)
+            for role in ("user", "assistant")
+        ]
+        rows += [{**line(4 * number + n, "a"), "messages": turns[: 2 * n + 2]} for n in range(4)]
+    random.Random(5).shuffle(rows)
+    counts = split(tmp_path, rows, SplitConfig(eval_fraction=0.3))
+    assert counts.n_groups == 30
+    found = splits_of(tmp_path)
+    for first in range(0, 120, 4):
+        assert len({found[first + n] for n in range(4)}) == 1
+    assert len(set(found.values())) == 2
+
+
 def test_files_keep_the_order_of_the_rows(tmp_path: Path) -> None:
     split(tmp_path, lines(60), SplitConfig(eval_fraction=0.3))
     for part in (Split.TRAIN, Split.EVAL):

@@ -11,7 +11,6 @@ from schemas.rows._conversions import (
     are_plain,
     canonical_message,
     canonical_messages,
-    drop_nulls,
     from_alpaca,
     from_sharegpt,
     is_alpaca,
@@ -254,11 +253,6 @@ def test_from_sharegpt_reads_the_result_of_an_old_function() -> None:
     assert of_sharegpt({"conversations": [turn]}) == [expected]
     called = {"from": "function", "value": "2"}
     assert of_sharegpt({"conversations": [called]}) == [{"role": "function", "content": "2"}]
-
-
-def test_drop_nulls_drops_fields_at_every_depth_but_no_list_items() -> None:
-    padded = {"a": None, "b": {"c": None, "d": [{"e": None, "f": 1}, None]}}
-    assert drop_nulls(padded) == {"b": {"d": [{"f": 1}, None]}}
 
 
 def test_is_sharegpt_asks_for_conversations() -> None:

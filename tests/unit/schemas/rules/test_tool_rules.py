@@ -313,3 +313,11 @@ def test_tool_problems_takes_any_json(first: Any, second: Any, third: Any, fourt
     for rule, detail in (*tool_problems(messages, tools), *weight_problems(messages)):
         assert rule in RowRule
         assert 0 < len(detail) <= 160
+
+
+def test_null_that_breaks_a_schema_is_named() -> None:
+    parameters = {"type": "object", "properties": {"on": {"type": "string"}}, "required": ["on"]}
+    call = {"function": {"name": "f", "arguments": {"on": None}}}
+    messages = [{"role": "assistant", "content": None, "tool_calls": [call]}]
+    found = tool_problems(messages, [{"name": "f", "parameters": parameters}])
+    assert found == [(RowRule.TOOL_CALL_INVALID, "message 1: arguments of f: on is null")]

@@ -11,7 +11,6 @@ from schemas.rows.row import SourceRow
 from schemas.rule_ids import SetRule
 from schemas.rules.row_rules import row_severities
 from tasks.dataset.comparisons import (
-    MIN_BOILERPLATE_PROMPTS,
     SetColumns,
     compare_rows,
     first_true,
@@ -79,6 +78,87 @@ def test_one_word_in_thirty_makes_a_near_duplicate_and_many_do_not(tmp_path: Pat
     assert marked(found, "is_duplicate") == []
 
 
+PASSAGE = " ".join(f"passage{number}" for number in range(150))
+
+
+def test_questions_on_one_passage_are_no_near_duplicates_and_changed_copies_are(
+    tmp_path: Path,
+) -> None:
+    """Between 2 and 9 rows share a passage, so it is no template of the set."""
+    questions = (
+        "Is the house taller than the tower beside it?",
+        "Did the mason finish before the winter of that year?",
+        "Does anyone still live behind the old walls?",
+    )
+    for way, form in enumerate(("{}\n\n{}", "{1}\n\n{0}", "{0}\n\n{1}\n\nAnswer yes or no.")):
+        asked = [(form.format(PASSAGE, question), "Yes.") for question in questions]
+        other = PASSAGE.replace("passage70 ", "stone ")
+        copies = [
+            (form.format(PASSAGE, questions[0]).replace(" is", "  Is"), "yes"),
+            (form.format(other, questions[1]), "Yes."),
+        ]
+        found = compare(tmp_path / str(way), *asked, *copies)
+        assert marked(found, "is_near_duplicate") == [4, 5]
+
+
+def test_tasks_on_one_document_with_answers_of_their_own_are_no_near_duplicates(
+    tmp_path: Path,
+) -> None:
+    tasks = {"Summarise:": "A house is measured.", "Title:": "The wall", "Keywords:": "house, wall"}
+    rows = [(f"{task} {PASSAGE}", answer) for task, answer in tasks.items()]
+    assert marked(compare(tmp_path, *rows), "is_near_duplicate") == []
+
+
+def test_conversation_that_goes_on_is_no_near_duplicate(tmp_path: Path) -> None:
+    turns = [
+        (role, f"{role} {number} " + " ".join(f"w{number}x{word}" for word in range(40)))
+        for number in range(8)
+        for role in ("user", "assistant")
+    ]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    rows = [{"messages": messages[: 2 * n]} for n in range(1, 9)]
+    assert marked(compare_these(tmp_path / "a", *rows), "is_near_duplicate") == []
+    changed = [*messages[:-1], {**messages[-1], "content": f"Well, {turns[-1][1]}"}]
+    rows.append({"messages": changed})
+    assert marked(compare_these(tmp_path / "b", *rows), "is_near_duplicate") == [9]
+
+
+TOPICS = ("tower", "bridge", "harbour", "station", "market")
+PHRASINGS = (
+    "What is the height of the {}?",
+    "Please: what is the height of the {}?",
+    "how tall would you say that {} is",
+    "Can you tell me its metres, I mean the {}",
+)
+
+
+def test_phrasings_of_a_question_with_one_answer_are_neither_copies_nor_boilerplate(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        (phrasing.format(topic), " ".join(f"{topic}{number}" for number in range(80)))
+        for topic in TOPICS
+        for phrasing in PHRASINGS
+    ]
+    free = [(f"Question {number} of all", f"Its answer is {number}.") for number in range(20)]
+    found = compare(tmp_path / "a", *rows, *free)
+    assert (marked(found, "is_near_duplicate"), marked(found, "is_boilerplate")) == ([], [])
+    few = compare(tmp_path / "b", *rows[:4], *free)
+    assert marked(few, "is_boilerplate") == [1, 2, 3, 4]
+    two = [row for number, row in enumerate(rows) if number % 4 in (0, 2)]
+    assert marked(compare(tmp_path / "c", *two, *free), "is_near_duplicate") == []
+    copies = [row for number, row in enumerate(rows) if number % 4 < 2]
+    found = compare(tmp_path / "d", *copies, *free)
+    assert marked(found, "is_near_duplicate") == [2, 4, 6, 8, 10]
+
+
+def test_stock_answers_to_many_prompts_are_boilerplate_beside_phrasings(tmp_path: Path) -> None:
+    rows = [(phrasing.format(t), f"Its height is {t}.") for t in TOPICS for phrasing in PHRASINGS]
+    stock = [(f"Question {number} of all", STOCK) for number in range(13)]
+    found = compare(tmp_path, *rows, *stock, *((f"What of {n}?", f"It is {n}.") for n in range(20)))
+    assert marked(found, "is_boilerplate") == list(range(21, 34))
+
+
 def test_prompts_with_several_answers_contradict(tmp_path: Path) -> None:
     found = compare(
         tmp_path,
@@ -105,7 +185,6 @@ def test_answer_that_three_prompts_share_is_boilerplate_and_two_are_not(tmp_path
         ("who  made it?", other),
         ("How deep?", stock),
     )
-    assert MIN_BOILERPLATE_PROMPTS == 3
     assert marked(found, "is_boilerplate") == [1, 2, 6]
     assert places(found, SetRule.BOILERPLATE_FRACTION) == [
         (line, "3 prompts have its answer") for line in (1, 2, 6)

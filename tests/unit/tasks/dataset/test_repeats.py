@@ -5,7 +5,14 @@ from typing import Any
 import numpy
 import pytest
 
-from tasks.dataset.repeats import are_labels, are_sampled, count_partners, cut_texts, repeats
+from tasks.dataset.repeats import (
+    are_labels,
+    are_phrasings,
+    are_sampled,
+    count_partners,
+    cut_texts,
+    repeats,
+)
 
 
 def hashes(*values: int) -> numpy.ndarray:
@@ -102,3 +109,20 @@ def test_cut_texts_need_several_different_ones_and_none_just_below() -> None:
     assert not cut_texts(numpy.array([255, 255, 255, 254, 254, 3]), texts).any()
     assert not cut_texts(numpy.array([255, 255, 255, 9, 8, 3]), hashes(1, 1, 1, 2, 3, 4)).any()
     assert cut_texts(numpy.array([], dtype=numpy.uint32), hashes()).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "n_prompts", "expected"),
+    [
+        ([], [], []),
+        ([1, 2, 3, 4, 5], [3, 12, 4, 5, 1], [True, True, True, True, False]),
+        ([1, 2, 3, 4], [3, 12, 4, 2], [False] * 4),
+        ([1, 2, 3, 4, 5], [3, 3, 3, 3, 13], [True, True, True, True, False]),
+        ([1, 1, 1, 1], [4, 4, 4, 4], [False] * 4),
+    ],
+)
+def test_phrasings_are_few_of_each_of_several_answers(
+    answers: Any, n_prompts: Any, expected: Any
+) -> None:
+    found = are_phrasings(hashes(*answers), numpy.array(n_prompts, dtype=numpy.uint32))
+    assert found.tolist() == expected

@@ -65,7 +65,8 @@ def test_pass_counts_rows_and_fills_the_table(tmp_path: Path) -> None:
     assert [outcome.features for outcome in outcomes] == [None]
     assert check.table is not None
     assert check.table.n_rows == 5
-    assert check.table.column("cluster").tolist() == [0, 1, 2, 3, 4]
+    for name in ("cluster", "copied"):
+        assert check.table.column(name).tolist() == [0, 1, 2, 3, 4]
     assert list((tmp_path / "work" / "near").iterdir()) == []
 
 

@@ -11,6 +11,7 @@ from schemas.errors import ConfigError
 from tasks.dataset.split_rows import (
     Split,
     choose_splits,
+    continued_rows,
     group_rows,
     keep_for_validation,
     prompt_position,
@@ -27,11 +28,19 @@ def test_position_is_the_hash_of_seed_and_prompt() -> None:
 
 def test_rows_with_the_same_prompt_or_in_one_cluster_form_a_group() -> None:
     #        same prompt: 0, 3        cluster: 1, 2        chained through both: 4, 5, 6
-    prompt = numpy.array([7, 8, 9, 7, 1, 1, 2], dtype=numpy.uint64)
+    prompt = numpy.array([-1, -1, -1, 0, -1, 4, -1])
     cluster = numpy.array([0, 1, 1, 3, 4, 5, 5], dtype=numpy.uint32)
     assert group_rows(prompt, cluster).tolist() == [0, 1, 1, 0, 4, 4, 4]
     nothing = numpy.zeros(0, dtype=numpy.uint64)
     assert group_rows(nothing, nothing).tolist() == []
+
+
+def test_row_is_found_that_another_continues() -> None:
+    whole = numpy.array([9, 3, 7, 3, 5], dtype=numpy.uint64)
+    continued = numpy.array([0, 9, 3, 2**64 - 1, 1], dtype=numpy.uint64)
+    assert continued_rows(whole, continued).tolist() == [-1, 0, 1, -1, -1]
+    nothing = numpy.zeros(0, dtype=numpy.uint64)
+    assert continued_rows(nothing, nothing).tolist() == []
 
 
 def placed(*wanted: float) -> Any:

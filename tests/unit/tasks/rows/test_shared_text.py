@@ -6,20 +6,25 @@ import numpy
 import polars
 
 from tasks.rows._word_hashes import hash_tokens
-from tasks.rows.shared_text import own_words
+from tasks.rows.shared_text import END_WORDS, OwnWords, own_words
 
 
 def words(name: str, n_words: int) -> str:
     return " ".join(f"{name}{number}" for number in range(n_words))
 
 
-def own(rows: list[list[tuple[str, str]]]) -> list[list[int]]:
-    """Give the hashes of the words that each row keeps."""
+def shared(rows: list[list[tuple[str, str]]]) -> OwnWords:
+    """Find the own words of rows whose last message is the answer."""
     said = polars.Series([text for row in rows for _, text in row], dtype=polars.String)
     is_opening = numpy.array([role == "system" for row in rows for role, _ in row], dtype=bool)
     ends = numpy.cumsum([len(row) for row in rows])
     starts = ends - [len(row) for row in rows]
-    found = own_words(said, starts, ends, is_opening)
+    return own_words(said, (starts, ends - 1, ends), is_opening)
+
+
+def own(rows: list[list[tuple[str, str]]]) -> list[list[int]]:
+    """Give the hashes of the words that each row keeps."""
+    found = shared(rows).words
     return [
         found.hashes[low:high].tolist()
         for low, high in zip(found.offsets[:-1], found.offsets[1:], strict=True)
@@ -108,7 +113,47 @@ def test_own_words_do_not_depend_on_the_order_of_rows() -> None:
 
 def test_own_words_of_no_rows() -> None:
     nothing = numpy.zeros(0, dtype=numpy.int64)
-    found = own_words(
-        polars.Series([], dtype=polars.String), nothing, nothing, nothing.astype(bool)
-    )
-    assert (found.hashes.tolist(), found.offsets.tolist()) == ([], [0])
+    found = own_words(polars.Series([], dtype=polars.String), (nothing,) * 3, nothing.astype(bool))
+    assert (found.words.hashes.tolist(), found.words.offsets.tolist()) == ([], [0])
+    assert found.ends.shape == (0, 64)
+
+
+def ends(text: str) -> list[int]:
+    """Shorten the first 16 words and the last, as ends have them."""
+    found = [max(word & 0xFF, 1) for word in hashed(text)]
+    filler = [0] * max(END_WORDS - len(found), 0)
+    return [*found[:END_WORDS], *filler, *filler, *found[-END_WORDS:]]
+
+
+def test_ends_are_those_of_the_last_question_and_the_answer() -> None:
+    rows = [
+        asked(words("q", 40), words("a", 20)),
+        asked("one two three", "yes", words("r", 5), words("b", 16)),
+    ]
+    assert shared(rows).ends.tolist() == [
+        ends(words("q", 40)) + ends(words("a", 20)),
+        ends(words("r", 5)) + ends(words("b", 16)),
+    ]
+
+
+def test_ends_leave_out_what_many_rows_share() -> None:
+    rows = [
+        asked(
+            f"{words('b', 60)} {words(f'q{number}x', 5)} {words('e', 30)}", words(f"a{number}x", 9)
+        )
+        for number in range(40)
+    ]
+    assert shared(rows).ends[7].tolist() == ends(words("q7x", 5)) + ends(words("a7x", 9))
+
+
+def test_punctuation_does_not_count_in_a_text_of_few_words() -> None:
+    found = shared([asked("who built it", "a mason"), asked("who built it?", "a mason.")]).ends
+    assert found[0].tolist() == found[1].tolist() == ends("who built it") + ends("a mason")
+
+
+def test_row_of_a_question_or_of_an_answer_alone_has_no_other_ends() -> None:
+    said = polars.Series(["a b c d e", "f g h i j"])
+    starts, after = numpy.array([0, 1]), numpy.array([1, 2])
+    found = own_words(said, (starts, numpy.array([1, 1]), after), numpy.zeros(2, dtype=bool)).ends
+    nothing = [0] * 32
+    assert found.tolist() == [ends("a b c d e") + nothing, nothing + ends("f g h i j")]
