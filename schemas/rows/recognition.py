@@ -190,16 +190,10 @@ def _finish(
     given = row.get("messages") or row.get("conversations")
     if type(given) is str or (tools and type(row["tools"]) is str):
         notes.append(Conversion.JSON_TEXT)
-    used, n_messages = USED_FIELDS[conversation.format], len(conversation.messages)
+    n_messages = len(conversation.messages)
     violations = violations or []
-    if not row.keys() <= used:
-        second = _second_format(row, conversation)
-        if second:
-            marks = MARKS[conversation.format]
-            detail = f"has {'/'.join(marks)} and {'/'.join(second)}"
-            violations = [Violation(RowRule.MIXED_FORMAT, detail), *violations]
-            used = used.union(second)
-        read_columns(conversation, row, used, notes)
+    if not row.keys() <= USED_FIELDS[conversation.format]:
+        violations = [*_read_others(conversation, row, notes), *violations]
     if conversation.tools:
         tools = with_parameters(conversation.tools)
         if tools is not conversation.tools:
@@ -216,6 +210,19 @@ def _finish(
         conversation.conversions = tuple(sorted(conversion))
     n_added = len(conversation.messages) - n_messages
     return conversation, frozenset(place + n_added for place in blank), violations
+
+
+def _read_others(
+    conversation: Conversation, row: dict[str, Any], notes: list[Note]
+) -> list[Violation]:
+    """Read the columns besides those of the format; report those of a second format."""
+    used = USED_FIELDS[conversation.format]
+    second = _second_format(row, conversation)
+    read_columns(conversation, row, used.union(second or ()), notes)
+    if not second:
+        return []
+    detail = f"has {'/'.join(MARKS[conversation.format])} and {'/'.join(second)}"
+    return [Violation(RowRule.MIXED_FORMAT, detail)]
 
 
 def _sort(conversation: Conversation, notes: list[Note]) -> list[Violation]:

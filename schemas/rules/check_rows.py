@@ -18,7 +18,8 @@ from schemas.rows.recognition import Recognised, RecognisedRows, recognise_rows
 from schemas.rows.row import ROLES, Conversation, RowFormat, SourceRow
 from schemas.rule_ids import RowRule, Severity, Violation
 from schemas.rules._descriptions import describe_message
-from schemas.rules._message_frame import CALL_RULES, Layout, MessageFrame, lay_out, message_frame
+from schemas.rules._layout import Layout, lay_out
+from schemas.rules._message_frame import CALL_RULES, MessageFrame, message_frame
 from schemas.rules._text_context import in_context
 from schemas.rules._text_rules import TEXT_RULES, describe_text
 from schemas.texts.damage import is_empty_input

@@ -31,6 +31,7 @@ COVERED_BY = {
     "schemas/records/events.py": "unit/tasks/report/test_announcements.py",
     "schemas/rows/row.py": "unit/schemas/rows/test_recognition.py",
     "schemas/rule_ids.py": "unit/schemas/rules/test_check_rows.py",
+    "schemas/rules/_layout.py": "unit/schemas/rules/test_check_rows.py",
     "schemas/rules/_message_frame.py": "unit/schemas/rules/test_check_rows.py",
     "schemas/texts/_personal_numbers.py": "unit/schemas/texts/test_secrets.py",
     "schemas/texts/_secret_tokens.py": "unit/schemas/texts/test_secrets.py",
