@@ -84,7 +84,7 @@ def mark_benchmark_rows(found: SetColumns, table: FeatureTable) -> None:
 
 def _mark_cut_texts(found: SetColumns, table: FeatureTable) -> None:
     """Mark rows whose prompt or answer ends where the longest of all do."""
-    n_cut = cut_texts(table.column("longest_prompt"), table.column("prompt"))
+    n_cut = cut_texts(table.column("question_characters"), table.column("prompt"))
     other = cut_texts(table.column("answer_characters"), table.column("answer"))
     n_cut[other > 0] = other[other > 0]
     found.columns["is_cut"] = n_cut > 0

@@ -24,6 +24,9 @@ SHARED_ANSWER, MOST_PHRASINGS, LEAST_PHRASED = 3, 12, 4
 LEAST_CUT_CHARACTERS = 200
 LEAST_CUT_ROWS = 3
 CUT_WINDOW = 20
+MOST_CUT = 0.5
+"""If more of the rows are equally long, a template made them so, unless the length is a usual limit."""
+USUAL_LIMITS = frozenset((255, 256, 500, 512, 1000, 1024, 2000, 2048, 4000, 4096, 32_767))
 
 
 def repeats(keys: Hashes) -> tuple[Flags, Numbers]:
@@ -205,6 +208,7 @@ def cut_texts(lengths: Array, texts: Hashes) -> Numbers:
     n_cut = len(numpy.unique(texts[is_longest]))
     near = lengths[(lengths < longest) & (lengths >= longest - CUT_WINDOW)]
     n_near = int(numpy.bincount(longest - near.astype(numpy.int64)).max()) if len(near) else 0
-    if n_cut >= LEAST_CUT_ROWS and n_cut > 2 * n_near:
+    is_tail = is_longest.mean() <= MOST_CUT or longest in USUAL_LIMITS
+    if n_cut >= LEAST_CUT_ROWS and n_cut > 2 * n_near and is_tail:
         found[is_longest] = longest
     return found

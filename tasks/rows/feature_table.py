@@ -22,7 +22,7 @@ DTYPES = {
     "conclusion": "uint64",
     "prompt_characters": "uint32",
     "answer_characters": "uint32",
-    "longest_prompt": "uint32",
+    "question_characters": "uint32",
     "n_messages": "uint32",
     "n_assistant": "uint32",
     "is_label": "bool",

@@ -37,7 +37,7 @@ class RowFeatures:
     columns: dict[str, Array]
     """`file` (code), `line`, `whole`, `prompt`, `answer`, `context` (system message and tools),
     `conclusion` (64-bit hashes; for the split also `continued`, that of the row's messages up to the
-    answer before its last one, 0 where there is none), `prompt_characters`, `answer_characters`, `longest_prompt` (message),
+    answer before its last one, 0 where there is none), `prompt_characters`, `answer_characters`, `question_characters` (last message of a user),
     `n_messages`, `n_assistant`, `is_label`, and `in_benchmark` where asked."""
     files: list[str]
     """Names of the files, by code."""
@@ -79,9 +79,8 @@ def row_features(block: CheckedBlock, request: FeatureRequest) -> RowFeatures:
     columns["n_assistant"] = _sums(is_assistant, starts)
     n_characters = frame["compared"].str.len_chars().fill_null(0).to_numpy()
     columns["answer_characters"] = _sums(numpy.where(is_assistant, n_characters, 0), starts)
-    n_asked = numpy.where(is_assistant, 0, n_characters)
-    columns["prompt_characters"] = _sums(n_asked, starts)
-    columns["longest_prompt"] = numpy.maximum.reduceat(n_asked, starts) if len(starts) else starts
+    columns["prompt_characters"] = _sums(numpy.where(is_assistant, 0, n_characters), starts)
+    columns["question_characters"] = _questions(frame, n_characters, starts)
     last = numpy.where(is_assistant, places, -1)
     answers = numpy.maximum.reduceat(last, starts) if len(starts) else starts
     answers = numpy.where(answers < 0, ends, answers)
@@ -119,6 +118,16 @@ def _places(block: CheckedBlock, kept: list[int]) -> tuple[dict[str, Array], lis
         if found:
             files[place], lines[place] = codes.setdefault(found.file, len(codes)), found.line
     return {"file": files, "line": lines}, list(codes)
+
+
+def _questions(frame: DataFrame, n_characters: Array, starts: Numbers) -> Array:
+    import numpy
+
+    if not len(starts):
+        return starts
+    is_user = (frame["role"] == "user").fill_null(value=False).to_numpy()
+    last = numpy.maximum.reduceat(numpy.where(is_user, numpy.arange(len(frame)), -1), starts)
+    return numpy.where(last < 0, 0, n_characters[last])
 
 
 def _sums(values: Array, starts: Numbers) -> Array:

@@ -333,7 +333,7 @@ def test_benchmark_passages_are_laid_out_where_they_were_looked_for(tmp_path: Pa
         table.append(name, numpy.array([0, 1]) if name != "n_messages" else numpy.array([2, 2]))
     for name in ("context", "conclusion"):
         table.append(name, numpy.array([0, 0]))
-    for name in ("prompt_characters", "answer_characters", "longest_prompt", "is_label"):
+    for name in ("prompt_characters", "answer_characters", "question_characters", "is_label"):
         table.append(name, numpy.array([1, 1]))
     table.append("in_benchmark", numpy.array([False, True]))
     table.files, table.n_rows = ["a.jsonl", "b.jsonl"], 2
