@@ -38,7 +38,7 @@ _PROGRAMMED = re.compile(
 MISSING_VALUE_HINT = (
     rf"^\s*(?:{'|'.join(map(re.escape, sorted(_MISSING)))})\s*$"
     rf"|[\n\t :。！？](?:{_NAMES})\s*$|(?:Hello|Hi|Hey|Dear) (?:undefined|null|[nN]a[nN]|None|\[object)"
-    rf"|(?:{_NAMES})[ \t]*\n\s*#|[a-z]{4, 12}:[ \t]*(?:{_NAMES})[ \t]*\n|^\s*(?:nan|<NA>|undefined)\s"
+    rf"|(?:{_NAMES})[ \t]*\n\s*#|[a-z]:[ \t]*(?:{_NAMES})[ \t]*\n|^\s*(?:nan|<NA>|undefined)\s"
 )
 
 PIECE_HINT = r"[ĠĊ]|▁[^▁\s]|<0x[0-9A-F]{2}>|[a-z]@@ | ##[a-z]|[a-z]</w>"
