@@ -24,7 +24,7 @@ VERDICTS = Path(__file__).with_name("sample_verdicts.json")
 SAMPLE = 20
 OF_ONE_SET = 3
 """Rows of a rule that one set gives."""
-SHOWN_CHARACTERS = 600
+SHOWN_CHARACTERS = 3000
 NOT_READ = ("bad_row_fraction", "min_rows")
 """Rules that repeat what others found."""
 

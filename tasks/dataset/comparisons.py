@@ -59,7 +59,8 @@ def compare_rows(table: FeatureTable, n_quarantined_rows: int) -> SetColumns:
     n_answers[is_sampled] = 1
     columns["is_contradictory"] = n_answers > 1
     _show(found, SetRule.CONTRADICTORY_FRACTION, table, n_answers, "its prompt has {} answers")
-    n_prompts[(n_prompts < SHARED_ANSWER) | is_label | is_phrasing] = 0
+    has_conclusion = is_label | (table.column("conclusion") != 0)
+    n_prompts[(n_prompts < SHARED_ANSWER) | has_conclusion | is_phrasing] = 0
     columns["is_boilerplate"] = n_prompts > 0
     _show(found, SetRule.BOILERPLATE_FRACTION, table, n_prompts, "{} prompts have its answer")
     _mark_cut_texts(found, table)

@@ -22,7 +22,7 @@ SHARED_ANSWER, MOST_PHRASINGS, LEAST_PHRASED = 3, 12, 4
 """Prompts that share an answer, so many at least, are phrasings of one question where they are no more than
 12 and as many answers as the last have some; stock answers are fewer, or have more prompts."""
 LEAST_CUT_CHARACTERS = 200
-LEAST_CUT_ROWS = 3
+LEAST_CUT_ROWS, LEAST_AT_A_USUAL_LIMIT = 5, 3
 CUT_WINDOW = 20
 MOST_CUT = 0.5
 """If more of the rows are equally long, a template made them so, unless the length is a usual limit."""
@@ -208,7 +208,9 @@ def cut_texts(lengths: Array, texts: Hashes) -> Numbers:
     n_cut = len(numpy.unique(texts[is_longest]))
     near = lengths[(lengths < longest) & (lengths >= longest - CUT_WINDOW)]
     n_near = int(numpy.bincount(longest - near.astype(numpy.int64)).max()) if len(near) else 0
-    is_tail = is_longest.mean() <= MOST_CUT or longest in USUAL_LIMITS
-    if n_cut >= LEAST_CUT_ROWS and n_cut > 2 * n_near and is_tail:
+    is_usual = longest in USUAL_LIMITS
+    n_needed = LEAST_AT_A_USUAL_LIMIT if is_usual else LEAST_CUT_ROWS
+    is_tail = is_longest.mean() <= MOST_CUT or is_usual
+    if n_cut >= n_needed and n_cut > 2 * n_near and is_tail:
         found[is_longest] = longest
     return found

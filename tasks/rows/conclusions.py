@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 
 TAIL_CHARACTERS = 240
 """Of an answer, in which its conclusion is looked for."""
+LABEL_WORDS = 2
+"""An answer of so few words, such as yes or customer service, is a label and may be frequent."""
+LONG_LABEL = 30
+"""Characters; languages without blanks write sentences in one word."""
+LONG_VALUE = 100
+VALUE_WORDS = 3
+"""A short answer is a value if it is in brackets, or one word of three has a digit or a sign of a formula."""
+_IN_BRACKETS = r"^[\[{(]"
+_VALUE_WORD = r"[^ ]*[0-9=\[\]{}|][^ ]*"
 _MARKS = ("\\boxed", "####", "answer")
 _MARKED = re.compile(
     r"\\boxed ?\{(?P<boxed>[^{}]*(?:\{[^{}]*\}[^{}]*)*)\}|####(?P<line>[^#]*)"
@@ -39,6 +48,33 @@ def conclusion(answer: str) -> str:
     if len(numbers) == 1 or (numbers and not found["boxed"]):
         return str(numbers[0]).replace(",", "").replace(" ", "").removesuffix(".0")
     return said.replace(" ", "") if found["boxed"] else ""
+
+
+def are_labels(answers: Series) -> Flags:
+    """Mark answers that are labels or values, which many rows may share: yes, x = 2, [1, 3], {"kind": "bug"}.
+
+    Args:
+        answers: In normal form.
+
+    Returns:
+        Whether an answer is one.
+
+    Shape:
+        (rows,).
+    """
+    import numpy
+
+    n_characters = answers.str.len_chars().to_numpy()
+    is_label = answers.str.starts_with("{").to_numpy().copy()  # a call, or an object of any length
+    is_label |= (answers.str.count_matches(" ").to_numpy() < LABEL_WORDS) & (
+        n_characters < LONG_LABEL
+    )
+    places = numpy.flatnonzero(~is_label & (n_characters < LONG_VALUE))
+    texts = answers.gather(places)
+    n_values = texts.str.count_matches(_VALUE_WORD) * VALUE_WORDS
+    is_value = texts.str.contains(_IN_BRACKETS) | (n_values > texts.str.count_matches(" "))
+    is_label[places] = is_value.to_numpy()
+    return is_label
 
 
 def conclusions(answers: Series, is_label: Flags) -> Hashes:

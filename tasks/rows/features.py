@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from schemas.rules.check_rows import CheckedBlock
-from tasks.rows.conclusions import conclusions
+from tasks.rows.conclusions import are_labels, conclusions
 from tasks.rows.context import context_hashes, is_opening, tool_hashes
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 MAX_SAMPLE_ROWS = 2000
 """Rows whose language is detected; a detection takes longer than all row rules together."""
-LABEL_WORDS = 2
-"""An answer of so few words, such as yes or customer service, is a label and may be frequent."""
-LONG_LABEL = 30
-"""Characters; languages without blanks write sentences in one word."""
 ODD_ONE, ODD_TWO = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 """Multipliers of splitmix64 and its kin; odd, so that no bit is lost."""
 SAMPLE_CHARACTERS = 600
@@ -161,8 +157,7 @@ def _add_hashes(
     places = numpy.where(is_answered, answers, starts)
     columns["answer"] = numpy.where(is_answered, normal[places], 0).astype(numpy.uint64)
     answer = said.gather(places)
-    is_label = (answer.str.count_matches(" ") < LABEL_WORDS) & (answer.str.len_chars() < LONG_LABEL)
-    columns["is_label"] = is_label.to_numpy()
+    columns["is_label"] = are_labels(answer)
     columns["conclusion"] = conclusions(answer, columns["is_label"])
 
 

@@ -105,8 +105,10 @@ def test_cut_texts_need_several_different_ones_and_none_just_below() -> None:
     texts = hashes(*range(6))
     assert cut_texts(numpy.array([255, 255, 255, 90, 80, 3]), texts).tolist() == [255] * 3 + [0] * 3
     assert not cut_texts(numpy.array([255, 255, 90, 90, 80, 3]), texts).any()
-    assert cut_texts(numpy.array([300, 300, 300, 90, 80, 3]), texts).any()
-    assert not cut_texts(numpy.array([300, 300, 300, 300, 80, 3]), texts).any(), "a template"
+    many = hashes(*range(12))
+    assert cut_texts(numpy.array([300] * 5 + [90, 80, 3, 2, 2, 2, 2]), many).any()
+    assert not cut_texts(numpy.array([300] * 4 + [90, 80, 3, 2, 2, 2, 2, 2]), many).any()
+    assert not cut_texts(numpy.array([300] * 9 + [80, 3, 2]), many).any(), "a template"
     assert cut_texts(numpy.array([255, 255, 255, 255, 80, 3]), texts).any(), "a usual limit"
     assert not cut_texts(numpy.array([25, 25, 25, 9, 8, 3]), texts).any()
     assert not cut_texts(numpy.array([255, 255, 255, 254, 254, 3]), texts).any()

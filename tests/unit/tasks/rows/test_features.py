@@ -236,9 +236,16 @@ def test_hashes_are_the_same_in_another_process() -> None:
         ("It is two", False),
         ("x" * 29, True),
         ("x" * 30, False),
+        ("2 - several.", True),
+        ("x = [[-1] [2] [0]]", True),
+        ("[Goldman Sachs - ORGANIZATION, Jim Ray - PERSON]", True),
+        ('{"intent": "refund", "is_urgent": false}', True),
+        ("We answer within 24 hours on all working days.", False),
+        ("[" + "a b " * 30 + "]", False),
+        ('{"name": "' + "a b " * 30 + '"}', True),
     ],
 )
-def test_answers_of_one_or_two_short_words_are_labels(answer: str, is_label: bool) -> None:
+def test_short_answers_are_labels_or_values(answer: str, is_label: bool) -> None:
     assert features(chat("a", answer)).columns["is_label"].tolist() == [is_label]
 
 
