@@ -95,13 +95,13 @@ def _called(wheel: ZipFile, name: str) -> Rows:
 
 
 def _first(values: Any) -> Any:
-    """Take the first right value of each argument; an empty text says that it may be left out."""
-    return {name: _plain(right[0]) for name, right in values.items() if right and "" not in right}
+    """Take the first right value of each argument; an empty text there says that it may be left out."""
+    return {name: _plain(right[0]) for name, right in values.items() if right and right[0] != ""}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict) and all(isinstance(right, list) for right in value.values()):
-        return {name: right[0] for name, right in value.items() if right and "" not in right}
+        return {name: right[0] for name, right in value.items() if right and right[0] != ""}
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
