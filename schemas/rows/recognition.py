@@ -6,8 +6,7 @@ The rules are defined in `schemas/rules/row_rules.py`; those on single messages 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Any
 
 from schemas.rows._columns import read_columns
@@ -24,7 +23,6 @@ from schemas.rows._other_tasks import why_unknown
 from schemas.rows._other_texts import is_contained
 from schemas.rows.message_fields import TOOLS, Note, take_tools
 from schemas.rows.padding import drop_padding
-from schemas.rows.plain_rows import PlainRow, Rows
 from schemas.rows.row import Conversation, Conversion, RowFormat, SourceRow, is_stored
 from schemas.rows.tool_calls import canonical_tools, parse_if_json, with_parameters
 from schemas.rows.values import is_blank, kind_name, shown
@@ -38,30 +36,6 @@ CANONICAL = frozenset(
 """Fields of a line that a stage wrote, such as `eval.jsonl` of an earlier run."""
 
 Recognised = tuple[Conversation | None, frozenset[int], list[Violation]]
-
-
-@dataclass(frozen=True, slots=True)
-class RecognisedRows:
-    """What `recognise` finds in each row of a block; of plain rows it is made when asked for."""
-
-    rows: Rows
-    others: dict[int, Recognised]
-    """Number of each row that is not plain, to what was found."""
-
-    def __getitem__(self, number: int) -> Recognised:
-        """Return what one row is, counted from 0."""
-        return self.others.get(number) or (self.rows.conversation(number), NOTHING, [])
-
-    def __iter__(self) -> Iterator[Recognised]:
-        """Yield what each row is."""
-        return map(self.__getitem__, range(len(self.rows)))
-
-
-def recognise_rows(rows: Rows) -> RecognisedRows:
-    """Recognise each row of a block that is not plain."""
-    items = enumerate(rows.items)
-    others = {place: recognise(row) for place, row in items if not isinstance(row, PlainRow)}
-    return RecognisedRows(rows, others)
 
 
 def recognise(source: SourceRow) -> Recognised:

@@ -1,4 +1,4 @@
-"""Lay the messages of a block of rows out in columns, one entry a message."""
+"""The messages of a block of rows in columns, one entry for each message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.rows.plain_rows import PlainRow
-from schemas.rows.recognition import Recognised, RecognisedRows
+from schemas.rows.recognised_rows import RecognisedRows
+from schemas.rows.recognition import Recognised
 
 NOT_COMPARED = frozenset(("role", "content", "weight", "tool_call_id", "id"))
 """Fields without meaning of their own: two calls with other ids are the same call."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from schemas.rows.recognition import RecognisedRows
+from schemas.rows.recognised_rows import RecognisedRows
 from schemas.rule_ids import RowRule
 from schemas.rules._layout import Layout
 from schemas.rules._text_rules import text_flags

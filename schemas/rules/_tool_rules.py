@@ -17,8 +17,7 @@ from schemas.rows.values import bare_name
 from schemas.rule_ids import RowRule
 
 Problem = tuple[RowRule, str]
-MAX_DETAIL_CHARACTERS = 160
-MAX_NAME_CHARACTERS = 40
+MAX_DETAIL_CHARACTERS, MAX_NAME_CHARACTERS = 160, 40
 CALL_IN_TEXT = re.compile(
     r"<[|｜]?/?(?:tool[_▁]calls?|function_?calls?|functions?=|invoke|python_tag)|\[TOOL_CALLS\]"
     r"|\"(?:name|function|tool|tool_name|action)\"\s*:|^\s*(?:Action|Tool|Function call)\s*:"

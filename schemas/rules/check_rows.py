@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError
 from schemas.rows.plain_rows import Rows
-from schemas.rows.recognition import Recognised, RecognisedRows, recognise_rows
+from schemas.rows.recognised_rows import RecognisedRows, recognise_rows
+from schemas.rows.recognition import Recognised
 from schemas.rows.row import ROLES, Conversation, RowFormat, SourceRow
 from schemas.rule_ids import RowRule, Severity, Violation
 from schemas.rules._descriptions import describe_message

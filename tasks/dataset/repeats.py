@@ -153,17 +153,21 @@ def are_sampled(prompt: Hashes, n_answers: Numbers, conclusion: Hashes) -> Flags
     """
     import numpy
 
-    is_several = n_answers > 1
-    if not is_several.any():
-        return is_several
+    found = numpy.zeros(len(prompt), dtype=bool)
+    several = numpy.flatnonzero(n_answers > 1)  # with all rows of their prompts
+    if not len(several):
+        return found
+    share = len(several) / len(prompt)
+    prompt, n_answers, conclusion = prompt[several], n_answers[several], conclusion[several]
     has_read = conclusion != 0
     n_conclusions = count_partners(prompt, conclusion)
     n_unread = count_partners(prompt, has_read)
     is_one = (n_conclusions == 1) & has_read
     # Of the conclusions that count, "none" is one where some can be read and others cannot.
     is_free = numpy.where(n_unread > 1, n_conclusions == 2, (n_conclusions == 1) & ~has_read)
-    is_made_so = is_several.mean() > MOSTLY and n_answers[is_several].mean() >= USUAL_ANSWERS
-    return is_several & (is_one | (is_free & ((n_answers >= SAMPLED_ANSWERS) | is_made_so)))
+    is_made_so = share > MOSTLY and n_answers.mean() >= USUAL_ANSWERS
+    found[several] = is_one | (is_free & ((n_answers >= SAMPLED_ANSWERS) | is_made_so))
+    return found
 
 
 def are_phrasings(answer: Hashes, n_prompts: Numbers) -> Flags:

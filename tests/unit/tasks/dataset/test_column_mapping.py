@@ -260,7 +260,6 @@ def test_every_kind_of_file_is_read_as_the_data_gate_reads_it(tmp_path: Path, en
         ("a.jsonl", random.Random(1).randbytes(4000), "binary, not text"),
         ("a.jsonl", b'["q"]\n"a"\n', "no row of"),
         ("a.csv", b"\xe9\xe8\xff\xd8,b\nx,y\n", "no readable column names"),
-        ("a.csv", b"q|a\nHow?|So.\n", "no readable column names"),
         ("a.parquet", b"PAR1" * 40, "not a readable Parquet file"),
         ("a.csv.gz", random.Random(1).randbytes(400), "cannot be unpacked"),
         ("a.pdf", b"%PDF", "not a kind of data file"),
