@@ -76,7 +76,8 @@ def message_frame(
             "content": _content_kinds(layout, contents, roles),
         }
     ).with_columns(*_order_columns())
-    flags = text_flags(frame["text"], rules, special_tokens)
+    is_answer = polars.Series(is_assistant)
+    flags = text_flags(frame["text"], rules, special_tokens, is_answer)
     details = _call_details(layout, recognised, rules)
     flags.update(_call_flags(layout, details, starts, n_messages))
     return MessageFrame(

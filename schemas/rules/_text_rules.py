@@ -78,10 +78,14 @@ _LOST_HINT = r"[\x{fffd}-\x{ffff}\x{feff}]"
 
 
 def text_flags(
-    texts: polars.Series, rules: Collection[RowRule], special_tokens: Sequence[str] = ()
+    texts: polars.Series,
+    rules: Collection[RowRule],
+    special_tokens: Sequence[str] = (),
+    is_answer: polars.Series | None = None,
 ) -> dict[RowRule, polars.Series]:
     """Find the texts that break the rules on texts; other rules and null texts are ignored.
 
+    Loops, which take the longest, are looked for in answers only, where it is known which texts are.
     The result has for each of these rules a Boolean series, as long as the texts and without nulls.
     """
     import polars
@@ -98,7 +102,9 @@ def text_flags(
     flags = {}
     for rule in asked:
         if rule == RowRule.LOOPING_ANSWER:
-            found = may_loop(texts).arg_true()
+            answers = polars.arange(len(texts), eager=True)
+            answers = answers.filter(is_answer) if is_answer is not None else answers
+            found = answers.filter(may_loop(texts.gather(answers)))
         else:
             found = places.gather(_matching(suspects, hints[rule]))
         if rule == RowRule.ANSWER_BOUNDARY:

@@ -30,13 +30,13 @@ def may_loop(texts: polars.Series) -> polars.Series:
     """Mark the texts whose last characters occur earlier too; quick, and no text with a loop is missed."""
     import polars
 
+    found = (texts.str.len_bytes() >= LEAST_CHARACTERS).fill_null(value=False)
     text = polars.col("text").str.strip_chars_end()
-    is_long = text.str.len_bytes() >= LEAST_CHARACTERS
     comes_again = text.str.head(-PROBE_CHARACTERS).str.contains(
         text.str.tail(PROBE_CHARACTERS), literal=True
     )
-    frame = polars.DataFrame({"text": texts}).select((is_long & comes_again).fill_null(value=False))
-    return frame.to_series()
+    long = polars.DataFrame({"text": texts.filter(found)}).select(comes_again).to_series()
+    return found.scatter(found.arg_true(), long)
 
 
 def find_loop(text: str) -> str:
