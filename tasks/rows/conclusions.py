@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -50,11 +51,14 @@ def conclusion(answer: str) -> str:
     return said.replace(" ", "") if found["boxed"] else ""
 
 
-def are_labels(answers: Series) -> Flags:
+def are_labels(answers: Series, asked: Sequence[Series]) -> Flags:
     """Mark answers that are labels or values, which many rows may share: yes, x = 2, [1, 3], {"kind": "bug"}.
+
+    A short answer that its prompt offers is one too: "or say 'I do not know'".
 
     Args:
         answers: In normal form.
+        asked: Messages before each answer that may offer it, in the same form.
 
     Returns:
         Whether an answer is one.
@@ -63,6 +67,7 @@ def are_labels(answers: Series) -> Flags:
         (rows,).
     """
     import numpy
+    import polars
 
     n_characters = answers.str.len_chars().to_numpy()
     is_label = answers.str.starts_with("{").to_numpy().copy()  # a call, or an object of any length
@@ -74,6 +79,14 @@ def are_labels(answers: Series) -> Flags:
     n_values = texts.str.count_matches(_VALUE_WORD) * VALUE_WORDS
     is_value = texts.str.contains(_IN_BRACKETS) | (n_values > texts.str.count_matches(" "))
     is_label[places] = is_value.to_numpy()
+    places = places[~is_label[places]]
+    for messages in asked:
+        offered = polars.DataFrame(
+            {"said": messages.gather(places), "answer": answers.gather(places)}
+        )
+        is_offered = polars.col("said").str.contains(polars.col("answer"), literal=True)
+        is_other = polars.col("said") != polars.col("answer")
+        is_label[places] |= offered.select(is_offered & is_other).to_series().to_numpy()
     return is_label
 
 

@@ -157,7 +157,8 @@ def _add_hashes(
     places = numpy.where(is_answered, answers, starts)
     columns["answer"] = numpy.where(is_answered, normal[places], 0).astype(numpy.uint64)
     answer = said.gather(places)
-    columns["is_label"] = are_labels(answer)
+    asked = (said.gather(starts), said.gather(numpy.maximum(places - 1, starts)))
+    columns["is_label"] = are_labels(answer, asked)
     columns["conclusion"] = conclusions(answer, columns["is_label"])
 
 

@@ -249,6 +249,14 @@ def test_short_answers_are_labels_or_values(answer: str, is_label: bool) -> None
     assert features(chat("a", answer)).columns["is_label"].tolist() == [is_label]
 
 
+def test_short_answer_that_the_prompt_offers_is_a_label() -> None:
+    answer = "I do not know that."
+    asked = chat(f"Who is it? If you cannot tell, say: {answer}", answer)
+    assert features(asked).columns["is_label"].tolist() == [True]
+    assert features(chat("Who is it?", answer)).columns["is_label"].tolist() == [False]
+    assert features(chat(answer, answer)).columns["is_label"].tolist() == [False]
+
+
 def test_hash_of_a_row_depends_on_each_message_and_its_place() -> None:
     def combined(*values: int) -> int:
         hashes = numpy.array(values, dtype=numpy.uint64)
