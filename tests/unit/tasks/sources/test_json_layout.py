@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import DataSourceError
-from schemas.rows.row import SourceRow
 from tasks.sources._readers import read_file
-from tasks.sources.parsing import parse_block
+from tests.support.data_files import read_rows, refused
 
 ROWS = [
     {"messages": [{"role": "user", "content": f"How tall is wall {number}?"}, {"role": "assistant", "content": "Två\nmeter. {x}"}]}
@@ -18,20 +16,8 @@ ROWS = [
 NAMES = ("a.jsonl", "a.ndjson", "a.json")
 
 
-def read(path: Path) -> list[SourceRow]:
-    return [row for block in read_file(path, path.name) for row in parse_block(block).rows]
-
-
 def notes(path: Path) -> set[str]:
     return {block.note for block in read_file(path, path.name)}
-
-
-def refused(path: Path, text: str) -> DataSourceError:
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(DataSourceError) as caught:
-        read(path)
-    assert (caught.value.exit_code, bool(caught.value.fix)) == (2, True)
-    return caught.value
 
 
 def pretty(rows: list[Any]) -> list[str]:
@@ -70,8 +56,8 @@ def test_every_layout_gives_the_same_rows(
 ) -> None:
     path = tmp_path / name
     path.write_bytes((mark + text.replace("\n", ending)).encode())
-    assert [row.row for row in read(path)] == ROWS
-    assert len({row.line for row in read(path)}) == len(ROWS)
+    assert [row.row for row in read_rows(path)] == ROWS
+    assert len({row.line for row in read_rows(path)}) == len(ROWS)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +84,7 @@ def test_layout_of_a_first_line_longer_than_a_chunk_is_found(
     monkeypatch.setattr("tasks.sources._json_layout.CHUNK_BYTES", 150)
     for layout, text in LAYOUTS.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-        assert [row.row for row in read(tmp_path / name)] == ROWS, layout
+        assert [row.row for row in read_rows(tmp_path / name)] == ROWS, layout
 
 
 def test_list_of_one_line_longer_than_any_line_is_read(
@@ -110,7 +96,7 @@ def test_list_of_one_line_longer_than_any_line_is_read(
     for layout in ("list", "one after another"):
         path = tmp_path / "a.jsonl"
         path.write_text(LAYOUTS[layout])
-        assert [row.row for row in read(path)] == ROWS
+        assert [row.row for row in read_rows(path)] == ROWS
 
 
 def test_long_first_line_of_lines_is_a_line(
@@ -121,7 +107,7 @@ def test_long_first_line_of_lines_is_a_line(
     rows = [{"chat": [{"role": "user", "content": "a"}]}, {"messages": [{"a": 1}]}, {"a": "b" * 50}]
     for first in rows:
         path.write_text(json.dumps(first) + "\n\noops\n" + json.dumps(first))
-        assert [row.line for row in read(path)] == [1, 3, 4]
+        assert [row.line for row in read_rows(path)] == [1, 3, 4]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -136,7 +122,7 @@ def test_broken_line_among_lines_is_one_row(
     lines = [json.dumps(row) for row in ROWS]
     lines[place] = broken
     (tmp_path / name).write_text("\n".join(lines) + "\n")
-    rows = read(tmp_path / name)
+    rows = read_rows(tmp_path / name)
     assert [row.line for row in rows] == list(range(1, 13))
     assert [row.line for row in rows if row.unparseable] == [place + 1]
 
@@ -146,17 +132,17 @@ def test_last_line_that_was_cut_says_so(tmp_path: Path) -> None:
     text = "\n".join(map(json.dumps, ROWS))
     for n_cut in (1, 30, 80):
         path.write_text(text[:-n_cut])
-        *whole, last = read(path)
+        *whole, last = read_rows(path)
         assert len(whole) == 11
         assert "the file ends in the middle of this line" in last.unparseable
     path.write_text(text[:-30] + "\n")
-    assert "the file ends" not in read(path)[-1].unparseable
+    assert "the file ends" not in read_rows(path)[-1].unparseable
 
 
 def test_lines_as_python_prints_them_are_rows_with_the_reason(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(map(str, ROWS)))
-    rows = read(path)
+    rows = read_rows(path)
     assert len(rows) == 12
     assert all("single quotes, as Python prints it" in row.unparseable for row in rows)
 
@@ -210,7 +196,7 @@ def test_single_object_that_is_a_row_stays_one(
 ) -> None:
     for text in (json.dumps(row), json.dumps(row, indent=2)):
         (tmp_path / name).write_text(text)
-        assert [found.row for found in read(tmp_path / name)] == [row]
+        assert [found.row for found in read_rows(tmp_path / name)] == [row]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -218,7 +204,7 @@ def test_object_among_others_is_a_row_whatever_it_has(tmp_path: Path, name: str)
     row = {"data": [{"a": 1}]}
     for text in (f"{json.dumps(row)}\n" * 2, json.dumps(row, indent=1) * 2):
         (tmp_path / name).write_text(text)
-        assert [found.row for found in read(tmp_path / name)] == [row] * 2
+        assert [found.row for found in read_rows(tmp_path / name)] == [row] * 2
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -228,7 +214,7 @@ def test_values_of_a_wrapped_list_are_as_they_were(tmp_path: Path, name: str) ->
         + "0" * 30
         + "}]}"
     )
-    rows = read(tmp_path / name)
+    rows = read_rows(tmp_path / name)
     assert rows[0].row == {"a": "å", "b": 1500.0}
     assert [row.unparseable for row in rows[1:]] == [
         "NaN is not JSON",
@@ -260,9 +246,9 @@ def test_object_that_is_no_row_is_refused(
 def test_lists_in_lines_are_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('[{"a": 1}]\n[{"a": 2}]\n')
-    assert [row.row for row in read(path)] == [[{"a": 1}], [{"a": 2}]]
+    assert [row.row for row in read_rows(path)] == [[{"a": 1}], [{"a": 2}]]
     path.write_text("[1]\n")
-    assert [row.row for row in read(path)] == [[1]]
+    assert [row.row for row in read_rows(path)] == [[1]]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -270,7 +256,7 @@ def test_texts_that_are_json_are_rows(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     texts = [json.dumps(json.dumps(row, indent=2)) for row in ROWS]
     path.write_text("\n".join([*texts[:6], "", '"no JSON"', "oops", *texts[6:]]) + "\n")
-    rows = read(path)
+    rows = read_rows(path)
     assert [row.row for row in rows if isinstance(row.row, dict)] == ROWS
     assert [row.line for row in rows] == [1, 2, 3, 4, 5, 6, *range(8, 16)]
     assert rows[6].row == "no JSON"
@@ -284,7 +270,7 @@ def test_lines_of_texts_are_not_taken_for_json(tmp_path: Path, name: str) -> Non
     if name == "a.json":
         refused(tmp_path / name, '"one"\n"two"\n')
     else:
-        assert [row.row for row in read(tmp_path / name)] == ["one", "two"]
+        assert [row.row for row in read_rows(tmp_path / name)] == ["one", "two"]
 
 
 def test_file_that_is_one_text_of_json_is_refused_with_the_way_out(tmp_path: Path) -> None:
@@ -302,7 +288,7 @@ def test_event_stream_is_rows(tmp_path: Path, name: str, gap: str) -> None:
         [": hello", f"event: row{gap[0]}id: 3{gap[-1]}{events[0]}", *events[1:], "data: [DONE]", ""]
     )
     path.write_bytes(text.replace("\r", "\r\n").replace("\r\n\n", "\r\n").encode())
-    assert [row.row for row in read(path)] == ROWS
+    assert [row.row for row in read_rows(path)] == ROWS
     assert notes(path) == {"json_events_split"}
 
 
@@ -311,4 +297,4 @@ def test_commas_after_objects_have_the_way_out(tmp_path: Path) -> None:
     error = refused(tmp_path / "a.json", text)
     assert error.fix.startswith("put [ before the first object")
     (tmp_path / "a.json").write_text(f"[{text}]", encoding="utf-8")
-    assert [row.row for row in read(tmp_path / "a.json")] == ROWS
+    assert [row.row for row in read_rows(tmp_path / "a.json")] == ROWS

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.errors import DataSourceError
-from tasks.sources._readers import read_file
-from tasks.sources.parsing import parse_block
+from tests.support.data_files import read_rows, refused, rows_after
 
 PAIRS = [{"prompt": f"How tall is wall {number}?", "completion": "å"} for number in range(4)]
 CHATS: list[dict[str, Any]] = [
@@ -23,24 +19,7 @@ NAMES = ("a.json", "a.jsonl")
 
 
 def read(path: Path) -> list[Any]:
-    blocks = list(read_file(path, path.name))
-    return [row.row for block in blocks for row in parse_block(block).rows]
-
-
-def refused(path: Path, text: str) -> DataSourceError:
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(DataSourceError) as caught:
-        read(path)
-    assert caught.value.exit_code == 2
-    return caught.value
-
-
-def rows_after(fix: str, folder: Path, written: str) -> list[Any]:
-    """Run the command of a fix, and read what it wrote."""
-    command = fix.split(": ", 1)[1] if "e.g. " not in fix else fix.split("e.g. ", 1)[1]
-    command = command.replace("python -c", f"{sys.executable} -c", 1)
-    subprocess.run(command, shell=True, check=True, cwd=folder)  # noqa: S602
-    return read(folder / written)
+    return [row.row for row in read_rows(path)]
 
 
 @pytest.mark.parametrize("rows", [PAIRS, CHATS, SHAREGPT], ids=["pairs", "chats", "sharegpt"])
