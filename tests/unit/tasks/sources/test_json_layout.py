@@ -171,7 +171,9 @@ def test_document_with_an_error_is_refused_with_its_line(
     tmp_path: Path, name: str, text: str, line: int, what: str
 ) -> None:
     error = refused(tmp_path / name, text)
-    assert error.where == f"{name}:{line}"
+    # Of a comma that closes a list, Python 3.13 names the line, older ones that of the bracket.
+    lines = (line, line - 1) if "a comma before the closing bracket" in what else (line,)
+    assert error.where in {f"{name}:{each}" for each in lines}
     assert what in error.what
 
 
