@@ -188,7 +188,7 @@ def _read_functions(
     if is_blank(tools) or tools == conversation.tools:
         return []
     if conversation.tools:
-        return None
+        return [_not_used(f"{name} differs from tools")]
     if not as_objects(tools):
         is_listed = isinstance(tools, list)
         return [_not_used(f"{name} is a list without definitions")] if is_listed else None

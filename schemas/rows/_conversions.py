@@ -11,7 +11,9 @@ import json
 from typing import Any
 
 from schemas.rows.message_fields import (
+    MEDIA,
     MESSAGE_FIELDS,
+    TOOLS,
     Note,
     note_media,
     note_other,
@@ -165,7 +167,9 @@ def join_text_parts(content: Any) -> Any:
         if isinstance(part, dict):
             kind = part.get("type")
             rest = [part[name] for name in part if name not in ("text", "type")]
-            is_text = kind in TEXT_TYPES or (kind is None and rest.count(None) == len(rest))
+            has_media = any(not is_blank(part[name]) for name in MEDIA.intersection(part))
+            is_text = kind in TEXT_TYPES and not has_media
+            is_text |= kind is None and rest.count(None) == len(rest)
             text = part.get("text") if is_text else None
         if not isinstance(text, str):
             return content
@@ -229,7 +233,7 @@ def message_of_turn(turn: Any, notes: list[Note]) -> Any:
     if type(turn) is not dict:
         return turn
     name = turn["from"] if turn.get("from") is not None else turn.get("role")
-    value = turn["value"] if turn.get("value") is not None else turn.get("content")
+    value = _value_of_turn(turn, notes)
     role = SHAREGPT_ROLES.get(name, name) if isinstance(name, str) else name
     if len(turn) == 2 and type(value) is type(name) is str and name in SPEAKERS:
         return {"role": role, "content": value}
@@ -242,12 +246,23 @@ def message_of_turn(turn: Any, notes: list[Note]) -> Any:
     fields = {key: turn[key] for key in turn if key not in TURN_FIELDS and turn[key] is not None}
     if turn.get("from") is not None:
         for key in other_fields(fields):  # of messages they are kept, for chat templates
-            note_other(key, fields.pop(key), notes)
+            if key not in TOOLS:
+                note_other(key, fields.pop(key), notes)
     message = {"role": role, "content": value, **fields}
     if is_call:
         message |= {"content": None, "tool_calls": read_calls(value)}
         put_calls(message)
     return _canonical(message, role, message["content"], notes)
+
+
+def _value_of_turn(turn: dict[str, Any], notes: list[Note]) -> Any:
+    """Take the text of a turn, and note a second one that is another."""
+    value, content = turn.get("value"), turn.get("content")
+    if value is None or (is_blank(value) and not is_blank(content)):
+        return content
+    if not is_blank(content) and content != value:
+        notes.append("messages[].content")
+    return value
 
 
 def _is_result(turn: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from schemas.rows.message_fields import LIKE_A_FLAG, LOSS_FLAGS, NOT_TRAINED, Note
 from schemas.rows.row import Conversation, Conversion
+from schemas.rows.tool_calls import parse_if_json
 from schemas.rows.values import bare_name, is_blank, shown
 from schemas.rule_ids import RowRule, Violation
 
@@ -16,19 +17,28 @@ WEIGHT_COLUMNS = LOSS_FLAGS | WEIGHTS | MASKS
 
 def read_weight(conversation: Conversation, row: dict[str, Any], name: str) -> list[Note] | None:
     """Read a loss flag of the whole row, or a list with one for each message."""
-    value, messages, bare = row[name], conversation.messages, bare_name(name)
+    messages, bare = conversation.messages, bare_name(name)
+    value = _parsed(row[name])
     is_weight = bare in WEIGHTS
     if bare == "mask" and not is_blank(value):
         return [_not_used(f"{name} of a row; it does not say whether it masks or trains")]
     if isinstance(value, list) and bare in MASKS:
         return _read_mask(value, messages, name)
-    if value is None or (type(value) is not bool and not (is_weight and value in (0, 1))):
+    is_flag = type(value) is bool or (type(value) is int and value in (0, 1) and bare != "loss")
+    if value is None or not (is_flag or (is_weight and value in (0, 1))):
         is_number = is_weight and type(value) in (int, float)
         return [_not_used(f"{name} {shown(value)} of a row")] if is_number else None
     if bool(value) != (bare in NOT_TRAINED):
         return []
     messages[:] = [_untrained(message) for message in messages]
     return [Conversion.LOSS_FLAGS]
+
+
+def _parsed(value: Any) -> Any:
+    """Read a flag or a list of them that a table wrote as text."""
+    flags = {"true": True, "false": False, "0": 0, "1": 1}
+    is_text = isinstance(value, str)
+    return flags.get(value.strip().casefold(), parse_if_json(value)) if is_text else value
 
 
 def like_a_flag(name: str, value: Any) -> list[Note]:

@@ -14,6 +14,10 @@ SCHEMAS = ("input_schema", "inputSchema", "parametersJsonSchema")
 """Names of `parameters` in the formats of Anthropic, of MCP and Bedrock, and of Gemini."""
 LISTS_OF_TOOLS = ("tools", "functionDeclarations", "function_declarations")
 """Fields of an object that only wraps a list of tools (Bedrock's toolConfig, Gemini's tools)."""
+ARGUMENTS = ("arguments", "parameters", "args", "input")
+"""Names of a call's arguments: OpenAI, Llama's own notation, LangChain, Anthropic."""
+OF_A_FUNCTION = frozenset(("name", "description", "strict"))
+"""Fields of a call's function that are no arguments."""
 INTEGERS = range(-(2**63), 2**64)
 """Integers that orjson, Arrow and most JSON writers accept."""
 MOST_LEVELS = 100
@@ -147,19 +151,28 @@ def _canonical_call(call: Any) -> Any:
         return call
     found = {name: value for name, value in call.items() if value is not None}
     if "function" not in found and "name" in found:
-        names = [name for name in ("name", "arguments", "parameters") if name in found]
+        names = [name for name in ("name", *ARGUMENTS) if name in found]
         function = {name: found.pop(name) for name in names}
         found.update(type="function", function=function)
     if isinstance(found.get("function"), dict):
         function = {name: value for name, value in found["function"].items() if value is not None}
-        if "arguments" not in function:
-            # A call without arguments; Llama's own notation calls them parameters.
-            function["arguments"] = function.pop("parameters", {})
-        arguments = parse_if_json(function["arguments"])
+        name = next((name for name in ARGUMENTS if name in function), None)
+        if name:
+            function["arguments"] = function.pop(name)
+        elif function.keys() <= OF_A_FUNCTION:
+            function["arguments"] = {}
+        arguments = parse_if_json(function.get("arguments"))
+        if isinstance(arguments, str) and not arguments.strip():
+            arguments = {}  # as exports write a call without arguments
         if isinstance(arguments, dict):
             function["arguments"] = arguments
         found["function"] = function
     return found
+
+
+def unread_fields(function: dict[str, Any]) -> str:
+    """List the fields of a call's function that may be its arguments, if it has none."""
+    return "" if "arguments" in function else ", ".join(sorted(function.keys() - OF_A_FUNCTION))
 
 
 def _object_of_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from schemas.rows.message_fields import NOT_TRAINED, loss_flags
-from schemas.rows.tool_calls import exact_json
+from schemas.rows.tool_calls import exact_json, unread_fields
 from schemas.rows.values import bare_name
 from schemas.rule_ids import RowRule
 
@@ -25,8 +25,7 @@ CALL_IN_TEXT = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 """Without tool_calls, results that follow such a text have a call that waits for them."""
-MAX_CACHED_TOOLS = 2048
-"""Compiling a tool's schema takes about a millisecond; xLAM's 60,000 rows share 3,600 tools."""
+MAX_CACHED_TOOLS = 2048  # compiling takes a millisecond; xLAM's 60,000 rows share 3,600
 
 
 @dataclass(frozen=True)
@@ -181,6 +180,8 @@ def _call_problem(call: Any, known: dict[str, _Tool] | None) -> str:
         return f"arguments of {_short(name or 'a call')}: {problem}"
     if not isinstance(name, str) or not name.strip():
         return "a tool call without a function name"
+    if "function" in call and (unread := unread_fields(function)):
+        return f"arguments of {_short(name)}: missing, but it has {_short(unread)}"
     if known is None:
         return ""
     if name not in known:
@@ -291,9 +292,8 @@ def _short(value: Any) -> str:
     if isinstance(value, (list, dict)):
         return "a list" if isinstance(value, list) else "an object"
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    if len(text) > MAX_NAME_CHARACTERS:
-        text = text[: MAX_NAME_CHARACTERS - 1] + "…"
-    return " ".join(text.split())
+    is_long = len(text) > MAX_NAME_CHARACTERS
+    return " ".join((text[: MAX_NAME_CHARACTERS - 1] + "…" if is_long else text).split())
 
 
 def _cut(text: str) -> str:

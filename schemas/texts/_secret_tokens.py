@@ -177,7 +177,7 @@ TOKEN_KINDS: tuple[SecretKind, ...] = (
             r"[\"'](?P<value>[\w+/=.-]{20,200})[\"']",
             re.IGNORECASE | re.ASCII,
         ),
-        r"(?i:api[_-]?key|secret|passwo?r?d|token)[0-9A-Za-z_-]*[\"']?\s*[:=]+>?\s*[\"']"
+        r"(?i:api[_-]?key|secret|passwo?r?d|token)[0-9A-Za-z_-]{0,20}[\"']?\s{0,9}[:=]{1,2}>?\s{0,9}[\"']"
         r"[0-9A-Za-z_+/=.-]{20}",
         _is_random_value,
     ),

@@ -41,7 +41,7 @@ def data_members(file: DataFile) -> list[str]:
     try:
         with zipfile.ZipFile(file.path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
-    except ARCHIVE_FAULTS as error:
+    except (*ARCHIVE_FAULTS, IndexError, NotImplementedError) as error:
         raise DataSourceError(
             f"{file.name} is not a readable ZIP archive: {error}",
             where=file.name,

@@ -48,7 +48,11 @@ def saved_files(folder: Path, name: str, split: str) -> tuple[Path, ...]:
             got="rows that an index selects",
             fix="load it with the datasets library, call flatten_indices() and save it again",
         )
-    return _existing_files(folder, name, [found.get("filename") for found in listed])
+    return _existing_files(
+        folder,
+        name,
+        [found.get("filename") if isinstance(found, dict) else found for found in listed],
+    )
 
 
 def _folder_of_split(folder: Path, name: str, split: str, names: list[str]) -> Path:

@@ -183,8 +183,6 @@ def test_old_functions_are_tools() -> None:
     assert (found.tools, found.conversions) == ([TOOL], (Conversion.TOOLS,))
     assert read({**CHAT, "functions": json.dumps([TOOL])}).tools == [TOOL]
     assert read({**CHAT, "functions": [TOOL], "tools": [TOOL]}).conversions == ()
-    both = read({**CHAT, "functions": [TOOL], "tools": [{"name": "weigh"}]})
-    assert (both.tools, both.unused_fields) == ([{"name": "weigh"}], ("functions",))
     assert read({**CHAT, "functions": []}).unused_fields == ()
     assert read({**CHAT, "functions": "none of them"}).unused_fields == ("functions",)
 
@@ -387,3 +385,30 @@ def test_blank_prompt_is_found_behind_a_system_prompt() -> None:
     found, blank, [violation] = recognise(SourceRow("a.jsonl", 1, row))
     assert found is not None
     assert (blank, violation.rule) == ({1}, RowRule.PROMPT_EMPTY)
+
+
+@pytest.mark.parametrize("value", [0, "0", "false", "False"])
+def test_flag_of_a_row_may_be_written_as_a_table_does(value: Any) -> None:
+    assert read({**CHAT, "train": value}).messages == [USER, QUIET]
+    assert read({**CHAT, "weight": "0"}).messages == [USER, QUIET]
+    assert read({**CHAT, "loss": 0}).messages == [USER, ANSWER], "a measured loss may be 0"
+
+
+def test_mask_may_be_json_text() -> None:
+    assert read({**CHAT, "loss_mask": "[0, 0]"}).messages == [USER, QUIET]
+
+
+def test_tools_of_a_turn_become_those_of_the_row() -> None:
+    turns = [
+        {"from": "system", "value": "Be brief.", "tools": json.dumps([TOOL])},
+        {"from": "human", "value": "Hi"},
+        {"from": "gpt", "value": "Hi"},
+    ]
+    found = read({"conversations": turns})
+    assert found.tools == [TOOL]
+    assert (found.messages[0], found.unused_fields) == (SYSTEM, ())
+
+
+def test_functions_next_to_other_tools_are_named() -> None:
+    row = {**CHAT, "tools": [TOOL], "functions": [{"name": "weigh", "parameters": {}}]}
+    assert columns_of(RowRule.FIELD_NOT_USED, row) == "functions differs from tools"

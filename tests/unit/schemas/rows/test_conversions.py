@@ -16,7 +16,9 @@ from schemas.rows._conversions import (
     is_alpaca,
     is_sharegpt,
     join_text_parts,
+    message_of_turn,
 )
+from schemas.rows.message_fields import Note
 from schemas.rows.row import Conversion
 from schemas.rows.tool_calls import canonical_tools
 from tests.support.messages import ANSWER, USER
@@ -147,7 +149,7 @@ def test_canonical_message_reads_arguments_that_are_json_text() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "wall", '["wall"]', '{"part": }', '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": 1e999}'],
+    ["wall", '["wall"]', '{"part": }', '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": 1e999}'],
 )
 def test_canonical_message_leaves_arguments_that_cannot_be_read_exactly(text: str) -> None:
     assert called(text) == text
@@ -394,3 +396,43 @@ def test_conversions_take_any_json_and_are_stable(value: Any) -> None:
     from_alpaca({"instruction": value, "output": value, "input": value})
     canonical_tools(value)
     assert value == before
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"name": "measure", "args": {"part": "wall"}, "id": "1", "type": "tool_call"},
+        {"name": "measure", "input": {"part": "wall"}, "id": "1", "type": "tool_use"},
+        {"function": {"name": "measure", "args": {"part": "wall"}}},
+        {"type": "function", "function": {"name": "measure", "parameters": '{"part": "wall"}'}},
+    ],
+)
+def test_arguments_of_a_call_are_found_under_other_names(call: dict[str, Any]) -> None:
+    message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    [found] = canonical_message(message, [])["tool_calls"]
+    assert found["function"] == {"name": "measure", "arguments": {"part": "wall"}}
+
+
+def test_call_without_arguments_keeps_what_may_be_one() -> None:
+    def function(**fields: Any) -> Any:
+        call = {"type": "function", "function": {"name": "measure", **fields}}
+        message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        return canonical_message(message, [])["tool_calls"][0]["function"]
+
+    assert function() == function(arguments="") == {"name": "measure", "arguments": {}}
+    assert function(kwargs={"part": "wall"}) == {"name": "measure", "kwargs": {"part": "wall"}}
+
+
+def test_part_with_a_picture_is_no_text() -> None:
+    parts = [{"type": "text", "text": "What is it?", "image": "3.png"}]
+    assert join_text_parts(parts) is parts
+    assert join_text_parts([{"type": "text", "text": "What?", "image": None}]) == "What?"
+
+
+def test_second_text_of_a_turn_is_read_or_noted() -> None:
+    notes: list[Note] = []
+    turn = {"from": "gpt", "value": "", "content": "Six feet."}
+    assert message_of_turn(turn, notes) == {"role": "assistant", "content": "Six feet."}
+    assert notes == []
+    message_of_turn({"from": "gpt", "value": "Six feet.", "content": "Seven."}, notes)
+    assert notes == ["messages[].content"]

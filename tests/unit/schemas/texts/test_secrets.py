@@ -211,3 +211,9 @@ def test_patterns_take_linear_time(kind: SecretKind) -> None:
     """Quadratic ones would run for an hour on a line of this length."""
     for piece in LONG_LINES:
         assert not any(map(kind.is_real, kind.pattern.finditer(piece * 100_000)))
+
+
+@pytest.mark.parametrize("unit", ["1415926535", "token_", "secret-token"])
+def test_secrets_are_looked_for_in_linear_time(unit: str) -> None:
+    text = ("0" + unit * 40_000)[:200_000]
+    assert find_secrets(pl.Series([text, "fine"])) == []

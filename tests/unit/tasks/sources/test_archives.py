@@ -153,3 +153,14 @@ def test_damaged_archive_is_refused(tmp_path: Path) -> None:
     assert "cannot be unpacked: Bad CRC-32" in refused(path).what
     path.write_text("text")
     assert "not a readable ZIP archive" in refused(path).what
+
+
+def test_archive_of_another_version_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = pack(tmp_path / "a.zip", {"a.jsonl": LINE})
+    content = bytearray(path.read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    content[directory + 6] = 0x98  # needs version 15.2
+    path.write_bytes(bytes(content))
+    assert "not a readable ZIP archive" in refused(path).what

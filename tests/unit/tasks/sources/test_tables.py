@@ -247,3 +247,21 @@ def test_json_columns_are_parsed_and_keep_their_own_nulls(tmp_path: Path, name: 
     assert [row["a"] for row in rows] == [{"x": {"y": None}}, None, [1]]
     assert [row["b"] for row in rows] == [{"inner": {"x": {"y": None}}}, {}, {"inner": [1]}]
     assert [row["c"] for row in rows] == texts
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_arrow_file_whose_offsets_lead_elsewhere_is_refused(
+    tmp_path: Path, is_stream: bool
+) -> None:
+    table = pyarrow.table({"prompt": ["abcdefg"] * 3, "completion": [["a", "b"]] * 3})
+    path = tmp_path / "a.arrow"
+    opened = pyarrow.ipc.new_stream if is_stream else pyarrow.ipc.new_file
+    with opened(path, table.schema) as writer:
+        writer.write_table(table)
+    offsets = b"".join(number.to_bytes(4, "little") for number in (0, 2, 4, 6))
+    content = path.read_bytes()
+    assert content.count(offsets) == 1
+    path.write_bytes(content.replace(offsets, offsets[:-4] + (1024).to_bytes(4, "little")))
+    with pytest.raises(DataSourceError, match="not a readable Arrow file") as caught:
+        list(read_file(path, path.name))
+    assert caught.value.exit_code == 2
