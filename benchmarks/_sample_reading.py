@@ -11,7 +11,6 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -124,5 +123,4 @@ def _row(place: Place) -> str:
     rows = (
         row for row in read_rows(place.source) if (row.file, row.line) == (place.file, place.line)
     )
-    [row] = islice(rows, 1)
-    return json.dumps(row.row, ensure_ascii=False)[:SHOWN_CHARACTERS]
+    return json.dumps(next(rows).row, ensure_ascii=False)[:SHOWN_CHARACTERS]

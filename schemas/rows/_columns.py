@@ -12,7 +12,7 @@ from schemas.rows._media import MEDIA_COLUMNS, read_media
 from schemas.rows._other_tasks import describe_preference
 from schemas.rows._other_texts import is_contained, read_passage, read_repeated
 from schemas.rows._weight_columns import WEIGHT_COLUMNS, like_a_flag, read_weight
-from schemas.rows.message_fields import REASONING, Note, join_reasoning
+from schemas.rows.message_fields import REASONING, Note, join_reasoning, not_used
 from schemas.rows.row import Conversation, Conversion, RowFormat
 from schemas.rows.tool_calls import canonical_tools, parse_if_json
 from schemas.rows.values import as_objects, bare_name, is_blank, is_nothing, kind_name, shown
@@ -96,7 +96,7 @@ def _read_preference(
     if has_answer(conversation):
         if is_blank(row[name]) or not bare_name(name).startswith("rejected"):
             return None
-        return None if name == "rejected" else [_not_used(f"{name} is for preference training")]
+        return None if name == "rejected" else [not_used(f"{name} is for preference training")]
     preference = describe_preference(row)
     return [Violation(RowRule.PREFERENCE_ROW, preference)] if preference else None
 
@@ -111,7 +111,7 @@ def _read_history(conversation: Conversation, row: dict[str, Any], name: str) ->
     if not (are_turns(history) or (is_alpaca and name == "history")):
         if is_contained(history, conversation):
             return None
-        return [_not_used(f"{name} is {kind_name(history)}, not a list of pairs or messages")]
+        return [not_used(f"{name} is {kind_name(history)}, not a list of pairs or messages")]
     earlier = from_history(history, notes)
     messages = conversation.messages
     place = 1 if messages and _role(messages[0]) in OPENING_ROLES else 0
@@ -138,7 +138,7 @@ def _read_system(conversation: Conversation, row: dict[str, Any], name: str) -> 
         if name != "system" or conversation.format not in SYSTEM_FORMATS:
             is_settings = isinstance(content, list | dict)
             detail = f"{name} is {kind_name(content)} without a text of the system"
-            return [_not_used(detail)] if is_settings else None
+            return [not_used(detail)] if is_settings else None
     elif bare == "developer" and not role and _is_name(content):
         return None
     messages = conversation.messages
@@ -188,10 +188,10 @@ def _read_functions(
     if is_blank(tools) or tools == conversation.tools:
         return []
     if conversation.tools:
-        return [_not_used(f"{name} differs from tools")]
+        return [not_used(f"{name} differs from tools")]
     if not as_objects(tools):
         is_listed = isinstance(tools, list)
-        return [_not_used(f"{name} is a list without definitions")] if is_listed else None
+        return [not_used(f"{name} is a list without definitions")] if is_listed else None
     conversation.tools = tools
     return [Conversion.TOOLS]
 
@@ -222,16 +222,12 @@ def _read_reasoning(
         return None
     if is_contained(value, conversation):
         return None
-    return [_not_used(f"{name} is a column; reasoning_content of the answer would be trained")]
+    return [not_used(f"{name} is a column; reasoning_content of the answer would be trained")]
 
 
 def _read_settings(_: Conversation, row: dict[str, Any], name: str) -> list[Note] | None:
     """Report settings of a single row for the chat template."""
-    return None if is_blank(row[name]) else [_not_used(f"{name} of a row")]
-
-
-def _not_used(detail: str) -> Violation:
-    return Violation(RowRule.FIELD_NOT_USED, detail)
+    return None if is_blank(row[name]) else [not_used(f"{name} of a row")]
 
 
 PREFERENCES = (

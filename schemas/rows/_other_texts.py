@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from schemas.rows.message_fields import Note
+from schemas.rows.message_fields import Note, not_used
 from schemas.rows.row import Conversation
 from schemas.rows.tool_calls import parse_if_json
 from schemas.rows.values import is_nothing
-from schemas.rule_ids import RowRule, Violation
 from schemas.texts.damage import is_empty_input
 
 LEAST_PASSAGE = {True: 40, False: 15}
@@ -25,7 +24,7 @@ def read_passage(conversation: Conversation, row: dict[str, Any], name: str) -> 
     texts = [text for text in _texts_in(row[name]) if len(text) >= LEAST_PASSAGE[text.isascii()]]
     if not texts or any(is_contained(text, conversation) for text in texts):
         return None
-    return [_not_used(f"{name} is a column; write its text into the prompt")]
+    return [not_used(f"{name} is a column; write its text into the prompt")]
 
 
 def read_repeated(conversation: Conversation, row: dict[str, Any], name: str) -> list[Note] | None:
@@ -35,7 +34,7 @@ def read_repeated(conversation: Conversation, row: dict[str, Any], name: str) ->
         return None
     if is_nothing(value) or is_empty_input(value) or is_contained(value, conversation):
         return []
-    return [_not_used(f"{name} is a column, and its text is not in the conversation")]
+    return [not_used(f"{name} is a column, and its text is not in the conversation")]
 
 
 def is_contained(value: Any, conversation: Conversation) -> bool:
@@ -70,7 +69,3 @@ def _texts_in(value: Any) -> list[str]:
         elif isinstance(item, dict):
             waiting.extend(item[name] for name in item if name not in LABELS_OF_TEXTS)
     return found
-
-
-def _not_used(detail: str) -> Violation:
-    return Violation(RowRule.FIELD_NOT_USED, detail)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.rows.message_fields import LIKE_A_FLAG, LOSS_FLAGS, NOT_TRAINED, Note
+from schemas.rows.message_fields import LIKE_A_FLAG, LOSS_FLAGS, NOT_TRAINED, Note, not_used
 from schemas.rows.row import Conversation, Conversion
 from schemas.rows.tool_calls import parse_if_json
 from schemas.rows.values import bare_name, is_blank, shown
-from schemas.rule_ids import RowRule, Violation
 
 WEIGHTS = frozenset(("weight", "sampleweight", "exampleweight", "lossweight", "trainingweight"))
 MASKS = frozenset(("lossmask", "mask"))
@@ -21,13 +20,13 @@ def read_weight(conversation: Conversation, row: dict[str, Any], name: str) -> l
     value = _parsed(row[name])
     is_weight = bare in WEIGHTS
     if bare == "mask" and not is_blank(value):
-        return [_not_used(f"{name} of a row; it does not say whether it masks or trains")]
+        return [not_used(f"{name} of a row; it does not say whether it masks or trains")]
     if isinstance(value, list) and bare in MASKS:
         return _read_mask(value, messages, name)
     is_flag = type(value) is bool or (type(value) is int and value in (0, 1) and bare != "loss")
     if value is None or not (is_flag or (is_weight and value in (0, 1))):
         is_number = is_weight and type(value) in (int, float)
-        return [_not_used(f"{name} {shown(value)} of a row")] if is_number else None
+        return [not_used(f"{name} {shown(value)} of a row")] if is_number else None
     if bool(value) != (bare in NOT_TRAINED):
         return []
     messages[:] = [_untrained(message) for message in messages]
@@ -44,7 +43,7 @@ def _parsed(value: Any) -> Any:
 def like_a_flag(name: str, value: Any) -> list[Note]:
     """Report a column that may be a loss flag under another name."""
     if type(value) is bool and LIKE_A_FLAG.search(name):
-        return [_not_used(f"{name} {str(value).lower()} of a row")]
+        return [not_used(f"{name} {str(value).lower()} of a row")]
     return []
 
 
@@ -56,11 +55,7 @@ def _untrained(message: Any) -> Any:
 
 def _read_mask(mask: list[Any], messages: list[Any], name: str) -> list[Note] | None:
     if len(mask) != len(messages) or any(value not in (0, 1) for value in mask):
-        return [_not_used(f"{name} with {len(mask)} values for {len(messages)} messages")]
+        return [not_used(f"{name} with {len(mask)} values for {len(messages)} messages")]
     pairs = zip(mask, messages, strict=True)
     messages[:] = [message if value else _untrained(message) for value, message in pairs]
     return [Conversion.LOSS_FLAGS]
-
-
-def _not_used(detail: str) -> Violation:
-    return Violation(RowRule.FIELD_NOT_USED, detail)

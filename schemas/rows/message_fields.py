@@ -14,6 +14,12 @@ from schemas.rule_ids import RowRule, Violation
 Note = Conversion | Violation | str
 """A conversion that was made, what a row breaks, or the name of a field that nothing reads."""
 
+
+def not_used(detail: str) -> Violation:
+    """Report a field that other trainers honour and this one does not."""
+    return Violation(RowRule.FIELD_NOT_USED, detail)
+
+
 MESSAGE_FIELDS = frozenset(
     ("role", "content", "name", "tool_calls", "tool_call_id", "weight", "reasoning_content")
 )
@@ -112,7 +118,7 @@ def read_fields(message: dict[str, Any], notes: list[Note]) -> None:
     for name in details:
         if not is_blank(message[name]):
             what = f"{name} of a message: a turn is trained in full or not at all"
-            notes.append(Violation(RowRule.FIELD_NOT_USED, what))
+            notes.append(not_used(what))
     for name in calls:
         _read_calls(message, name, notes)
     for name in others:
@@ -123,7 +129,7 @@ def note_other(name: str, value: Any, notes: list[Note]) -> None:
     """Note a field that nothing reads, and a rule if it looks like a loss flag."""
     if type(value) is bool and LIKE_A_FLAG.search(name):
         what = f"{name} {str(value).lower()} of a message; weight 0 or 1 says what is trained"
-        notes.append(Violation(RowRule.FIELD_NOT_USED, what))
+        notes.append(not_used(what))
     notes.append(f"messages[].{name}")
 
 
@@ -176,7 +182,7 @@ def _read_reasoning(message: dict[str, Any], name: str, notes: list[Note]) -> No
     elif not is_blank(given):
         if isinstance(given, list | dict):
             what = f"{name} of a message; only reasoning as one text is rendered"
-            notes.append(Violation(RowRule.FIELD_NOT_USED, what))
+            notes.append(not_used(what))
         notes.append(f"messages[].{name}")
 
 
@@ -199,7 +205,7 @@ def settle_reasoning(message: dict[str, Any], notes: list[Note]) -> None:
     if not isinstance(said, str):
         if not is_blank(given):
             what = "reasoning_content of a message is no text"
-            notes.append(Violation(RowRule.FIELD_NOT_USED, what))
+            notes.append(not_used(what))
         return
     if said is not given:
         message["reasoning_content"] = said
@@ -212,7 +218,7 @@ def settle_reasoning(message: dict[str, Any], notes: list[Note]) -> None:
         notes.append(Conversion.REPEATED_REASONING)
     else:
         what = "reasoning_content of a message whose content begins with another thought"
-        notes.append(Violation(RowRule.FIELD_NOT_USED, what))
+        notes.append(not_used(what))
 
 
 def _words(text: Any) -> Any:
@@ -231,7 +237,7 @@ def _read_calls(message: dict[str, Any], name: str, notes: list[Note]) -> None:
         notes.append(Conversion.TOOL_CALLS)
     elif not is_nothing(given):
         what = f"{name} of a message is not read as tool_calls"
-        notes.append(Violation(RowRule.FIELD_NOT_USED, what))
+        notes.append(not_used(what))
         notes.append(f"messages[].{name}")
 
 

@@ -21,7 +21,7 @@ from schemas.rows._conversions import (
 )
 from schemas.rows._other_tasks import why_unknown
 from schemas.rows._other_texts import is_contained
-from schemas.rows.message_fields import TOOLS, Note, take_tools
+from schemas.rows.message_fields import TOOLS, Note, not_used, take_tools
 from schemas.rows.padding import drop_padding
 from schemas.rows.row import Conversation, Conversion, RowFormat, SourceRow, is_stored
 from schemas.rows.tool_calls import canonical_tools, parse_if_json, with_parameters
@@ -223,7 +223,7 @@ def _take_tools(conversation: Conversation, notes: list[Note]) -> bool:
     if all(is_blank(canonical_tools(message.get(name))) for message in left for name in TOOLS):
         return True
     detail = "tools of a message are not those of the row or of another message"
-    notes.append(Violation(RowRule.FIELD_NOT_USED, detail))
+    notes.append(not_used(detail))
     return False
 
 

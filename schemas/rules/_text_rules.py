@@ -1,9 +1,9 @@
-"""Rules on the text of a message; `ROLES_OF_RULES` only count in one role, which `check_rows` knows.
+"""Rules on the text of a message; `_text_context.py` knows its role and what was asked.
 
 Each rule has a hint and a finder. The hint is a regular expression without look-around that every
-text that breaks the rule matches; all hints together are one pass of polars over the texts, about
-0.3 microseconds a message of 120 characters. looping_answer has a vectorised search instead, and so have open blocks of code. Only the few
-texts that match are checked in Python, by the finder, which decides and describes what it found.
+text that breaks the rule matches; all hints together are one pass of polars over the texts.
+looping_answer and open blocks of code have vectorised searches instead. Only the few texts that
+match are checked in Python, by the finder, which decides and describes what it found.
 """
 
 from __future__ import annotations

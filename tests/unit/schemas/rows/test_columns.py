@@ -324,13 +324,6 @@ def test_flag_of_a_row_is_that_of_its_answers(base: dict[str, Any], name: str) -
     assert read({**base, name: 0.73}).unused_fields == (name,)
 
 
-def test_weight_of_a_row_is_none_or_one() -> None:
-    assert read({**CHAT, "weight": 0}).messages == [USER, QUIET]
-    assert read({**CHAT, "weight": 1.0}).messages == [USER, ANSWER]
-    assert columns_of(RowRule.FIELD_NOT_USED, {**CHAT, "weight": 0.5}) == "weight 0.5 of a row"
-    assert read({**CHAT, "weight": "3 kg"}).unused_fields == ("weight",)
-
-
 def test_mask_has_a_value_for_each_message() -> None:
     row = {"messages": [*EARLIER, USER, ANSWER], "loss_mask": [0, 0, 0, 1], "system": "Be brief."}
     quiet = {**EARLIER[1], "weight": 0}
@@ -385,17 +378,6 @@ def test_blank_prompt_is_found_behind_a_system_prompt() -> None:
     found, blank, [violation] = recognise(SourceRow("a.jsonl", 1, row))
     assert found is not None
     assert (blank, violation.rule) == ({1}, RowRule.PROMPT_EMPTY)
-
-
-@pytest.mark.parametrize("value", [0, "0", "false", "False"])
-def test_flag_of_a_row_may_be_written_as_a_table_does(value: Any) -> None:
-    assert read({**CHAT, "train": value}).messages == [USER, QUIET]
-    assert read({**CHAT, "weight": "0"}).messages == [USER, QUIET]
-    assert read({**CHAT, "loss": 0}).messages == [USER, ANSWER], "a measured loss may be 0"
-
-
-def test_mask_may_be_json_text() -> None:
-    assert read({**CHAT, "loss_mask": "[0, 0]"}).messages == [USER, QUIET]
 
 
 def test_tools_of_a_turn_become_those_of_the_row() -> None:

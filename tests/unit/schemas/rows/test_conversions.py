@@ -398,31 +398,6 @@ def test_conversions_take_any_json_and_are_stable(value: Any) -> None:
     assert value == before
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        {"name": "measure", "args": {"part": "wall"}, "id": "1", "type": "tool_call"},
-        {"name": "measure", "input": {"part": "wall"}, "id": "1", "type": "tool_use"},
-        {"function": {"name": "measure", "args": {"part": "wall"}}},
-        {"type": "function", "function": {"name": "measure", "parameters": '{"part": "wall"}'}},
-    ],
-)
-def test_arguments_of_a_call_are_found_under_other_names(call: dict[str, Any]) -> None:
-    message = {"role": "assistant", "content": None, "tool_calls": [call]}
-    [found] = canonical_message(message, [])["tool_calls"]
-    assert found["function"] == {"name": "measure", "arguments": {"part": "wall"}}
-
-
-def test_call_without_arguments_keeps_what_may_be_one() -> None:
-    def function(**fields: Any) -> Any:
-        call = {"type": "function", "function": {"name": "measure", **fields}}
-        message = {"role": "assistant", "content": None, "tool_calls": [call]}
-        return canonical_message(message, [])["tool_calls"][0]["function"]
-
-    assert function() == function(arguments="") == {"name": "measure", "arguments": {}}
-    assert function(kwargs={"part": "wall"}) == {"name": "measure", "kwargs": {"part": "wall"}}
-
-
 def test_part_with_a_picture_is_no_text() -> None:
     parts = [{"type": "text", "text": "What is it?", "image": "3.png"}]
     assert join_text_parts(parts) is parts

@@ -11,6 +11,7 @@ from schemas.rows.tool_calls import (
     parse_if_json,
     put_calls,
     read_calls,
+    unread_fields,
 )
 
 
@@ -67,3 +68,32 @@ def test_put_calls_leaves_other_fields_and_writes_calls_last() -> None:
         ("name", "Ada"),
         ("tool_calls", [call]),
     ]
+
+
+def function_of(call: dict[str, Any]) -> Any:
+    message = {"tool_calls": [call]}
+    put_calls(message)
+    return message["tool_calls"][0]["function"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"name": "measure", "args": {"part": "wall"}, "id": "1", "type": "tool_call"},
+        {"name": "measure", "input": {"part": "wall"}, "id": "1", "type": "tool_use"},
+        {"function": {"name": "measure", "args": {"part": "wall"}}},
+        {"type": "function", "function": {"name": "measure", "parameters": '{"part": "wall"}'}},
+    ],
+)
+def test_arguments_of_a_call_are_found_under_other_names(call: dict[str, Any]) -> None:
+    assert function_of(call) == {"name": "measure", "arguments": {"part": "wall"}}
+
+
+def test_call_without_arguments_keeps_what_may_be_one() -> None:
+    none = {"name": "measure", "arguments": {}}
+    assert function_of({"function": {"name": "measure"}}) == none
+    assert function_of({"function": {"name": "measure", "arguments": ""}}) == none
+    other = {"name": "measure", "kwargs": {"part": "wall"}}
+    assert function_of({"function": other}) == other
+    assert unread_fields(other) == "kwargs"
+    assert unread_fields(none) == ""

@@ -10,6 +10,7 @@ from schemas.rule_ids import RowRule
 from tests.support.messages import ANSWER, USER
 
 CHAT: dict[str, Any] = {"messages": [USER, ANSWER]}
+QUIET = {**ANSWER, "weight": 0}
 
 
 def read(row: dict[str, Any]) -> tuple[Conversation, list[tuple[str, str]]]:
@@ -50,3 +51,21 @@ def test_column_like_a_loss_flag_is_named(name: str) -> None:
 def test_column_of_another_meaning_is_only_listed(name: str) -> None:
     found, broken = read({**CHAT, name: False})
     assert (found.unused_fields, broken) == ((name,), [])
+
+
+def test_weight_of_a_row_is_none_or_one() -> None:
+    assert read({**CHAT, "weight": 0})[0].messages == [USER, QUIET]
+    assert read({**CHAT, "weight": 1.0})[0].messages == [USER, ANSWER]
+    assert read({**CHAT, "weight": 0.5})[1] == [("field_not_used", "weight 0.5 of a row")]
+    assert read({**CHAT, "weight": "3 kg"})[0].unused_fields == ("weight",)
+
+
+@pytest.mark.parametrize("value", [0, "0", "false", "False"])
+def test_flag_of_a_row_may_be_written_as_a_table_does(value: Any) -> None:
+    assert read({**CHAT, "train": value})[0].messages == [USER, QUIET]
+    assert read({**CHAT, "weight": "0"})[0].messages == [USER, QUIET]
+    assert read({**CHAT, "loss": 0})[0].messages == [USER, ANSWER], "a measured loss may be 0"
+
+
+def test_mask_may_be_json_text() -> None:
+    assert read({**CHAT, "loss_mask": "[0, 0]"})[0].messages == [USER, QUIET]

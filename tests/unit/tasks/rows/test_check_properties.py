@@ -224,7 +224,7 @@ def test_typed_rows_are_checked_as_parsed_ones(
     assert [*parse_block(block, is_typed=True).rows] == read
     request = replace(REQUEST, first_format=first_format)
     typed = check_block(block, request)
-    # Rows beside lines are not parsed again.
+    # Rows that are given next to lines are not parsed again.
     parsed = check_block(Block("a.jsonl", 1, rows=tuple(read)), request)
     assert typed.features is not None
     assert parsed.features is not None

@@ -70,7 +70,7 @@ def test_estimated_similarities_allows_for_equality_by_chance(
 
 
 def ends_of(*texts: str) -> numpy.ndarray:
-    """Lay a question out as its ends are, beside an empty answer."""
+    """Lay a question out as its ends are, with an empty answer."""
     found = numpy.zeros((len(texts), 64), dtype=numpy.uint8)
     for row, text in enumerate(texts):
         said = [ord(word) for word in text.split()]
