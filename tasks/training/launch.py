@@ -74,7 +74,7 @@ def plan_training(
     training = with_accelerate_file(training)
     setup = prepare_training(
         training,
-        examine_machine(training.device),
+        examine_machine(training.device, training.processes),
         read_model_shape(model),
         read_workload(train_tokens),
     )
@@ -216,6 +216,8 @@ def process_environment(spec: TrainingSpec) -> dict[str, str]:
     environment.setdefault("GLIBC_TUNABLES", ALLOCATOR)
     for name, value in spec.choices.environment.items():
         environment.setdefault(name, value)
+    # TRL refuses a process that sees several GPUs, so the user's own list is shortened.
+    environment |= spec.choices.visible_gpus
     environment[PARENT_VARIABLE] = name_process(os.getpid())
     environment["PYTHONPATH"] = python_path(environment)
     environment["PYTHONSAFEPATH"] = "1"  # a folder `datasets` next to the user's data is no package

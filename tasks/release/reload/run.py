@@ -20,7 +20,7 @@ from tasks.engine.home import quiet_environment
 from tasks.engine.jsonl import read_jsonl
 from tasks.evaluation.answers import stop_token_ids
 from tasks.evaluation.losses import measure_losses
-from tasks.models.device import choose_device, is_out_of_memory
+from tasks.models.device import choose_device, is_out_of_memory, use_emptiest_gpu
 from tasks.models.quiet import quiet_transformers
 from tasks.registry.store import store_errors
 from tasks.registry.versions import find_registered
@@ -48,6 +48,7 @@ def observe(spec: ReloadSpec) -> Observation:
     """Load the version and repeat the measurements of its evaluation."""
     import torch
 
+    use_emptiest_gpu()
     model, tokenizer = load_version(spec)
     folder = Path(spec.folder)
     stored_dtype = str(model.dtype).removeprefix("torch.")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
 from schemas.config.training import Distribution, Method, TrainingConfig
 from schemas.errors import ConfigError
-from tasks.training.plan.choices import Choices, Kernels, Packing, Precision, refuse_qlora_elsewhere
-from tasks.training.plan.machine import Machine
+from tasks.training.plan.choices import Choices, Kernels, Packing, Precision
 from tasks.training.plan.setup import sequence_tokens
 from tasks.training.process.checkpoints import WRITING
 from tasks.training.process.spec import TrainingSpec
 
 if TYPE_CHECKING:
     from peft import LoraConfig
-    from transformers import BitsAndBytesConfig, PreTrainedModel
+    from transformers import PreTrainedModel
     from trl import SFTConfig
 
 
@@ -152,21 +152,25 @@ def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
         )
 
 
-def quantisation_arguments(training: TrainingConfig, machine: Machine) -> BitsAndBytesConfig | None:
-    """Return `quantization_config` for method qlora: NF4, doubly quantised, computed in bf16.
+def quantisation_arguments(training: TrainingConfig, choices: Choices) -> dict[str, Any]:
+    """Return arguments of `from_pretrained` for method qlora: NF4, doubly quantised, one GPU.
+
+    The weights are quantised as they are loaded, hence on the GPU of this process: by default all
+    processes would load onto the first one.
 
     Source:
         Dettmers et al. 2023, arXiv:2305.14314, section 3.
     """
-    refuse_qlora_elsewhere(training, machine)
     if training.method is not Method.QLORA:
-        return None
+        return {}
     import torch
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(
+    quantisation = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if machine.has_bf16_units else torch.float16,
+        bnb_4bit_compute_dtype=getattr(torch, choices.weights_dtype),
     )
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    return {"quantization_config": quantisation, "device_map": {"": rank}}

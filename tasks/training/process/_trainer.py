@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer, read_facts
 from tasks.tokens.token_file import NOT_TRAINED
 from tasks.training.plan.choices import Head, Packing
-from tasks.training.plan.machine import examine_machine
 from tasks.training.plan.setup import sequence_tokens
 from tasks.training.process._arguments import (
     check_targets,
@@ -178,10 +177,7 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
 
 def load_trainable_model(spec: TrainingSpec) -> PreTrainedModel:
     """Load the prepared model in the format chosen for this machine."""
-    options = spec.choices.model_arguments
-    quantisation = quantisation_arguments(spec.training, examine_machine(spec.training.device))
-    if quantisation:
-        options["quantization_config"] = quantisation
+    options = spec.choices.model_arguments | quantisation_arguments(spec.training, spec.choices)
     return load_prepared_model(spec.model, spec.choices.device, **options)
 
 

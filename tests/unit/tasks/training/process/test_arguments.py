@@ -124,16 +124,73 @@ def test_full_training_has_no_adapter() -> None:
     assert lora_arguments(TrainingConfig.model_validate({"method": "full"}), (1,)) is None
 
 
-def test_qlora_quantises_to_nf4_on_a_gpu_alone() -> None:
-    training = TrainingConfig.model_validate({"method": "qlora"})
-    found = quantisation_arguments(training, GPU.model_copy(update={"has_bitsandbytes": True}))
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_a_head_of_its_own_is_trained_for_new_tokens_too(tmp_path: Path, has_bias: bool) -> None:
+    model = untied(load_toy(tmp_path / "toy"), has_bias=has_bias)
+    found = lora_arguments(TrainingConfig(), (7, 8), model)
     assert found is not None
+    rows = {"model.embed_tokens": [7, 8]}
+    if has_bias:
+        assert (found.trainable_token_indices, found.modules_to_save) == (rows, ["lm_head"])
+    else:
+        assert found.trainable_token_indices == rows | {"lm_head": [7, 8]}
+    without = lora_arguments(TrainingConfig(), (), model)
+    assert without is not None
+    assert without.trainable_token_indices is None
+
+
+@pytest.mark.parametrize("target", [["q_proj", "lm_head"], r".*(q_proj|lm_head)"])
+def test_a_head_with_an_adapter_is_not_trained_twice(tmp_path: Path, target: Any) -> None:
+    model = untied(load_toy(tmp_path / "toy"))
+    training = TrainingConfig.model_validate({"lora": {"target_modules": target}})
+    found = lora_arguments(training, (7,), model)
+    assert found is not None
+    assert found.trainable_token_indices == {"model.embed_tokens": [7]}
+
+
+@pytest.mark.parametrize("head", ["tied", "untied", "untied with a bias"])
+def test_a_base_model_learns_its_new_stop_token(tmp_path: Path, head: str) -> None:
+    from peft import get_peft_model
+
+    folder = make_toy_model(tmp_path / "base", has_template=False)
+    model, tokenizer = load_model(ModelConfig(source=str(folder)))
+    if head != "tied":
+        model = untied(model, has_bias="bias" in head)
+    prepared = set_up_template(model, tokenizer, TemplateConfig())
+    training = TrainingConfig.model_validate({"lora": {"r": 4, "dropout": 0.0}})
+    arguments = lora_arguments(training, prepared.added_token_ids, model)
+    torch.manual_seed(0)
+    learner = get_peft_model(model, arguments)
+    prompt = tokenizer.encode("<|im_start|>assistant\n")
+    ids = torch.tensor([[*prompt, *tokenizer.encode("R"), tokenizer.eos_token_id]])
+    labels = ids.clone()
+    labels[:, : len(prompt)] = -100
+    trained = [weight for weight in learner.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=0.01)
+    for _ in range(150):
+        learner(input_ids=ids, labels=labels).loss.backward()
+        assert all(weight.grad is not None for weight in trained)
+        optimiser.step()
+        optimiser.zero_grad()
+    merged = learner.merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    read = [] if "bias" in head else [AutoModelForCausalLM.from_pretrained(tmp_path / "merged")]
+    for found in (merged, *read):  # a Llama that is read has no bias
+        with torch.no_grad():
+            last = found(input_ids=ids[:, :-1]).logits[0, -1].softmax(dim=-1)
+        assert last[tokenizer.eos_token_id] > 0.5
+
+
+def test_qlora_quantises_to_nf4_on_a_gpu_alone(tmp_path: Path) -> None:
+    training = TrainingConfig.model_validate({"method": "qlora"})
+    machine = GPU.model_copy(update={"has_bitsandbytes": True})
+    arguments = quantisation_arguments(training, choose(training, machine, False, None))
+    found = arguments["quantization_config"]
     assert (found.bnb_4bit_quant_type, found.bnb_4bit_use_double_quant) == ("nf4", True)
     assert str(found.bnb_4bit_compute_dtype) == "torch.bfloat16"
-    assert lora_arguments(training, ()) is not None
-    assert quantisation_arguments(TrainingConfig(), CPU) is None
-    with pytest.raises(ConfigError, match="QLoRA"):
-        quantisation_arguments(training, CPU)
+    assert lora_arguments(training, (), load_toy(tmp_path / "toy")) is not None
+    plain = TrainingConfig()
+    assert quantisation_arguments(plain, choose(plain, CPU, False, None)) == {}
 
 
 @pytest.mark.parametrize("target", [["down"], ["0.down", "up"], r".*\.up", "all-linear"])
