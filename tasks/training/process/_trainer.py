@@ -57,6 +57,29 @@ def read_tokens(path: Path, seed: int) -> Dataset:
     return Dataset(rows)
 
 
+def fill_up(rows: Dataset, multiple: int) -> Dataset:
+    """Add rows without labels until all batches of all processes are full.
+
+    accelerate repeats rows from the beginning instead, and each would count twice in the loss.
+
+    Args:
+        rows: Validation rows as the collator takes them.
+        multiple: Rows in a batch of all processes together.
+
+    Returns:
+        The rows, then copies of the first one with no label.
+    """
+    from datasets import Dataset, concatenate_datasets
+
+    n_missing = -len(rows) % multiple
+    if not n_missing:
+        return rows
+    plain = rows.with_format(None)
+    filler = {**plain[0], "labels": [NOT_TRAINED] * len(plain[0]["labels"])}
+    added = Dataset.from_list([filler] * n_missing, features=plain.features)
+    return concatenate_datasets([plain, added])
+
+
 def make_trainer_class() -> type[SFTTrainer]:
     """Make a subclass of `SFTTrainer` with the guards, which also measures row tokens and speed."""
     import torch
@@ -161,6 +184,9 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
         callbacks=[make_callback(spec, stop)],
     )
     trainer.train_tokens = spec.train_tokens
+    if trainer.eval_dataset is not None and trainer.args.world_size > 1:
+        n_rows = trainer.args.eval_batch_size * trainer.args.world_size
+        trainer.eval_dataset = fill_up(trainer.eval_dataset, n_rows)
     trainer.add_callback(make_loss_guard(spec.training, trainer.note))
     head = trainer.model.get_output_embeddings()
     if not hasattr(head, "bias"):
