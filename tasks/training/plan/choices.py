@@ -91,6 +91,11 @@ class Choices(Record):
             "HF_HUB_OFFLINE": "0" if hub else "1",  # model and rows are local, kernels may not be
         }
 
+    def recomputing(self, reason: str) -> Choices:
+        """Return the same choices, but with activations computed twice."""
+        reasons = {**self.reasons, "gradient_checkpointing": reason}
+        return self.model_copy(update={"gradient_checkpointing": True, "reasons": reasons})
+
     def described(self) -> dict[str, str]:
         """Format the choices for a report: `value: reason` by name."""
         values = {name: getattr(self, name) for name in self.reasons}
