@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from schemas.config.training import Distribution, Method, TrainingConfig
@@ -92,8 +93,10 @@ def _distribution_arguments(training: TrainingConfig, choices: Choices) -> dict[
     }
 
 
-def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> LoraConfig | None:
-    """Return PEFT's arguments; None when every weight is trained.
+def lora_arguments(
+    training: TrainingConfig, new_token_ids: tuple[int, ...], model: PreTrainedModel
+) -> LoraConfig | None:
+    """Return PEFT's arguments for a model; None when every weight is trained.
 
     `new_token_ids` have no trained embedding: they all start at the mean, and a model whose
     embeddings are frozen could never distinguish its stop token from the others.
@@ -111,8 +114,39 @@ def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> 
         use_dora=training.lora.use_dora,
         use_rslora=training.lora.use_rslora,
         task_type="CAUSAL_LM",
-        trainable_token_indices=list(new_token_ids) or None,
+        **(_new_token_arguments(model, new_token_ids, target) if new_token_ids else {}),
     )
+
+
+def _new_token_arguments(
+    model: PreTrainedModel, ids: tuple[int, ...], target: str | tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the arguments that train the rows of new tokens in both tables.
+
+    PEFT 0.21 takes a list for the embeddings and whatever shares their weights. A head of its own
+    has to be named, or the logit of the stop token would stay the mean of all logits. PEFT would
+    leave out the bias of a head, so that a head with one is trained completely.
+    """
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is None or head.weight is embeddings.weight:
+        return {"trainable_token_indices": list(ids)}
+    names = {id(module): name for name, module in model.named_modules()}
+    rows, head_name = {names[id(embeddings)]: list(ids)}, names[id(head)]
+    if target != "all-linear" and _is_target(head_name, target):
+        return {"trainable_token_indices": rows}  # it has an adapter for all tokens
+    if getattr(head, "bias", None) is not None:
+        return {"trainable_token_indices": rows, "modules_to_save": [head_name]}
+    return {"trainable_token_indices": rows | {head_name: list(ids)}}
+
+
+def _is_target(name: str, target: str | Sequence[str]) -> bool:
+    """Return whether a module gets an adapter, as PEFT compares the names."""
+    if isinstance(target, str):
+        try:
+            return re.fullmatch(target, name) is not None
+        except re.error:
+            return False
+    return any(f".{name}".endswith(f".{one}") for one in target)
 
 
 def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
@@ -129,15 +163,11 @@ def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
     if not training.has_adapter or target == "all-linear":
         return
     names = [name for name, _ in model.named_modules()]
-    if isinstance(target, str):
-        try:
-            missing = [] if any(re.fullmatch(target, name) for name in names) else [target]
-        except re.error:
-            missing = [target]
-    else:
-        missing = [
-            one for one in target if not any(f".{name}".endswith(f".{one}") for name in names)
-        ]
+    patterns: list[str | Sequence[str]] = (
+        [target] if isinstance(target, str) else [(one,) for one in target]
+    )
+    unknown = [one for one in patterns if not any(_is_target(name, one) for name in names)]
+    missing = [one if isinstance(one, str) else one[0] for one in unknown]
     if missing:
         from torch.nn import Linear
 

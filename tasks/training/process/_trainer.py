@@ -180,7 +180,7 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
         eval_dataset=data.validation,
         data_collator=data.collator,
         processing_class=tokenizer,
-        peft_config=lora_arguments(spec.training, read_facts(spec.model).added_token_ids),
+        peft_config=lora_arguments(spec.training, read_facts(spec.model).added_token_ids, model),
         callbacks=[make_callback(spec, stop)],
     )
     trainer.train_tokens = spec.train_tokens

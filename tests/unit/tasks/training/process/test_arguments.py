@@ -4,9 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
+from schemas.config.run import ModelConfig, TemplateConfig
 from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError
+from tasks.chat_template.setup import set_up_template
+from tasks.models.source import load_model
 from tasks.training.plan.batching import Batching
 from tasks.training.plan.choices import Choices, choose
 from tasks.training.plan.machine import Machine
@@ -17,6 +22,7 @@ from tasks.training.process._arguments import (
     sft_arguments,
 )
 from tasks.training.process.spec import TrainingSpec
+from tests.support.toy import load_toy, make_toy_model
 
 CPU = Machine(device="cpu", free_memory_bytes=2**33, physical_cores=2)
 GPU = Machine(device="cuda", free_memory_bytes=2**36, has_bf16_units=True, has_flash_attention=True)
@@ -34,6 +40,15 @@ def spec_of(training: TrainingConfig, choices: Choices) -> TrainingSpec:
         batching=Batching(per_device=2, accumulation=3),
         seed=11,
     )
+
+
+def untied(model: Any, *, has_bias: bool = False) -> Any:
+    """Give a toy model a head of its own, as larger models have."""
+    weight = model.lm_head.weight.detach().clone()
+    model.lm_head = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=has_bias)
+    model.lm_head.weight = torch.nn.Parameter(weight)
+    model.config.tie_word_embeddings = False
+    return model
 
 
 def arguments(machine: Machine = CPU, longest: int = 40, **settings: Any) -> Any:
@@ -109,19 +124,20 @@ def test_flash_attention_packs_with_trl() -> None:
     assert (found.packing, found.packing_strategy, found.bf16) == (True, "bfd", True)
 
 
-def test_lora_arguments_translate_dora_and_rslora() -> None:
+def test_lora_arguments_translate_dora_and_rslora(tmp_path: Path) -> None:
     training = TrainingConfig.model_validate(
         {"lora": {"r": 4, "alpha": 8, "use_dora": True, "use_rslora": True, "dropout": 0.1}}
     )
-    found = lora_arguments(training, (7, 8))
+    found = lora_arguments(training, (7, 8), load_toy(tmp_path / "toy"))
     assert found is not None
     assert (found.r, found.lora_alpha, found.lora_dropout) == (4, 8, 0.1)
     assert (found.use_dora, found.use_rslora) == (True, True)
     assert found.trainable_token_indices == [7, 8]
 
 
-def test_full_training_has_no_adapter() -> None:
-    assert lora_arguments(TrainingConfig.model_validate({"method": "full"}), (1,)) is None
+def test_full_training_has_no_adapter(tmp_path: Path) -> None:
+    training = TrainingConfig.model_validate({"method": "full"})
+    assert lora_arguments(training, (1,), load_toy(tmp_path / "toy")) is None
 
 
 @pytest.mark.parametrize("has_bias", [False, True])
