@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-
 SOURCES := flows schemas tasks tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples bench-install constraints docs secret-rules pictures clean
+.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-busy gpu-check bench-generate bench-promotion bench-flow check-samples bench-install constraints docs secret-rules pictures clean
 
 help: ## List the targets.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
