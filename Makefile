@@ -93,6 +93,13 @@ bench-check: install ## Measure the data gate on a million rows, or on ROWS=2000
 bench-train: install ## Compare training speed with the tutorial script, TRL's command and the machine's peak.
 	$(BIN)/python -m benchmarks.measure_train
 
+bench-busy: install ## Measure training and evaluation next to a process that keeps one core busy.
+	$(BIN)/python -m benchmarks.measure_busy
+
+gpu-check: ## Check training on a GPU within 8 minutes; WHEELS=folder, TINY=1 for a CPU, PYTHON=program.
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu_check \
+		$(if $(WHEELS),--wheels $(WHEELS)) $(if $(TINY),--tiny)
+
 bench-promotion: install ## Check that a worse model is refused and a better one promoted.
 	$(BIN)/python -m benchmarks.measure_promotion
 
