@@ -11,6 +11,8 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from tasks.engine.home import SPIN_VARIABLES
+from tasks.training._failures import log_path
 from tasks.training.launch import run_training
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingFacts, TrainingSpec
 from tests.support.toy import toy_spec
