@@ -55,6 +55,8 @@ def test_summarise_takes_an_unknown_card_by_its_product_and_parts_that_are_missi
     assert found["trainings"]["full 1b"]["ratio_to_stock"] is None
     assert set(found["goals"]) == {"share_1b", "estimate full 1b", "estimate lora 1b"}
     assert "full 1b" in table(found)
+    tiny = {name.replace("1b", "tiny"): run for name, run in some.items()}
+    assert summarise(tiny)["goals"] == {}
 
 
 def test_check_leaves_out_what_has_no_time_and_keeps_what_failed(tmp_path: Path) -> None:
