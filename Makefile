@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-
 SOURCES := flows schemas tasks tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-generate bench-promotion bench-flow check-samples bench-install constraints docs secret-rules pictures clean
+.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-busy gpu-check bench-generate bench-promotion bench-flow check-samples bench-install constraints docs secret-rules pictures clean
 
 help: ## List the targets.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -92,6 +92,13 @@ bench-check: install ## Measure the data gate on a million rows, or on ROWS=2000
 
 bench-train: install ## Compare training speed with the tutorial script, TRL's command and the machine's peak.
 	$(BIN)/python -m benchmarks.measure_train
+
+bench-busy: install ## Measure training and evaluation next to a process that keeps one core busy.
+	$(BIN)/python -m benchmarks.measure_busy
+
+gpu-check: ## Check training on a GPU within 8 minutes; WHEELS=folder, TINY=1 for a CPU, PYTHON=program.
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu_check \
+		$(if $(WHEELS),--wheels $(WHEELS)) $(if $(TINY),--tiny)
 
 bench-promotion: install ## Check that a worse model is refused and a better one promoted.
 	$(BIN)/python -m benchmarks.measure_promotion

@@ -42,7 +42,7 @@ def tree_memory_bytes(process: psutil.Process) -> tuple[int, int]:
             memory = member.memory_full_info()
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        total += memory.pss
+        total += getattr(memory, "pss", memory.uss)  # macOS tells no shares of common pages
         largest = max(largest, memory.rss)
     return total, largest
 

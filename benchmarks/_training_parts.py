@@ -132,11 +132,45 @@ def losses(folder: Path, tokens: str) -> dict[str, Any]:
     return {"loss": sum(row.loss_sum_nats for row in found) / sum(row.n_tokens for row in found)}
 
 
+def evaluate(folder: Path, tokens: str, competitor: str = "") -> dict[str, Any]:
+    """Measure how fast the flow's own process computes held-out losses.
+
+    Args:
+        folder: A model folder.
+        tokens: Parquet file of the held-out rows.
+        competitor: Process id of a process whose processor time is measured too.
+
+    Returns:
+        `tokens_per_second` of the rows, and `seconds` and `competitor_seconds` of that time.
+    """
+    import psutil
+
+    from schemas.config.evaluation import EvaluationConfig
+    from tasks.evaluation.losses import measure_losses
+    from tasks.models.prepared import load_prepared_model
+    from tasks.tokens.token_file import read_token_rows
+
+    model = load_prepared_model(folder, "cpu").eval()
+    n_tokens = sum(len(part.ids) for part in read_token_rows(Path(tokens)))
+    watched = psutil.Process(int(competitor)) if competitor else None
+    busy_before = watched.cpu_times().user if watched else 0.0
+    began = time.perf_counter()
+    measure_losses(model, Path(tokens), EvaluationConfig())
+    seconds = time.perf_counter() - began
+    busy = watched.cpu_times().user - busy_before if watched else 0.0
+    return {
+        "tokens_per_second": n_tokens / seconds,
+        "seconds": seconds,
+        "competitor_seconds": busy,
+    }
+
+
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
     "prepare": prepare,
     "gemm": gemm,
     "pack": pack,
     "losses": losses,
+    "evaluate": evaluate,
 }
 
 

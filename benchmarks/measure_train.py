@@ -27,9 +27,9 @@ from typing import Any
 from benchmarks._training_results import Work, gemm_share, summary, table
 from benchmarks.tutorial_sft import speed_after_first
 from schemas.config.training import Method, TrainingConfig
-from tasks.engine.home import source_folder
+from tasks.engine.home import SPIN_COUNT, SPIN_VARIABLES, source_folder
 from tasks.models.shape import read_model_shape
-from tasks.training.launch import run_training
+from tasks.training.launch import Listener, run_training
 from tasks.training.plan.machine import examine_machine
 from tasks.training.plan.setup import prepare_training, read_workload
 from tasks.training.process.spec import TrainingFacts, TrainingSpec
@@ -66,7 +66,9 @@ def run_part(module: str, *words: str | Path) -> dict[str, Any]:
 def environment() -> dict[str, str]:
     """Make the environment of others: the user's own, without network."""
     root = str(source_folder())
-    return {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
+    spin = SPIN_VARIABLES[0]
+    users = {k: v for k, v in os.environ.items() if (k, v) != (spin, SPIN_COUNT)}
+    return {**users, "HF_HUB_OFFLINE": "1", "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
 
 
 def run_script(folder: Path, name: str, n_steps: int) -> dict[str, Any]:
@@ -86,13 +88,16 @@ def run_script(folder: Path, name: str, n_steps: int) -> dict[str, Any]:
     return {**found, "model": output / "model"}
 
 
-def run_ours(folder: Path, method: Method, n_steps: int) -> dict[str, Any]:
+def run_ours(
+    folder: Path, method: Method, n_steps: int, listen: Listener = lambda _: None
+) -> dict[str, Any]:
     """Train as the flow does.
 
     Args:
         folder: What `prepare` filled.
         method: Which weights to train.
         n_steps: Optimiser steps.
+        listen: Gets every event of the training process.
 
     Returns:
         What the training process measured, and `model`, the folder it saved.
@@ -124,7 +129,7 @@ def run_ours(folder: Path, method: Method, n_steps: int) -> dict[str, Any]:
         batching=setup.batching,
         seed=SEED,
     )
-    facts: TrainingFacts = run_training(spec, lambda _: None)
+    facts: TrainingFacts = run_training(spec, listen)
     return {
         "tokens_per_second": facts.tokens_per_second,
         "n_tokens_seen": facts.n_tokens_seen,

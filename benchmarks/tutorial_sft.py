@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+PEAK_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 FIXED = {"bf16": False, "gradient_checkpointing": False}
 
 
@@ -114,7 +115,7 @@ def train(arguments: argparse.Namespace) -> dict[str, Any]:
         "n_tokens_seen": ends[-1][1],
         "computed_per_token": counts["n_computed"] / counts["n_real"],
         "label_fraction": counts["n_labels"] / counts["n_computed"],
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT_BYTES,
     }
 
 

@@ -1,5 +1,5 @@
 """Stages, one file each; their code is in the folders below."""
 
-from tasks.engine.home import quiet_environment
+from tasks.engine.home import prepare_environment
 
-quiet_environment()
+prepare_environment()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pytest_socket import disable_socket, enable_socket, socket_allow_hosts
 
-from tasks.engine.home import quiet_environment
+from tasks.engine.home import prepare_environment
 from tests.support import parts
 
 # Before Prefect is imported anywhere: no test touches the user's own Prefect, hub or Git files.
@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are too small for tw
 for _name in ("PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_URI", "SFT_HOME"):
     os.environ.pop(_name, None)
 
-quiet_environment()
+prepare_environment()
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 SHARED_SERVER = {"prefect_server", "finished_run"}

@@ -21,7 +21,7 @@ from flows.cli.run import run
 from flows.cli.services import down, up
 from flows.cli.status import report, status
 from flows.cli.sweep import sweep
-from tasks.engine.home import quiet_environment
+from tasks.engine.home import prepare_environment
 
 COMMANDS = (
     init,
@@ -54,7 +54,7 @@ def main() -> None:
     Exit codes: 0 done, accepted or promoted; 1 data rejected or model refused; 2 wrong usage,
     configuration or unreadable input; 3 the run failed; 130 or 143 interrupted.
     """
-    quiet_environment()
+    prepare_environment()
     # The default, every 700 new objects and once more at exit, takes a fifth of the time of a
     # cached run.
     gc.set_threshold(COLLECT_AFTER_OBJECTS)

@@ -24,6 +24,7 @@ from tasks.engine.cache import Lookup, locate
 from tasks.engine.wording import gibibytes, span
 from tasks.evaluation.server import require_server
 from tasks.models.shape import read_model_shape
+from tasks.training.plan.accelerate_file import with_accelerate_file
 from tasks.training.plan.machine import Machine, examine_machine
 from tasks.training.plan.memory import describe
 from tasks.training.plan.setup import TrainingSetup, Workload, prepare_training, read_workload
@@ -100,7 +101,8 @@ def make_plan(config: RunConfig, refresh: Sequence[Stage]) -> PlanReport:
     references = [found.reference for found in lookups if found.reference]
     if any(reference.stage == Stage.TRAIN_MODEL for reference in references):
         return PlanReport(stages=tuple(planned), estimate=None)
-    machine = examine_machine(config.training.device)
+    training = with_accelerate_file(config.training)
+    machine = examine_machine(training.device, training.processes)
     return PlanReport(
         stages=tuple(planned),
         estimate=estimate_training(config, references, machine.device),

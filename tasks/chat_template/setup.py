@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from schemas.config.run import TemplateConfig, TemplateKind
-from schemas.errors import TemplateError
+from schemas.errors import ModelSourceError, TemplateError
 from tasks.chat_template._settings import split_settings, write_settings
 from tasks.chat_template.contract import FIX, check_contract, check_pad
 from tasks.chat_template.sources import (
@@ -28,7 +29,7 @@ from tasks.chat_template.variants import (
 )
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
 CHATML_STOP = CHATML_TOKENS[1]
@@ -43,6 +44,8 @@ PAD_CANDIDATES = (
 )
 """Tokens that many vocabularies have and no conversation contains, the plainest first."""
 NEW_PAD = "<|pad|>"
+IGNORED_SETTING = re.compile(r"^- `(\w+)`: ", re.MULTILINE)
+"""A line of the error in which transformers 5.17 lists settings that generation would ignore."""
 
 
 class TemplateOrigin(StrEnum):
@@ -217,3 +220,38 @@ def set_generation(
         settings.pad_token_id = tokenizer.pad_token_id
         settings.eos_token_id = stops[0]
     model.generation_config.eos_token_id = stops if len(stops) > 1 else stops[0]
+    settle_generation(model.generation_config)
+
+
+def settle_generation(settings: GenerationConfig) -> None:
+    """Resolve contradictions, with which transformers 5 reads settings but refuses to save them.
+
+    A temperature or `top_p` means sampling, as in the corrected files of Llama 2. Other settings
+    that generation ignores are removed. Evaluations decode greedily whatever the settings say.
+
+    Args:
+        settings: Those of the model; changed in place.
+
+    Raises:
+        ModelSourceError: They cannot be used at all.
+    """
+    if "do_sample" in _contradictions(settings):
+        settings.do_sample = True
+    for name in IGNORED_SETTING.findall(_contradictions(settings)):
+        setattr(settings, name, None)
+    if fault := _contradictions(settings):
+        raise ModelSourceError(
+            "the model's settings for generation contradict each other",
+            where="generation_config.json",
+            expected="settings that transformers can save",
+            got=" ".join(fault.split()),
+            fix="correct the file in the model's folder, or remove it",
+        )
+
+
+def _contradictions(settings: GenerationConfig) -> str:
+    try:
+        settings.validate(strict=True)
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -18,14 +18,27 @@ QUIET_ENVIRONMENT = {
     "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
 }
 """No usage events from our processes, no thread warnings, few server logs."""
+SPIN_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+SPIN_COUNT = "1000"
+"""How often a thread of torch looks for the others before it sleeps; libgomp's default is 300,000.
+
+Spinning costs nothing while each thread has a core. Next to another process, it takes from the
+thread that all wait for the time in which that one could finish.
+"""
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
 
 
-def quiet_environment() -> None:
-    """Set `QUIET_ENVIRONMENT`; a variable that the user has set stays."""
+def prepare_environment() -> None:
+    """Set what libraries read when they are loaded; a variable that the user has set stays.
+
+    libgomp reads its variables as torch loads it, so that this has to come first in every process
+    that computes; processes that it starts inherit them.
+    """
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if not any(name in os.environ for name in SPIN_VARIABLES):
+        os.environ[SPIN_VARIABLES[0]] = SPIN_COUNT
 
 
 def work_directory() -> Path:

@@ -5,9 +5,9 @@ Nothing here depends on the metrics, so that another metric does not generate an
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,9 @@ from schemas.config.evaluation import EvaluationConfig
 from schemas.config.training import Device
 from tasks.engine.jsonl import read_jsonl, write_jsonl
 from tasks.evaluation._served_answers import answer_with_server
-from tasks.evaluation.answers import answer_prompts
+from tasks.evaluation.answers import RowAnswer, answer_prompts
 from tasks.evaluation.losses import RowLoss, measure_losses
-from tasks.models.device import choose_device
+from tasks.models.device import choose_device, released_memory, use_emptiest_gpu
 from tasks.models.files import unloadable
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
 
@@ -64,14 +64,11 @@ def measure_held_out(
     from transformers import set_seed
 
     set_seed(seed)
-    model, tokenizer = _load(*folders)
-    losses = _losses(model, quality_folder / "eval_tokens.parquet", evaluation)
+    tokens = quality_folder / "eval_tokens.parquet"
     prompts = read_jsonl(quality_folder / "eval_prompts.jsonl")[: evaluation.n_generation_rows]
-    if evaluation.server is None:
-        answers = answer_prompts(model, tokenizer, prompts, evaluation)
-    else:
-        del model  # the server needs its memory
-        _release_memory()
+    with released_memory():  # the server, and later the training, needs it
+        losses, answers, tokenizer = _measure(folders, tokens, prompts, evaluation)
+    if evaluation.server is not None:
         answers = answer_with_server(folders, tokenizer, prompts, evaluation, evaluation.server)
     write_jsonl(output / LOSSES_FILE, [asdict(row) for row in losses])
     write_jsonl(output / ANSWERS_FILE, [asdict(row) for row in answers])
@@ -82,6 +79,20 @@ def measure_held_out(
     }
 
 
+def _measure(
+    folders: tuple[Path, Path],
+    tokens: Path,
+    prompts: Sequence[dict[str, Any]],
+    evaluation: EvaluationConfig,
+) -> tuple[list[RowLoss], list[RowAnswer], PreTrainedTokenizerBase]:
+    """Measure with the model in this process, which forgets it; a server answers later."""
+    model, tokenizer = _load(*folders)
+    losses = _losses(model, tokens, evaluation)
+    is_served = evaluation.server is not None
+    answers = [] if is_served else answer_prompts(model, tokenizer, prompts, evaluation)
+    return losses, answers, tokenizer
+
+
 def _load(
     model_folder: Path, tokenizer_folder: Path
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -89,6 +100,7 @@ def _load(
     from safetensors import SafetensorError
 
     device = choose_device(Device.AUTO)
+    use_emptiest_gpu()
     try:
         tokenizer = load_prepared_tokenizer(tokenizer_folder)
         model = load_prepared_model(model_folder, device)
@@ -112,14 +124,6 @@ def _losses(model: PreTrainedModel, tokens: Path, evaluation: EvaluationConfig) 
     if highest is not None and highest >= n_embeddings:
         return []
     return measure_losses(model, tokens, evaluation)
-
-
-def _release_memory() -> None:
-    """Free the memory of a model that nothing refers to any more."""
-    import torch
-
-    gc.collect()
-    torch.cuda.empty_cache()
 
 
 def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:

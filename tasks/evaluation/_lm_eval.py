@@ -11,7 +11,7 @@ from schemas.config.evaluation import LmEvalConfig
 from schemas.config.training import Device
 from schemas.errors import ConfigError
 from tasks.engine.jsonl import write_jsonl
-from tasks.models.device import choose_device
+from tasks.models.device import choose_device, released_memory, use_emptiest_gpu
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -29,15 +29,30 @@ def run_lm_eval(
     Writes `lm_eval_scores.jsonl`: row, task and score of each document. The seed is that of
     few-shot examples and sampling.
     """
-    from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    model, tokenizer = folders
     manager = TaskManager()
     for name in settings.tasks:
         _check_task(name, manager)
     tasks = [_task(name) for name in settings.tasks]
+    with released_memory():
+        found = _evaluate(folders, tasks, settings, manager, seed)
+    write_jsonl(output / SCORES_FILE, list(_scores(found, settings.tasks)))
+
+
+def _evaluate(
+    folders: tuple[Path, Path],
+    tasks: Sequence[str | dict[str, Any]],
+    settings: LmEvalConfig,
+    manager: TaskManager,
+    seed: int,
+) -> Mapping[str, Any]:
+    """Run the tasks with the model in this process, which forgets it."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    model, tokenizer = folders
+    use_emptiest_gpu()
     language_model = HFLM(
         pretrained=str(model),
         tokenizer=str(tokenizer),
@@ -46,7 +61,7 @@ def run_lm_eval(
         batch_size=8,
         max_batch_size=8,
     )
-    found = simple_evaluate(
+    found: Mapping[str, Any] = simple_evaluate(
         model=language_model,
         tasks=tasks,
         limit=settings.limit,
@@ -59,7 +74,7 @@ def run_lm_eval(
         torch_random_seed=seed,
         fewshot_random_seed=seed,
     )
-    write_jsonl(output / SCORES_FILE, list(_scores(found, settings.tasks)))
+    return found
 
 
 def _task(name: str) -> str | dict[str, Any]:

@@ -86,9 +86,15 @@ def signal_number(code: int, lines: Sequence[str]) -> int:
 
 def memory_error(spec: TrainingSpec) -> MemoryExhausted:
     """Make the error for a training whose smallest batch does not fit."""
+    advice = [
+        "" if spec.choices.gradient_checkpointing else "training.gradient_checkpointing=auto",
+        "" if spec.training.has_adapter else "training.method=lora",
+        "a smaller training.packing_length_tokens" if spec.training.packing else "",
+        "shorter rows (quality.max_length_tokens)",
+        "a smaller model or a machine with more memory",
+    ]
     return MemoryExhausted(
         "the training does not fit into memory, even with one sequence at a time",
         where=str(log_path(spec)),
-        fix="set training.gradient_checkpointing=true, training.method=lora or a smaller "
-        "training.packing_length_tokens, or use a machine with more memory",
+        fix=f"try in this order: {', '.join(filter(None, advice))}",
     )

@@ -1,4 +1,4 @@
-"""Runs the training process: alone or through `accelerate launch`, again with less memory."""
+"""Run the training process: alone or through `accelerate launch`, again with less memory."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def plan_training(
     training = with_accelerate_file(training)
     setup = prepare_training(
         training,
-        examine_machine(training.device),
+        examine_machine(training.device, training.processes),
         read_model_shape(model),
         read_workload(train_tokens),
     )
@@ -97,7 +97,9 @@ def plan_training(
 
 
 def run_training(spec: TrainingSpec, listen: Listener) -> TrainingFacts:
-    """Train in a process of its own; resume, and halve the batch when memory runs out.
+    """Train in a process of its own; resume, and use less memory when it runs out.
+
+    The batch is halved; if one sequence at a time does not fit, activations are computed twice.
 
     Args:
         spec: What to train; its checkpoint folder keeps the spec and the process's log.
@@ -108,7 +110,7 @@ def run_training(spec: TrainingSpec, listen: Listener) -> TrainingFacts:
 
     Raises:
         SftFlowError: What a guard in the process found, in the guard's class.
-        MemoryExhausted: Not even one sequence at a time fits.
+        MemoryExhausted: Not even one sequence at a time fits, with recomputation if configured.
         TrainingInterrupted: The process was asked to stop and saved a checkpoint.
     """
     spec.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -123,27 +125,40 @@ def run_training(spec: TrainingSpec, listen: Listener) -> TrainingFacts:
         was_killed = isinstance(error, TrainingKilled) and count_memory_kills() > n_killed
         if not (was_killed or isinstance(error, MemoryExhausted)):
             raise error
-        smaller = halve(spec.batching)
-        if smaller is None:
-            raise memory_error(spec)
+        spec = _with_less_memory(spec)
+        listen(TrainingEvent(kind=EventKind.NOTE, detail=spec.notes[-1]))
+
+
+def _with_less_memory(spec: TrainingSpec) -> TrainingSpec:
+    """Halve the batch, or else recompute activations; the last note describes the change."""
+    smaller = halve(spec.batching)
+    if smaller:
         note = (
             f"memory ran out: {smaller.per_device} instead of {spec.batching.per_device} sequences "
             f"at a time, {smaller.accumulation} instead of {spec.batching.accumulation} "
             "accumulated; the effective batch stays"
         )
-        listen(TrainingEvent(kind=EventKind.NOTE, detail=note))
-        spec = spec.model_copy(update={"batching": smaller, "notes": (*spec.notes, note)})
+        return spec.model_copy(update={"batching": smaller, "notes": (*spec.notes, note)})
+    if spec.choices.gradient_checkpointing or spec.training.gradient_checkpointing != "auto":
+        raise memory_error(spec)
+    note = "memory ran out with one sequence at a time: activations are computed twice"
+    choices = spec.choices.recomputing(note)
+    return spec.model_copy(update={"choices": choices, "notes": (*spec.notes, note)})
 
 
 def _as_last_tried(spec: TrainingSpec) -> TrainingSpec:
-    """Use the smaller batch of an earlier attempt of the same training, if there was one."""
+    """Use as little memory as an earlier attempt of the same training, if there was one."""
     try:
         text = (spec.checkpoints / "spec.json").read_text(encoding="utf-8")
         previous = TrainingSpec.model_validate_json(text)
     except (OSError, ValidationError):
         return spec
     if previous.notes and previous.batching.effective == spec.batching.effective:
-        return spec.model_copy(update={"batching": previous.batching, "notes": previous.notes})
+        kept = {"batching": previous.batching, "notes": previous.notes}
+        recomputed = previous.choices.reasons["gradient_checkpointing"]
+        if previous.choices.gradient_checkpointing and recomputed in previous.notes:
+            kept["choices"] = spec.choices.recomputing(recomputed)
+        return spec.model_copy(update=kept)
     return spec
 
 
@@ -216,6 +231,8 @@ def process_environment(spec: TrainingSpec) -> dict[str, str]:
     environment.setdefault("GLIBC_TUNABLES", ALLOCATOR)
     for name, value in spec.choices.environment.items():
         environment.setdefault(name, value)
+    # TRL refuses a process that sees several GPUs, so the user's own list is shortened.
+    environment |= spec.choices.visible_gpus
     environment[PARENT_VARIABLE] = name_process(os.getpid())
     environment["PYTHONPATH"] = python_path(environment)
     environment["PYTHONSAFEPATH"] = "1"  # a folder `datasets` next to the user's data is no package

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from schemas.config.training import Device
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
 from tasks.chat_template.variants import template_sha256
-from tasks.engine.home import quiet_environment
+from tasks.engine.home import prepare_environment
 from tasks.engine.jsonl import read_jsonl
 from tasks.evaluation.answers import stop_token_ids
 from tasks.evaluation.losses import measure_losses
-from tasks.models.device import choose_device, is_out_of_memory
+from tasks.models.device import choose_device, is_out_of_memory, use_emptiest_gpu
 from tasks.models.quiet import quiet_transformers
 from tasks.registry.store import store_errors
 from tasks.registry.versions import find_registered
@@ -48,6 +48,7 @@ def observe(spec: ReloadSpec) -> Observation:
     """Load the version and repeat the measurements of its evaluation."""
     import torch
 
+    use_emptiest_gpu()
     model, tokenizer = load_version(spec)
     folder = Path(spec.folder)
     stored_dtype = str(model.dtype).removeprefix("torch.")
@@ -208,7 +209,7 @@ def run(spec: ReloadSpec) -> dict[str, Any]:
 
 def main(path: Path) -> None:
     """Run a spec file and write the outcome next to it."""
-    quiet_environment()
+    prepare_environment()
     spec = ReloadSpec.model_validate_json(path.read_text(encoding="utf-8"))
     outcome = json.dumps(run(spec), ensure_ascii=False)
     (Path(spec.folder) / OUTCOME_FILE).write_text(outcome, encoding="utf-8")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from schemas.base import Record
 from schemas.config.training import Compile, Distribution, Method, TrainingConfig
 from schemas.errors import ConfigError
@@ -69,6 +71,8 @@ class Choices(Record):
     torch_compile: bool
     threads: int
     """CPU threads of each training process."""
+    visible_gpus: dict[str, str] = Field(default_factory=dict)
+    """The variable that shows the training its GPUs only, and its value; empty without CUDA."""
     reasons: dict[str, str]
     """One sentence for each choice, by field."""
 
@@ -86,6 +90,11 @@ class Choices(Record):
             "OMP_NUM_THREADS": str(self.threads),
             "HF_HUB_OFFLINE": "0" if hub else "1",  # model and rows are local, kernels may not be
         }
+
+    def recomputing(self, reason: str) -> Choices:
+        """Return the same choices, but with activations computed twice."""
+        reasons = {**self.reasons, "gradient_checkpointing": reason}
+        return self.model_copy(update={"gradient_checkpointing": True, "reasons": reasons})
 
     def described(self) -> dict[str, str]:
         """Format the choices for a report: `value: reason` by name."""
@@ -126,6 +135,7 @@ def choose(
         "threads": _threads(training, machine),
     }
     return Choices(
+        visible_gpus=machine.visible_gpus,
         weights_dtype=_weights_dtype(training, machine, precision[0]),
         reasons={name: reason for name, (_, reason) in chosen.items()},
         **{name: value for name, (value, _) in chosen.items()},
@@ -167,7 +177,12 @@ def refuse_qlora_elsewhere(training: TrainingConfig, machine: Machine) -> None:
 def _why_device(machine: Machine) -> str:
     if machine.device == "cpu":
         return "no GPU was found or asked for"
-    return machine.name if machine.n_devices == 1 else f"{machine.n_devices} x {machine.name}"
+    numbers = ",".join(machine.visible_gpus.values()).split(",")
+    name = machine.name if len(numbers) == 1 else f"{len(numbers)} x {machine.name}"
+    if len(numbers) >= machine.n_devices:
+        return name
+    which = "GPU" if len(numbers) == 1 else "GPUs"
+    return f"{name}, {which} {', '.join(numbers)}: the emptiest of {machine.n_devices}"
 
 
 def _precision(machine: Machine) -> tuple[Precision, str]:

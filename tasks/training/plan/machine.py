@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
+from pydantic import Field
 
 from schemas.base import Record
 from schemas.config.training import Device
@@ -18,6 +19,7 @@ from tasks.engine.process_limits import (
     available_memory_bytes,
     count_processors,
 )
+from tasks.models.device import emptiest_gpus, gpu_variable
 
 PROCESSOR_FACTS = Path("/proc/cpuinfo")
 PROCESSOR_TOPOLOGY = Path("/sys/devices/system/cpu")
@@ -37,8 +39,11 @@ class Machine(Record):
     name: str = ""
     """Of the GPU."""
     n_devices: int = 1
+    """Devices that this process may use; a training uses one for each of its processes."""
+    visible_gpus: dict[str, str] = Field(default_factory=dict)
+    """The variable that shows a training its GPUs only, and its value; empty without CUDA."""
     free_memory_bytes: int
-    """Per device; for a CPU what is available to all its processes together."""
+    """Per device of the training; for a CPU what is available to all its processes together."""
     physical_cores: int = 1
     """Without hyper-threads, and only those this process may use."""
     has_bf16_units: bool = False
@@ -54,11 +59,12 @@ class Machine(Record):
     """For GPUs only: TRL's fused head runs Triton nowhere else."""
 
 
-def examine_machine(wish: Device) -> Machine:
-    """Examine the device that training would use.
+def examine_machine(wish: Device, n_processes: int = 1) -> Machine:
+    """Examine the device that training would use; of several GPUs those with most free memory.
 
     Args:
         wish: auto takes cuda, then mps, then cpu.
+        n_processes: Training processes; each uses one GPU.
 
     Returns:
         Its memory, cores, number formats and installed packages.
@@ -72,7 +78,7 @@ def examine_machine(wish: Device) -> Machine:
     import torch
 
     if wish is not Device.MPS and torch.cuda.is_available():
-        return _examine_cuda()
+        return _examine_cuda(n_processes)
     if wish is not Device.CUDA and torch.backends.mps.is_available():
         return _examine_mps()
     if wish is Device.AUTO:
@@ -98,17 +104,20 @@ def _examine_processor() -> Machine:
     )
 
 
-def _examine_cuda() -> Machine:
+def _examine_cuda(n_processes: int) -> Machine:
+    """Describe the emptiest GPUs, one for each process, by what all of them can do."""
     import torch
 
-    n_devices = torch.cuda.device_count()
-    capability = torch.cuda.get_device_capability(0)
-    has_bf16_units = torch.cuda.is_bf16_supported(including_emulation=False)
+    gpus = emptiest_gpus()
+    chosen = gpus[:n_processes]
+    capability = min(torch.cuda.get_device_capability(gpu.index) for gpu in chosen)
+    has_bf16_units = bool(torch.version.hip) or capability >= (8, 0)
     return Machine(
         device="cuda",
-        name=torch.cuda.get_device_name(0),
-        n_devices=n_devices,
-        free_memory_bytes=min(torch.cuda.mem_get_info(index)[0] for index in range(n_devices)),
+        name=torch.cuda.get_device_name(chosen[0].index),
+        n_devices=len(gpus),
+        visible_gpus={gpu_variable(): ",".join(gpu.name for gpu in chosen)},
+        free_memory_bytes=min(gpu.free_bytes for gpu in chosen),
         physical_cores=count_physical_cores(),
         has_bf16_units=has_bf16_units,
         has_fp16_units=capability >= (7, 0),

@@ -146,8 +146,8 @@ def _activations_bytes(
     A decoder layer with RMSNorm, grouped-query attention that never stores its scores (sdpa,
     flash) and a gated MLP keeps, in numbers per token: 6h for two norms (input, normalised,
     output; 4h when their scale is frozen), 2q for queries and attention output, 2k for keys and
-    values (2q where a mask makes sdpa repeat them, and the mask's row in fp32), and 4f for gate,
-    its SiLU, up and their product. LoRA adds r per linear map. With recomputation each layer keeps
+    values (2q where a mask makes sdpa repeat them, and the mask's row), and 4f for gate, its SiLU,
+    up and their product. LoRA adds r per linear map. With recomputation each layer keeps
     only its input, and one layer at a time all of it.
 
     Source:
@@ -155,8 +155,8 @@ def _activations_bytes(
         to the tensors autograd saves for SmolLM2-135M within 1 %.
     """
     hidden, query, key_value = shape.hidden_size, shape.query_size, shape.key_value_size
-    is_masked = choices.packing is Packing.PADDING_FREE and choices.attention == "sdpa"
-    repeated = query if is_masked else key_value
+    mask_tokens = _mask_tokens(choices, size)
+    repeated = query if mask_tokens else key_value
     norms = (4 if training.has_adapter else 6) * hidden
     per_layer = norms + 2 * query + 2 * repeated + 4 * shape.intermediate_size
     if training.has_adapter:
@@ -164,11 +164,24 @@ def _activations_bytes(
         per_layer += 7 * training.lora.r + (2 * outputs if training.lora.use_dora else 0)
     each = FP32_BYTES if choices.precision is Precision.FP32 else 2
     upcast = 0 if each == FP32_BYTES else 2 * FP32_BYTES * hidden  # norms compute in fp32
-    mask = FP32_BYTES * size.sequence_tokens if is_masked else 0
-    layer_bytes = each * per_layer + upcast + mask
+    layer_bytes = each * (per_layer + mask_tokens) + upcast
     if choices.gradient_checkpointing:
         return size.n_tokens * (shape.n_layers * each * hidden + 2 * layer_bytes)
     return size.n_tokens * shape.n_layers * layer_bytes
+
+
+def _mask_tokens(choices: Choices, size: PassSize) -> int:
+    """Return the width of the attention mask, 0 without one.
+
+    Each layer keeps it in the format of the pass. TRL flattens a padding-free batch to one
+    sequence, so that without flash attention the mask is as wide as all its tokens together.
+    """
+    if choices.attention != "sdpa":
+        return 0
+    if choices.packing is Packing.PADDING_FREE:
+        return size.n_tokens
+    is_padded = choices.packing is Packing.OFF and size.n_sequences > 1
+    return size.sequence_tokens if is_padded else 0
 
 
 def _head_bytes(choices: Choices, shape: ModelShape, n_tokens: int) -> int:

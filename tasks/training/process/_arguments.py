@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from schemas.config.training import Distribution, Method, TrainingConfig
 from schemas.errors import ConfigError
-from tasks.training.plan.choices import Choices, Kernels, Packing, Precision, refuse_qlora_elsewhere
-from tasks.training.plan.machine import Machine
+from tasks.training.plan.choices import Choices, Kernels, Packing, Precision
 from tasks.training.plan.setup import sequence_tokens
 from tasks.training.process.checkpoints import WRITING
 from tasks.training.process.spec import TrainingSpec
 
 if TYPE_CHECKING:
     from peft import LoraConfig
-    from transformers import BitsAndBytesConfig, PreTrainedModel
+    from transformers import PreTrainedModel
     from trl import SFTConfig
 
 
@@ -92,8 +93,10 @@ def _distribution_arguments(training: TrainingConfig, choices: Choices) -> dict[
     }
 
 
-def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> LoraConfig | None:
-    """Return PEFT's arguments; None when every weight is trained.
+def lora_arguments(
+    training: TrainingConfig, new_token_ids: tuple[int, ...], model: PreTrainedModel
+) -> LoraConfig | None:
+    """Return PEFT's arguments for a model; None when every weight is trained.
 
     `new_token_ids` have no trained embedding: they all start at the mean, and a model whose
     embeddings are frozen could never distinguish its stop token from the others.
@@ -111,8 +114,39 @@ def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> 
         use_dora=training.lora.use_dora,
         use_rslora=training.lora.use_rslora,
         task_type="CAUSAL_LM",
-        trainable_token_indices=list(new_token_ids) or None,
+        **(_new_token_arguments(model, new_token_ids, target) if new_token_ids else {}),
     )
+
+
+def _new_token_arguments(
+    model: PreTrainedModel, ids: tuple[int, ...], target: str | tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the arguments that train the rows of new tokens in both tables.
+
+    PEFT 0.21 takes a list for the embeddings and whatever shares their weights. A head of its own
+    has to be named, or the logit of the stop token would stay the mean of all logits. PEFT would
+    leave out the bias of a head, so that a head with one is trained completely.
+    """
+    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
+    if head is None or head.weight is embeddings.weight:
+        return {"trainable_token_indices": list(ids)}
+    names = {id(module): name for name, module in model.named_modules()}
+    rows, head_name = {names[id(embeddings)]: list(ids)}, names[id(head)]
+    if target != "all-linear" and _is_target(head_name, target):
+        return {"trainable_token_indices": rows}  # it has an adapter for all tokens
+    if getattr(head, "bias", None) is not None:
+        return {"trainable_token_indices": rows, "modules_to_save": [head_name]}
+    return {"trainable_token_indices": rows | {head_name: list(ids)}}
+
+
+def _is_target(name: str, target: str | Sequence[str]) -> bool:
+    """Return whether a module gets an adapter, as PEFT compares the names."""
+    if isinstance(target, str):
+        try:
+            return re.fullmatch(target, name) is not None
+        except re.error:
+            return False
+    return any(f".{name}".endswith(f".{one}") for one in target)
 
 
 def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
@@ -129,15 +163,11 @@ def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
     if not training.has_adapter or target == "all-linear":
         return
     names = [name for name, _ in model.named_modules()]
-    if isinstance(target, str):
-        try:
-            missing = [] if any(re.fullmatch(target, name) for name in names) else [target]
-        except re.error:
-            missing = [target]
-    else:
-        missing = [
-            one for one in target if not any(f".{name}".endswith(f".{one}") for name in names)
-        ]
+    patterns: list[str | Sequence[str]] = (
+        [target] if isinstance(target, str) else [(one,) for one in target]
+    )
+    unknown = [one for one in patterns if not any(_is_target(name, one) for name in names)]
+    missing = [one if isinstance(one, str) else one[0] for one in unknown]
     if missing:
         from torch.nn import Linear
 
@@ -152,21 +182,25 @@ def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
         )
 
 
-def quantisation_arguments(training: TrainingConfig, machine: Machine) -> BitsAndBytesConfig | None:
-    """Return `quantization_config` for method qlora: NF4, doubly quantised, computed in bf16.
+def quantisation_arguments(training: TrainingConfig, choices: Choices) -> dict[str, Any]:
+    """Return arguments of `from_pretrained` for method qlora: NF4, doubly quantised, one GPU.
+
+    The weights are quantised as they are loaded, hence on the GPU of this process: by default all
+    processes would load onto the first one.
 
     Source:
         Dettmers et al. 2023, arXiv:2305.14314, section 3.
     """
-    refuse_qlora_elsewhere(training, machine)
     if training.method is not Method.QLORA:
-        return None
+        return {}
     import torch
     from transformers import BitsAndBytesConfig
 
-    return BitsAndBytesConfig(
+    quantisation = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16 if machine.has_bf16_units else torch.float16,
+        bnb_4bit_compute_dtype=getattr(torch, choices.weights_dtype),
     )
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    return {"quantization_config": quantisation, "device_map": {"": rank}}

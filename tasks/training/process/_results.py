@@ -99,6 +99,8 @@ def measure(
     trainer: SFTTrainer, spec: TrainingSpec, best: tuple[int, float] | None
 ) -> TrainingFacts:
     """Collect the metrics of a finished training; `best` is what `load_best` returned."""
+    import torch
+
     from tasks.training.process._trainer import read_tokens
 
     log = trainer.state.log_history
@@ -126,4 +128,5 @@ def measure(
         seconds=round(trainer.n_seconds, 3),
         tokens_per_second=round(speeds[-1], 1) if speeds else 0.0,
         peak_memory_bytes=peak_memory_bytes(),
+        peak_device_bytes=torch.cuda.max_memory_reserved() if torch.cuda.is_available() else 0,
     )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer, read_facts
 from tasks.tokens.token_file import NOT_TRAINED
 from tasks.training.plan.choices import Head, Packing
-from tasks.training.plan.machine import examine_machine
 from tasks.training.plan.setup import sequence_tokens
 from tasks.training.process._arguments import (
     check_targets,
@@ -56,6 +55,29 @@ def read_tokens(path: Path, seed: int) -> Dataset:
     if "weight" in table.column_names:
         rows = rows.take(repeat_rows(table.column("weight").to_numpy(), seed))
     return Dataset(rows)
+
+
+def fill_up(rows: Dataset, multiple: int) -> Dataset:
+    """Add rows without labels until all batches of all processes are full.
+
+    accelerate repeats rows from the beginning instead, and each would count twice in the loss.
+
+    Args:
+        rows: Validation rows as the collator takes them.
+        multiple: Rows in a batch of all processes together.
+
+    Returns:
+        The rows, then copies of the first one with no label.
+    """
+    from datasets import Dataset, concatenate_datasets
+
+    n_missing = -len(rows) % multiple
+    if not n_missing:
+        return rows
+    plain = rows.with_format(None)
+    filler = {**plain[0], "labels": [NOT_TRAINED] * len(plain[0]["labels"])}
+    added = Dataset.from_list([filler] * n_missing, features=plain.features)
+    return concatenate_datasets([plain, added])
 
 
 def make_trainer_class() -> type[SFTTrainer]:
@@ -158,10 +180,13 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
         eval_dataset=data.validation,
         data_collator=data.collator,
         processing_class=tokenizer,
-        peft_config=lora_arguments(spec.training, read_facts(spec.model).added_token_ids),
+        peft_config=lora_arguments(spec.training, read_facts(spec.model).added_token_ids, model),
         callbacks=[make_callback(spec, stop)],
     )
     trainer.train_tokens = spec.train_tokens
+    if trainer.eval_dataset is not None and trainer.args.world_size > 1:
+        n_rows = trainer.args.eval_batch_size * trainer.args.world_size
+        trainer.eval_dataset = fill_up(trainer.eval_dataset, n_rows)
     trainer.add_callback(make_loss_guard(spec.training, trainer.note))
     head = trainer.model.get_output_embeddings()
     if not hasattr(head, "bias"):
@@ -178,10 +203,7 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
 
 def load_trainable_model(spec: TrainingSpec) -> PreTrainedModel:
     """Load the prepared model in the format chosen for this machine."""
-    options = spec.choices.model_arguments
-    quantisation = quantisation_arguments(spec.training, examine_machine(spec.training.device))
-    if quantisation:
-        options["quantization_config"] = quantisation
+    options = spec.choices.model_arguments | quantisation_arguments(spec.training, spec.choices)
     return load_prepared_model(spec.model, spec.choices.device, **options)
 
 

@@ -106,3 +106,5 @@ class TrainingFacts(Record):
     """Tokens of the rows (no padding) over the seconds of the steps after the first."""
     peak_memory_bytes: int
     """Largest resident set of the training process."""
+    peak_device_bytes: int = 0
+    """Most memory of the GPU that torch held at once; 0 without CUDA."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,42 @@ def test_settings_reach_both_templates(tmp_path: Path) -> None:
             [{"role": "user", "content": "a"}], chat_template=template, tokenize=False
         )
         assert text == "calm<|im_start|>user\na<|im_end|>\n"
+
+
+def with_generation(tmp_path: Path, **settings: Any) -> tuple[Any, Any]:
+    folder = make_toy_model(tmp_path / "toy")
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings), encoding="utf-8")
+    return load_model(ModelConfig(source=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        # As in the first files of Vicuna and Llama 2.
+        ({"temperature": 0.9, "top_p": 0.6}, {"temperature": 0.9, "top_p": 0.6, "do_sample": True}),
+        ({"do_sample": False, "top_k": 20}, {"top_k": 20, "do_sample": True}),
+        ({"do_sample": True, "top_p": 0.9}, {"top_p": 0.9, "do_sample": True}),
+        ({"length_penalty": 2.0}, {"length_penalty": None}),
+        ({"early_stopping": True, "min_p": 0.1}, {"early_stopping": None, "min_p": 0.1}),
+        ({"max_new_tokens": 7}, {"max_new_tokens": 7, "do_sample": None}),
+    ],
+)
+def test_contradicting_settings_of_generation_are_settled_and_can_be_saved(
+    tmp_path: Path, settings: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    model, tokenizer = with_generation(tmp_path, **settings)
+    set_up_template(model, tokenizer, TemplateConfig())
+    model.save_pretrained(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "generation_config.json").read_text())
+    assert {name: saved.get(name) for name in expected} == expected
+    assert saved["eos_token_id"] == tokenizer.eos_token_id
+
+
+def test_settings_of_generation_that_no_change_would_save_are_refused(tmp_path: Path) -> None:
+    model, tokenizer = with_generation(tmp_path)
+    model.generation_config.early_stopping = "sometimes"
+    with pytest.raises(ModelSourceError, match="contradict") as caught:
+        set_up_template(model, tokenizer, TemplateConfig())
+    assert caught.value.where == "generation_config.json"
+    assert "sometimes" in caught.value.got

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from schemas.config.registry import RegistryConfig
-from tasks.engine.home import absolute_tracking_uri, has_store
+from tasks.engine.home import absolute_tracking_uri, has_store, prepare_environment
 from tasks.registry.champion import find_champion_data
 
 
@@ -47,3 +48,22 @@ def test_asking_for_a_champion_makes_no_store(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert find_champion_data(RegistryConfig(name="toy"), "sha256") is None
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("users_own", "expected"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "1000", "DO_NOT_TRACK": "1"}),
+        (
+            {"GOMP_SPINCOUNT": "7", "DO_NOT_TRACK": "0"},
+            {"GOMP_SPINCOUNT": "7", "DO_NOT_TRACK": "0"},
+        ),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": None, "OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_what_the_user_has_set_for_libraries_stays(
+    monkeypatch: pytest.MonkeyPatch, users_own: dict[str, str], expected: dict[str, str | None]
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(users_own))
+    prepare_environment()
+    assert {name: os.environ.get(name) for name in expected} == expected

@@ -97,3 +97,12 @@ def test_version_1_reads_its_controllers(tmp_path: Path) -> None:
 def test_without_groups_there_is_no_limit(tmp_path: Path) -> None:
     assert available_memory_bytes(tmp_path, tmp_path / "none") is None
     assert processor_quota(tmp_path, tmp_path / "none") is None
+
+
+def test_nobody_else_asks_what_macos_lacks_or_counts_otherwise() -> None:
+    root = Path(limits.__file__).parents[2]
+    for room in ("flows", "schemas", "tasks"):
+        for path in (root / room).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            is_here = path == Path(limits.__file__)
+            assert is_here or not ("sched_getaffinity" in text or "ru_maxrss" in text), path

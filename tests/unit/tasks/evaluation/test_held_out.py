@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import weakref
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import torch
 
 from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ModelSourceError
 from tasks.engine.jsonl import read_jsonl
+from tasks.evaluation import _held_out
 from tasks.evaluation._held_out import generation_settings, measure_held_out, tokenizer_sha256
-from tasks.models.prepared import load_prepared_tokenizer
+from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
 from tests.support.processes import completions_server
 from tests.support.toy import make_toy_model, write_jsonl
 
@@ -115,3 +119,28 @@ def test_measure_held_out_lets_a_server_answer_and_measures_losses_itself(
     [answer] = read_jsonl(tmp_path / "served" / "answers.jsonl")
     assert answer["answer"] == "model: <|im_"
     assert not answer["is_stopped"]
+
+
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_measure_held_out_leaves_no_model_in_memory(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_broken: bool
+) -> None:
+    models: list[weakref.ref[object]] = []
+    alive: list[bool] = []
+
+    def load(folder: Path, device: str, **options: object) -> object:
+        model = load_prepared_model(folder, device, **options)
+        models.append(weakref.ref(model))
+        return model
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(_held_out, "load_prepared_model", load)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(models[0]() is not None))
+    if is_broken:
+        monkeypatch.setattr(_held_out, "answer_prompts", fail)
+    quality = write_rows(tmp_path / "quality", [5, 6, 7])
+    with pytest.raises(RuntimeError, match="memory") if is_broken else nullcontext():
+        measure_held_out((toy, toy), quality, EvaluationConfig(max_new_tokens=1), 1, tmp_path)
+    assert alive == [False]

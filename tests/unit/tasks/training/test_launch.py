@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.config.training import TrainingConfig
+from schemas.config.training import Device, TrainingConfig
 from schemas.errors import (
     LossSpike,
     MemoryExhausted,
@@ -18,10 +18,10 @@ from schemas.errors import (
 )
 from tasks.training import launch
 from tasks.training._failures import log_path, training_error
-from tasks.training.launch import command, read_event, run_training
+from tasks.training.launch import command, process_environment, read_event, run_training
 from tasks.training.plan.batching import Batching
 from tasks.training.plan.choices import choose
-from tasks.training.plan.machine import Machine
+from tasks.training.plan.machine import Machine, examine_machine
 from tasks.training.process.spec import (
     EXIT_INTERRUPTED,
     EXIT_OUT_OF_MEMORY,
@@ -29,6 +29,7 @@ from tasks.training.process.spec import (
     TrainingEvent,
     TrainingSpec,
 )
+from tests.support.gpus import pretend_gpus
 
 
 def make_spec(root: Path, per_device: int = 4) -> TrainingSpec:
@@ -43,7 +44,7 @@ def make_spec(root: Path, per_device: int = 4) -> TrainingSpec:
         batching=Batching(per_device=per_device, accumulation=1),
         seed=1,
     )
-    spec.checkpoints.mkdir()
+    spec.checkpoints.mkdir(parents=True)
     log_path(spec).write_text("Traceback\nValueError: no\n")
     return spec
 
@@ -103,9 +104,80 @@ def test_memory_that_never_suffices_ends_with_advice(
     events: list[TrainingEvent] = []
     with pytest.raises(MemoryExhausted, match="even with one sequence at a time") as caught:
         run_training(make_spec(tmp_path), events.append)
-    assert [(batch.per_device, batch.accumulation) for batch in tried] == [(4, 1), (2, 2), (1, 4)]
-    assert [event.kind for event in events] == [EventKind.NOTE, EventKind.NOTE]
-    assert "gradient_checkpointing" in caught.value.fix
+    sizes = [(batch.per_device, batch.accumulation) for batch in tried]
+    assert sizes == [(4, 1), (2, 2), (1, 4), (1, 4)]
+    assert [event.kind for event in events] == [EventKind.NOTE] * 3
+    assert "packing_length_tokens" in caught.value.fix
+    assert "gradient_checkpointing" not in caught.value.fix  # it was tried
+
+
+@pytest.mark.parametrize(("wish", "n_tried", "is_advised"), [(False, 1, True), (True, 1, False)])
+def test_recomputation_is_not_tried_where_the_user_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wish: bool, n_tried: int, is_advised: bool
+) -> None:
+    training = TrainingConfig(gradient_checkpointing=wish)
+    machine = Machine(device="cpu", free_memory_bytes=1)
+    spec = make_spec(tmp_path, per_device=1).model_copy(
+        update={"training": training, "choices": choose(training, machine, False, None)}
+    )
+    tried: list[TrainingSpec] = []
+
+    def run_out(spec: TrainingSpec, listen: object) -> tuple[int, None]:
+        tried.append(spec)
+        return EXIT_OUT_OF_MEMORY, None
+
+    monkeypatch.setattr(launch, "_run_once", run_out)
+    with pytest.raises(MemoryExhausted) as caught:
+        run_training(spec, lambda event: None)
+    assert len(tried) == n_tried
+    assert ("gradient_checkpointing=auto" in caught.value.fix) is is_advised
+
+
+def test_memory_for_one_sequence_is_found_by_recomputation_and_kept_for_a_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(tmp_path, per_device=1)
+    tried: list[TrainingSpec] = []
+
+    def run(spec: TrainingSpec, listen: object) -> tuple[int, None]:
+        tried.append(spec)
+        (spec.checkpoints / "spec.json").write_text(spec.model_dump_json())
+        return (1 if spec.choices.gradient_checkpointing else EXIT_OUT_OF_MEMORY), None
+
+    monkeypatch.setattr(launch, "_run_once", run)
+    for _ in range(2):  # the second run begins as the first one ended
+        with pytest.raises(TrainingError, match="exit code 1"):
+            run_training(spec, lambda event: None)
+    assert [each.choices.gradient_checkpointing for each in tried] == [False, True, True]
+    assert tried[0].batching == tried[2].batching
+    [note] = tried[2].notes
+    assert "computed twice" in note
+    assert tried[2].choices.reasons["gradient_checkpointing"] == note
+
+
+@pytest.mark.parametrize("users_own", [None, "4,5,6,7"])
+def test_a_training_sees_no_more_gpus_than_it_has_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, users_own: str | None
+) -> None:
+    pretend_gpus(monkeypatch, [10, 10, 30, 20])
+    if users_own:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", users_own)
+    for n_processes, expected in ((1, "2"), (2, "2,3")):
+        machine = examine_machine(Device.CUDA, n_processes)
+        training = TrainingConfig(processes=n_processes)
+        choices = choose(training, machine, False, None)
+        spec = make_spec(tmp_path / str(n_processes)).model_copy(update={"choices": choices})
+        shown = process_environment(spec)["CUDA_VISIBLE_DEVICES"]
+        if users_own:
+            expected = ",".join(users_own.split(",")[int(index)] for index in expected.split(","))
+        assert shown == expected
+
+
+def test_a_training_on_a_processor_leaves_the_list_of_gpus_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    assert process_environment(make_spec(tmp_path))["CUDA_VISIBLE_DEVICES"] == "4,5"
 
 
 def test_smaller_batch_of_an_earlier_attempt_stays(

@@ -91,6 +91,22 @@ def test_an_apple_gpu_trains_in_fp32() -> None:
     assert (found.precision, found.attention, found.kernels) == ("fp32", "sdpa", "torch")
 
 
+@pytest.mark.parametrize(
+    ("n_devices", "visible", "reason"),
+    [
+        (1, "0", "A100"),
+        (4, "2", "A100, GPU 2: the emptiest of 4"),
+        (2, "0,1", "2 x A100"),
+        (4, "3,1", "2 x A100, GPUs 3, 1: the emptiest of 4"),
+    ],
+)
+def test_the_gpus_of_the_training_are_named(n_devices: int, visible: str, reason: str) -> None:
+    gpus = {"n_devices": n_devices, "visible_gpus": {"CUDA_VISIBLE_DEVICES": visible}}
+    found = chosen(AMPERE.model_copy(update=gpus))
+    assert found.described()["device"] == f"cuda: {reason}"
+    assert found.visible_gpus == {"CUDA_VISIBLE_DEVICES": visible}
+
+
 def test_packing_off_stays_off() -> None:
     assert chosen(AMPERE, packing=False).packing == "off"
 
@@ -137,7 +153,7 @@ def test_only_hub_kernels_let_the_training_process_ask_the_hub() -> None:
 
 
 def test_every_choice_has_a_reason() -> None:
-    fields = set(Choices.model_fields) - {"reasons", "weights_dtype"}
+    fields = set(Choices.model_fields) - {"reasons", "weights_dtype", "visible_gpus"}
     for machine in (CPU, AMPERE, TURING):
         found = chosen(machine)
         assert set(found.reasons) == fields

@@ -9,6 +9,7 @@ import tasks.engine.process_limits as limits
 import tasks.training.plan.machine as machines
 from schemas.config.training import Device
 from schemas.errors import ConfigError
+from tests.support.gpus import pretend_gpus
 
 
 def test_examine_machine_finds_a_processor_with_memory() -> None:
@@ -75,3 +76,32 @@ def test_a_package_counts_only_in_the_versions_that_are_taken() -> None:
     assert not machines._is_installed("psutil", "psutil", "1.0", "1.1")
     assert not machines._is_installed("psutil", "psutil", "999")
     assert not machines._is_installed("no_such_package_here")
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three GPUs, the first one older and nearly full."""
+    pretend_gpus(monkeypatch, [10, 30, 20], [(7, 5), (8, 0), (9, 0)])
+    monkeypatch.setattr(machines, "GPU_NODES", ("null",))  # a device file that Linux has
+
+
+@pytest.mark.usefixtures("gpus")
+def test_one_process_gets_the_emptiest_gpu_and_is_planned_by_it() -> None:
+    found = machines.examine_machine(Device.AUTO)
+    assert (found.device, found.name, found.n_devices) == ("cuda", "GPU 8", 3)
+    assert found.visible_gpus == {"CUDA_VISIBLE_DEVICES": "1"}
+    assert (found.free_memory_bytes, found.has_bf16_units) == (30, True)
+
+
+@pytest.mark.usefixtures("gpus")
+def test_several_processes_get_as_many_of_the_users_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,3,7")
+    two = machines.examine_machine(Device.CUDA, 2)
+    assert two.visible_gpus == {"CUDA_VISIBLE_DEVICES": "3,7"}
+    assert (two.free_memory_bytes, two.has_bf16_units) == (20, True)
+    three = machines.examine_machine(Device.CUDA, 3)
+    assert three.visible_gpus == {"CUDA_VISIBLE_DEVICES": "3,7,5"}
+    assert (three.free_memory_bytes, three.has_bf16_units) == (10, False)  # what all can do
+    assert machines.examine_machine(Device.CUDA, 9).visible_gpus == three.visible_gpus

@@ -122,3 +122,25 @@ def test_too_large_lists_numbers_and_what_would_help() -> None:
     assert (error.exit_code, "1.00 GiB" in error.expected) == (3, True)
     for advice in ("gradient_checkpointing", "lora", "packing_length_tokens", "processes"):
         assert advice in error.fix
+
+
+def activations(n_sequences: int, machine: Machine, **settings: Any) -> int:
+    training = TrainingConfig.model_validate(settings)
+    choices = choose(training, machine, False, None)
+    size = PassSize(n_sequences=n_sequences, sequence_tokens=512)
+    return estimate_memory(training, choices, SMOLLM_SHAPE, size, 2**40).activations_bytes
+
+
+def test_a_flattened_batch_without_flash_attention_keeps_a_mask_of_its_square() -> None:
+    one, sixteen = activations(1, GPU), activations(16, GPU)
+    # Everything else grows with the tokens; the mask, 2 bytes and one a layer, with their square.
+    mask = 2 * 30 * 512**2
+    assert sixteen - 16 * one == mask * (16**2 - 16)
+    flash = GPU.model_copy(update={"has_flash_attention": True})
+    assert activations(16, flash) == 16 * activations(1, flash)
+
+
+def test_a_padded_batch_keeps_a_mask_of_each_sequence() -> None:
+    one, two, four = (activations(n, GPU, packing=False) for n in (1, 2, 4))
+    assert two > 2 * one  # one sequence alone has no padding, hence no mask
+    assert four == 2 * two

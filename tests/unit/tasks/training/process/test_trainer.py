@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import transformers
+from datasets import Dataset
 
+from schemas.config.training import Method, TrainingConfig
+from tasks.training.plan.choices import choose
+from tasks.training.plan.machine import Machine
 from tasks.training.process._trainer import (
     build_trainer,
     count_tokens,
+    fill_up,
+    load_trainable_model,
     shorten_warmup,
     tokens_so_far,
 )
 from tasks.training.process.events import StopFlag
 from tasks.training.process.spec import TrainingSpec
 from tests.support.toy import toy_spec
+from tests.support.trainings import make_spec
 
 
 def uneven_rows(path: Path) -> Path:
@@ -67,3 +76,43 @@ def test_count_tokens_counts_rows_and_no_padding() -> None:
     assert count_tokens({"input_ids": ids}) == 8
     assert count_tokens({"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 0, 0]])}) == 2
     assert count_tokens({"input_ids": ids, "row_lengths": [3, 2, 5]}) == 13
+
+
+@pytest.mark.parametrize(("rank", "place"), [(None, 0), ("1", 1), ("3", 3)])
+def test_each_process_quantises_onto_its_own_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str | None, place: int
+) -> None:
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if rank:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    training = TrainingConfig(method=Method.QLORA, processes=4)
+    machine = Machine(
+        device="cuda",
+        n_devices=4,
+        free_memory_bytes=2**36,
+        has_bf16_units=True,
+        has_bitsandbytes=True,
+    )
+    spec = make_spec(tmp_path).model_copy(
+        update={"training": training, "choices": choose(training, machine, False, None)}
+    )
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(
+        transformers.AutoModelForCausalLM,
+        "from_pretrained",
+        lambda folder, **options: asked.update(options),
+    )
+    load_trainable_model(spec)
+    assert asked["device_map"] == {"": place}
+    assert asked["quantization_config"].load_in_4bit
+
+
+def test_fill_up_adds_rows_without_labels() -> None:
+    rows = Dataset.from_list(
+        [{"input_ids": [n, n + 1], "labels": [-100, n + 1], "seq_lengths": [2]} for n in range(3)]
+    )
+    filled = fill_up(rows, 4)
+    assert len(filled) == 4
+    assert filled[:3] == rows[:]
+    assert filled[3] == {"input_ids": [0, 1], "labels": [-100, -100], "seq_lengths": [2]}
+    assert fill_up(rows, 3) is rows
