@@ -10,6 +10,7 @@ from schemas.errors import ConfigError
 from tasks.training.plan.choices import Choices, Kernels, Packing, Precision, refuse_qlora_elsewhere
 from tasks.training.plan.machine import Machine
 from tasks.training.plan.setup import sequence_tokens
+from tasks.training.process._trained_parts import new_token_arguments, other_parts
 from tasks.training.process.checkpoints import WRITING
 from tasks.training.process.spec import TrainingSpec
 
@@ -19,13 +20,11 @@ if TYPE_CHECKING:
     from trl import SFTConfig
 
 
-def sft_arguments(
-    spec: TrainingSpec, choices: Choices, longest_row_tokens: int, *, is_packed: bool = False
-) -> SFTConfig:
+def sft_arguments(spec: TrainingSpec, choices: Choices, longest_row_tokens: int) -> SFTConfig:
     """Return TRL's arguments.
 
     Rows are never cut, so a packed sequence has room for at least `longest_row_tokens`; rows that
-    are packed already (`is_packed`) are not prepared by TRL.
+    share their prompts are packed already and are not prepared by TRL.
     """
     from trl import SFTConfig
 
@@ -53,8 +52,8 @@ def sft_arguments(
         save_steps=training.save_steps,
         save_total_limit=None,  # the callback seals and removes checkpoints
         save_only_model=False,
-        packing=choices.packing is not Packing.OFF and not is_packed,
-        dataset_kwargs={"skip_prepare_dataset": is_packed},
+        packing=choices.packing is Packing.PADDING_FREE,
+        dataset_kwargs={"skip_prepare_dataset": choices.packing is Packing.SHARED_PROMPT},
         eval_packing=False,
         max_length=sequence_tokens(training, longest_row_tokens),
         use_liger_kernel=choices.kernels is Kernels.LIGER,
@@ -92,11 +91,13 @@ def _distribution_arguments(training: TrainingConfig, choices: Choices) -> dict[
     }
 
 
-def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> LoraConfig | None:
+def lora_arguments(
+    training: TrainingConfig, model: PreTrainedModel, new_token_ids: tuple[int, ...]
+) -> LoraConfig | None:
     """Return PEFT's arguments; None when every weight is trained.
 
-    `new_token_ids` have no trained embedding: they all start at the mean, and a model whose
-    embeddings are frozen could never distinguish its stop token from the others.
+    Adapters go into the text decoder only. `new_token_ids` have no trained rows, so those are
+    trained too, in the embeddings and in the head.
     """
     from peft import LoraConfig
 
@@ -111,7 +112,8 @@ def lora_arguments(training: TrainingConfig, new_token_ids: tuple[int, ...]) -> 
         use_dora=training.lora.use_dora,
         use_rslora=training.lora.use_rslora,
         task_type="CAUSAL_LM",
-        trainable_token_indices=list(new_token_ids) or None,
+        exclude_modules=other_parts(model),
+        **new_token_arguments(model, new_token_ids),
     )
 
 

@@ -17,6 +17,7 @@ from tasks.training.process._arguments import (
     sft_arguments,
 )
 from tasks.training.process.spec import TrainingSpec
+from tests.support.families import make_family
 
 CPU = Machine(device="cpu", free_memory_bytes=2**33, physical_cores=2)
 GPU = Machine(device="cuda", free_memory_bytes=2**36, has_bf16_units=True, has_flash_attention=True)
@@ -50,18 +51,17 @@ def test_sft_arguments_on_a_processor() -> None:
     )
     assert (found.per_device_train_batch_size, found.gradient_accumulation_steps) == (2, 3)
     assert (found.seed, found.data_seed, found.save_total_limit) == (11, 11, None)
-    assert (found.packing, found.max_length) == (True, 512)
+    assert (found.packing, found.max_length) == (False, 512)  # TRL gets packed rows
+    assert found.dataset_kwargs == {"skip_prepare_dataset": True}
     assert not found.gradient_checkpointing
     assert Path(found.output_dir) == Path("kept/writing")
     assert not found.ddp_find_unused_parameters
 
 
-def test_sft_arguments_leave_packed_rows_alone() -> None:
-    training = TrainingConfig()
-    choices = choose(training, CPU, False, None)
-    found = sft_arguments(spec_of(training, choices), choices, 40, is_packed=True)
+def test_sft_arguments_leave_rows_that_are_not_packed_to_trl() -> None:
+    found = arguments(packing=False)
     assert not found.packing
-    assert found.dataset_kwargs == {"skip_prepare_dataset": True}
+    assert found.dataset_kwargs == {"skip_prepare_dataset": False}
 
 
 def test_sft_arguments_translate_what_is_configured() -> None:
@@ -113,15 +113,17 @@ def test_lora_arguments_translate_dora_and_rslora() -> None:
     training = TrainingConfig.model_validate(
         {"lora": {"r": 4, "alpha": 8, "use_dora": True, "use_rslora": True, "dropout": 0.1}}
     )
-    found = lora_arguments(training, (7, 8))
+    found = lora_arguments(training, make_family("llama", is_tied=True), (7, 8))
     assert found is not None
     assert (found.r, found.lora_alpha, found.lora_dropout) == (4, 8, 0.1)
     assert (found.use_dora, found.use_rslora) == (True, True)
-    assert found.trainable_token_indices == [7, 8]
+    assert found.trainable_token_indices == {"model.embed_tokens": [7, 8]}
+    assert found.exclude_modules is None
 
 
 def test_full_training_has_no_adapter() -> None:
-    assert lora_arguments(TrainingConfig.model_validate({"method": "full"}), (1,)) is None
+    training = TrainingConfig.model_validate({"method": "full"})
+    assert lora_arguments(training, make_family("llama"), (1,)) is None
 
 
 def test_qlora_quantises_to_nf4_on_a_gpu_alone() -> None:
@@ -130,7 +132,7 @@ def test_qlora_quantises_to_nf4_on_a_gpu_alone() -> None:
     assert found is not None
     assert (found.bnb_4bit_quant_type, found.bnb_4bit_use_double_quant) == ("nf4", True)
     assert str(found.bnb_4bit_compute_dtype) == "torch.bfloat16"
-    assert lora_arguments(training, ()) is not None
+    assert lora_arguments(training, make_family("llama"), ()) is not None
     assert quantisation_arguments(TrainingConfig(), CPU) is None
     with pytest.raises(ConfigError, match="QLoRA"):
         quantisation_arguments(training, CPU)
