@@ -9,7 +9,6 @@ from typing import Any
 
 from benchmarks._gpu_parts import SEED
 
-N_PROBE_ROWS = 3
 N_NEW_TOKENS, N_PROMPTS = 64, 32
 
 
@@ -53,49 +52,43 @@ def stock(folder: Path, n_steps: str) -> dict[str, Any]:
 
 
 def isolation(folder: Path) -> dict[str, Any]:
-    """Compare rows that TRL's padding-free collator flattens with the same rows alone.
+    """Compare packed rows with the same rows alone, as a training does before it packs.
 
     Args:
         folder: What `prepare` filled.
 
     Returns:
-        The largest difference of a hidden state in standard deviations, for the attention that
-        training uses on this device, and whether rows are kept apart.
+        The attention, number format and precision of a training on this device, whether rows are
+        kept apart, and how they differ if not.
     """
     import pyarrow.parquet as parquet
-    import torch
-    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+    from datasets import Dataset
 
     from schemas.config.training import Device, TrainingConfig
     from tasks.models.device import choose_device
     from tasks.models.prepared import load_prepared_model
     from tasks.training.plan.choices import choose
     from tasks.training.plan.machine import examine_machine
-    from tasks.training.process._row_attention import HALF_TOLERANCE, ISOLATION_TOLERANCE
+    from tasks.training.process._attention import find_attention
+    from tasks.training.process._isolation import RowsMix, check_isolation
+    from tasks.training.process._packing import pack_with_trl, probe_rows
 
     device = choose_device(Device.AUTO)
     choices = choose(TrainingConfig(), examine_machine(Device.AUTO), False, None)
-    model = load_prepared_model(folder / "model", device, **choices.model_arguments)
-    model = model.to(device).eval()
-    table = parquet.read_table(folder / "train_tokens.parquet").slice(0, N_PROBE_ROWS)
-    rows = table["input_ids"].to_pylist()
-    collate = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)
-    batch = collate([{"input_ids": row} for row in rows])
-    inputs = {k: v.to(device) if hasattr(v, "to") else v for k, v in batch.items()}
-    inputs.pop("labels")
-    with torch.no_grad():
-        together = model.base_model(**inputs, use_cache=False).last_hidden_state[0].float()
-        alone = [
-            model.base_model(torch.tensor([row], device=device), use_cache=False) for row in rows
-        ]
-    expected = torch.cat([each.last_hidden_state[0].float() for each in alone])
-    difference = float((together - expected).abs().max() / expected.std())
-    tolerance = ISOLATION_TOLERANCE if model.dtype == torch.float32 else HALF_TOLERANCE
+    choices = find_attention(folder / "model", choices)
+    model = load_prepared_model(folder / "model", device, **choices.model_arguments).to(device)
+    rows = probe_rows(Dataset(parquet.read_table(folder / "train_tokens.parquet")))
+    problem = ""
+    try:
+        check_isolation(model, pack_with_trl, rows, choices.precision)
+    except RowsMix as error:
+        problem = str(error)
     return {
         "attention": choices.attention,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "difference": difference,
-        "is_kept_apart": difference < tolerance,
+        "precision": choices.precision,
+        "is_kept_apart": not problem,
+        "problem": problem,
     }
 
 

@@ -98,7 +98,7 @@ def pack(folder: Path, limit_tokens: str) -> dict[str, Any]:
     """
     from tasks.training.plan.shared_prefix import SHARED_SHARE, shared_prefix
     from tasks.training.process._packing import pack_rows
-    from tasks.training.process._trainer import read_tokens
+    from tasks.training.process._training_data import read_tokens
 
     rows = read_tokens(folder / "train_tokens.parquet", 0)
     prefix = shared_prefix(rows)[: int(limit_tokens) // SHARED_SHARE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from schemas.errors import TemplateError
 from schemas.records.references import TemplateReference
 from tasks.chat_template.setup import set_up_template
 from tasks.chat_template.sources import read_user_template
-from tasks.chat_template.variants import ASSETS, template_sha256
+from tasks.chat_template.variants import ASSETS, reads_clock, template_sha256
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
 from tasks.models.files import folder_sha256
@@ -78,7 +79,11 @@ def prepare_model(
         model.save_pretrained(folder / "model")
         tokenizer.save_pretrained(folder / "model")
     trust = model_config.trust_remote_code
-    facts = PreparedFacts(added_token_ids=prepared.added_token_ids, trust_remote_code=trust)
+    facts = PreparedFacts(
+        added_token_ids=prepared.added_token_ids,
+        trust_remote_code=trust,
+        clock=date.today().isoformat() if reads_clock(prepared.training_template) else "",
+    )
     write_facts(folder / "model", facts)
     path = folder / "training_template.jinja"
     path.write_text(prepared.training_template, encoding="utf-8", newline="\n")
@@ -89,7 +94,7 @@ def prepare_model(
         "template_origin": prepared.origin.value,
         "n_parameters": int(model.num_parameters()),
         "n_added_tokens": prepared.n_added_tokens,
-        "eos_token": str(tokenizer.eos_token),
+        "eos_token": prepared.stop_token,
         "pad_token": str(tokenizer.pad_token),
         "special_tokens": special_tokens(tokenizer),
     }

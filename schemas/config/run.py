@@ -206,7 +206,8 @@ class QualityConfig(Section):
     mode: DataGateMode = DataGateMode.ENFORCE
     """enforce stops the run, warn only reports, off skips the set rules."""
     max_length_tokens: int = Field(default=1024, ge=8)
-    """Longest row in tokens; longer rows break rule too_long and are never cut silently."""
+    """Longest row in tokens, at most as many as the model has positions; longer rows break rule too_long
+    and are never cut silently."""
     rules: dict[SetRule, RuleSetting] = {}
     """Severity and limit per set rule; other rules keep their defaults."""
     near_duplicate_similarity: float = Field(default=0.8, ge=0.5, le=1, allow_inf_nan=False)

@@ -150,7 +150,7 @@ class TrainingConfig(Section):
     save_total_limit: int = Field(default=2, ge=1)
     """Last checkpoints to keep during training, in addition to the best."""
     packing: bool = True
-    """Join short rows into sequences of packing_length_tokens; position ids keep them apart."""
+    """Join short rows into sequences of packing_length_tokens, if the model keeps them apart."""
     packing_length_tokens: int = Field(default=512, ge=8)
     """Length of a packed sequence; raised to the longest row when that is longer."""
     gradient_checkpointing: bool | Literal["auto"] = "auto"

@@ -206,7 +206,7 @@ SET_RULES: dict[SetRule, SetRuleDefinition] = {
     ),
     SetRule.TOO_LONG: _token_rule(
         column="is_too_long",
-        meaning="Rows have more tokens than quality.max_length_tokens.",
+        meaning="Rows have more tokens than quality.max_length_tokens, or than the model has positions.",
         fix="shorten or drop these rows, raise quality.max_length_tokens, or allow a share of them "
         "with quality.rules.too_long.limit",
     ),

@@ -64,6 +64,8 @@ class PreparedTemplate:
     training_template: str
     origin: TemplateOrigin
     added_token_ids: tuple[int, ...]
+    stop_token: str
+    """Ends an assistant turn; the tokenizer's EOS token too, unless the template writes that."""
 
     @property
     def n_added_tokens(self) -> int:
@@ -79,15 +81,17 @@ def set_up_template(
     previous_eos = tokenizer.eos_token
     origin, training = set_template(model, tokenizer, config)
     training, stop_token = choose_variant(tokenizer, training, config.kwargs)
-    tokenizer.eos_token = stop_token
+    if "eos_token" not in str(tokenizer.chat_template):
+        tokenizer.eos_token = stop_token  # elsewhere the text that was checked would change
     previous_stops = stop_ids(model) if origin == TemplateOrigin.MODEL else []
-    stops = list(dict.fromkeys([int(tokenizer.eos_token_id), *previous_stops]))
+    stop_id = int(tokenizer.convert_tokens_to_ids(stop_token))
+    stops = list(dict.fromkeys([stop_id, *previous_stops]))
     set_pad_token(tokenizer, previous_eos, stops)
     check_pad(tokenizer, stop_token)
     new_ids = sorted(token for name, token in tokenizer.get_vocab().items() if name not in known)
     resize_embeddings(model, tokenizer, [] if origin == TemplateOrigin.CLONE else new_ids)
     set_generation(model, tokenizer, stops)
-    return PreparedTemplate(training, origin, tuple(new_ids))
+    return PreparedTemplate(training, origin, tuple(new_ids), stop_token)
 
 
 def set_template(

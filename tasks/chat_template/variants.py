@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,10 @@ _CLOSE = re.compile(r"\{%([-+]?)\s*endgeneration\s*([-+]?)%\}")
 _HEADER = re.compile(r"\A\{#-.*?-#\}\s*", re.DOTALL)
 
 
+_CLOCK = "strftime_now"
+"""Function by which templates read today's date."""
+# Renderers drop the line break after a block, so the rest of the template keeps its text.
+_FROZEN = "{%- macro strftime_now(format) -%}{{ sft_flow_clock.strftime(format) }}{%- endmacro %}\n"
 WRITE_BOS = "{{- bos_token -}}\n"
 """Begins ChatML for a tokenizer that would begin a text with its BOS token itself."""
 
@@ -54,6 +59,26 @@ def without_markers(template: str) -> str:
     """
     opened = _OPEN.sub(r"{%\1 if true \2%}", template)
     return _CLOSE.sub(r"{%\1 endif \2%}", opened)
+
+
+def reads_clock(template: str) -> bool:
+    """Return whether a template writes today's date, so that a row's text changes with the day."""
+    return _CLOCK in template
+
+
+def freeze_clock(template: str, day: str) -> tuple[str, dict[str, datetime]]:
+    """Make a template write a given date as today's.
+
+    Args:
+        template: Jinja source.
+        day: `YYYY-MM-DD`; empty leaves the clock as it is.
+
+    Returns:
+        Jinja source, and the variable that it needs.
+    """
+    if not day or not reads_clock(template):
+        return template, {}
+    return _FROZEN + template, {"sft_flow_clock": datetime.fromisoformat(day)}
 
 
 def derive_variant(template: str, stop_token: str) -> str:

@@ -48,7 +48,7 @@ class TokenCheck:
         """
         config = self.config
         rows = progress_bar(_conversations(kept), total=n_rows, label="tokenise", unit="row")
-        limit = config.quality.max_length_tokens
+        limit = self.renderer.longest_row(config.quality.max_length_tokens)
         tokens = write_tokens(rows, self.renderer, self.settings, limit, TokenOutput())
         rate, _ = expected_speed(config.training, None)
         report = make_token_report(tokens.columns, config, rate).model_dump(mode="json")

@@ -21,6 +21,9 @@ class PreparedFacts(Record):
     """Tokens added for the chat template; LoRA trains their rows too."""
     trust_remote_code: bool = False
     """Whether the configuration allows the model's own Python code."""
+    clock: str = ""
+    """Date on which the model was prepared, `YYYY-MM-DD`, where its template reads the clock: what
+    is trained and asked until it is prepared again has that date."""
 
 
 def write_facts(folder: Path, facts: PreparedFacts) -> None:

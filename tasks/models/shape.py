@@ -11,6 +11,9 @@ from schemas.base import Record
 
 HEADER_LENGTH_BYTES = 8
 """A safetensors file begins with the length of its header, little-endian."""
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+"""Number formats that a model is saved in, by their names in safetensors files."""
+POSITION_FIELDS = ("max_position_embeddings", "n_positions")
 
 
 class ModelShape(Record):
@@ -77,6 +80,41 @@ def count_parameters(folder: Path) -> int:
         for name, tensor in _header(path).items()
         if name != "__metadata__"
     )
+
+
+def stored_dtypes(folder: Path) -> tuple[str, dict[str, str]]:
+    """Read the number formats in a folder's safetensors files, by their names in torch.
+
+    Args:
+        folder: Of the model.
+
+    Returns:
+        The format of most weights, and that of each tensor by its name.
+    """
+    formats: dict[str, str] = {}
+    sizes = dict.fromkeys(DTYPES.values(), 0)
+    for path in folder.glob("*.safetensors"):
+        for name, tensor in _header(path).items():
+            dtype = DTYPES.get(tensor.get("dtype", ""))
+            if dtype:
+                formats[name] = dtype
+                sizes[dtype] += math.prod(tensor["shape"])
+    return max(sizes, key=lambda dtype: sizes[dtype]), formats
+
+
+def read_position_limit(folder: Path) -> int | None:
+    """Read how many tokens a model has positions for from `config.json`; None for any number."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = config.get("text_config", config)
+    limits = [config[name] for name in POSITION_FIELDS if isinstance(config.get(name), int)]
+    if not limits or config.get("alibi"):
+        return None
+    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    for part in (scaling, *scaling.values()):  # one for each kind of layer, in some models
+        if isinstance(part, dict) and part.get("factor"):
+            original = part.get("original_max_position_embeddings") or max(limits)
+            limits.append(int(original * part["factor"]))
+    return max(limits)
 
 
 def _header(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.rows.row import Conversation
 from schemas.rule_ids import SetRule
+from tasks.chat_template.variants import freeze_clock
 from tasks.tokens._marks import MarkedRow, Message
 from tasks.tokens._shapes import Shape, Shapes, findings
 
@@ -67,12 +68,18 @@ class _Chat:
 class TextRenderer:
     """Both templates of a tokenizer."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, training_template: str) -> None:
-        """Keep the tokenizer, which has the inference template, and the training template."""
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, training_template: str, clock: str = ""
+    ) -> None:
+        """Keep the tokenizer, which has the inference template, and the training template.
+
+        Both read `clock` as today's date.
+        """
         from jinja2 import TemplateError
 
         self.tokenizer = tokenizer
-        self.training_template = training_template
+        self.clock = clock
+        self.training_template, self.today = freeze_clock(training_template, clock)
         self.special_tokens = tokenizer.special_tokens_map
         self.refusals = (TemplateError, TypeError, ValueError, LookupError, RecursionError)
         self.shapes = Shapes(self._render_training, self.refusals)
@@ -128,6 +135,7 @@ class TextRenderer:
             if not text.isascii():
                 text.encode()  # half of a surrogate pair is no text; no tokenizer accepts it
             pieces = weighted_spans(chat.row.messages, marked, chat.shape)
+            pieces = without_prompts(pieces, text, prompt)
             is_completion_only = chat.row.n_prompt_messages is not None
             found = findings(chat.row, text, chat.shape, chat.marked)
             if not pieces or SetRule.TURN_NOT_TRAINED in found:
@@ -153,6 +161,7 @@ class TextRenderer:
             tools=tools,
             chat_template=self.training_template,
             return_assistant_tokens_mask=True,
+            **self.today,
             **self.special_tokens,
         )
         return list(texts), spans
@@ -160,11 +169,14 @@ class TextRenderer:
     def _render_prompts(self, chats: list[list[Message]], tools: list[Any] | None) -> list[str]:
         from transformers.utils.chat_template_utils import render_jinja_template
 
+        template = self.tokenizer.get_chat_template(tools=tools)
+        template, today = freeze_clock(template, self.clock)
         prompts, _ = render_jinja_template(
             chats,
             tools=tools,
-            chat_template=self.tokenizer.get_chat_template(tools=tools),
+            chat_template=template,
             add_generation_prompt=True,
+            **today,
             **self.special_tokens,
         )
         return list(prompts)
@@ -240,11 +252,48 @@ def weighted_spans(
     if all(is_trained):
         return spans
     if len(spans) != len(is_trained):
+        spans = _joined(spans)  # some templates mark what follows the last turn by itself
+    if len(spans) != len(is_trained):
         raise ValueError(
             f"a turn is not to be trained, but the template marks {len(spans)} pieces for "
             f"{len(is_trained)} assistant turns, so it is not known which one to leave out"
         )
     return [span for span, is_kept in zip(spans, is_trained, strict=True) if is_kept]
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and start == joined[-1][1]:
+            start = joined.pop()[0]
+        joined.append((start, end))
+    return joined
+
+
+def without_prompts(spans: list[tuple[int, int]], text: str, prompt: str) -> list[tuple[int, int]]:
+    """Begin each piece where the prompt of its turn ends: what inference supplies is not learned.
+
+    Args:
+        spans: Pieces to train, in order.
+        text: The conversation.
+        prompt: What the model is given at inference for one of the pieces, which shows how much
+            of a prompt the template marks, e.g. a line break or an opened thought.
+
+    Returns:
+        The pieces without that.
+    """
+    if not text.startswith(prompt):
+        return spans
+    n_prompt = len(prompt)
+    marked = next((text[start:n_prompt] for start, end in spans if start < n_prompt < end), "")
+    if not marked:
+        return spans
+    return [
+        (start + len(marked), end)
+        if text.startswith(marked, start) and start + len(marked) < end
+        else (start, end)
+        for start, end in spans
+    ]
 
 
 def last_answer_index(messages: list[Message]) -> int:

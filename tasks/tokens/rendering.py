@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from schemas.rows.row import Conversation
 from schemas.rule_ids import SetRule
 from tasks.engine.process_limits import count_processors
-from tasks.models.prepared import load_prepared_tokenizer
+from tasks.models.prepared import load_prepared_tokenizer, read_facts
+from tasks.models.shape import read_position_limit
 from tasks.tokens._encoding import EncodedRow, Encoder
 from tasks.tokens._texts import RowText, TextRenderer, answer_text
 from tasks.tokens.token_file import NOT_TRAINED
@@ -37,6 +38,24 @@ class Renderer:
     tokenizer: PreTrainedTokenizerBase
     training_template: str
     stop_ids: frozenset[int]
+    n_positions: int | None = None
+    """Tokens that the model has positions for; None for any number."""
+    clock: str = ""
+    """Date that templates read as today's, `YYYY-MM-DD`; empty for the real one."""
+
+    def longest_row(self, max_length_tokens: int) -> int:
+        """Return how many tokens a row may have: as configured, and as the model has positions."""
+        return min(max_length_tokens, self.n_positions or max_length_tokens)
+
+    @cached_property
+    def _blanks(self) -> dict[int, bool]:
+        return {}
+
+    def is_blank(self, token: int) -> bool:
+        """Return whether a token is white space only."""
+        if token not in self._blanks:
+            self._blanks[token] = not str(self.tokenizer.decode([token])).strip()
+        return self._blanks[token]
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -46,7 +65,7 @@ class Renderer:
     @cached_property
     def texts(self) -> TextRenderer:
         """Set the templates up for many rows, once."""
-        return TextRenderer(self.tokenizer, self.training_template)
+        return TextRenderer(self.tokenizer, self.training_template, self.clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +122,8 @@ def load_renderer(model: Path, training_template: Path) -> Renderer:
         tokenizer,
         training_template.read_text(encoding="utf-8"),
         stop_ids(model, tokenizer),
+        read_position_limit(model),
+        read_facts(model).clock,
     )
 
 
@@ -208,7 +229,7 @@ def join_spans(spans: list[tuple[int, int]], n_untrained: int) -> list[tuple[int
 def trim_spans(
     renderer: Renderer, ids: list[int], spans: list[tuple[int, int]]
 ) -> tuple[tuple[tuple[int, int], ...], bool]:
-    """End each piece at its last stop token, if only white space follows.
+    """End each piece at its stop token, if only white space and other stop tokens follow.
 
     Args:
         renderer: For the stop tokens.
@@ -220,13 +241,14 @@ def trim_spans(
     """
     trimmed, has_stops = [], bool(spans)
     for start, end in spans:
-        if ids[end - 1] not in renderer.stop_ids:
-            stops = [n for n in range(start, end) if ids[n] in renderer.stop_ids]
-            if stops and not str(renderer.tokenizer.decode(ids[stops[-1] + 1 : end])).strip():
-                end = stops[-1] + 1
-            else:
-                has_stops = False
-        trimmed.append((start, end))
+        stop = None
+        for place in range(end - 1, start - 1, -1):
+            if ids[place] in renderer.stop_ids:
+                stop = place
+            elif not renderer.is_blank(ids[place]):
+                break
+        has_stops = has_stops and stop is not None
+        trimmed.append((start, end if stop is None else stop + 1))
     return tuple(trimmed), has_stops
 
 

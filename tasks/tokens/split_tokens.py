@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from schemas.config.run import QualityConfig
+from schemas.errors import ConfigError
 from schemas.records.references import SplitReference
 from schemas.rows.row import Conversation
 from schemas.rules.set_rules import set_rule_settings
@@ -44,6 +45,9 @@ def tokenise_splits(
 
     Returns:
         Counts and features of training, evaluation and validation.
+
+    Raises:
+        ConfigError: A row that stays is longer than the model has positions.
     """
     outputs = {
         "train": TokenOutput(folder / "train_tokens.parquet", weights=weights),
@@ -58,14 +62,37 @@ def tokenise_splits(
     if not split.n_validation_rows:
         del outputs["validation"]
     settings = set_rule_settings(quality.rules, quality.mode)
-    limit = quality.max_length_tokens
+    limit = renderer.longest_row(quality.max_length_tokens)
     tokens = {}
     for name, output in outputs.items():
         rows = read_split(locate(split, f"{name}.jsonl"), totals[name], f"tokenise {name}")
         tokens[name] = write_tokens(rows, renderer, settings, limit, output)
+        refuse_longer_rows(tokens[name], renderer.n_positions)
     rows_path = locate(split, "train.jsonl")
     write_train_prompts(rows_path, tokens["train"], renderer, folder / "train_prompts.jsonl")
     return tuple(tokens.values())
+
+
+def refuse_longer_rows(tokens: SplitTokens, n_positions: int | None) -> None:
+    """Refuse rows that the model has no positions for, where rule too_long lets them through.
+
+    Args:
+        tokens: What was written of a split.
+        n_positions: Of the model; None for any number.
+
+    Raises:
+        ConfigError: A row to be trained or evaluated is longer.
+    """
+    lengths = tokens.columns["n_tokens"][tokens.columns["is_written"]]
+    longest = int(lengths.max(initial=0))
+    if n_positions is not None and longest > n_positions:
+        raise ConfigError(
+            "rows are longer than the model has positions",
+            where="quality.rules",
+            expected=f"at most {n_positions} tokens",
+            got=f"{int((lengths > n_positions).sum())} longer rows, the longest of {longest} tokens",
+            fix="let rules too_long and truncated_completion block, which leaves such rows out",
+        )
 
 
 def write_train_prompts(rows: Path, tokens: SplitTokens, renderer: Renderer, path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
     from tasks.training.process.spec import TrainingSpec
 
 TOY_TEMPLATE = (
@@ -40,18 +42,9 @@ def make_toy_model(folder: Path, *, has_template: bool = True, seed: int = 0) ->
         The folder.
     """
     import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
-    if has_template:
-        fast.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
-        fast.add_special_tokens({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
-        fast.chat_template = TOY_TEMPLATE
+    fast = make_toy_tokenizer(has_template=has_template)
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -72,6 +65,30 @@ def make_toy_model(folder: Path, *, has_template: bool = True, seed: int = 0) ->
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+def make_toy_tokenizer(*, has_template: bool = True) -> PreTrainedTokenizerFast:
+    """Make a byte-level tokenizer of 259 tokens, or 257 without a chat template.
+
+    Args:
+        has_template: Whether it has a chat template and its tokens.
+
+    Returns:
+        The tokenizer.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={t: i for i, t in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
+    if has_template:
+        fast.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
+        fast.add_special_tokens({"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
+        fast.chat_template = TOY_TEMPLATE
+    return fast
 
 
 def load_toy(folder: Path) -> Any:

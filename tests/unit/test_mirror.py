@@ -67,7 +67,6 @@ COVERED_BY = {
     "tasks/tokens/split_tokens.py": "unit/tasks/test_check_quality.py",
     "tasks/training/_failures.py": "unit/tasks/training/test_launch.py",
     "tasks/training/process/_callbacks.py": "integration/test_training.py",
-    "tasks/training/process/_results.py": "integration/test_training.py",
     "tasks/training/process/events.py": "unit/tasks/training/process/test_trainer.py",
     "tasks/training/process/run.py": "integration/test_training.py",
     "tasks/training/process/spec.py": "unit/tasks/training/process/test_trainer.py",

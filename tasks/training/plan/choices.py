@@ -19,6 +19,9 @@ COMPILE_GAIN_FRACTION = 0.04
 HUB_FLASH_ATTENTION = "kernels-community/flash-attn2"
 """The FlashAttention 2 kernel that transformers 5.17 downloads from the hub."""
 
+DEFAULT_ATTENTION = "default"
+"""Leaves the choice to transformers: for models that cannot attend as chosen for the machine."""
+
 
 class Precision(StrEnum):
     """Number format of the forward and backward pass."""
@@ -63,7 +66,7 @@ class Choices(Record):
     weights_dtype: str
     """Format the model is loaded in, a name of torch."""
     attention: str
-    """`attn_implementation` of transformers."""
+    """`attn_implementation` of transformers, or `default`."""
     packing: Packing
     gradient_checkpointing: bool
     kernels: Kernels
@@ -79,8 +82,15 @@ class Choices(Record):
     @property
     def model_arguments(self) -> dict[str, Any]:
         """Arguments of `from_pretrained` besides the folder."""
-        chosen = {"dtype": self.weights_dtype, "attn_implementation": self.attention}
+        chosen: dict[str, Any] = {"dtype": self.weights_dtype}
+        if self.attention != DEFAULT_ATTENTION:
+            chosen["attn_implementation"] = self.attention
         return chosen | ({"use_kernels": True} if self.kernels is Kernels.HUB else {})
+
+    def replace(self, name: str, value: Any, reason: str) -> Choices:
+        """Return a copy in which one choice has another value, and a reason for it."""
+        reasons = {**self.reasons, name: reason}
+        return self.model_copy(update={name: value, "reasons": reasons})
 
     @property
     def environment(self) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from schemas.config.training import Distribution, Method, TrainingConfig
 from schemas.errors import ConfigError
 from tasks.training.plan.choices import Choices, Kernels, Packing, Precision
 from tasks.training.plan.setup import sequence_tokens
+from tasks.training.process._trained_parts import is_target, new_token_arguments, other_parts
 from tasks.training.process.checkpoints import WRITING
 from tasks.training.process.spec import TrainingSpec
 
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from trl import SFTConfig
 
 
-def sft_arguments(
-    spec: TrainingSpec, choices: Choices, longest_row_tokens: int, *, is_packed: bool = False
-) -> SFTConfig:
+def sft_arguments(spec: TrainingSpec, choices: Choices, longest_row_tokens: int) -> SFTConfig:
     """Return TRL's arguments.
 
     Rows are never cut, so a packed sequence has room for at least `longest_row_tokens`; rows that
-    are packed already (`is_packed`) are not prepared by TRL.
+    share their prompts are packed already and are not prepared by TRL.
     """
     from trl import SFTConfig
 
@@ -54,8 +52,8 @@ def sft_arguments(
         save_steps=training.save_steps,
         save_total_limit=None,  # the callback seals and removes checkpoints
         save_only_model=False,
-        packing=choices.packing is not Packing.OFF and not is_packed,
-        dataset_kwargs={"skip_prepare_dataset": is_packed},
+        packing=choices.packing is Packing.PADDING_FREE,
+        dataset_kwargs={"skip_prepare_dataset": choices.packing is Packing.SHARED_PROMPT},
         eval_packing=False,
         max_length=sequence_tokens(training, longest_row_tokens),
         use_liger_kernel=choices.kernels is Kernels.LIGER,
@@ -94,12 +92,12 @@ def _distribution_arguments(training: TrainingConfig, choices: Choices) -> dict[
 
 
 def lora_arguments(
-    training: TrainingConfig, new_token_ids: tuple[int, ...], model: PreTrainedModel
+    training: TrainingConfig, model: PreTrainedModel, new_token_ids: tuple[int, ...]
 ) -> LoraConfig | None:
-    """Return PEFT's arguments for a model; None when every weight is trained.
+    """Return PEFT's arguments; None when every weight is trained.
 
-    `new_token_ids` have no trained embedding: they all start at the mean, and a model whose
-    embeddings are frozen could never distinguish its stop token from the others.
+    Adapters go into the text decoder only. `new_token_ids` have no trained rows, so those are
+    trained too, in the embeddings and in the head.
     """
     from peft import LoraConfig
 
@@ -114,39 +112,9 @@ def lora_arguments(
         use_dora=training.lora.use_dora,
         use_rslora=training.lora.use_rslora,
         task_type="CAUSAL_LM",
-        **(_new_token_arguments(model, new_token_ids, target) if new_token_ids else {}),
+        exclude_modules=other_parts(model),
+        **new_token_arguments(model, new_token_ids, target),
     )
-
-
-def _new_token_arguments(
-    model: PreTrainedModel, ids: tuple[int, ...], target: str | tuple[str, ...]
-) -> dict[str, Any]:
-    """Return the arguments that train the rows of new tokens in both tables.
-
-    PEFT 0.21 takes a list for the embeddings and whatever shares their weights. A head of its own
-    has to be named, or the logit of the stop token would stay the mean of all logits. PEFT would
-    leave out the bias of a head, so that a head with one is trained completely.
-    """
-    embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
-    if head is None or head.weight is embeddings.weight:
-        return {"trainable_token_indices": list(ids)}
-    names = {id(module): name for name, module in model.named_modules()}
-    rows, head_name = {names[id(embeddings)]: list(ids)}, names[id(head)]
-    if target != "all-linear" and _is_target(head_name, target):
-        return {"trainable_token_indices": rows}  # it has an adapter for all tokens
-    if getattr(head, "bias", None) is not None:
-        return {"trainable_token_indices": rows, "modules_to_save": [head_name]}
-    return {"trainable_token_indices": rows | {head_name: list(ids)}}
-
-
-def _is_target(name: str, target: str | Sequence[str]) -> bool:
-    """Return whether a module gets an adapter, as PEFT compares the names."""
-    if isinstance(target, str):
-        try:
-            return re.fullmatch(target, name) is not None
-        except re.error:
-            return False
-    return any(f".{name}".endswith(f".{one}") for one in target)
 
 
 def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
@@ -166,7 +134,7 @@ def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
     patterns: list[str | Sequence[str]] = (
         [target] if isinstance(target, str) else [(one,) for one in target]
     )
-    unknown = [one for one in patterns if not any(_is_target(name, one) for name in names)]
+    unknown = [one for one in patterns if not any(is_target(name, one) for name in names)]
     missing = [one if isinstance(one, str) else one[0] for one in unknown]
     if missing:
         from torch.nn import Linear

@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.tokens.token_file import NOT_TRAINED
+from tasks.training.plan.choices import Precision
 from tasks.training.plan.shared_prefix import (
     N_PROBE_ROWS,
     PROBE_TOKENS,
     SHARED_SHARE,
     shared_prefix,
 )
-from tasks.training.process._row_attention import attend_by_rows, keeps_rows_apart, suits_rows
+from tasks.training.process._isolation import RowsMix, check_isolation
+from tasks.training.process._row_attention import attend_by_rows, suits_rows
 
 if TYPE_CHECKING:
     import pyarrow
@@ -98,32 +100,61 @@ class SharedPrefixCollator:
 
 
 def share_prefix(
-    model: PreTrainedModel, sets: Sequence[Dataset], limit_tokens: int
-) -> tuple[list[Dataset], SharedPrefixCollator] | None:
+    model: PreTrainedModel,
+    sets: Sequence[Dataset],
+    limit_tokens: int,
+    precision: Precision = Precision.FP32,
+) -> tuple[list[Dataset], SharedPrefixCollator]:
     """Pack sets for a model that can keep their rows apart, and make it attend by rows.
 
     Args:
-        model: Not wrapped yet.
+        model: On the training's device, not wrapped yet.
         sets: Training rows and, where there are any, validation rows.
         limit_tokens: Length of a packed sequence, at least the longest row's.
+        precision: Number format of the training.
 
     Returns:
-        The packed sets and their collator; None when the model needs TRL's packing.
+        The packed sets and their collator.
+
+    Raises:
+        RowsMix: The model does not keep the rows apart; it attends as before.
     """
     longest = max(len(ids) for rows in sets for ids in rows["input_ids"])
     if not suits_rows(model, longest):
-        return None
+        raise RowsMix("its layers combine tokens otherwise than by attention over complete rows")
     prefix = shared_prefix(*sets)[: limit_tokens // SHARED_SHARE]
     packed = [pack_rows(rows, limit_tokens, prefix) for rows in sets]
     collator = SharedPrefixCollator(prefix)
-    probe = [row[: len(prefix) + PROBE_TOKENS] for row in sets[0][:N_PROBE_ROWS]["input_ids"]]
-    rests = [row[len(prefix) :] for row in probe]
-    together = collator(
-        [{"input_ids": rest, "labels": rest, "seq_lengths": [len(rest)]} for rest in rests]
-    )
+
+    def collate(rows: Sequence[Sequence[int]]) -> dict[str, Any]:
+        rests = [list(row[len(prefix) :]) for row in rows]
+        return collator(
+            [{"input_ids": rest, "labels": rest, "seq_lengths": [len(rest)]} for rest in rests]
+        )
+
     before = model.config._attn_implementation
     attend_by_rows(model)
-    if not keeps_rows_apart(model, together, probe):
+    try:
+        rows = probe_rows(sets[0], len(prefix))
+        check_isolation(model, collate, rows, precision, len(prefix))
+    except RowsMix:
         model.set_attn_implementation(before)
-        return None
+        raise
     return packed, collator
+
+
+def probe_rows(rows: Dataset, n_shared: int = 0) -> list[list[int]]:
+    """Return the beginnings of the first rows; a single row is taken again."""
+    found = [row[: n_shared + PROBE_TOKENS] for row in rows[:N_PROBE_ROWS]["input_ids"]]
+    return list(itertools.islice(itertools.cycle(found), N_PROBE_ROWS))
+
+
+def pack_with_trl(rows: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Make a batch of two packed sequences, with TRL's collator for packed rows."""
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    sequences = []
+    for packed in (rows[:-1], rows[-1:]):
+        ids = list(itertools.chain.from_iterable(packed))
+        sequences.append({"input_ids": ids, "labels": ids, "seq_lengths": list(map(len, packed))})
+    return DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)(sequences)

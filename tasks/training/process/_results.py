@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.config.training import Method
 from schemas.errors import TrainingError, WeightsNotFinite
 from tasks.engine.process_limits import peak_memory_bytes
 from tasks.models.prepared import load_prepared_model, read_facts, write_facts
+from tasks.models.shape import stored_dtypes
 from tasks.tokens.token_file import NOT_TRAINED
 from tasks.training.process._callbacks import keep_checkpoint
 from tasks.training.process._log import best_measurement, loss_curve
 from tasks.training.process._loss_guards import training_losses
 from tasks.training.process._step_guards import check_weights
+from tasks.training.process._training_data import read_tokens
 from tasks.training.process.checkpoints import checkpoint_step
 from tasks.training.process.spec import TrainingFacts, TrainingSpec
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
     from trl import SFTTrainer
 
@@ -55,7 +59,10 @@ def load_best(trainer: SFTTrainer, spec: TrainingSpec) -> tuple[int, float] | No
 
 
 def save_model(trainer: SFTTrainer, spec: TrainingSpec) -> None:
-    """Save the model to evaluate and register: merged, in safetensors, with its tokenizer."""
+    """Save the model to evaluate and register: merged, in safetensors, with its tokenizer.
+
+    It gets the number format of its base, so that a comparison of both measures no rounding.
+    """
     is_sharded = trainer.is_fsdp_enabled
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if is_sharded else None
     if not trainer.accelerator.is_main_process:
@@ -68,11 +75,41 @@ def save_model(trainer: SFTTrainer, spec: TrainingSpec) -> None:
             model = merge_adapter(spec)  # not into shards, and not into 4-bit weights
         else:
             model = model.merge_and_unload()
-        check_weights(model, trainer.state.global_step, has_frozen=True)
+    weights = cast_as_stored(model, spec.model, weights)
+    check_weights(model, trainer.state.global_step, has_frozen=True)
     model.config.use_cache = True
     model.save_pretrained(spec.output / "model", state_dict=weights)
     trainer.processing_class.save_pretrained(spec.output / "model")
     write_facts(spec.output / "model", read_facts(spec.model))
+
+
+def cast_as_stored(
+    model: PreTrainedModel, base: Path, weights: dict[str, Tensor] | None = None
+) -> dict[str, Tensor] | None:
+    """Cast a trained model to the number format that its base is stored in.
+
+    Args:
+        model: Changed in place.
+        base: Folder of the model before training.
+        weights: The complete weights of a model that has only shards of them.
+
+    Returns:
+        The complete weights, if given, in that format.
+    """
+    import torch
+
+    usual, formats = stored_dtypes(base)
+    if weights is not None:
+        model.to(getattr(torch, usual))  # names the format in config.json
+        return {
+            name: each.to(getattr(torch, formats.get(name, usual)))
+            if each.is_floating_point()
+            else each
+            for name, each in weights.items()
+        }
+    for name, each in model.named_parameters():
+        each.data = each.data.to(getattr(torch, formats.get(name, usual)))
+    return None
 
 
 def merge_adapter(spec: TrainingSpec) -> PreTrainedModel:
@@ -101,8 +138,6 @@ def measure(
     """Collect the metrics of a finished training; `best` is what `load_best` returned."""
     import torch
 
-    from tasks.training.process._trainer import read_tokens
-
     log = trainer.state.log_history
     losses = training_losses(log)
     speeds = [entry["tokens_per_second"] for entry in log if "tokens_per_second" in entry]
@@ -123,7 +158,7 @@ def measure(
         ),
         resumed_from_step=checkpoint_step(spec.resume_from) if spec.resume_from else 0,
         batching=spec.batching,
-        choices=spec.choices.described(),
+        choices=trainer.choices.described(),
         notes=(*spec.notes, *trainer.notes),
         seconds=round(trainer.n_seconds, 3),
         tokens_per_second=round(speeds[-1], 1) if speeds else 0.0,

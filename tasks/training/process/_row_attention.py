@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 NAME = "packed_rows"
 """Name of this attention in transformers while a model trains with it."""
-ISOLATION_TOLERANCE = 1e-2
-"""Largest difference of a packed row's states, in standard deviations: float32 has under 1e-3,
-another row's tokens within reach more than 1."""
-HALF_TOLERANCE = 0.5
-"""The same for a model in 16 bits."""
 
 
 def attend_rows(
@@ -122,35 +117,3 @@ def attend_by_rows(model: PreTrainedModel) -> None:
     AttentionInterface.register(NAME, attend_rows)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
-
-
-def keeps_rows_apart(
-    model: PreTrainedModel, packed: dict[str, Any], rows: Sequence[Sequence[int]]
-) -> bool:
-    """Compare rows packed with the same rows one by one, on the model that will be trained.
-
-    Args:
-        model: Attends by rows.
-        packed: The collator's batch of the rows.
-        rows: The tokens of each complete row.
-
-    Returns:
-        Whether every token's last hidden state is the same both ways.
-    """
-    import torch
-
-    def states(**inputs: Any) -> Tensor:
-        found: Tensor = model.base_model(**inputs, use_cache=False).last_hidden_state[0]
-        return found.float()
-
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        together = states(**{name: each for name, each in packed.items() if name != "labels"})
-        alone = [states(input_ids=torch.tensor([row], device=model.device)) for row in rows]
-    model.train(was_training)
-    n_prefix, *lengths = packed["row_lengths"]
-    expected = torch.cat([row[n_prefix:] for row in alone])
-    difference = (together[n_prefix:] - expected).abs().max() / expected.std()
-    tolerance = ISOLATION_TOLERANCE if model.dtype == torch.float32 else HALF_TOLERANCE
-    return sum(lengths) == len(expected) and bool(difference < tolerance)

@@ -23,6 +23,7 @@ from schemas.errors import (
     WeightsNotFinite,
 )
 from tasks.tokens.token_file import NOT_TRAINED, read_token_rows
+from tasks.training.process._trained_parts import check_gradients
 
 if TYPE_CHECKING:
     import torch
@@ -180,6 +181,7 @@ class GuardedSteps:
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._seen: list[_SeenBatch] = []
+        self._has_reached_all = False
 
     def train(self, *args: Any, **options: Any) -> TrainOutput:
         """Train, unless there is nothing to train."""
@@ -206,6 +208,11 @@ class GuardedSteps:
         parent: Any = super()
         norm = parent._get_grad_norm(model, grad_norm=grad_norm)
         self._check_seen(norm)
+        if not self._has_reached_all:
+            trainer: Any = self
+            if sentence := check_gradients(trainer.model):
+                trainer.note(sentence)
+            self._has_reached_all = True
         return norm
 
     def _check_seen(self, norm: torch.Tensor) -> None:

@@ -4,80 +4,35 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer, read_facts
 from tasks.tokens.token_file import NOT_TRAINED
-from tasks.training.plan.choices import Head, Packing
-from tasks.training.plan.setup import sequence_tokens
+from tasks.training.plan.choices import Choices, Head
 from tasks.training.process._arguments import (
     check_targets,
     lora_arguments,
     quantisation_arguments,
     sft_arguments,
 )
+from tasks.training.process._attention import find_attention
 from tasks.training.process._callbacks import make_callback
 from tasks.training.process._contract import check_contract, check_padding
-from tasks.training.process._epoch_rows import repeat_rows
 from tasks.training.process._lm_head import score_labelled_only
 from tasks.training.process._loss_guards import has_stopped_improving, make_loss_guard
-from tasks.training.process._packing import SharedPrefixCollator, count_row_tokens, share_prefix
+from tasks.training.process._packing import count_row_tokens
 from tasks.training.process._step_guards import GuardedSteps
+from tasks.training.process._trained_parts import check_new_tokens, freeze_other_parts
+from tasks.training.process._training_data import fill_up, read_data, try_packing
 from tasks.training.process.events import StopFlag, send
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from torch import Tensor, nn
     from torch.optim.lr_scheduler import LRScheduler
     from transformers import PreTrainedModel
     from transformers.trainer_utils import EvalLoopOutput
     from trl import SFTConfig, SFTTrainer
-
-
-def read_tokens(path: Path, seed: int) -> Dataset:
-    """Load the tokenised rows of one epoch.
-
-    Args:
-        path: Parquet file with `input_ids`, `labels` (-100 = not trained) and perhaps `weight`.
-        seed: Seed of the draw, where a weight is a fraction.
-
-    Returns:
-        The columns `input_ids` and `labels`, each row as often as its weight requires.
-    """
-    import pyarrow.parquet as parquet
-    from datasets import Dataset
-
-    table = parquet.read_table(path)
-    rows = table.select(["input_ids", "labels"])
-    if "weight" in table.column_names:
-        rows = rows.take(repeat_rows(table.column("weight").to_numpy(), seed))
-    return Dataset(rows)
-
-
-def fill_up(rows: Dataset, multiple: int) -> Dataset:
-    """Add rows without labels until all batches of all processes are full.
-
-    accelerate repeats rows from the beginning instead, and each would count twice in the loss.
-
-    Args:
-        rows: Validation rows as the collator takes them.
-        multiple: Rows in a batch of all processes together.
-
-    Returns:
-        The rows, then copies of the first one with no label.
-    """
-    from datasets import Dataset, concatenate_datasets
-
-    n_missing = -len(rows) % multiple
-    if not n_missing:
-        return rows
-    plain = rows.with_format(None)
-    filler = {**plain[0], "labels": [NOT_TRAINED] * len(plain[0]["labels"])}
-    added = Dataset.from_list([filler] * n_missing, features=plain.features)
-    return concatenate_datasets([plain, added])
 
 
 def make_trainer_class() -> type[SFTTrainer]:
@@ -87,6 +42,8 @@ def make_trainer_class() -> type[SFTTrainer]:
 
     class RowTrainer(GuardedSteps, SFTTrainer):
         notes: tuple[str, ...] = ()
+        choices: Choices
+        untried_rows: tuple[list[int], ...] = ()
         n_seconds = 0.0
         n_tokens_here = 0
         n_tokens_seen = 0
@@ -100,6 +57,7 @@ def make_trainer_class() -> type[SFTTrainer]:
         def training_step(
             self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any
         ) -> Tensor:
+            self.untried_rows = try_packing(model, self.untried_rows)
             self.n_tokens_here += count_tokens(inputs)
             return super().training_step(model, inputs, *args, **options)
 
@@ -170,71 +128,59 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
     set_seed(spec.seed)
     tokenizer = load_prepared_tokenizer(spec.model)
     check_contract(spec, tokenizer)
-    model = load_trainable_model(spec)
+    model, choices = load_trainable_model(spec)
     check_targets(spec.training, model)
     data = read_data(spec, model)
+    choices = data.packed_as(choices)
+    new_ids = read_facts(spec.model).added_token_ids
     trainer = make_trainer_class()(
         model=model,
-        args=sft_arguments(spec, spec.choices, data.longest_row_tokens, is_packed=data.is_packed),
+        args=sft_arguments(spec, choices, data.longest_row_tokens),
         train_dataset=data.training,
         eval_dataset=data.validation,
         data_collator=data.collator,
         processing_class=tokenizer,
-        peft_config=lora_arguments(spec.training, read_facts(spec.model).added_token_ids, model),
+        peft_config=lora_arguments(spec.training, model, new_ids),
         callbacks=[make_callback(spec, stop)],
     )
-    trainer.train_tokens = spec.train_tokens
+    trainer.train_tokens, trainer.untried_rows = spec.train_tokens, data.untried
     if trainer.eval_dataset is not None and trainer.args.world_size > 1:
         n_rows = trainer.args.eval_batch_size * trainer.args.world_size
         trainer.eval_dataset = fill_up(trainer.eval_dataset, n_rows)
     trainer.add_callback(make_loss_guard(spec.training, trainer.note))
-    head = trainer.model.get_output_embeddings()
-    if not hasattr(head, "bias"):
-        # PEFT 0.21 wraps a head that shares its weights with trained token rows and provides its
-        # merged `weight`, but not the `bias` that TRL 1.16's fused loss reads.
-        head.register_parameter("bias", None)
-    if spec.choices.head is Head.OURS:
-        score_labelled_only(trainer.model, spec.choices.device)
-    if spec.choices.packing is Packing.SHARED_PROMPT and not data.is_packed:
-        trainer.note("packed by TRL: this model does not keep rows apart one by one")
+    trainer.choices = set_head(trainer.model, choices)
+    for name in ("attention", "packing"):
+        if getattr(choices, name) != getattr(spec.choices, name):
+            trainer.note(f"{name} is {getattr(choices, name)}: {choices.reasons[name]}")
+    check_new_tokens(trainer.model, new_ids)
     check_padding(trainer.data_collator, trainer.train_dataset)
     return trainer
 
 
-def load_trainable_model(spec: TrainingSpec) -> PreTrainedModel:
-    """Load the prepared model in the format chosen for this machine."""
-    options = spec.choices.model_arguments | quantisation_arguments(spec.training, spec.choices)
-    return load_prepared_model(spec.model, spec.choices.device, **options)
+def set_head(model: PreTrainedModel, choices: Choices) -> Choices:
+    """Replace TRL's head as chosen; return what was chosen, with the head that computes the loss."""
+    head = model.get_output_embeddings()
+    if not hasattr(head, "bias"):
+        # PEFT 0.21 wraps a head that shares its weights with trained token rows and provides its
+        # merged `weight`, but not the `bias` that TRL 1.16's fused loss reads.
+        head.register_parameter("bias", None)
+    if choices.head is not Head.OURS or score_labelled_only(model, choices.device):
+        return choices
+    reason = "the model scales or caps its logits or has a loss of its own, or runs on a GPU"
+    return choices.replace("head", Head.FUSED, reason)
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """The rows in the trainer's form."""
+def load_trainable_model(spec: TrainingSpec) -> tuple[PreTrainedModel, Choices]:
+    """Load the prepared model in the format chosen for this machine.
 
-    training: Dataset
-    validation: Dataset | None
-    longest_row_tokens: int
-    collator: SharedPrefixCollator | None = None
-    """None leaves packing and batches to TRL."""
-
-    @property
-    def is_packed(self) -> bool:
-        """Return whether the rows are packed already."""
-        return self.collator is not None
-
-
-def read_data(spec: TrainingSpec, model: PreTrainedModel) -> TrainingData:
-    """Read training and validation rows, and pack them if the model keeps packed rows apart."""
-    sets = [read_tokens(spec.train_tokens, spec.seed)]
-    if spec.validation_tokens and spec.training.eval_steps:
-        sets.append(read_tokens(spec.validation_tokens, spec.seed))
-    longest = max(len(tokens) for rows in sets for tokens in rows["input_ids"])
-    collator = None
-    if spec.choices.packing is Packing.SHARED_PROMPT:
-        packed = share_prefix(model, sets, sequence_tokens(spec.training, longest))
-        if packed:
-            sets, collator = packed
-    return TrainingData(sets[0], sets[1] if len(sets) > 1 else None, longest, collator)
+    Return it with the choices, of which attention is another one where the model lacks that chosen.
+    """
+    choices = find_attention(spec.model, spec.choices)
+    options = choices.model_arguments | quantisation_arguments(spec.training, choices)
+    model = load_prepared_model(spec.model, spec.choices.device, **options)
+    if not spec.training.has_adapter:
+        freeze_other_parts(model)
+    return model, choices
 
 
 def continue_training(trainer: SFTTrainer, spec: TrainingSpec) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import QualityConfig
-from schemas.errors import DataRejected
+from schemas.errors import ConfigError, DataRejected
 from schemas.records.references import (
     CheckedReference,
     QualityReference,
@@ -222,6 +222,16 @@ def test_warned_row_stays_whole(model: Path) -> None:
     reference = run(model, lines, QualityConfig(max_length_tokens=200, rules=rules))
     assert reference.verdict is Verdict.WARNED
     assert len(tokens(reference, "train")[-1]["input_ids"]) > 400
+
+
+def test_rows_without_positions_are_refused_whatever_the_rules_say(model: Path) -> None:
+    lines = [*rows(19), kept_line(20, "long", " ".join([LONG] * 9))]
+    with pytest.raises(DataRejected, match="broke rule too_long"):
+        run(model, lines, QualityConfig(max_length_tokens=100_000))
+    rules = {SetRule.TOO_LONG: RuleSetting(severity=Severity.WARN)}
+    with pytest.raises(ConfigError, match="longer than the model has positions") as caught:
+        run(model, lines, QualityConfig(max_length_tokens=100_000, rules=rules))
+    assert caught.value.expected == "at most 512 tokens"
 
 
 def test_warn_mode_reports_and_off_mode_skips(model: Path) -> None:

@@ -143,3 +143,19 @@ def test_bundled_model_answers_as_before_its_conversion(tmp_path: Path) -> None:
         tokens = model.generate(**prompt, do_sample=False, max_new_tokens=24)
         answers.append(tokenizer.decode(tokens[0]))
     assert answers[0] == answers[1]
+
+
+def test_only_a_template_that_reads_the_clock_pins_the_date(tmp_path: Path) -> None:
+    from datetime import date
+
+    from tasks.models.prepared import read_facts
+
+    plain = make_toy_model(tmp_path / "plain")
+    prepare(plain, tmp_path / "out-plain")
+    assert read_facts(tmp_path / "out-plain" / "model").clock == ""
+    dated = make_toy_model(tmp_path / "dated")
+    _, tokenizer = load(dated)
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + TOY_TEMPLATE
+    tokenizer.save_pretrained(dated)
+    prepare(dated, tmp_path / "out-dated")
+    assert read_facts(tmp_path / "out-dated" / "model").clock == date.today().isoformat()

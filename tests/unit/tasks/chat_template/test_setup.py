@@ -10,6 +10,7 @@ import pytest
 
 from schemas.config.run import ModelConfig, TemplateConfig
 from schemas.errors import ModelSourceError, ServiceUnreachable, TemplateError
+from schemas.rows.row import Conversation, RowFormat
 from tasks.chat_template.setup import (
     PreparedTemplate,
     TemplateOrigin,
@@ -19,6 +20,8 @@ from tasks.chat_template.setup import (
 )
 from tasks.chat_template.variants import read_template
 from tasks.models.source import load_model
+from tasks.tokens.rendering import Renderer, render_row
+from tests.support.shipped_templates import shipped_templates
 from tests.support.toy import TOY_TEMPLATE, add_beginning, make_toy_model
 
 
@@ -260,3 +263,27 @@ def test_settings_of_generation_that_no_change_would_save_are_refused(tmp_path: 
         set_up_template(model, tokenizer, TemplateConfig())
     assert caught.value.where == "generation_config.json"
     assert "sometimes" in caught.value.got
+
+
+@pytest.mark.parametrize("name", ["phi3", "phi3_5"])
+def test_a_template_that_writes_the_eos_token_keeps_it(tmp_path: Path, name: str) -> None:
+    model, tokenizer = load_toy(tmp_path, has_template=False)
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": ["<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]}
+    )
+    tokenizer.chat_template = shipped_templates()[name]
+    prepared = set_up_template(model, tokenizer, TemplateConfig())
+    assert (tokenizer.eos_token, prepared.stop_token) == ("<|endoftext|>", "<|end|>")
+    end = tokenizer.convert_tokens_to_ids("<|end|>")
+    assert model.generation_config.eos_token_id == [end, tokenizer.eos_token_id]
+    assert model.config.eos_token_id == end
+    renderer = Renderer(tokenizer, prepared.training_template, frozenset([end, 256]))
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b", "weight": 0},
+        {"role": "user", "content": "c"},
+        {"role": "assistant", "content": "d"},
+    ]
+    row = render_row(renderer, Conversation("a.jsonl", 1, RowFormat.MESSAGES, messages))
+    assert tokenizer.decode(row.input_ids).endswith("<|end|>\n<|endoftext|>")
+    assert [tokenizer.decode(row.input_ids[start:end]) for start, end in row.spans] == ["d<|end|>"]

@@ -12,11 +12,14 @@ from tasks.chat_template.variants import (
     KNOWN_VARIANTS,
     candidate_variants,
     derive_variant,
+    freeze_clock,
     has_markers,
     read_template,
+    reads_clock,
     template_sha256,
     without_markers,
 )
+from tests.support.shipped_templates import shipped_templates
 from tests.support.toy import TOY_TEMPLATE, make_toy_model
 
 SMOLLM2 = (
@@ -151,3 +154,23 @@ def test_trl_variant_comes_first(tokenizer: Any) -> None:
     tokenizer.chat_template = former
     assert name == "TRL"
     assert variant == (folder / "qwen2_5_training.jinja").read_text(encoding="utf-8")
+
+
+def test_the_clock_is_frozen_and_nothing_else_changes() -> None:
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    def rendered(template: str, day: str) -> str:
+        frozen, variables = freeze_clock(template, day)
+        chat = [{"role": "user", "content": "a"}]
+        return str(render_jinja_template([chat], chat_template=frozen, **variables)[0][0])
+
+    dated = "\n  {%- set today = strftime_now('%d %b') %}\n  {{ today }} {{ strftime_now('%Y') }}"
+    assert reads_clock(dated)
+    assert rendered(dated, "2024-02-29") == "  29 Feb 2024"
+    for plain in ("\n  {% if true %}\n x{% endif %}", "  y", TOY_TEMPLATE):
+        assert freeze_clock(plain, "2024-02-29") == (plain, {})
+        now = f"{{{{ strftime_now('') }}}}{plain}"
+        assert rendered(now, "2024-02-29") == rendered(now, "") == rendered(plain, "")
+    assert freeze_clock(dated, "") == (dated, {})
+    names = {name for name, template in shipped_templates().items() if reads_clock(template)}
+    assert {"llama3_2", "gptoss"} <= names

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from schemas.config.run import ModelConfig, TemplateConfig
 from schemas.rows.recognition import recognise
 from schemas.rows.row import Conversation, RowFormat, SourceRow
 from tasks.prepare_template import prepare_model
+from tasks.tokens._texts import TextRenderer
 from tasks.tokens.rendering import (
     RenderedRow,
     Renderer,
@@ -21,6 +24,7 @@ from tasks.tokens.rendering import (
     trim_spans,
 )
 from tasks.tokens.token_file import NOT_TRAINED
+from tests.support.shipped_templates import shipped_templates
 from tests.support.toy import make_toy_model
 
 # The toy template with markers; the line feed after the stop token lies inside them here.
@@ -178,13 +182,17 @@ def test_long_row_gives_no_warning(renderer: Renderer, caplog: pytest.LogCapture
     assert not caplog.records
 
 
-def test_pieces_end_at_the_last_stop_token_before_white_space(renderer: Renderer) -> None:
+def test_pieces_end_at_the_stop_token_before_white_space_and_other_stops(
+    renderer: Renderer,
+) -> None:
     stop, feed, letter = renderer.tokenizer.convert_tokens_to_ids(["<|im_end|>", "Ċ", "a"])
     ids = [letter, stop, feed, letter, letter]
     assert trim_spans(renderer, ids, [(0, 3)]) == (((0, 2),), True)
     assert trim_spans(renderer, ids, [(0, 4)]) == (((0, 4),), False)
     assert trim_spans(renderer, ids, [(0, 2), (3, 5)]) == (((0, 2), (3, 5)), False)
     assert trim_spans(renderer, ids, []) == ((), False)
+    assert trim_spans(renderer, [letter, stop, feed, stop], [(0, 4)]) == (((0, 2),), True)
+    assert trim_spans(renderer, [letter, feed, stop], [(0, 3)]) == (((0, 3),), True)
 
 
 def test_pieces_that_touch_are_one_and_the_prompt_is_left_out() -> None:
@@ -241,3 +249,31 @@ def test_evaluation_prompt_ends_where_the_last_answer_begins(renderer: Renderer)
         "n_turns": 2,
         "columns": {"topic": "walls"},
     }
+
+
+def test_no_shipped_template_trains_what_its_prompt_supplies(renderer: Renderer) -> None:
+    """Each trained piece of the last turn begins where the prompt of inference ends."""
+    from trl.chat_template_utils import get_training_chat_template
+
+    n_seen = 0
+    for name, template in shipped_templates().items():
+        tokenizer = copy.deepcopy(renderer.tokenizer)
+        tokenizer.chat_template = template
+        try:
+            training = get_training_chat_template(tokenizer)
+        except ValueError:
+            continue
+        texts = TextRenderer(tokenizer, str(training or template))
+        [row] = texts.render([chat(2)])
+        if row.problem or not row.text.startswith(row.prompt):
+            continue
+        assert row.spans[-1][0] >= len(row.prompt), name
+        n_seen += 1
+    assert n_seen > 10
+
+
+def test_rows_are_no_longer_than_the_model_has_positions(renderer: Renderer) -> None:
+    assert renderer.n_positions == 512
+    assert renderer.longest_row(200) == 200
+    assert renderer.longest_row(1024) == 512
+    assert replace(renderer, n_positions=None).longest_row(1024) == 1024

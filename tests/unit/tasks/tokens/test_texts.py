@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import polars
@@ -9,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from schemas.rows.row import Conversation, RowFormat
 from schemas.rule_ids import SetRule
+from tasks.chat_template.variants import without_markers
 from tasks.rows.features import normalised, text_hashes
 from tasks.tokens._shapes import Shape
 from tasks.tokens._texts import (
@@ -16,6 +18,7 @@ from tasks.tokens._texts import (
     answer_text,
     last_answer_index,
     weighted_spans,
+    without_prompts,
     without_weights,
 )
 from tests.support.toy import make_toy_model
@@ -120,7 +123,39 @@ def test_weight_0_is_refused_where_pieces_cannot_be_told_apart(
     weighted: list[dict[str, Any]] = [dict(message) for message in TWO_TURNS]
     weighted[1]["weight"] = 0
     with pytest.raises(ValueError, match="marks 3 pieces for 2 assistant turns"):
-        weighted_spans(weighted, [(1, 2), (2, 3), (4, 5)], Shape())
+        weighted_spans(weighted, [(1, 2), (3, 4), (5, 6)], Shape())
+    # Phi-3's training template marks what it writes after the last turn by itself.
+    assert weighted_spans(weighted, [(1, 2), (4, 5), (5, 6)], Shape()) == [(4, 6)]
+
+
+def test_what_the_prompt_ends_with_is_not_trained() -> None:
+    text, prompt = "u1A\nb.u2A\nd.", "u1A\nb.u2A\n"
+    spans = [(3, 6), (9, 12)]  # from behind each A, with the line break that the prompt has too
+    assert [text[start:end] for start, end in spans] == ["\nb.", "\nd."]
+    found = without_prompts(spans, text, prompt)
+    assert [text[start:end] for start, end in found] == ["b.", "d."]
+    assert without_prompts(found, text, prompt) == found
+    assert without_prompts(spans, text, "another") == spans
+    # A piece that does not begin like that, or has nothing else, stays as it is.
+    assert without_prompts([(2, 6), (9, 12)], text, prompt) == [(2, 6), (10, 12)]
+    assert without_prompts([(3, 4), (9, 12)], text, prompt) == [(3, 4), (10, 12)]
+
+
+def test_templates_read_the_frozen_clock(
+    tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dated = "{{ strftime_now('%d %b %Y') }}" + MARKED
+    monkeypatch.setattr(tokenizer, "chat_template", without_markers(dated))
+    first, second = (
+        TextRenderer(tokenizer, dated, day).render([chat(TWO_TURNS)])[0]
+        for day in ("2024-07-26", "2025-12-31")
+    )
+    assert first.text.startswith("26 Jul 2024")
+    assert first.prompt.startswith("26 Jul 2024")
+    assert second.text == first.text.replace("26 Jul 2024", "31 Dec 2025")
+    assert second.prompt == first.prompt.replace("26 Jul 2024", "31 Dec 2025")
+    today = TextRenderer(tokenizer, dated).render([chat(TWO_TURNS)])[0]
+    assert datetime.now().strftime("%Y") in today.text
 
 
 def test_turn_that_the_template_does_not_mark_is_named(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -4,14 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
 
-from schemas.config.run import ModelConfig, TemplateConfig
 from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError
-from tasks.chat_template.setup import set_up_template
-from tasks.models.source import load_model
 from tasks.training.plan.batching import Batching
 from tasks.training.plan.choices import Choices, choose
 from tasks.training.plan.machine import Machine
@@ -22,7 +17,7 @@ from tasks.training.process._arguments import (
     sft_arguments,
 )
 from tasks.training.process.spec import TrainingSpec
-from tests.support.toy import load_toy, make_toy_model
+from tests.support.families import make_family
 
 CPU = Machine(device="cpu", free_memory_bytes=2**33, physical_cores=2)
 GPU = Machine(device="cuda", free_memory_bytes=2**36, has_bf16_units=True, has_flash_attention=True)
@@ -42,15 +37,6 @@ def spec_of(training: TrainingConfig, choices: Choices) -> TrainingSpec:
     )
 
 
-def untied(model: Any, *, has_bias: bool = False) -> Any:
-    """Give a toy model a head of its own, as larger models have."""
-    weight = model.lm_head.weight.detach().clone()
-    model.lm_head = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=has_bias)
-    model.lm_head.weight = torch.nn.Parameter(weight)
-    model.config.tie_word_embeddings = False
-    return model
-
-
 def arguments(machine: Machine = CPU, longest: int = 40, **settings: Any) -> Any:
     training = TrainingConfig.model_validate(settings)
     choices = choose(training, machine, False, None)
@@ -65,18 +51,17 @@ def test_sft_arguments_on_a_processor() -> None:
     )
     assert (found.per_device_train_batch_size, found.gradient_accumulation_steps) == (2, 3)
     assert (found.seed, found.data_seed, found.save_total_limit) == (11, 11, None)
-    assert (found.packing, found.max_length) == (True, 512)
+    assert (found.packing, found.max_length) == (False, 512)  # TRL gets packed rows
+    assert found.dataset_kwargs == {"skip_prepare_dataset": True}
     assert not found.gradient_checkpointing
     assert Path(found.output_dir) == Path("kept/writing")
     assert not found.ddp_find_unused_parameters
 
 
-def test_sft_arguments_leave_packed_rows_alone() -> None:
-    training = TrainingConfig()
-    choices = choose(training, CPU, False, None)
-    found = sft_arguments(spec_of(training, choices), choices, 40, is_packed=True)
+def test_sft_arguments_leave_rows_that_are_not_packed_to_trl() -> None:
+    found = arguments(packing=False)
     assert not found.packing
-    assert found.dataset_kwargs == {"skip_prepare_dataset": True}
+    assert found.dataset_kwargs == {"skip_prepare_dataset": False}
 
 
 def test_sft_arguments_translate_what_is_configured() -> None:
@@ -124,87 +109,31 @@ def test_flash_attention_packs_with_trl() -> None:
     assert (found.packing, found.packing_strategy, found.bf16) == (True, "bfd", True)
 
 
-def test_lora_arguments_translate_dora_and_rslora(tmp_path: Path) -> None:
+def test_lora_arguments_translate_dora_and_rslora() -> None:
     training = TrainingConfig.model_validate(
         {"lora": {"r": 4, "alpha": 8, "use_dora": True, "use_rslora": True, "dropout": 0.1}}
     )
-    found = lora_arguments(training, (7, 8), load_toy(tmp_path / "toy"))
+    found = lora_arguments(training, make_family("llama", is_tied=True), (7, 8))
     assert found is not None
     assert (found.r, found.lora_alpha, found.lora_dropout) == (4, 8, 0.1)
     assert (found.use_dora, found.use_rslora) == (True, True)
-    assert found.trainable_token_indices == [7, 8]
+    assert found.trainable_token_indices == {"model.embed_tokens": [7, 8]}
+    assert found.exclude_modules is None
 
 
-def test_full_training_has_no_adapter(tmp_path: Path) -> None:
+def test_full_training_has_no_adapter() -> None:
     training = TrainingConfig.model_validate({"method": "full"})
-    assert lora_arguments(training, (1,), load_toy(tmp_path / "toy")) is None
+    assert lora_arguments(training, make_family("llama"), (1,)) is None
 
 
-@pytest.mark.parametrize("has_bias", [False, True])
-def test_a_head_of_its_own_is_trained_for_new_tokens_too(tmp_path: Path, has_bias: bool) -> None:
-    model = untied(load_toy(tmp_path / "toy"), has_bias=has_bias)
-    found = lora_arguments(TrainingConfig(), (7, 8), model)
-    assert found is not None
-    rows = {"model.embed_tokens": [7, 8]}
-    if has_bias:
-        assert (found.trainable_token_indices, found.modules_to_save) == (rows, ["lm_head"])
-    else:
-        assert found.trainable_token_indices == rows | {"lm_head": [7, 8]}
-    without = lora_arguments(TrainingConfig(), (), model)
-    assert without is not None
-    assert without.trainable_token_indices is None
-
-
-@pytest.mark.parametrize("target", [["q_proj", "lm_head"], r".*(q_proj|lm_head)"])
-def test_a_head_with_an_adapter_is_not_trained_twice(tmp_path: Path, target: Any) -> None:
-    model = untied(load_toy(tmp_path / "toy"))
-    training = TrainingConfig.model_validate({"lora": {"target_modules": target}})
-    found = lora_arguments(training, (7,), model)
-    assert found is not None
-    assert found.trainable_token_indices == {"model.embed_tokens": [7]}
-
-
-@pytest.mark.parametrize("head", ["tied", "untied", "untied with a bias"])
-def test_a_base_model_learns_its_new_stop_token(tmp_path: Path, head: str) -> None:
-    from peft import get_peft_model
-
-    folder = make_toy_model(tmp_path / "base", has_template=False)
-    model, tokenizer = load_model(ModelConfig(source=str(folder)))
-    if head != "tied":
-        model = untied(model, has_bias="bias" in head)
-    prepared = set_up_template(model, tokenizer, TemplateConfig())
-    training = TrainingConfig.model_validate({"lora": {"r": 4, "dropout": 0.0}})
-    arguments = lora_arguments(training, prepared.added_token_ids, model)
-    torch.manual_seed(0)
-    learner = get_peft_model(model, arguments)
-    prompt = tokenizer.encode("<|im_start|>assistant\n")
-    ids = torch.tensor([[*prompt, *tokenizer.encode("R"), tokenizer.eos_token_id]])
-    labels = ids.clone()
-    labels[:, : len(prompt)] = -100
-    trained = [weight for weight in learner.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=0.01)
-    for _ in range(150):
-        learner(input_ids=ids, labels=labels).loss.backward()
-        assert all(weight.grad is not None for weight in trained)
-        optimiser.step()
-        optimiser.zero_grad()
-    merged = learner.merge_and_unload()
-    merged.save_pretrained(tmp_path / "merged")
-    read = [] if "bias" in head else [AutoModelForCausalLM.from_pretrained(tmp_path / "merged")]
-    for found in (merged, *read):  # a Llama that is read has no bias
-        with torch.no_grad():
-            last = found(input_ids=ids[:, :-1]).logits[0, -1].softmax(dim=-1)
-        assert last[tokenizer.eos_token_id] > 0.5
-
-
-def test_qlora_quantises_to_nf4_on_a_gpu_alone(tmp_path: Path) -> None:
+def test_qlora_quantises_to_nf4_on_a_gpu_alone() -> None:
     training = TrainingConfig.model_validate({"method": "qlora"})
     machine = GPU.model_copy(update={"has_bitsandbytes": True})
     arguments = quantisation_arguments(training, choose(training, machine, False, None))
     found = arguments["quantization_config"]
     assert (found.bnb_4bit_quant_type, found.bnb_4bit_use_double_quant) == ("nf4", True)
     assert str(found.bnb_4bit_compute_dtype) == "torch.bfloat16"
-    assert lora_arguments(training, (), load_toy(tmp_path / "toy")) is not None
+    assert lora_arguments(training, make_family("llama"), ()) is not None
     plain = TrainingConfig()
     assert quantisation_arguments(plain, choose(plain, CPU, False, None)) == {}
 

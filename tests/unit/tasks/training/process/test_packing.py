@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tasks.training.process._isolation import RowsMix
 from tasks.training.process._packing import (
     SharedPrefixCollator,
     count_row_tokens,
     pack_rows,
+    pack_with_trl,
+    probe_rows,
     share_prefix,
 )
 from tasks.training.process._row_attention import NAME
@@ -50,9 +55,7 @@ def test_collator_numbers_positions_on_from_the_prefix() -> None:
 
 def test_sharing_packs_all_sets_and_switches_the_attention(tmp_path: Path) -> None:
     model = load_toy(tmp_path / "toy")
-    found = share_prefix(model, [make_rows(), make_rows(4, seed=1)], 60)
-    assert found
-    (train, validation), collator = found
+    (train, validation), collator = share_prefix(model, [make_rows(), make_rows(4, seed=1)], 60)
     assert collator.prefix == tuple(PREFIX)
     assert sum(len(n) for n in train["seq_lengths"]) == 9
     assert sum(len(n) for n in validation["seq_lengths"]) == 4
@@ -69,5 +72,19 @@ def test_a_model_that_drops_the_row_lengths_is_left_alone(tmp_path: Path) -> Non
         return forward(*args, **options)
 
     model.model.forward = deaf
-    assert share_prefix(model, [make_rows()], 60) is None
+    with pytest.raises(RowsMix, match="differ from those of the row alone"):
+        share_prefix(model, [make_rows()], 60)
     assert model.config._attn_implementation == "sdpa"
+
+
+def test_a_probe_has_three_rows_and_their_beginnings() -> None:
+    rows = make_rows(4)
+    assert probe_rows(rows, 4) == [row[:36] for row in rows["input_ids"][:3]]
+    [row] = make_rows(1)["input_ids"]
+    assert probe_rows(make_rows(1), 4) == [row, row, row]
+
+
+def test_trls_batch_of_packed_rows_numbers_each_row_by_itself() -> None:
+    batch = pack_with_trl([[5, 6], [7, 8, 9], [10]])
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9, 10]]
+    assert batch["position_ids"].tolist() == [[0, 1, 0, 1, 2, 0]]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from tasks.training.process._isolation import RowsMix
 from tasks.training.process._packing import (
     SharedPrefixCollator,
     pack_rows,
@@ -90,4 +91,5 @@ def test_models_with_other_ways_between_tokens_do_not_suit(
     assert suits_rows(model, 16)
     setattr(model.config, setting, value)
     assert not suits_rows(model, 16)
-    assert share_prefix(model, [make_rows()], 60) is None
+    with pytest.raises(RowsMix, match="its layers combine tokens otherwise"):
+        share_prefix(model, [make_rows()], 60)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from datasets import Dataset
 
 from schemas.config.training import Method, TrainingConfig
 from tasks.training.plan.choices import choose
@@ -16,7 +15,6 @@ from tasks.training.plan.machine import Machine
 from tasks.training.process._trainer import (
     build_trainer,
     count_tokens,
-    fill_up,
     load_trainable_model,
     shorten_warmup,
     tokens_so_far,
@@ -24,7 +22,6 @@ from tasks.training.process._trainer import (
 from tasks.training.process.events import StopFlag
 from tasks.training.process.spec import TrainingSpec
 from tests.support.toy import toy_spec
-from tests.support.trainings import make_spec
 
 
 def uneven_rows(path: Path) -> Path:
@@ -93,7 +90,7 @@ def test_each_process_quantises_onto_its_own_gpu(
         has_bf16_units=True,
         has_bitsandbytes=True,
     )
-    spec = make_spec(tmp_path).model_copy(
+    spec = toy_spec(tmp_path, "a").model_copy(
         update={"training": training, "choices": choose(training, machine, False, None)}
     )
     asked: dict[str, Any] = {}
@@ -105,14 +102,3 @@ def test_each_process_quantises_onto_its_own_gpu(
     load_trainable_model(spec)
     assert asked["device_map"] == {"": place}
     assert asked["quantization_config"].load_in_4bit
-
-
-def test_fill_up_adds_rows_without_labels() -> None:
-    rows = Dataset.from_list(
-        [{"input_ids": [n, n + 1], "labels": [-100, n + 1], "seq_lengths": [2]} for n in range(3)]
-    )
-    filled = fill_up(rows, 4)
-    assert len(filled) == 4
-    assert filled[:3] == rows[:]
-    assert filled[3] == {"input_ids": [0, 1], "labels": [-100, -100], "seq_lengths": [2]}
-    assert fill_up(rows, 3) is rows
