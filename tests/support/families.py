@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 VOCABULARY = 384
 """Room for the toy tokenizer and the tokens of a family's template."""
+HEAD_SCALE = 20
 COMMON = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
@@ -73,7 +74,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2Config", GPT),
     "gpt_neox": ("GPTNeoXConfig", {**COMMON, **POSITIONS, "intermediate_size": 64}),
     "olmo": ("OlmoConfig", GATED),
-    "cohere": ("CohereConfig", GATED),
+    "cohere": ("CohereConfig", {**GATED, "logit_scale": 1.0}),
     "bamba": (
         "BambaConfig",
         {**GATED, **MAMBA, "mamba_n_heads": 8, "mamba_d_head": 8, "attn_layer_indices": [1]},
@@ -114,7 +115,10 @@ def make_family(name: str, *, is_tied: bool = False, seed: int = 0) -> PreTraine
     special = {"bos_token_id": None, "eos_token_id": 256, "pad_token_id": None}
     config = getattr(transformers, class_name)(**arguments, **special, tie_word_embeddings=is_tied)
     torch.manual_seed(seed)
-    return AutoModelForCausalLM.from_config(config)
+    model = AutoModelForCausalLM.from_config(config)
+    # At their small random start, the logits of a frozen head could not differ enough.
+    model.get_output_embeddings().weight.data *= HEAD_SCALE
+    return model
 
 
 def family_tokenizer(template: str = "") -> PreTrainedTokenizerFast:
