@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import TemplateError
-from tasks.chat_template.variants import has_markers
+from tasks.chat_template.variants import find_stop, has_markers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,6 +19,7 @@ Message = dict[str, str]
 USER_TURNS = ("How tall may a fence be?", "And who decides that?")
 ASSISTANT_TURNS = ("Two metres at most.", "Your local council.")
 SYSTEM_TURN = "Answer briefly."
+REASONING = "Every place has its own rules."
 FIX = (
     "write a template that keeps the contract, with {% generation %} and {% endgeneration %} around "
     "the assistant's text and its stop token, and set template.kind=file and template.path"
@@ -48,6 +49,16 @@ class Probe:
     def before(self, turn: int) -> list[Message]:
         """Cut the conversation before one of its messages."""
         return list(self.messages[:turn])
+
+    def with_reasoning(self) -> Probe:
+        """Give each answer a reasoning."""
+        messages = (
+            {**message, "reasoning_content": REASONING}
+            if message["role"] == "assistant"
+            else message
+            for message in self.messages
+        )
+        return Probe(f"{self.name} with reasoning", tuple(messages))
 
     @property
     def assistant_turns(self) -> list[int]:
@@ -90,7 +101,7 @@ def check_contract(tokenizer: PreTrainedTokenizerBase, training_template: str) -
             expected="{% generation %}",
             got="none",
         )
-    probes = [probe for probe in make_probes() if not _is_system_refused(tokenizer, probe)]
+    probes = _choose_probes(tokenizer)
     stops = {_check_probe(tokenizer, training_template, probe) for probe in probes}
     if len(stops) > 1:
         raise _breach(
@@ -102,18 +113,46 @@ def check_contract(tokenizer: PreTrainedTokenizerBase, training_template: str) -
     return stops.pop()
 
 
+def _choose_probes(tokenizer: PreTrainedTokenizerBase) -> list[Probe]:
+    """Choose the conversations that the template has a place for.
+
+    Where the prompt opens a thought, only answers with reasoning follow from it: then the data gate
+    checks row by row whether they have any.
+    """
+    probes = [probe for probe in make_probes() if not _is_system_refused(tokenizer, probe)]
+    if _begins_with_prompt(tokenizer, probes[0]):
+        return probes
+    reasoned = [probe.with_reasoning() for probe in probes]
+    return reasoned if _begins_with_prompt(tokenizer, reasoned[0]) else probes
+
+
+def _begins_with_prompt(tokenizer: PreTrainedTokenizerBase, probe: Probe) -> bool:
+    last = probe.assistant_turns[-1]
+    prompt = render(tokenizer, probe.before(last), add_generation_prompt=True)
+    return render(tokenizer, probe.messages).startswith(prompt)
+
+
 def _check_probe(tokenizer: PreTrainedTokenizerBase, training_template: str, probe: Probe) -> str:
     """Check one conversation and return its stop token."""
     messages = list(probe.messages)
     inference = render(tokenizer, messages)
     training = render(tokenizer, messages, chat_template=training_template)
-    if inference != training:
+    if inference != training and not _adds_stop(tokenizer, inference, training):
         raise _breach(
             TemplateRule.SAME_TEXT,
             "training and inference would see different texts",
             where=probe.name,
             expected=repr(inference),
             got=repr(training),
+        )
+    lost = [message["content"] for message in messages if message["content"] not in inference]
+    if lost:
+        raise _breach(
+            TemplateRule.RENDERS,
+            "it leaves out the text of a message, perhaps since it wants a list of parts",
+            where=probe.name,
+            expected=repr(lost[0]),
+            got=repr(inference),
         )
     turns = _trainable_turns(tokenizer, probe, inference)
     ids, mask = supervised_tokens(tokenizer, messages, training_template)
@@ -160,6 +199,17 @@ def supervised_tokens(
     return list(output["input_ids"]), list(output["assistant_masks"])
 
 
+def _adds_stop(tokenizer: PreTrainedTokenizerBase, inference: str, training: str) -> bool:
+    """Return whether training only adds a special token, for an answer that ends without one.
+
+    Such models stop where the next turn would begin, so they have to learn that token.
+    """
+    if find_stop(tokenizer) or not training.startswith(inference):
+        return False
+    added = tokenizer(training[len(inference) :], add_special_tokens=False)["input_ids"]
+    return len(added) == 1 and added[0] in tokenizer.added_tokens_decoder
+
+
 def _is_system_refused(tokenizer: PreTrainedTokenizerBase, probe: Probe) -> bool:
     """Return whether a template has no place for a system message, which is allowed."""
     if probe.messages[0]["role"] != "system":
@@ -173,15 +223,19 @@ def _is_system_refused(tokenizer: PreTrainedTokenizerBase, probe: Probe) -> bool
 def _trainable_turns(tokenizer: PreTrainedTokenizerBase, probe: Probe, text: str) -> list[int]:
     """Find the assistant turns whose prompt begins the text; the last one has to be among them.
 
-    Templates of reasoning models write earlier turns otherwise than they were asked and answered.
+    Templates of reasoning models write earlier turns otherwise than they were asked and answered,
+    or end them otherwise.
     """
+    stop = find_stop(tokenizer)
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     found = []
     for turn in probe.assistant_turns:
         prompt = render(tokenizer, probe.before(turn), add_generation_prompt=True)
         prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         if text.startswith(prompt) and ids[: len(prompt_ids)] == prompt_ids:
-            found.append(turn)
+            n_so_far = len(render(tokenizer, probe.before(turn + 2)))
+            if stop in text[len(prompt) : n_so_far] or turn == probe.assistant_turns[-1]:
+                found.append(turn)
         elif turn == probe.assistant_turns[-1]:
             raise _breach(
                 TemplateRule.PROMPT_IS_PREFIX,

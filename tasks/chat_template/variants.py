@@ -32,6 +32,7 @@ _CLOCK = "strftime_now"
 """Function by which templates read today's date."""
 # Renderers drop the line break after a block, so the rest of the template keeps its text.
 _FROZEN = "{%- macro strftime_now(format) -%}{{ sft_flow_clock.strftime(format) }}{%- endmacro %}\n"
+ANSWER_MARK = "Sapphire"
 WRITE_BOS = "{{- bos_token -}}\n"
 """Begins ChatML for a tokenizer that would begin a text with its BOS token itself."""
 
@@ -125,7 +126,26 @@ def candidate_variants(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str
     beginning = WRITE_BOS if template.startswith(WRITE_BOS) else ""
     if template == beginning + read_template("chatml"):
         yield "chatml_training", beginning + read_template("chatml_training")
-    yield "derived", derive_variant(template, str(tokenizer.eos_token))
+    yield "derived", derive_variant(template, find_stop(tokenizer) or str(tokenizer.eos_token))
+
+
+def find_stop(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Find the special token that a template writes behind an answer; empty if there is none.
+
+    The EOS token of a base model is often another one than its template's.
+    """
+    from jinja2.exceptions import TemplateError
+
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": ANSWER_MARK}]
+    try:
+        text = str(tokenizer.apply_chat_template(chat, tokenize=False))
+    except (TemplateError, TypeError, ValueError, KeyError):
+        return ""  # the contract says what it cannot render
+    behind = tokenizer(text.rpartition(ANSWER_MARK)[2], add_special_tokens=False)["input_ids"]
+    for token in behind:
+        if token in tokenizer.added_tokens_decoder:
+            return str(tokenizer.convert_ids_to_tokens(token))
+    return ""
 
 
 def _trl_variant(tokenizer: PreTrainedTokenizerBase) -> str | None:

@@ -21,6 +21,10 @@ CLOSED_THOUGHT = (
     "the prompt at inference ends with a closed, empty thought, but the answer has reasoning: set "
     "template.kwargs={enable_thinking: true}, or remove the reasoning"
 )
+OPEN_THOUGHT = (
+    "the prompt at inference ends with an opened thought, but the answer has no reasoning: set "
+    "template.kwargs={enable_thinking: false} where the template reads it, or give reasoning"
+)
 
 
 @dataclass(slots=True)
@@ -139,9 +143,7 @@ class TextRenderer:
             is_completion_only = chat.row.n_prompt_messages is not None
             found = findings(chat.row, text, chat.shape, chat.marked)
             if not pieces or SetRule.TURN_NOT_TRAINED in found:
-                _explain(
-                    found, chat.row, is_nothing=not pieces, has_closed_thought=_closes(prompt, text)
-                )
+                _explain(found, chat.row, is_nothing=not pieces, thought=_thought(prompt, text))
             rows.append(RowText(text, pieces, prompt, is_completion_only, findings=found))
         return rows
 
@@ -182,21 +184,24 @@ class TextRenderer:
         return list(prompts)
 
 
-def _closes(prompt: str, text: str) -> bool:
-    """Return whether the prompt closes a thought that the row goes on with."""
-    return prompt.rstrip().endswith("</think>") and not text.startswith(prompt)
+def _thought(prompt: str, text: str) -> str:
+    """Describe how the thought at the end of the prompt differs from the row's; empty if not."""
+    if text.startswith(prompt):
+        return ""
+    endings = {"</think>": CLOSED_THOUGHT, "<think>": OPEN_THOUGHT}
+    return next((each for end, each in endings.items() if prompt.rstrip().endswith(end)), "")
 
 
 def _explain(
-    found: dict[SetRule, str], row: Conversation, *, is_nothing: bool, has_closed_thought: bool
+    found: dict[SetRule, str], row: Conversation, *, is_nothing: bool, thought: str
 ) -> None:
     """Describe why an answer is not trained, where the row or the settings are the reason."""
     answers = [message for message in row.messages if message["role"] == "assistant"]
     reason = ""
     if answers and all(message.get("weight", 1) == 0 for message in answers):
         reason = "every answer has weight 0, or a loss flag that says the same; drop the row"
-    elif has_closed_thought:
-        reason = CLOSED_THOUGHT
+    elif thought:
+        reason = thought
         if SetRule.TURN_NOT_TRAINED in found:
             found[SetRule.TURN_NOT_TRAINED] += f"; {reason}"
     if is_nothing and reason:

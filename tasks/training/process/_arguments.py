@@ -10,7 +10,12 @@ from schemas.config.training import Distribution, Method, TrainingConfig
 from schemas.errors import ConfigError
 from tasks.training.plan.choices import Choices, Kernels, Packing, Precision
 from tasks.training.plan.setup import sequence_tokens
-from tasks.training.process._trained_parts import is_target, new_token_arguments, other_parts
+from tasks.training.process._trained_parts import (
+    has_swapped_weights,
+    is_target,
+    new_token_arguments,
+    unadapted_parts,
+)
 from tasks.training.process.checkpoints import WRITING
 from tasks.training.process.spec import TrainingSpec
 
@@ -112,7 +117,8 @@ def lora_arguments(
         use_dora=training.lora.use_dora,
         use_rslora=training.lora.use_rslora,
         task_type="CAUSAL_LM",
-        exclude_modules=other_parts(model),
+        exclude_modules=unadapted_parts(model),
+        fan_in_fan_out=has_swapped_weights(model),
         **new_token_arguments(model, new_token_ids, target),
     )
 

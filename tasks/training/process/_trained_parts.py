@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 EXPERTS = ".experts."
 """In the names of parts that a step may leave out: tokens are routed to some experts only."""
 SHOWN_NAMES = 3
+READ_BY_KERNELS = ("out_proj", "x_proj", "dt_proj", "conv1d")
+"""Parts of a state space mixer whose weights the kernels of mamba_ssm read past an adapter."""
 
 
 def text_decoder_name(model: PreTrainedModel) -> str:
@@ -24,13 +26,28 @@ def text_decoder_name(model: PreTrainedModel) -> str:
     return _name_of(model, model.get_decoder())
 
 
-def other_parts(model: PreTrainedModel) -> str | None:
-    """Return a pattern of the modules outside the text decoder; None for a text model.
+def unadapted_parts(model: PreTrainedModel) -> str | None:
+    """Return a pattern of the modules that get no adapter; None where all may have one.
 
     Text never reaches the towers of images and sounds: an adapter there would have no gradient.
+    Neither would one inside a state space mixer, where kernels for GPUs read the weights directly.
     """
-    name = text_decoder_name(model)
-    return rf"(?!{re.escape(name)}\.).*" if name else None
+    patterns = []
+    if name := text_decoder_name(model):
+        patterns.append(rf"(?!{re.escape(name)}\.).*")
+    if any(_is_state_space(module) for module in model.modules()):
+        mixers = "|".join(
+            re.escape(name) for name, module in model.named_modules() if _is_state_space(module)
+        )
+        patterns.append(rf"(?:{mixers})\.(?:{'|'.join(READ_BY_KERNELS)})")
+    return "|".join(f"(?:{each})" for each in patterns) or None
+
+
+def _is_state_space(module: nn.Module) -> bool:
+    """Return whether a module is a mixer of Mamba, of whatever version, by its weights A and D."""
+    from torch.nn import Parameter
+
+    return all(isinstance(getattr(module, name, None), Parameter) for name in ("A_log", "D"))
 
 
 def freeze_other_parts(model: PreTrainedModel) -> None:
@@ -82,6 +99,13 @@ def is_target(name: str, target: str | Sequence[str]) -> bool:
         except re.error:
             return False
     return any(f".{name}".endswith(f".{one}") for one in target)
+
+
+def has_swapped_weights(model: nn.Module) -> bool:
+    """Return whether linear layers keep weights as (inputs, outputs), as those of GPT-2 do."""
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(module, Conv1D) for module in model.modules())
 
 
 def check_new_tokens(model: nn.Module, new_ids: Sequence[int]) -> None:

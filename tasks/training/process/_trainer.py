@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -133,16 +134,19 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
     data = read_data(spec, model)
     choices = data.packed_as(choices)
     new_ids = read_facts(spec.model).added_token_ids
-    trainer = make_trainer_class()(
-        model=model,
-        args=sft_arguments(spec, choices, data.longest_row_tokens),
-        train_dataset=data.training,
-        eval_dataset=data.validation,
-        data_collator=data.collator,
-        processing_class=tokenizer,
-        peft_config=lora_arguments(spec.training, model, new_ids),
-        callbacks=[make_callback(spec, stop)],
-    )
+    with warnings.catch_warnings():
+        # PEFT 0.21 looks for its own patterns for fused experts among modules; they are parameters.
+        warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern", RuntimeWarning)
+        trainer = make_trainer_class()(
+            model=model,
+            args=sft_arguments(spec, choices, data.longest_row_tokens),
+            train_dataset=data.training,
+            eval_dataset=data.validation,
+            data_collator=data.collator,
+            processing_class=tokenizer,
+            peft_config=lora_arguments(spec.training, model, new_ids),
+            callbacks=[make_callback(spec, stop)],
+        )
     trainer.train_tokens, trainer.untried_rows = spec.train_tokens, data.untried
     if trainer.eval_dataset is not None and trainer.args.world_size > 1:
         n_rows = trainer.args.eval_batch_size * trainer.args.world_size

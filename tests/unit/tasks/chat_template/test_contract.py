@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 
 from schemas.errors import TemplateError
 from tasks.chat_template.contract import (
+    ASSISTANT_TURNS,
+    USER_TURNS,
     TemplateRule,
     check_contract,
     check_pad,
     make_probes,
     supervised_tokens,
 )
+from tasks.chat_template.setup import choose_variant
 from tasks.chat_template.variants import derive_variant, read_template, without_markers
+from tests.support.families import family_tokenizer
+from tests.support.shipped_templates import shipped_templates
 from tests.support.toy import make_toy_model
 
 TURN = "{{ '<|im_start|>' + m.role + '\\n' }}"
@@ -154,3 +160,57 @@ def test_earlier_turn_that_is_rewritten_is_not_trained(tokenizer: Any) -> None:
     )
     with pytest.raises(TemplateError, match="breaks rule only_assistant_marked:"):
         check_contract(tokenizer, everything)
+
+
+def accepted_turns(tokenizer: Any) -> tuple[str, list[str]]:
+    """Stop token and trained pieces of the probe with two turns, with the variant that is chosen."""
+    training, stop = choose_variant(tokenizer, None)
+    probe = make_probes()[1]
+    for conversation in (probe, probe.with_reasoning()):
+        ids, mask = supervised_tokens(tokenizer, conversation.messages, training)
+        marked = itertools.groupby(zip(ids, mask, strict=True), key=lambda pair: pair[1])
+        pieces = [
+            tokenizer.decode([token for token, _ in piece]) for is_on, piece in marked if is_on
+        ]
+        if pieces:
+            break
+    return stop, pieces
+
+
+LAST_ONLY = {"gptoss", "qwen3_5_nothink", "qwen3_5_think", "qwen3_6"} | {
+    f"nemotron_3{name}" for name in ("_5_lightning", "_nano", "_super", "_ultra")
+}
+"""They write earlier turns otherwise than a model answers, or end them otherwise."""
+REFUSED = {
+    "deepseek_r1_distill": TemplateRule.PROMPT_IS_PREFIX,  # its prompt opens a thought, no text does
+    "deepseekv3": TemplateRule.PROMPT_IS_PREFIX,
+    "idefics3": TemplateRule.RENDERS,  # they write no content that is not a list of parts
+    "llava_next": TemplateRule.RENDERS,
+    "smolvlm": TemplateRule.RENDERS,
+}
+
+
+@pytest.mark.parametrize("name", sorted(shipped_templates()))
+def test_templates_of_families_are_accepted_or_refused_with_their_rule(name: str) -> None:
+    tokenizer = family_tokenizer(name)
+    if name in REFUSED:
+        with pytest.raises(TemplateError, match=REFUSED[name]):
+            accepted_turns(tokenizer)
+        return
+    stop, pieces = accepted_turns(tokenizer)
+    answers = [answer for answer in ASSISTANT_TURNS if any(answer in piece for piece in pieces)]
+    assert answers == list(ASSISTANT_TURNS[1:] if name in LAST_ONLY else ASSISTANT_TURNS)
+    assert all(stop in piece for piece in pieces)
+    assert not any(question in piece for question in USER_TURNS for piece in pieces)
+
+
+def test_the_stop_token_need_not_be_the_eos_token_of_the_base_model() -> None:
+    tokenizer = family_tokenizer("qwen3")
+    assert tokenizer.eos_token == "<|endoftext|>"
+    assert accepted_turns(tokenizer)[0] == "<|im_end|>"
+
+
+def test_a_template_without_end_of_an_answer_trains_the_token_that_begins_the_next_turn() -> None:
+    stop, pieces = accepted_turns(family_tokenizer("glm4moe"))
+    assert stop == "<|user|>"
+    assert [piece.count("<|user|>") for piece in pieces] == [1, 1]

@@ -14,8 +14,8 @@ from tasks.training.process._trained_parts import (
     check_new_tokens,
     freeze_other_parts,
     new_token_arguments,
-    other_parts,
     text_decoder_name,
+    unadapted_parts,
 )
 from tasks.training.process._trainer import build_trainer
 from tasks.training.process.events import StopFlag
@@ -94,9 +94,9 @@ def test_frozen_output_rows_are_refused(is_tied: bool) -> None:
 
 
 def test_text_models_have_no_other_parts() -> None:
-    for name in ("llama", "mamba", "gemma3_text"):
+    for name in ("llama", "qwen3_5", "gemma3_text"):
         assert text_decoder_name(make_family(name)) == ""
-        assert other_parts(make_family(name)) is None
+        assert unadapted_parts(make_family(name)) is None
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
