@@ -25,7 +25,7 @@ from tasks.promote_model import promote_model
 from tasks.publish_report import publish_report
 from tasks.register_model import register_model
 from tasks.report.announcements import announce_report
-from tasks.train_model import train_model
+from tasks.train_model import check_adapters, train_model
 
 MAX_DECISIONS = 3
 """Maximum number of decisions of a run, if other promotions come first."""
@@ -65,6 +65,7 @@ def train_and_evaluate(
         Reference to the report.
     """
     rows = gate_rows(config, dataset)
+    check_adapters(rows.template, rows.quality, config.training, config.seed)
     baseline = generate_baseline(rows.template, rows.quality, config.evaluation, config.seed)
     trained = train_model(rows.template, rows.quality, config.training, config.seed)
     evaluation = evaluate_model(trained, rows.quality, config.evaluation, config.seed)

@@ -17,6 +17,7 @@ from tasks.chat_template.sources import read_user_template
 from tasks.chat_template.variants import ASSETS, reads_clock, template_sha256
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
+from tasks.models.causal import check_causal
 from tasks.models.files import folder_sha256
 from tasks.models.prepared import PreparedFacts, special_tokens, write_facts
 from tasks.models.quiet import quiet_transformers
@@ -74,6 +75,7 @@ def prepare_model(
 
     with quiet_transformers():
         model, tokenizer = load_model(model_config)
+        check_causal(model, model_config.source)
         torch.manual_seed(seed)
         prepared = set_up_template(model, tokenizer, template)
         model.save_pretrained(folder / "model")

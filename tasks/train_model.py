@@ -12,17 +12,18 @@ from prefect.context import FlowRunContext
 from schemas.config.training import TrainingConfig
 from schemas.records.references import QualityReference, TemplateReference, TrainedReference
 from schemas.records.stages import Stage
-from tasks.engine.cache import OutputFolder
+from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.files import write_atomic
 from tasks.engine.home import work_directory
-from tasks.engine.keys import StageKey
-from tasks.engine.stage import is_refreshed, stage_task
+from tasks.engine.keys import StageKey, stage_key
+from tasks.engine.stage import PLAN, is_refreshed, stage_task
 from tasks.training.launch import TrainingFolders, plan_training, run_training
 from tasks.training.live_metrics import RUN_FILE
 from tasks.training.loss_curve import draw_loss_curve
 from tasks.training.monitor import TrainingMonitor
 from tasks.training.plan.accelerate_file import accelerate_file_sha256
 from tasks.training.process.checkpoints import hold_lock
+from tasks.training.process.trainable import check_trainable
 
 
 def weight_parts(parts: dict[str, str]) -> dict[str, str]:
@@ -90,3 +91,23 @@ def train_model(
     )
     shutil.rmtree(spec.checkpoints, ignore_errors=True)
     return reference
+
+
+def check_adapters(
+    template: TemplateReference, quality: QualityReference, training: TrainingConfig, seed: int
+) -> None:
+    """Check before the baseline that the model can have the adapters, unless it was trained so.
+
+    Args:
+        template: The prepared model.
+        quality: The checked rows.
+        training: The configuration.
+        seed: Of the training.
+
+    Raises:
+        ConfigError: A layer is missing, or cannot have such an adapter.
+    """
+    arguments = {"template": template, "quality": quality, "training": training, "seed": seed}
+    key = stage_key(train_model.definition, arguments)
+    if PLAN.get() is None and not (work_directory() / key.folder).is_dir():
+        check_trainable(locate(template, "model"), training)

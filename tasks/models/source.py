@@ -193,10 +193,12 @@ def _from_pretrained(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load with transformers; missing weights are an error, not a warning."""
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     options = {"revision": revision, "trust_remote_code": config.trust_remote_code}
     try:
+        if AutoConfig.from_pretrained(folder, **options).is_encoder_decoder:
+            raise ValueError("it has an encoder, as models for translation and speech")
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, **options)
         model, notes = AutoModelForCausalLM.from_pretrained(
             folder,

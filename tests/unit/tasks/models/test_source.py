@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import transformers
 
 from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError, ServiceUnreachable
@@ -227,3 +228,11 @@ def test_check_files_shows_at_most_eight_names() -> None:
     with pytest.raises(ModelSourceError) as caught:
         check_files(names, "here", ModelConfig())
     assert caught.value.got.endswith("part-7.txt and 2 more")
+
+
+@pytest.mark.parametrize("class_name", ["T5", "Bart", "Whisper"])
+def test_models_with_an_encoder_are_refused(folder: Path, class_name: str) -> None:
+    getattr(transformers, f"{class_name}Config")().save_pretrained(folder)
+    with pytest.raises(ModelSourceError, match="cannot be loaded") as caught:
+        load_model(config_of(folder))
+    assert "it has an encoder" in caught.value.got
