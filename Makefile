@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-
 SOURCES := flows schemas tasks tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-services test-slow check demo bench-demo bench-check bench-train bench-busy gpu-check bench-generate bench-promotion bench-flow check-samples bench-install constraints docs secret-rules pictures clean
+.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-families test-services test-slow check demo bench-demo bench-check bench-train bench-busy gpu-check bench-generate bench-promotion bench-flow check-samples bench-install constraints docs secret-rules pictures clean
 
 help: ## List the targets.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -59,6 +59,9 @@ test: install ## Run the unit tests and the core integration tests (about 5 minu
 
 test-all: install ## Run everything except service and slow tests.
 	$(PYTEST) -m "not slow and not services"
+
+test-families: install ## Train a tiny model of each family; a part of test-all.
+	$(PYTEST) tests/families
 
 test-services: install ## Run the service tests: PostgreSQL, an S3 store, Prefect and MLflow servers.
 	$(PIP) -e '.[services]'

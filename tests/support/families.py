@@ -6,12 +6,16 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokenizers.processors import TemplateProcessing
+
 from tests.support.shipped_templates import shipped_templates
 from tests.support.toy import make_toy_tokenizer
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from tasks.training.plan.choices import Packing
     from tasks.training.process.spec import TrainingSpec
 
 VOCABULARY = 384
@@ -46,6 +50,7 @@ VISION = {
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", GATED),
+    "llama2": ("LlamaConfig", {**GATED, "num_key_value_heads": 4}),
     "mistral": ("MistralConfig", GATED),
     "mixtral": ("MixtralConfig", {**GATED, "num_local_experts": 4}),
     "qwen2": ("Qwen2Config", GATED),
@@ -86,6 +91,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "smollm3": ("SmolLM3Config", GATED),
     "glm4": ("Glm4Config", {**GATED, "head_dim": 8}),
+    "glm4_moe": (
+        "Glm4MoeConfig",
+        {**GATED, **EXPERTS, "head_dim": 8, "n_routed_experts": 4, "first_k_dense_replace": 1},
+    ),
 }
 """Class and arguments of a configuration, by the name of the family."""
 TEMPLATES = {
@@ -99,6 +108,7 @@ TEMPLATES = {
     "gemma3": "gemma3",
     "phi3": "phi3",
     "cohere": "cohere",
+    "glm4_moe": "glm4moe",
     "gpt_oss": "gptoss",
 }
 """The template of TRL that a family was published with, where there is one."""
@@ -121,9 +131,19 @@ def make_family(name: str, *, is_tied: bool = False, seed: int = 0) -> PreTraine
     return model
 
 
-def family_tokenizer(template: str = "") -> PreTrainedTokenizerFast:
-    """Make a toy tokenizer, with one of TRL's templates and the tokens that it writes."""
+def family_tokenizer(template: str = "", *, has_bos: bool = False) -> PreTrainedTokenizerFast:
+    """Make a toy tokenizer, with one of TRL's templates and the tokens that it writes.
+
+    Args:
+        template: Its name; none without one.
+        has_bos: Whether the tokenizer begins every text with a BOS token.
+    """
     tokenizer = make_toy_tokenizer(has_template=False)
+    if has_bos:
+        tokenizer.add_special_tokens({"bos_token": "<s>"})
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
+        )
     if template:
         tokenizer.chat_template = shipped_templates()[template]
         markers = sorted(set(_MARKER.findall(tokenizer.chat_template)))
@@ -138,6 +158,7 @@ def family_spec(
     *,
     is_tied: bool = False,
     template: str = "",
+    has_bos: bool = False,
     dtype: str = "float32",
     answers: tuple[str, ...] = ("Red.", "A green roof.", "Blue, and grey."),
     **training: object,
@@ -149,6 +170,7 @@ def family_spec(
         name: Of the family.
         is_tied: Whether embeddings and head are one.
         template: Name of a template of TRL; without one, the flow sets up ChatML.
+        has_bos: Whether the tokenizer begins every text with a BOS token.
         dtype: Number format of the checkpoint, a name of torch.
         answers: One row each.
         **training: Settings that differ from the usual ones.
@@ -171,7 +193,8 @@ def family_spec(
 
     model = make_family(name, is_tied=is_tied).to(getattr(torch, dtype))
     model.save_pretrained(root / "base")
-    family_tokenizer(template).save_pretrained(root / "base")
+    (root / "base" / "generation_config.json").write_text('{"temperature": 0.6, "top_p": 0.9}')
+    family_tokenizer(template, has_bos=has_bos).save_pretrained(root / "base")
     prepare_model(root, ModelConfig(source=str(root / "base")), TemplateConfig(), 0)
     renderer = load_renderer(root / "model", root / "training_template.jinja")
     turns = [
@@ -198,3 +221,50 @@ def family_spec(
         batching=setup.batching,
         seed=3,
     )
+
+
+def with_packing(spec: TrainingSpec, packing: Packing) -> TrainingSpec:
+    """Choose a packing, also one that is for another device."""
+    choices = spec.choices.model_copy(update={"packing": packing})
+    return spec.model_copy(update={"choices": choices})
+
+
+def row_states(trainer: Any) -> list[torch.Tensor]:
+    """States of each row in the trainer's own batches, in the order of their tokens."""
+    import torch
+
+    model, found = _without_adapters(trainer), []
+    for batch in trainer.get_train_dataloader():
+        inputs = {name: each for name, each in batch.items() if name != "labels"}
+        with torch.no_grad():
+            states = model.base_model(**inputs, use_cache=False).last_hidden_state
+        if "row_lengths" in batch:
+            n_prefix, *lengths = batch["row_lengths"]
+            shared, *rests = states[0].split([n_prefix, *lengths])
+            found += [torch.cat((shared, rest)) for rest in rests]
+        elif "position_ids" in batch:
+            starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
+            ends = [*starts[1:], states.shape[1]]
+            found += [states[0, start:end] for start, end in zip(starts, ends, strict=True)]
+        else:
+            lengths = batch["attention_mask"].sum(1).tolist()
+            found += [each[:length] for each, length in zip(states, lengths, strict=True)]
+    return found
+
+
+def states_alone(trainer: Any, spec: TrainingSpec) -> list[torch.Tensor]:
+    """States of each row by itself."""
+    import pyarrow.parquet as parquet
+    import torch
+
+    model = _without_adapters(trainer)
+    with torch.no_grad():
+        return [
+            model.base_model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]
+            for ids in parquet.read_table(spec.train_tokens)["input_ids"].to_pylist()
+        ]
+
+
+def _without_adapters(trainer: Any) -> Any:
+    model = trainer.model.eval()
+    return model.get_base_model() if hasattr(model, "peft_config") else model

@@ -9,7 +9,14 @@ from uuid import uuid4
 import pytest
 from prefect.context import FlowRunContext
 
-from tasks.train_model import forget_earlier_runs, weight_parts
+from schemas.config.training import TrainingConfig
+from schemas.errors import ConfigError
+from schemas.records.references import TemplateReference
+from tasks.engine.keys import stage_key
+from tasks.train_model import check_adapters, forget_earlier_runs, train_model, weight_parts
+from tests.support.evaluations import write_quality
+from tests.support.families import make_family
+from tests.support.toy import make_toy_model
 
 
 def be_in_run(monkeypatch: pytest.MonkeyPatch, run_id: object) -> None:
@@ -37,3 +44,30 @@ def test_weight_parts_leave_out_limits_and_what_is_kept() -> None:
     kept = {"config training.learning_rate": "1", "config training.eval_steps": "2", "code": "a"}
     idle = ("guards.spike_factor", "save_steps", "save_total_limit", "logging_steps")
     assert weight_parts(kept | {f"config training.{name}": "3" for name in idle}) == kept
+
+
+def test_adapters_are_checked_until_the_model_was_trained_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFT_HOME", str(tmp_path))
+    make_family("llama").save_pretrained(tmp_path / "stages" / "t" / "model")
+    template = TemplateReference(
+        stage="prepare_template",
+        folder="stages/t",
+        sha256="0",
+        model_name="toy",
+        model_fingerprint="0",
+        template_sha256="0",
+        template_origin="model",
+        n_parameters=1,
+        n_added_tokens=0,
+        eos_token="<e>",
+        pad_token="<p>",
+    )
+    quality = write_quality(tmp_path, make_toy_model(tmp_path / "toy"))
+    training = TrainingConfig.model_validate({"lora": {"target_modules": ["no_such_layer"]}})
+    arguments = {"template": template, "quality": quality, "training": training, "seed": 1}
+    with pytest.raises(ConfigError, match="no such layer"):
+        check_adapters(**arguments)
+    (tmp_path / stage_key(train_model.definition, arguments).folder).mkdir(parents=True)
+    check_adapters(**arguments)

@@ -288,3 +288,14 @@ def test_prompt_that_closes_an_empty_thought_is_named_as_the_reason(tokenizer: A
     answer = {"role": "assistant", "content": "Say Numbat."}
     assert render(tokenizer, closed, [asked, answer]).findings == {}
     assert render(tokenizer, QWEN3, [asked, thought]).findings == {}
+
+
+def test_prompt_that_opens_a_thought_is_named_as_the_reason(tokenizer: Any) -> None:
+    opened = shipped_templates()["nemotron_3_nano"]
+    asked = {"role": "user", "content": "Ask Wombat."}
+    answer = {"role": "assistant", "content": "Say Numbat."}
+    row = render(tokenizer, opened, [asked, answer])
+    assert "{enable_thinking: false}" in row.findings[SetRule.NO_SUPERVISED_TOKENS]
+    assert render(tokenizer, opened, [asked, {**answer, "reasoning_content": "So."}]).findings == {}
+    closed = "{%- set enable_thinking = false -%}" + opened
+    assert render(tokenizer, closed, [asked, answer]).findings == {}

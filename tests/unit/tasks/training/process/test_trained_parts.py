@@ -13,6 +13,7 @@ from tasks.training.process._trained_parts import (
     check_gradients,
     check_new_tokens,
     freeze_other_parts,
+    has_swapped_weights,
     new_token_arguments,
     text_decoder_name,
     unadapted_parts,
@@ -97,6 +98,25 @@ def test_text_models_have_no_other_parts() -> None:
     for name in ("llama", "qwen3_5", "gemma3_text"):
         assert text_decoder_name(make_family(name)) == ""
         assert unadapted_parts(make_family(name)) is None
+
+
+@pytest.mark.parametrize(("name", "mixer"), [("mamba", "mixer"), ("bamba", "mamba")])
+def test_what_kernels_read_directly_gets_no_adapter(name: str, mixer: str) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = make_family(name)
+    settings: dict[str, Any] = {"r": 2, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+    adapted = get_peft_model(
+        model, LoraConfig(**settings, exclude_modules=unadapted_parts(model))
+    ).named_parameters()
+    trained = {each.split(".lora_")[0] for each, weight in adapted if weight.requires_grad}
+    assert {each.rpartition(".")[2] for each in trained if f".{mixer}." in each} == {"in_proj"}
+    assert any(".q_proj" in each for each in trained) == (name == "bamba")
+
+
+@pytest.mark.parametrize(("name", "is_swapped"), [("gpt2", True), ("llama", False)])
+def test_layers_of_gpt2_keep_their_weights_the_other_way_round(name: str, is_swapped: bool) -> None:
+    assert has_swapped_weights(make_family(name)) == is_swapped
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

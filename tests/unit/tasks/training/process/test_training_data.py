@@ -15,48 +15,11 @@ from tasks.training.process._trainer import build_trainer
 from tasks.training.process._training_data import fill_up, is_sharded, read_data, training_device
 from tasks.training.process.events import StopFlag
 from tasks.training.process.spec import TrainingSpec
-from tests.support.families import family_spec
-
-
-def with_packing(spec: TrainingSpec, packing: Packing) -> TrainingSpec:
-    choices = spec.choices.model_copy(update={"packing": packing})
-    return spec.model_copy(update={"choices": choices})
+from tests.support.families import family_spec, row_states, states_alone, with_packing
 
 
 def build(spec: TrainingSpec) -> Any:
     return build_trainer(spec, StopFlag(spec.checkpoints))
-
-
-def row_states(trainer: Any) -> list[torch.Tensor]:
-    """States of each row in the trainer's own batches, in the order of their tokens."""
-    model, found = trainer.model.eval().get_base_model(), []
-    for batch in trainer.get_train_dataloader():
-        inputs = {name: each for name, each in batch.items() if name != "labels"}
-        with torch.no_grad():
-            states = model.base_model(**inputs, use_cache=False).last_hidden_state
-        if "row_lengths" in batch:
-            n_prefix, *lengths = batch["row_lengths"]
-            shared, *rests = states[0].split([n_prefix, *lengths])
-            found += [torch.cat((shared, rest)) for rest in rests]
-        elif "position_ids" in batch:
-            starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
-            ends = [*starts[1:], states.shape[1]]
-            found += [states[0, start:end] for start, end in zip(starts, ends, strict=True)]
-        else:
-            lengths = batch["attention_mask"].sum(1).tolist()
-            found += [each[:length] for each, length in zip(states, lengths, strict=True)]
-    return found
-
-
-def states_alone(trainer: Any, spec: TrainingSpec) -> list[torch.Tensor]:
-    import pyarrow.parquet as parquet
-
-    model = trainer.model.get_base_model()
-    with torch.no_grad():
-        return [
-            model.base_model(input_ids=torch.tensor([ids]), use_cache=False).last_hidden_state[0]
-            for ids in parquet.read_table(spec.train_tokens)["input_ids"].to_pylist()
-        ]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +28,6 @@ def states_alone(trainer: Any, spec: TrainingSpec) -> list[torch.Tensor]:
         ("llama", {Packing.PADDING_FREE, Packing.SHARED_PROMPT}),
         ("opt", {Packing.SHARED_PROMPT}),
         ("falcon", set()),
-        ("bamba", set()),
     ],
 )
 @pytest.mark.parametrize("packing", [Packing.PADDING_FREE, Packing.SHARED_PROMPT, Packing.OFF])
