@@ -41,7 +41,7 @@ def check_isolation(
     precision: Precision = Precision.FP32,
     n_shared: int = 0,
 ) -> None:
-    """Compare packed rows with the same rows alone, and with other rows beside them.
+    """Compare packed rows with the same rows alone, and with other rows before them.
 
     Args:
         model: On the training's device, not wrapped yet.

@@ -116,7 +116,7 @@ def check_new_tokens(model: nn.Module, new_ids: Sequence[int]) -> None:
         new_ids: Tokens without trained rows.
 
     Raises:
-        NothingTrainable: A row is frozen: its token could never be told.
+        NothingTrainable: A row is frozen: its token could never be learned.
     """
     import torch
 

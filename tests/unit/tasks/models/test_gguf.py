@@ -112,6 +112,23 @@ def test_read_tokenizer_facts_takes_what_the_file_has(tmp_path: Path) -> None:
     }
 
 
+def test_gguf_file_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gguf
+
+    read = []
+
+    class Counted(gguf.GGUFReader):  # type: ignore[misc]
+        def __init__(self, path: str) -> None:
+            super().__init__(path)
+            read.append(type(self.data))
+
+    monkeypatch.setattr(gguf, "GGUFReader", Counted)
+    make_names = gguf.get_tensor_name_map
+    load_gguf(make_gguf(tmp_path / "toy.gguf"))
+    assert read == [np.ndarray]  # no memory map, whose slices are slow
+    assert (gguf.GGUFReader, gguf.get_tensor_name_map) == (Counted, make_names)
+
+
 def test_damaged_gguf_is_one_clear_error(tmp_path: Path) -> None:
     whole = make_gguf(tmp_path / "toy.gguf").read_bytes()
     for name, content in {"text": b"not a model", "half": whole[: len(whole) // 2]}.items():
