@@ -6,12 +6,29 @@ from pathlib import Path
 from typing import Any
 
 from schemas.config.evaluation import EvaluationConfig
-from schemas.records.references import QualityReference
+from schemas.records.references import QualityReference, TemplateReference
 from schemas.rule_ids import Verdict
 from tests.support.toy import toy_rows, write_jsonl
 
 N_ROWS = 5
 EVALUATION = EvaluationConfig(n_generation_rows=3, max_new_tokens=4)
+
+
+def template_reference(folder: str = "stages/t") -> TemplateReference:
+    """Refer to the toy model as `prepare_template` leaves it."""
+    return TemplateReference(
+        stage="prepare_template",
+        folder=folder,
+        sha256="a",
+        model_name="toy",
+        model_fingerprint="b",
+        template_sha256="c",
+        template_origin="model",
+        n_parameters=1,
+        n_added_tokens=0,
+        eos_token="<e>",
+        pad_token="<p>",
+    )
 
 
 def write_quality(home: Path, model: Path, eval_sha256: str = "e" * 64) -> QualityReference:

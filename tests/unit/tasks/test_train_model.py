@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,10 +12,9 @@ from prefect.context import FlowRunContext
 
 from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError
-from schemas.records.references import TemplateReference
 from tasks.engine.keys import stage_key
 from tasks.train_model import check_adapters, forget_earlier_runs, train_model, weight_parts
-from tests.support.evaluations import write_quality
+from tests.support.evaluations import template_reference, write_quality
 from tests.support.families import make_family
 from tests.support.toy import make_toy_model
 
@@ -51,22 +51,15 @@ def test_adapters_are_checked_until_the_model_was_trained_with_them(
 ) -> None:
     monkeypatch.setenv("SFT_HOME", str(tmp_path))
     make_family("llama").save_pretrained(tmp_path / "stages" / "t" / "model")
-    template = TemplateReference(
-        stage="prepare_template",
-        folder="stages/t",
-        sha256="0",
-        model_name="toy",
-        model_fingerprint="0",
-        template_sha256="0",
-        template_origin="model",
-        n_parameters=1,
-        n_added_tokens=0,
-        eos_token="<e>",
-        pad_token="<p>",
-    )
+    template = template_reference()
     quality = write_quality(tmp_path, make_toy_model(tmp_path / "toy"))
     training = TrainingConfig.model_validate({"lora": {"target_modules": ["no_such_layer"]}})
-    arguments = {"template": template, "quality": quality, "training": training, "seed": 1}
+    arguments: dict[str, Any] = {
+        "template": template,
+        "quality": quality,
+        "training": training,
+        "seed": 1,
+    }
     with pytest.raises(ConfigError, match="no such layer"):
         check_adapters(**arguments)
     (tmp_path / stage_key(train_model.definition, arguments).folder).mkdir(parents=True)

@@ -15,6 +15,7 @@ from schemas.records.references import DatasetReference, QualityReference, Templ
 from schemas.records.stages import Stage
 from schemas.rule_ids import Verdict
 from tasks.training.plan.machine import Machine
+from tests.support.evaluations import template_reference
 from tests.support.toy import make_toy_model
 
 MACHINE = Machine(device="cpu", free_memory_bytes=8 * 2**30, physical_cores=4)
@@ -86,19 +87,7 @@ def prepared(work_folder: Path) -> tuple[TemplateReference, QualityReference]:
     folder.mkdir()
     rows = pyarrow.table({"input_ids": [[1] * 600, [2] * 30]})
     parquet.write_table(rows, folder / "train_tokens.parquet")
-    template = TemplateReference(
-        stage="prepare_template",
-        folder="stages/t",
-        sha256="0",
-        model_name="toy",
-        model_fingerprint="0",
-        template_sha256="0",
-        template_origin="model",
-        n_parameters=1,
-        n_added_tokens=0,
-        eos_token="<e>",
-        pad_token="<p>",
-    )
+    template = template_reference()
     return template, quality_of("stages/q")
 
 

@@ -16,7 +16,7 @@ from schemas.config.run import RunConfig
 from schemas.config.sweep import OneOf, Range, Scalar, SweepConfig
 from schemas.config.training import TrainingConfig
 from schemas.errors import WorkDirectoryError
-from schemas.records.references import QualityReference, TemplateReference
+from schemas.records.references import QualityReference
 from schemas.rule_ids import Verdict
 from tasks.sweep._trial import Search, measured_training
 from tasks.sweep.results import (
@@ -28,21 +28,9 @@ from tasks.sweep.results import (
     write_best,
 )
 from tasks.sweep.study import next_trial, open_study, sweep_fingerprint
+from tests.support.evaluations import template_reference
 
-TEMPLATE = TemplateReference(
-    stage="prepare_template",
-    folder="stages/prepare_template/0",
-    sha256="a",
-    model_name="toy",
-    model_fingerprint="b",
-    template_sha256="c",
-    template_origin="model",
-    n_added_tokens=0,
-    n_parameters=1,
-    eos_token="x",
-    pad_token="y",
-    special_tokens=(),
-)
+TEMPLATE = template_reference()
 QUALITY = QualityReference(
     stage="check_quality",
     folder="stages/check_quality/0",
