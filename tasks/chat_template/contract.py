@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import TemplateError
+from tasks.chat_template.probes import SYSTEM_TURN, Message, Probe, make_probes
 from tasks.chat_template.variants import find_stop, has_markers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Message = dict[str, str]
-
-USER_TURNS = ("How tall may a fence be?", "And who decides that?")
-ASSISTANT_TURNS = ("Two metres at most.", "Your local council.")
-SYSTEM_TURN = "Answer briefly."
-REASONING = "Every place has its own rules."
 FIX = (
     "write a template that keeps the contract, with {% generation %} and {% endgeneration %} around "
     "the assistant's text and its stop token, and set template.kind=file and template.path"
@@ -37,48 +31,6 @@ class TemplateRule(StrEnum):
     STOP_TOKEN_SUPERVISED = "stop_token_supervised"  # noqa: S105 - a rule, not a password
     ONE_BOS = "one_bos"
     PAD_TOKEN = "pad_token"  # noqa: S105
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A fixed conversation that templates are tried on."""
-
-    name: str
-    messages: tuple[Message, ...]
-
-    def before(self, turn: int) -> list[Message]:
-        """Cut the conversation before one of its messages."""
-        return list(self.messages[:turn])
-
-    def with_reasoning(self) -> Probe:
-        """Give each answer a reasoning."""
-        messages = (
-            {**message, "reasoning_content": REASONING}
-            if message["role"] == "assistant"
-            else message
-            for message in self.messages
-        )
-        return Probe(f"{self.name} with reasoning", tuple(messages))
-
-    @property
-    def assistant_turns(self) -> list[int]:
-        """Positions of the assistant's messages."""
-        return [i for i, message in enumerate(self.messages) if message["role"] == "assistant"]
-
-
-def make_probes() -> tuple[Probe, ...]:
-    """Make fixed conversations of one and two turns: first without, then with a system message."""
-    dialogue: list[Message] = []
-    for question, answer in zip(USER_TURNS, ASSISTANT_TURNS, strict=True):
-        dialogue.append({"role": "user", "content": question})
-        dialogue.append({"role": "assistant", "content": answer})
-    system: Message = {"role": "system", "content": SYSTEM_TURN}
-    return (
-        Probe("one turn", tuple(dialogue[:2])),
-        Probe("two turns", tuple(dialogue)),
-        Probe("one turn with a system message", (system, *dialogue[:2])),
-        Probe("two turns with a system message", (system, *dialogue)),
-    )
 
 
 def check_contract(tokenizer: PreTrainedTokenizerBase, training_template: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import NoLabels, TrainingContractBroken
-from tasks.chat_template.contract import make_probes, render
+from tasks.chat_template.contract import render
+from tasks.chat_template.probes import make_probes
 from tasks.engine.jsonl import read_lines
 from tasks.tokens.rendering import stop_ids
 from tasks.tokens.token_file import NOT_TRAINED, TokenRows, count_rows, read_token_rows

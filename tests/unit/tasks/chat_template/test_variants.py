@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.chat_template.contract import make_probes, supervised_tokens
+from tasks.chat_template.contract import supervised_tokens
+from tasks.chat_template.probes import make_probes
 from tasks.chat_template.variants import (
     KNOWN_VARIANTS,
     candidate_variants,
