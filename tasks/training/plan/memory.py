@@ -17,7 +17,7 @@ NF4_BYTES = 0.52
 PROCESS_BYTES = {"cpu": 700 * 2**20, "cuda": 700 * 2**20, "mps": 500 * 2**20}
 """Python with torch, transformers, TRL and PEFT, measured on a CPU; for a GPU's context a guess."""
 HEAD_COPIES = 3
-"""Logits, their softmax and their gradient exist together."""
+"""Logits, their softmax and their gradient; our head keeps one of them, and may copy it once."""
 FUSED_HEAD_TOKENS = 4096
 """TRL 1.16 projects in tiles; this many rows of logits is more than it keeps at once."""
 SLACK_FRACTION = 0.1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import types
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tasks.tokens.token_file import NOT_TRAINED
@@ -143,10 +144,37 @@ def score_tokens(head: nn.Module, states: Tensor, targets: Tensor) -> tuple[Tens
 
 
 def _score_piece(head: nn.Module, states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    from torch.nn.functional import cross_entropy
+    return score_logits()(head(states).float(), targets)
 
-    logits = head(states).float()
-    scores = -cross_entropy(logits, targets, reduction="none")
-    shown = logits.detach()
-    chosen = shown.gather(1, targets[:, None])[:, 0]
-    return scores, chosen >= shown.amax(dim=1)  # half the time of argmax; a tie counts as right
+
+@functools.cache
+def score_logits() -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return a function of logits and targets that does what `score_tokens` does, in their memory.
+
+    The logits become probabilities and then their own gradient, so that the largest tensor of a
+    step exists once instead of three times. A tie counts as right.
+    """
+    import torch
+    from torch.autograd.function import once_differentiable
+
+    class ScoreLogits(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            largest = logits.amax(dim=1)
+            chosen = logits.gather(1, targets[:, None])[:, 0]
+            powers = logits.sub_(largest[:, None]).exp_()
+            total = powers.sum(dim=1)
+            ctx.save_for_backward(powers, total, targets)
+            is_top1 = chosen >= largest
+            ctx.mark_non_differentiable(is_top1)
+            return chosen - largest - total.log(), is_top1
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, None]:
+            powers, total, targets = ctx.saved_tensors
+            result = powers.mul_((-gradient / total)[:, None])
+            return result.scatter_add_(1, targets[:, None], gradient[:, None]), None
+
+    score: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = ScoreLogits.apply
+    return score

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer, read_facts
 from tasks.tokens.token_file import NOT_TRAINED
 from tasks.training.plan.choices import Choices, Head
+from tasks.training.process._adapter import add_in_place
 from tasks.training.process._arguments import (
     check_targets,
     lora_arguments,
@@ -153,6 +154,7 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
         trainer.eval_dataset = fill_up(trainer.eval_dataset, n_rows)
     trainer.add_callback(make_loss_guard(spec.training, trainer.note))
     trainer.choices = set_head(trainer.model, choices)
+    add_in_place(trainer.model, spec.training, choices)
     for name in ("attention", "packing"):
         if getattr(choices, name) != getattr(spec.choices, name):
             trainer.note(f"{name} is {getattr(choices, name)}: {choices.reasons[name]}")

@@ -10,7 +10,7 @@ import torch
 from trl.trainer.utils import add_fused_lm_head
 
 from tasks.training.process import _lm_head
-from tasks.training.process._lm_head import has_plain_loss, score_labelled_only
+from tasks.training.process._lm_head import has_plain_loss, score_labelled_only, score_logits
 from tests.support.toy import load_toy
 
 OUTPUTS = ("log_probs", "entropy", "is_top1")
@@ -72,6 +72,27 @@ def test_head_in_pieces_has_the_same_loss_and_gradients(
     assert score_labelled_only(model, "cpu")
     monkeypatch.setattr(_lm_head, "LARGEST_LOGITS_BYTES", 5 * 4 * model.config.vocab_size)
     assert_same(run(model, make_batch()), theirs)
+
+
+def test_scores_and_gradients_are_as_exact_as_torchs() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = 5 * torch.randn(64, 5000, generator=generator)
+    targets = torch.randint(0, 5000, (64,), generator=generator)
+    gradient = torch.randn(64, generator=generator)
+
+    def errors(score: Any) -> tuple[float, float]:
+        leaf = logits.clone().requires_grad_()
+        scores = score(leaf * 1.0)
+        scores.backward(gradient)
+        wrong = (leaf.grad - exact_leaf.grad).norm() / exact_leaf.grad.norm()
+        return float((scores - exact).detach().abs().max()), float(wrong)
+
+    exact_leaf = logits.double().requires_grad_()
+    exact = exact_leaf.log_softmax(1).gather(1, targets[:, None])[:, 0]
+    exact.backward(gradient.double())
+    ours = errors(lambda made: score_logits()(made, targets)[0])
+    torchs = errors(lambda made: made.log_softmax(1).gather(1, targets[:, None])[:, 0])
+    assert all(mine <= 2 * theirs for mine, theirs in zip(ours, torchs, strict=True))
 
 
 def test_head_works_with_an_adapter_that_trains_rows_of_tied_embeddings(tmp_path: Path) -> None:
