@@ -3,7 +3,8 @@
 Usage: python -m benchmarks.gpu_check [--wheels FOLDER] [--minutes N] [--tiny].
 
 Needs Python 3.12 with torch and transformers; the packages of requirements/gpu-check.txt come from
-a folder of wheels, so that no network is needed. Models are random Llamas of about 135 million and
+a folder of wheels, so that no network is needed; that file has the `pip download` that fills the
+folder. Models are random Llamas of about 135 million and
 1 billion parameters, rows are made up. Each part runs in a process of its own; a part that would
 begin after the time is over is left out. `--tiny` proves the script on a CPU in a minute.
 """
@@ -21,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ROOT / "build" / "gpu-packages"
+PACKAGES = ROOT / "build" / "gpu-check" / "site-packages"
+"""By this name dill, with which `datasets` hashes functions, knows that these are libraries; it tries
+to pickle modules of other folders, and fails at pyarrow's."""
 PEAKS = {"H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12}
 """Dense bf16 of NVIDIA's data sheets; other cards are compared with the measured product alone."""
 GOALS = {"share_1b": 0.45, "ratio_to_stock": 1.5, "estimate_error": 0.15}
@@ -197,7 +200,9 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
         The options.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--wheels", type=Path)
+    parser.add_argument(
+        "--wheels", type=Path, help="filled by the pip download in requirements/gpu-check.txt"
+    )
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--tiny", action="store_true")
     return parser.parse_args(words)

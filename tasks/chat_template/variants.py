@@ -117,12 +117,12 @@ def candidate_variants(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str
     template = str(tokenizer.chat_template)
     if has_markers(template):
         yield "the template itself", template
-    from_trl = _trl_variant(tokenizer)
-    if from_trl is not None:
-        yield "TRL", from_trl
     known = KNOWN_VARIANTS.get(template_sha256(template))
     if known:
         yield known, read_template(known)
+    from_trl = _trl_variant(tokenizer)  # importing TRL takes seconds
+    if from_trl is not None:
+        yield "TRL", from_trl
     beginning = WRITE_BOS if template.startswith(WRITE_BOS) else ""
     if template == beginning + read_template("chatml"):
         yield "chatml_training", beginning + read_template("chatml_training")

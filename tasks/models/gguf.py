@@ -111,7 +111,7 @@ def _readable(path: Path) -> Iterator[None]:
     """Read the file once, remove the bar when done, and wrap errors; transformers does neither.
 
     transformers 5.17 parses the file three times, and makes the table of tensor names once for
-    each module: for SmolLM2-135M, 24 of 32 s of processor time.
+    each module: for SmolLM2-135M, more than half of the processor time.
     """
     import gguf
     from transformers import modeling_gguf_pytorch_utils as conversion

@@ -30,6 +30,16 @@ def results(device: str = "NVIDIA H100 80GB HBM3") -> dict[str, Any]:
     }
 
 
+def test_wheels_are_pinned_as_in_the_constraints() -> None:
+    def pins(name: str) -> set[str]:
+        lines = (gpu_check.ROOT / name).read_text(encoding="utf-8").splitlines()
+        return {line for line in lines if "==" in line and not line.startswith("#")}
+
+    wanted = pins("requirements/gpu-check.txt")
+    assert {"trl", "datasets"} <= {pin.partition("==")[0] for pin in wanted}
+    assert wanted <= pins("constraints.txt")
+
+
 def test_summarise_counts_useful_operations_against_the_data_sheet() -> None:
     found = summarise(results())
     assert found["peak_flop_per_second"] == 989e12
