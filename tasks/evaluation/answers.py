@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 from schemas.config.evaluation import EvaluationConfig
 from tasks.engine.progress import progress_bar
 from tasks.evaluation.losses import batches
+from tasks.models.shape import POSITION_FIELDS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings")
+"""Names of the embeddings of positions, in models that learn them."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,9 @@ def _generate(
     for index, ids in enumerate(prompts):
         input_ids[index, length - len(ids) :] = torch.tensor(ids)
         attention_mask[index, length - len(ids) :] = 1
+    limit = learned_positions(model)
+    if limit is not None:
+        max_new_tokens = max(1, min(max_new_tokens, limit - length))
     with torch.inference_mode():
         generated = model.generate(
             input_ids=input_ids.to(model.device),
@@ -119,6 +126,17 @@ def _generate(
             pad_token_id=pad_token_id,
         )
     return generated[:, length:].tolist()
+
+
+def learned_positions(model: PreTrainedModel) -> int | None:
+    """Return how many positions a model has learned, as GPT-2 and OPT; None where it computes them."""
+    from torch.nn import Embedding
+
+    settings = model.config.get_text_config()
+    tables = (name for name, module in model.named_modules() if isinstance(module, Embedding))
+    if not any(name.endswith(POSITION_TABLES) for name in tables):
+        return None
+    return next(int(getattr(settings, name)) for name in POSITION_FIELDS if hasattr(settings, name))
 
 
 def read_answers(

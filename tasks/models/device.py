@@ -58,10 +58,20 @@ def emptiest_gpus() -> list[Gpu]:
     listed = os.environ.get(gpu_variable())
     names = [str(index) for index in range(n_visible)] if listed is None else listed.split(",")
     found = [
-        Gpu(index, name.strip(), torch.cuda.mem_get_info(index)[0])
+        Gpu(index, name.strip(), free_bytes(index))
         for index, name in zip(range(n_visible), names, strict=False)
     ]
     return sorted(found, key=lambda gpu: -gpu.free_bytes)
+
+
+def free_bytes(index: int) -> int:
+    """Return the free memory of a GPU; 0 if it cannot be asked, as one that others have filled."""
+    import torch
+
+    try:
+        return int(torch.cuda.mem_get_info(index)[0])
+    except RuntimeError:
+        return 0
 
 
 def use_emptiest_gpu() -> None:

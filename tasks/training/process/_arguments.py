@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from trl import SFTConfig
 
 
+FUSED_EXPERTS = ".experts.gate_up_proj"
+"""A parameter of transformers 5 in the place of the layers that experts had."""
+EXPERT_LAYERS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+"""Those layers: PEFT 0.21 turns their names into parameters, and refuses names that it cannot."""
+
+
 def sft_arguments(spec: TrainingSpec, choices: Choices, longest_row_tokens: int) -> SFTConfig:
     """Return TRL's arguments.
 
@@ -137,6 +143,8 @@ def check_targets(training: TrainingConfig, model: PreTrainedModel) -> None:
     if not training.has_adapter or target == "all-linear":
         return
     names = [name for name, _ in model.named_modules()]
+    if any(name.endswith(FUSED_EXPERTS) for name, _ in model.named_parameters()):
+        names += EXPERT_LAYERS
     patterns: list[str | Sequence[str]] = (
         [target] if isinstance(target, str) else [(one,) for one in target]
     )

@@ -71,8 +71,11 @@ def save_model(trainer: SFTTrainer, spec: TrainingSpec) -> None:
     if spec.training.has_adapter:
         model.save_pretrained(spec.output / "adapter", state_dict=weights)
         weights = None
-        if is_sharded or spec.training.method is Method.QLORA:
-            model = merge_adapter(spec)  # not into shards, and not into 4-bit weights
+        is_rounded = spec.choices.weights_dtype not in ("float32", stored_dtypes(spec.model)[0])
+        if is_sharded or spec.training.method is Method.QLORA or is_rounded:
+            model = merge_adapter(
+                spec
+            )  # not into shards, 4-bit weights or fewer bits than the base
         else:
             model = model.merge_and_unload()
     weights = cast_as_stored(model, spec.model, weights)

@@ -23,7 +23,7 @@ from schemas.errors import (
     WeightsNotFinite,
 )
 from tasks.tokens.token_file import NOT_TRAINED, read_token_rows
-from tasks.training.process._trained_parts import check_gradients
+from tasks.training.process._trained_parts import check_gradients, keeps_gradients
 
 if TYPE_CHECKING:
     import torch
@@ -208,8 +208,8 @@ class GuardedSteps:
         parent: Any = super()
         norm = parent._get_grad_norm(model, grad_norm=grad_norm)
         self._check_seen(norm)
-        if not self._has_reached_all:
-            trainer: Any = self
+        trainer: Any = self
+        if not self._has_reached_all and keeps_gradients(trainer.accelerator):
             if sentence := check_gradients(trainer.model):
                 trainer.note(sentence)
             self._has_reached_all = True

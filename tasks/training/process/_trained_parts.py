@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.errors import GradientIsZero, NothingTrainable
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -34,7 +35,11 @@ def unadapted_parts(model: PreTrainedModel) -> str | None:
     """
     patterns = []
     if name := text_decoder_name(model):
-        patterns.append(rf"(?!{re.escape(name)}\.).*")
+        kept = (
+            rf"{re.escape(name)}\.",
+            rf"{re.escape(_name_of(model, model.get_output_embeddings()))}$",
+        )
+        patterns.append(rf"(?!{'|'.join(kept)}).*")
     if any(_is_state_space(module) for module in model.modules()):
         mixers = "|".join(
             re.escape(name) for name, module in model.named_modules() if _is_state_space(module)
@@ -120,8 +125,13 @@ def check_new_tokens(model: nn.Module, new_ids: Sequence[int]) -> None:
     """
     import torch
 
-    weight = model.get_output_embeddings().weight
-    if not new_ids or (isinstance(weight, torch.nn.Parameter) and weight.requires_grad):
+    head = model.get_output_embeddings()
+    weight = head.weight
+    if (
+        not new_ids
+        or hasattr(head, "lora_A")
+        or (isinstance(weight, torch.nn.Parameter) and weight.requires_grad)
+    ):
         return
     n_trained = 0
     if weight.requires_grad:
@@ -138,6 +148,13 @@ def check_new_tokens(model: nn.Module, new_ids: Sequence[int]) -> None:
             got=str(n_trained),
             fix="set training.method=full, or take a model whose vocabulary has these tokens",
         )
+
+
+def keeps_gradients(accelerator: Accelerator) -> bool:
+    """Return whether gradients are in the parameters after a backward pass: not under shards."""
+    from accelerate.utils import DistributedType as Kind
+
+    return accelerator.distributed_type in (Kind.NO, Kind.MULTI_CPU, Kind.MULTI_GPU)
 
 
 def check_gradients(model: nn.Module) -> str:

@@ -25,7 +25,7 @@ from tasks.training.process._loss_guards import has_stopped_improving, make_loss
 from tasks.training.process._packing import count_row_tokens
 from tasks.training.process._step_guards import GuardedSteps
 from tasks.training.process._trained_parts import check_new_tokens, freeze_other_parts
-from tasks.training.process._training_data import fill_up, read_data, try_packing
+from tasks.training.process._training_data import fill_up, read_data, training_device, try_packing
 from tasks.training.process.events import StopFlag, send
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
@@ -74,12 +74,14 @@ def make_trainer_class() -> type[SFTTrainer]:
         ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
             result = super().prediction_step(model, inputs, *args, **options)
             n_labels = (inputs["labels"][..., 1:] != NOT_TRAINED).sum()
-            here = torch.stack([result[0].double() * n_labels, n_labels.double()])
-            self.scored += here.to(self.scored.device)
+            here = torch.stack([result[0].to(self.scored), n_labels.to(self.scored)])
+            self.scored += torch.stack([here[0] * here[1], here[1]])
             return result
 
         def evaluation_loop(self, *args: Any, **options: Any) -> EvalLoopOutput:
-            self.scored = torch.zeros(2, dtype=torch.double, device=self.args.device)
+            device = self.args.device
+            wide = torch.float32 if device.type == "mps" else torch.float64  # Apple's have no more
+            self.scored = torch.zeros(2, dtype=wide, device=device)
             output = super().evaluation_loop(*args, **options)
             loss_sum, n_labels = self.accelerator.reduce(self.scored).tolist()
             # transformers takes the mean over batches, which depends on their size.
@@ -125,9 +127,12 @@ def count_tokens(inputs: dict[str, Any]) -> int:
 
 def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
     """Combine model, rows and arguments, and check them against the contract."""
+    import torch
     from transformers import set_seed
 
     set_seed(spec.seed)
+    if spec.choices.device == "cuda":
+        torch.cuda.set_device(training_device(spec))  # kernels that are tried start there
     tokenizer = load_prepared_tokenizer(spec.model)
     check_contract(spec, tokenizer)
     model, choices = load_trainable_model(spec)

@@ -30,6 +30,8 @@ def check_trainable(folder: Path, training: TrainingConfig) -> None:
     if not training.has_adapter:
         return
     model = build_without_weights(folder)
+    if model is None:
+        return  # the training process checks the same, only later
     check_targets(training, model)
     from peft import get_peft_model
 
@@ -49,12 +51,18 @@ def check_trainable(folder: Path, training: TrainingConfig) -> None:
         ) from error
 
 
-def build_without_weights(folder: Path) -> PreTrainedModel:
-    """Build a prepared model's layers on torch's device `meta`, which keeps no numbers."""
+def build_without_weights(folder: Path) -> PreTrainedModel | None:
+    """Build a prepared model's layers on torch's device `meta`, which keeps no numbers.
+
+    None for code of a model's own that needs numbers while it is built.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     trust = read_facts(folder).trust_remote_code
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust)
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+    except (RuntimeError, ValueError, TypeError, AttributeError):
+        return None

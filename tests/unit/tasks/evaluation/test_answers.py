@@ -8,8 +8,16 @@ from typing import Any
 import pytest
 
 from schemas.config.evaluation import EvaluationConfig
-from tasks.evaluation.answers import answer_prompts, encode_prompts, read_answers, stop_token_ids
+from tasks.evaluation.answers import (
+    answer_prompts,
+    encode_prompts,
+    generate_tokens,
+    learned_positions,
+    read_answers,
+    stop_token_ids,
+)
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
+from tests.support.families import make_family
 from tests.support.toy import make_toy_model
 
 
@@ -73,6 +81,20 @@ def test_answer_prompts_stops_at_every_stop_token(model: Path) -> None:
 def test_answer_prompts_of_nothing_is_nothing(model: Path) -> None:
     loaded = load_lively(model)
     assert answer_prompts(loaded, load_prepared_tokenizer(model), [], EvaluationConfig()) == []
+
+
+@pytest.mark.parametrize("name", ["gpt2", "opt"])
+def test_answers_end_where_the_model_has_no_more_positions(name: str) -> None:
+    model = make_family(name).eval()
+    evaluation = EvaluationConfig(max_new_tokens=48)
+    prompts = [[3] * 250, [4] * 10]
+    found = generate_tokens(model, prompts, evaluation, pad_token_id=0)
+    assert learned_positions(model) == 256
+    assert max(map(len, found)) <= 6
+
+
+def test_rotary_positions_have_no_end() -> None:
+    assert learned_positions(make_family("llama")) is None
 
 
 def test_encode_prompts_adds_no_token(model: Path) -> None:

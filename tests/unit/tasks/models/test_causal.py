@@ -26,6 +26,16 @@ def test_families_of_decoders_are_causal(name: str) -> None:
     check_causal(make_family(name).eval(), name)
 
 
+def test_a_model_that_cannot_run_where_it_was_loaded_is_not_tried() -> None:
+    model = make_family("mamba").eval()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("Expected x.is_cuda() to be true, but got false.")
+
+    model.register_forward_pre_hook(fail)
+    check_causal(model, "mamba")
+
+
 @pytest.mark.parametrize(
     ("class_name", "settings"),
     [

@@ -45,6 +45,18 @@ def test_gpus_have_the_names_of_the_users_list_the_emptiest_first(
     assert [(gpu.index, gpu.free_bytes) for gpu in found] == [(1, 30), (2, 20), (0, 10)]
 
 
+def test_a_gpu_that_others_have_filled_counts_as_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpus(monkeypatch, [10, 20])
+
+    def ask(index: int) -> tuple[int, int]:
+        if index == 0:
+            raise RuntimeError("CUDA error: out of memory")
+        return 20, 2**37
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", ask)
+    assert [(gpu.index, gpu.free_bytes) for gpu in emptiest_gpus()] == [(1, 20), (0, 0)]
+
+
 def test_of_equally_empty_gpus_the_first_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend_gpus(monkeypatch, [20, 20, 20])
     assert [gpu.index for gpu in emptiest_gpus()] == [0, 1, 2]

@@ -147,6 +147,15 @@ def test_check_targets_finds_layers_as_peft_does(target: Any) -> None:
     assert any("lora_A" in name for name, _ in adapted.named_parameters())
 
 
+@pytest.mark.parametrize("name", ["qwen3_moe", "mixtral"])
+def test_check_targets_knows_the_layers_that_experts_had(name: str) -> None:
+    training = TrainingConfig.model_validate({"lora": {"target_modules": ["q_proj", "up_proj"]}})
+    check_targets(training, make_family(name))
+    check_targets(training, make_family("llama"))
+    with pytest.raises(ConfigError, match="no such layer"):
+        check_targets(training, make_family("gpt2"))
+
+
 @pytest.mark.parametrize("target", [["nope"], ["down", "nope"], ["own"], "up", "("])
 def test_check_targets_names_the_layers_there_are(target: Any) -> None:
     training = TrainingConfig.model_validate({"lora": {"target_modules": target}})

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from schemas.config.training import TrainingConfig
 from schemas.errors import ConfigError
@@ -49,4 +51,17 @@ def test_a_full_training_has_no_adapters_to_check(tmp_path: Path) -> None:
 
 def test_models_are_built_without_weights(tmp_path: Path) -> None:
     model = build_without_weights(prepared(tmp_path, "llama"))
+    assert model is not None
     assert {each.device.type for each in model.parameters()} == {"meta"}
+
+
+def test_a_model_that_needs_numbers_is_checked_by_the_training_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*_: Any, **__: Any) -> Any:
+        return torch.ones(2).sum().item()  # as code of a model's own may do
+
+    folder = prepared(tmp_path, "llama")
+    monkeypatch.setattr(AutoModelForCausalLM, "from_config", build)
+    assert build_without_weights(folder) is None
+    check_trainable(folder, training(target_modules=["no_such_layer"]))

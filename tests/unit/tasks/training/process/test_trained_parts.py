@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from tasks.training.process._trained_parts import (
     check_new_tokens,
     freeze_other_parts,
     has_swapped_weights,
+    keeps_gradients,
     new_token_arguments,
     text_decoder_name,
     unadapted_parts,
@@ -154,6 +157,34 @@ def test_parts_that_the_loss_does_not_reach() -> None:
         else:
             assert "does not use for text are not trained" in check_gradients(model)
             assert check_gradients(model) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_kept"),
+    [("NO", True), ("MULTI_CPU", True), ("MULTI_GPU", True), ("FSDP", False), ("DEEPSPEED", False)],
+)
+def test_shards_keep_no_gradients_to_look_at(kind: str, is_kept: bool) -> None:
+    from accelerate.utils import DistributedType
+
+    accelerator: Any = SimpleNamespace(distributed_type=DistributedType[kind])
+    assert keeps_gradients(accelerator) == is_kept
+
+
+def test_a_head_with_an_adapter_can_tell_new_tokens() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = make_family("llama")
+    rows = new_token_arguments(model, [7], ["q_proj", "lm_head"])
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj", "lm_head"], **rows))
+    check_new_tokens(adapted, [7])
+
+
+def test_the_head_of_a_multimodal_model_can_have_an_adapter() -> None:
+    pattern = unadapted_parts(make_family("gemma3"))
+    assert pattern is not None
+    assert re.fullmatch(pattern, "model.vision_tower.vision_model.encoder")
+    assert not re.fullmatch(pattern, "lm_head")
+    assert not re.fullmatch(pattern, "model.language_model.layers.0.mlp.up_proj")
 
 
 def test_experts_that_no_token_was_routed_to_are_no_fault() -> None:
