@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from schemas.errors import TrainingContractBroken
 from tasks.tokens.token_file import NOT_TRAINED
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ DEVICES = ("cpu", "mps")
 """Where TRL 1.16 has no Triton kernel and tensors may change their shape from step to step."""
 LARGEST_LOGITS_BYTES = 2**30
 """Logits beyond this are computed in pieces, and again in the backward pass."""
+HEAD_TOLERANCE = {True: 0.5, False: 0.05}
+"""Largest difference of a log probability, in standard deviations, in 16 bits and in 32."""
 LOGIT_CHANGES = (
     "final_logit_softcapping",
     "logit_scale",
@@ -77,6 +80,40 @@ def score_labelled_only(model: PreTrainedModel, device: str) -> bool:
 
     base.forward = types.MethodType(forward, base)
     return True
+
+
+def check_head(model: PreTrainedModel, row: Sequence[int]) -> None:
+    """Check that the head that computes the loss gives what the model itself gives.
+
+    Some models change states or logits in ways of their own on the last stretch, which neither
+    TRL's head nor ours can know.
+
+    Args:
+        model: The trainer's, on the device of the training, not wrapped yet.
+        row: Token ids, 2 or more.
+
+    Raises:
+        TrainingContractBroken: The loss would be another one than the model's.
+    """
+    import torch
+
+    ids = torch.tensor([list(row)], device=model.device)
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        own = logits.log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+        found = model(input_ids=ids, labels=ids, fused_lm_head=True).log_probs[0].float()
+    model.train(was_training)
+    difference = float((found - own).abs().max() / own.std())
+    if not difference < HEAD_TOLERANCE[model.dtype != torch.float32]:
+        raise TrainingContractBroken(
+            "the loss would be another one than the model's own",
+            where=type(model).__name__,
+            expected="the log probabilities that the model itself computes",
+            got=f"a difference of {difference:.2g} standard deviations",
+            fix="choose a model of another family, see docs/training.md",
+        )
 
 
 def labelled_output(

@@ -20,7 +20,7 @@ from tasks.training.process._arguments import (
 from tasks.training.process._attention import find_attention
 from tasks.training.process._callbacks import make_callback
 from tasks.training.process._contract import check_contract, check_padding
-from tasks.training.process._lm_head import score_labelled_only
+from tasks.training.process._lm_head import check_head, score_labelled_only
 from tasks.training.process._loss_guards import has_stopped_improving, make_loss_guard
 from tasks.training.process._packing import count_row_tokens
 from tasks.training.process._step_guards import GuardedSteps
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.trainer_utils import EvalLoopOutput
     from trl import SFTConfig, SFTTrainer
+
+
+N_HEAD_TOKENS = 32
+"""On which the head is compared with the model's own."""
 
 
 def make_trainer_class() -> type[SFTTrainer]:
@@ -160,6 +164,8 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
     trainer.add_callback(make_loss_guard(spec.training, trainer.note))
     trainer.choices = set_head(trainer.model, choices)
     add_in_place(trainer.model, spec.training, choices)
+    if trainer.model.device.type == choices.device:  # shards are still elsewhere
+        check_head(trainer.model, trainer.train_dataset[0]["input_ids"][:N_HEAD_TOKENS])
     for name in ("attention", "packing"):
         if getattr(choices, name) != getattr(spec.choices, name):
             trainer.note(f"{name} is {getattr(choices, name)}: {choices.reasons[name]}")

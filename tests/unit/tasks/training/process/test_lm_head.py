@@ -7,10 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, ModernBertDecoderConfig
 from trl.trainer.utils import add_fused_lm_head
 
+from schemas.errors import TrainingContractBroken
 from tasks.training.process import _lm_head
-from tasks.training.process._lm_head import has_plain_loss, score_labelled_only, score_logits
+from tasks.training.process._lm_head import (
+    check_head,
+    has_plain_loss,
+    score_labelled_only,
+    score_logits,
+)
+from tests.support.families import make_family
 from tests.support.toy import load_toy
 
 OUTPUTS = ("log_probs", "entropy", "is_top1")
@@ -46,6 +54,34 @@ def assert_same(ours: tuple[Any, dict[str, Any]], theirs: tuple[Any, dict[str, A
     assert ours[1].keys() == theirs[1].keys()
     for name, gradient in ours[1].items():
         torch.testing.assert_close(gradient, theirs[1][name], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+@pytest.mark.parametrize("name", ["llama", "cohere", "gemma2", "mixtral"])
+def test_the_loss_is_that_of_the_models_own_head(name: str, is_ours: bool) -> None:
+    model = make_family(name)
+    add_fused_lm_head(model)
+    if is_ours:
+        score_labelled_only(model, "cpu")
+    check_head(model, range(5, 25))
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_head_that_is_not_all_of_the_models_own_is_refused(is_ours: bool) -> None:
+    config = ModernBertDecoderConfig(
+        vocab_size=99,
+        pad_token_id=0,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+    )
+    model = AutoModelForCausalLM.from_config(config)
+    add_fused_lm_head(model)
+    if is_ours:
+        assert score_labelled_only(model, "cpu")
+    with pytest.raises(TrainingContractBroken, match="another one than the model's own"):
+        check_head(model, range(5, 25))
 
 
 @pytest.mark.parametrize("is_labelled", [True, False])

@@ -40,6 +40,19 @@ def test_a_model_is_saved_in_the_format_of_its_base(
     assert not found.lm_head.weight.equal(load_prepared_model(spec.model, "cuda").lm_head.weight)
 
 
+def test_frozen_weights_keep_their_precision_where_training_rounds_them(tmp_path: Path) -> None:
+    spec = family_spec(tmp_path, "llama")
+    choices = spec.choices.model_copy(update={"weights_dtype": "bfloat16"})  # as on a GPU
+    spec = spec.model_copy(update={"choices": choices})
+    trainer = build_trainer(spec, StopFlag(spec.checkpoints))
+    assert trainer.model.dtype == torch.bfloat16
+    save_model(trainer, spec)
+    base, saved = (load_prepared_model(f, "cpu") for f in (spec.model, spec.output / "model"))
+    rows = base.model.embed_tokens.weight[:5]
+    assert saved.model.embed_tokens.weight[:5].equal(rows)
+    assert not rows.equal(rows.bfloat16().float())
+
+
 def test_an_adapter_is_merged_into_both_sides_of_new_tokens(tmp_path: Path) -> None:
     trainer, spec = trained(tmp_path, "llama", dtype="bfloat16")
     new = list(read_facts(spec.model).added_token_ids)
