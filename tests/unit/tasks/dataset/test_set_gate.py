@@ -27,7 +27,7 @@ from tests.support.data_gate import BAD
 from tests.support.toy import make_toy_model, ordinary_rows, write_jsonl
 
 ROWS = ordinary_rows(60)
-LONG = {"prompt": "Which words are these?", "completion": " ".join(f"word{n}" for n in range(90))}
+LONG = {"prompt": "Which words are these?", "completion": " ".join(f"word{n}" for n in range(62))}
 WARNED = (SetRule.CONTRADICTORY_FRACTION, SetRule.TOO_LONG, SetRule.TRUNCATED_COMPLETION)
 ONLY_AFTER_THE_SPLIT = SetRule.TRAIN_EVAL_OVERLAP
 
