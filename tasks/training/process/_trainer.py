@@ -165,7 +165,8 @@ def build_trainer(spec: TrainingSpec, stop: StopFlag) -> SFTTrainer:
     trainer.choices = set_head(trainer.model, choices)
     add_in_place(trainer.model, spec.training, choices)
     if trainer.model.device.type == choices.device:  # shards are still elsewhere
-        check_head(trainer.model, trainer.train_dataset[0]["input_ids"][:N_HEAD_TOKENS])
+        with trainer.accelerator.autocast():
+            check_head(trainer.model, trainer.train_dataset[0]["input_ids"][:N_HEAD_TOKENS])
     for name in ("attention", "packing"):
         if getattr(choices, name) != getattr(spec.choices, name):
             trainer.note(f"{name} is {getattr(choices, name)}: {choices.reasons[name]}")

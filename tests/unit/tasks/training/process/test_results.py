@@ -11,6 +11,7 @@ import torch
 
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer, read_facts
 from tasks.models.shape import stored_dtypes
+from tasks.training.plan.choices import Precision
 from tasks.training.process._results import cast_as_stored, merge_adapter, save_model
 from tasks.training.process._trainer import build_trainer
 from tasks.training.process.events import StopFlag
@@ -42,7 +43,8 @@ def test_a_model_is_saved_in_the_format_of_its_base(
 
 def test_frozen_weights_keep_their_precision_where_training_rounds_them(tmp_path: Path) -> None:
     spec = family_spec(tmp_path, "llama")
-    choices = spec.choices.model_copy(update={"weights_dtype": "bfloat16"})  # as on a GPU
+    on_gpu = {"weights_dtype": "bfloat16", "precision": Precision.BF16}
+    choices = spec.choices.model_copy(update=on_gpu)
     spec = spec.model_copy(update={"choices": choices})
     trainer = build_trainer(spec, StopFlag(spec.checkpoints))
     assert trainer.model.dtype == torch.bfloat16
