@@ -32,6 +32,12 @@ TEMPLATE = (
     "+ '<|im_end|>' + '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+SETTINGS = {
+    "per_device_train_batch_size": "auto",
+    "num_train_epochs": 100,
+    "save_steps": 1_000,
+    "torch_compile": "off",
+}
 GEMM_SIZE, GEMM_SECONDS = 8_192, 2.0
 KILL_AFTER_STEP = 7
 
@@ -214,20 +220,13 @@ def make_spec(folder: Path, name: str, method: str, work: str, **settings: Any) 
     from tasks.training.plan.setup import prepare_training, read_workload
     from tasks.training.process.spec import TrainingSpec
 
-    sizes = WORK[work]
-    training = TrainingConfig.model_validate(
-        {
-            "method": method,
-            "learning_rate": 1e-3 if method == "lora" else 3e-4,
-            "packing_length_tokens": sizes["packed"],
-            "per_device_train_batch_size": "auto",
-            "effective_batch_size": sizes["batch"],
-            "num_train_epochs": 100,
-            "save_steps": 1_000,
-            "torch_compile": "off",
-            **settings,
-        }
-    )
+    usual = {
+        "learning_rate": 1e-3 if method == "lora" else 3e-4,
+        "packing_length_tokens": WORK[work]["packed"],
+        "effective_batch_size": WORK[work]["batch"],
+        **SETTINGS,
+    }
+    training = TrainingConfig.model_validate({"method": method, **usual, **settings})
     tokens = folder / "train_tokens.parquet"
     shape, machine = read_model_shape(folder / "model"), examine_machine(training.device)
     setup = prepare_training(training, machine, shape, read_workload(tokens))

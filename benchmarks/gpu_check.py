@@ -4,9 +4,9 @@ Usage: python -m benchmarks.gpu_check [--wheels FOLDER] [--minutes N] [--tiny].
 
 Needs Python 3.12 with torch and transformers; the packages of requirements/gpu-check.txt come from
 a folder of wheels, so that no network is needed; that file has the `pip download` that fills the
-folder. Models are random Llamas of about 135 million and
-1 billion parameters, rows are made up. Each part runs in a process of its own; a part that would
-begin after the time is over is left out. `--tiny` proves the script on a CPU in a minute.
+folder. Models are random Llamas of about 135 million and 1 billion parameters, rows are made up.
+Each part runs in a process of its own; a part that would begin after the time is over is left out.
+`--tiny` proves the script on a CPU in two minutes.
 """
 
 from __future__ import annotations

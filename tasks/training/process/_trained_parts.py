@@ -35,16 +35,11 @@ def unadapted_parts(model: PreTrainedModel) -> str | None:
     """
     patterns = []
     if name := text_decoder_name(model):
-        kept = (
-            rf"{re.escape(name)}\.",
-            rf"{re.escape(_name_of(model, model.get_output_embeddings()))}$",
-        )
-        patterns.append(rf"(?!{'|'.join(kept)}).*")
-    if any(_is_state_space(module) for module in model.modules()):
-        mixers = "|".join(
-            re.escape(name) for name, module in model.named_modules() if _is_state_space(module)
-        )
-        patterns.append(rf"(?:{mixers})\.(?:{'|'.join(READ_BY_KERNELS)})")
+        head = _name_of(model, model.get_output_embeddings())
+        patterns.append(rf"(?!{re.escape(name)}\.|{re.escape(head)}$).*")
+    mixers = [re.escape(name) for name, each in model.named_modules() if _is_state_space(each)]
+    if mixers:
+        patterns.append(rf"(?:{'|'.join(mixers)})\.(?:{'|'.join(READ_BY_KERNELS)})")
     return "|".join(f"(?:{each})" for each in patterns) or None
 
 
@@ -125,15 +120,13 @@ def check_new_tokens(model: nn.Module, new_ids: Sequence[int]) -> None:
     """
     import torch
 
-    head = model.get_output_embeddings()
-    weight = head.weight
-    if (
-        not new_ids
-        or hasattr(head, "lora_A")
-        or (isinstance(weight, torch.nn.Parameter) and weight.requires_grad)
-    ):
+    if not new_ids:
         return
-    n_trained = 0
+    head, n_trained = model.get_output_embeddings(), 0
+    weight = head.weight
+    is_trained = isinstance(weight, torch.nn.Parameter) and weight.requires_grad
+    if is_trained or hasattr(head, "lora_A"):
+        return
     if weight.requires_grad:
         trained = [each for each in model.parameters() if each.requires_grad]
         gradients = torch.autograd.grad(

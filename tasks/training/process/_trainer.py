@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer, read_facts
-from tasks.tokens.token_file import NOT_TRAINED
 from tasks.training.plan.choices import Choices, Head
 from tasks.training.process._adapter import add_in_place
 from tasks.training.process._arguments import (
@@ -25,7 +24,8 @@ from tasks.training.process._loss_guards import has_stopped_improving, make_loss
 from tasks.training.process._packing import count_row_tokens
 from tasks.training.process._step_guards import GuardedSteps
 from tasks.training.process._trained_parts import check_new_tokens, freeze_other_parts
-from tasks.training.process._training_data import fill_up, read_data, training_device, try_packing
+from tasks.training.process._training_data import read_data, training_device, try_packing
+from tasks.training.process._validation import RowValidation, fill_up
 from tasks.training.process.events import StopFlag, send
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.optim.lr_scheduler import LRScheduler
     from transformers import PreTrainedModel
-    from transformers.trainer_utils import EvalLoopOutput
     from trl import SFTConfig, SFTTrainer
 
 
@@ -46,7 +45,7 @@ def make_trainer_class() -> type[SFTTrainer]:
     import torch
     from trl import SFTTrainer
 
-    class RowTrainer(GuardedSteps, SFTTrainer):
+    class RowTrainer(GuardedSteps, RowValidation, SFTTrainer):
         notes: tuple[str, ...] = ()
         choices: Choices
         untried_rows: tuple[list[int], ...] = ()
@@ -72,25 +71,6 @@ def make_trainer_class() -> type[SFTTrainer]:
         ) -> LRScheduler:
             shorten_warmup(self.args, num_training_steps)
             return super().create_scheduler(num_training_steps, *args, **options)
-
-        def prediction_step(
-            self, model: nn.Module, inputs: dict[str, Any], *args: Any, **options: Any
-        ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-            result = super().prediction_step(model, inputs, *args, **options)
-            n_labels = (inputs["labels"][..., 1:] != NOT_TRAINED).sum()
-            here = torch.stack([result[0].to(self.scored), n_labels.to(self.scored)])
-            self.scored += torch.stack([here[0] * here[1], here[1]])
-            return result
-
-        def evaluation_loop(self, *args: Any, **options: Any) -> EvalLoopOutput:
-            device = self.args.device
-            wide = torch.float32 if device.type == "mps" else torch.float64  # Apple's have no more
-            self.scored = torch.zeros(2, dtype=wide, device=device)
-            output = super().evaluation_loop(*args, **options)
-            loss_sum, n_labels = self.accelerator.reduce(self.scored).tolist()
-            # transformers takes the mean over batches, which depends on their size.
-            output.metrics["eval_loss"] = loss_sum / max(n_labels, 1)
-            return output
 
         def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
             if "loss" in logs:  # one entry a step, on every process

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.config.training import Distribution
-from tasks.tokens.token_file import NOT_TRAINED
 from tasks.training.plan.choices import Choices, Packing
 from tasks.training.plan.setup import sequence_tokens
 from tasks.training.process._epoch_rows import repeat_rows
@@ -68,29 +67,6 @@ def read_tokens(path: Path, seed: int) -> Dataset:
     if "weight" in table.column_names:
         rows = rows.take(repeat_rows(table.column("weight").to_numpy(), seed))
     return Dataset(rows)
-
-
-def fill_up(rows: Dataset, multiple: int) -> Dataset:
-    """Add rows without labels until all batches of all processes are full.
-
-    accelerate repeats rows from the beginning instead, and each would count twice in the loss.
-
-    Args:
-        rows: Validation rows as the collator takes them.
-        multiple: Rows in a batch of all processes together.
-
-    Returns:
-        The rows, then copies of the first one with no label.
-    """
-    from datasets import Dataset, concatenate_datasets
-
-    n_missing = -len(rows) % multiple
-    if not n_missing:
-        return rows
-    plain = rows.with_format(None)
-    filler = {**plain[0], "labels": [NOT_TRAINED] * len(plain[0]["labels"])}
-    added = Dataset.from_list([filler] * n_missing, features=plain.features)
-    return concatenate_datasets([plain, added])
 
 
 def read_data(spec: TrainingSpec, model: PreTrainedModel) -> TrainingData:

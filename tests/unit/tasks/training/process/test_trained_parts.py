@@ -176,7 +176,7 @@ def test_a_head_with_an_adapter_can_tell_new_tokens() -> None:
     model = make_family("llama")
     rows = new_token_arguments(model, [7], ["q_proj", "lm_head"])
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj", "lm_head"], **rows))
-    check_new_tokens(adapted, [7])
+    assert check_new_tokens(adapted, [7]) is None
 
 
 def test_the_head_of_a_multimodal_model_can_have_an_adapter() -> None:

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset
 
 from schemas.config.training import Distribution
 from tasks.training.plan.choices import Packing
 from tasks.training.process._trainer import build_trainer
-from tasks.training.process._training_data import fill_up, is_sharded, read_data, training_device
+from tasks.training.process._training_data import is_sharded, read_data, training_device
 from tasks.training.process.events import StopFlag
 from tasks.training.process.spec import TrainingSpec
 from tests.support.families import family_spec, row_states, states_alone, with_packing
@@ -76,14 +75,3 @@ def test_each_process_trains_on_a_gpu_of_its_own(
     choices = spec.choices.model_copy(update={"device": "cuda"})
     on_gpu = spec.model_copy(update={"choices": choices})
     assert training_device(on_gpu) == torch.device("cuda", 1)
-
-
-def test_fill_up_adds_rows_without_labels() -> None:
-    rows = Dataset.from_list(
-        [{"input_ids": [n, n + 1], "labels": [-100, n + 1], "seq_lengths": [2]} for n in range(3)]
-    )
-    filled = fill_up(rows, 4)
-    assert len(filled) == 4
-    assert filled[:3] == rows[:]
-    assert filled[3] == {"input_ids": [0, 1], "labels": [-100, -100], "seq_lengths": [2]}
-    assert fill_up(rows, 3) is rows
