@@ -85,7 +85,8 @@ def set_up_template(
         tokenizer.eos_token = stop_token  # elsewhere the text that was checked would change
     previous_stops = stop_ids(model) if origin == TemplateOrigin.MODEL else []
     stop_id = int(tokenizer.convert_tokens_to_ids(stop_token))
-    stops = list(dict.fromkeys([stop_id, *previous_stops, int(tokenizer.eos_token_id)]))
+    found = (stop_id, *previous_stops, tokenizer.eos_token_id)  # a template may read an unset one
+    stops = list(dict.fromkeys(int(token) for token in found if token is not None))
     set_pad_token(tokenizer, previous_eos, stops)
     check_pad(tokenizer, stop_token)
     new_ids = sorted(token for name, token in tokenizer.get_vocab().items() if name not in known)

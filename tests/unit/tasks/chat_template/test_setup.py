@@ -287,3 +287,12 @@ def test_a_template_that_writes_the_eos_token_keeps_it(tmp_path: Path, name: str
     row = render_row(renderer, Conversation("a.jsonl", 1, RowFormat.MESSAGES, messages))
     assert tokenizer.decode(row.input_ids).endswith("<|end|>\n<|endoftext|>")
     assert [tokenizer.decode(row.input_ids[start:end]) for start, end in row.spans] == ["d<|end|>"]
+
+
+def test_a_template_may_read_an_eos_token_that_is_not_set(tmp_path: Path) -> None:
+    model, tokenizer = load_toy(tmp_path, has_template=True)
+    tokenizer.chat_template = "{{ eos_token or '' }}" + tokenizer.chat_template
+    tokenizer.eos_token = None
+    prepared = set_up_template(model, tokenizer, TemplateConfig())
+    assert prepared.stop_token == "<|im_end|>"
+    assert model.generation_config.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
