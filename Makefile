@@ -11,7 +11,7 @@ DEMO_STAMP := $(VENV)/.installed-demo
 GATE := .venv-gate
 GATE_TESTS := tests/unit/schemas tests/unit/tasks/sources tests/unit/tasks/rows tests/unit/tasks/dataset \
 	tests/unit/tasks/report/test_data_page.py tests/unit/flows/cli/test_check.py \
-	$(foreach name,schemas/test_metrics tasks/dataset/test_set_gate tasks/dataset/test_token_report,--ignore tests/unit/$(name).py)
+	$(foreach name,schemas/test_metrics tasks/dataset/test_retention_rows tasks/dataset/test_set_gate tasks/dataset/test_token_report,--ignore tests/unit/$(name).py)
 PIP = $(BIN)/python -m pip install --quiet --no-compile -c constraints.txt
 # pip compiles on one core, and the tests of every package too. compileall fails on templates of packages.
 COMPILE = $(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true
@@ -20,7 +20,11 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-
 SOURCES := flows schemas tasks tests benchmarks deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-families test-services test-slow check demo bench-demo bench-check bench-train bench-busy gpu-check bench-generate bench-promotion bench-flow check-samples bench-install constraints docs secret-rules pictures clean
+FUZZ_SECONDS ?= 600
+PART ?= decision
+MUTATE := build/mutate/$(PART)
+MUTMUT = cd $(MUTATE) && PYTHONPATH="$$PWD/mutants" "$(CURDIR)/$(BIN)/mutmut"
+.PHONY: help .venv install install-demo dist sbom test test-all test-gate test-families test-services test-slow chaos endurance fuzz coverage mutate check demo bench-demo bench-check bench-train bench-busy gpu-check bench-generate bench-promotion bench-decisions bench-flow check-samples bench-install constraints docs secret-rules pictures clean
 
 help: ## List the targets.
 	@grep -E '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -54,11 +58,15 @@ install: $(STAMP) ## Install sft-flow, the model and data of the demo, and the d
 
 install-demo: $(DEMO_STAMP) ## Install sft-flow, the model and data of the demo, but no development tools.
 
-test: install ## Run the unit tests and the core integration tests (about 5 minutes).
+test: install ## Run the unit tests and the core integration tests (about 6 minutes).
 	$(PYTEST) -m "(unit or core) and not slow"
 
 test-all: install ## Run everything except service and slow tests.
 	$(PYTEST) -m "not slow and not services"
+
+coverage: install ## Run them and measure which branches of schemas and tasks they take; fails below 95 %.
+	$(PIP) -e '.[coverage]'
+	$(PYTEST) -m "not slow and not services" --cov --cov-report=html --cov-report=term:skip-covered
 
 test-families: install ## Train a tiny model of each family; a part of test-all.
 	$(PYTEST) tests/families
@@ -70,6 +78,30 @@ test-services: install ## Run the service tests: PostgreSQL, an S3 store, Prefec
 
 test-slow: install ## Run the slow tests, which need the real model or several minutes.
 	$(BIN)/python -m pytest -m slow
+
+chaos: install ## Let RUNS=200 toy runs each meet a fault, chosen by SEED=1 (some hours).
+	$(BIN)/python -m tests.chaos.campaign $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
+
+endurance: install ## Retrain RETRAINS=100 times and check data CHECKS=1000 times in one process: nothing may grow.
+	$(BIN)/python -m tests.chaos.endurance $(if $(RETRAINS),--retrains $(RETRAINS)) $(if $(CHECKS),--checks $(CHECKS))
+
+fuzz: install ## Feed row reader, configuration and chat templates with any input, 10 minutes each.
+	$(PIP) -e '.[fuzz]'
+	SFT_FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest tests/unit/support/test_fuzz.py
+	for target in rows config template; do \
+		$(BIN)/python -m tests.support.fuzz $$target $(FUZZ_SECONDS) || exit 1; done
+
+mutate: install ## Put faults into functions of PART=decision and count those that unit tests find; SAMPLE=100 tries some.
+	$(PIP) -e '.[mutate]'
+	mkdir -p $(MUTATE)/mutants
+	cp -Ru --preserve=timestamps flows schemas tasks tests docs benchmarks constraints.txt $(MUTATE)
+	cat pyproject.toml tests/mutation/$(PART).toml > $(MUTATE)/pyproject.toml
+	@# Without a mutant of this name it makes all of them and tests none.
+	$(if $(SAMPLE),-$(MUTMUT) run none >/dev/null 2>&1)
+	$(MUTMUT) run --max-children $(WORKERS) $(if $(SAMPLE),$$($(MUTMUT) results --all true | \
+		sed "s/: .*//" | LC_ALL=C sort | shuf -n $(SAMPLE) --random-source="$(CURDIR)/LICENSE"))
+	@$(MUTMUT) results --all true | awk -F ': ' '$$2 != "not checked" { n[$$2]++; all++ } END { \
+		for (how in n) printf "%s: %d of %d (%.1f %%)\n", how, n[how], all, 100 * n[how] / all }'
 
 test-gate: $(GATE)/pyvenv.cfg ## Run the tests of the data gate in .venv-gate, without the flow's packages.
 	$(GATE)/bin/python -m pip install --quiet -c constraints.txt -e '.[test-gate]'
@@ -105,6 +137,9 @@ gpu-check: ## Check training on a GPU within 8 minutes; WHEELS=folder, TINY=1 fo
 
 bench-promotion: install ## Check that a worse model is refused and a better one promoted.
 	$(BIN)/python -m benchmarks.measure_promotion
+
+bench-decisions: install ## Simulate five years of weekly retrains: false promotions, and power (about 6 minutes).
+	$(BIN)/python -m benchmarks.measure_decisions
 
 bench-generate: install ## Compare batched generation with one prompt at a time, and with a server.
 	$(BIN)/python -m benchmarks.measure_generate

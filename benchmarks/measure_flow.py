@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.services.prefect_api import is_healthy
+from flows.services.prefect_api import is_up
 from schemas.records.stages import Stage
 from tasks.engine.local_server import free_port
 
@@ -199,7 +199,7 @@ def running_server(folder: Path, environment: Mapping[str, str]) -> Iterator[str
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not is_healthy(f"http://127.0.0.1:{port}/api"):
+        while not is_up(f"http://127.0.0.1:{port}/api"):
             if time.monotonic() > deadline or process.poll() is not None:
                 raise SystemExit((folder / "server.log").read_text(encoding="utf-8"))
             time.sleep(0.2)

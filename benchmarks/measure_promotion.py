@@ -2,8 +2,9 @@
 
 Usage: python -m benchmarks.measure_promotion. Three runs of the flow under one registered name, evaluated on
 the same held-out rows of the construction FAQ: the demo, the first of its name; one epoch on the true answers;
-one epoch on the same questions with shuffled answers. The last line is one JSON document with the
-decision, the gates and the aliases after each run.
+one epoch on the same questions with shuffled answers, which gains in loss but must fail the gate
+`prompt_dependence_kept`, against the base. The last line is one JSON document with the decision, the
+gates and the aliases after each run; a wrong decision ends it with exit code 1.
 """
 
 from __future__ import annotations
@@ -84,8 +85,22 @@ def figures(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def find_fault(found: dict[str, dict[str, Any]]) -> str:
+    """Describe a wrong decision about the better or the worse model; empty if both are right."""
+    faults = []
+    if not found["better"]["is_champion"]:
+        faults.append(f"the better model was not promoted: {found['better']['reason']}")
+    if found["worse"]["is_champion"]:
+        faults.append(f"the worse model was promoted: {found['worse']['reason']}")
+    return "; ".join(faults)
+
+
 def main() -> None:
-    """Run the three trainings and print what was decided of each."""
+    """Run the three trainings and print what was decided of each.
+
+    Raises:
+        SystemExit: The worse model was promoted, or the better one was not.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="work directory; a temporary one by default")
     arguments = parser.parse_args()
@@ -103,6 +118,8 @@ def main() -> None:
         worse = run_flow(environment, shuffled, pinned, epoch)
     found = {"first": figures(first), "better": figures(better), "worse": figures(worse)}
     sys.stdout.write(json.dumps(found) + "\n")
+    if fault := find_fault(found):
+        raise SystemExit(fault)
 
 
 if __name__ == "__main__":

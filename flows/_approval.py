@@ -14,8 +14,11 @@ from prefect.states import Running
 
 from schemas.config.registry import RegistryConfig
 from schemas.records.references import Approval, DecisionReference, VersionReference
-from tasks.engine.stage import PLAN
+from schemas.records.stages import Stage
+from tasks.engine.stage import PLAN, is_refreshed
+from tasks.registry.approvals import note_answer, read_answer
 from tasks.registry.store import alias_holder, connect, store_errors
+from tasks.registry.tags import PROMOTED_DECISION_TAG
 
 POLL_SECONDS = 10
 
@@ -37,7 +40,8 @@ def ask_for_approval(
     """Pause the flow until a person answers, if the configuration requires approval.
 
     The process keeps running: a suspended run, whose process ends, would fail at the time-out,
-    but no answer in time has to be a refusal.
+    but no answer in time has to be a refusal. The answer is recorded on the version; a repeated run
+    does not ask about the same decision again, unless stage promote_model is refreshed.
 
     Args:
         registry: Whether to ask, and the time-out.
@@ -46,15 +50,31 @@ def ask_for_approval(
 
     Returns:
         The answer; None if no approval is needed: it is not required, the gates refused, or the
-        version is champion already.
+        version is or was champion by this decision.
     """
-    approval = registry.approval
-    if not approval.is_required or not decision.is_promotion or PLAN.get() is not None:
+    if not registry.approval.is_required or not decision.is_promotion or PLAN.get() is not None:
         return None
-    client = connect()
+    client, number = connect(), version.version
     with store_errors():
-        if alias_holder(client, version.name, registry.alias) == version.version:
+        if alias_holder(client, version.name, registry.alias) == number:
             return None
+        tags = client.get_model_version(version.name, str(number)).tags
+    if tags.get(PROMOTED_DECISION_TAG) == decision.sha256:
+        return None  # it was carried out before; a roll-back since then is not undone
+    known = read_answer(tags, decision.sha256)
+    if known and not is_refreshed(Stage.PROMOTE_MODEL):
+        return known
+    answer = _ask(registry, version, decision)
+    with store_errors():
+        note_answer(client, version.name, number, answer, decision.sha256)
+    return answer
+
+
+def _ask(
+    registry: RegistryConfig, version: VersionReference, decision: DecisionReference
+) -> Approval:
+    """Pause the flow until a person answers or the time is over."""
+    approval = registry.approval
     text = question(registry, version, decision)
     get_run_logger().warning("%s Answer on this run's page in Prefect.", text)
     form = PromotionForm.with_initial_data(description=text, is_approved=False)
@@ -70,7 +90,7 @@ def ask_for_approval(
         _resume()
         reason = f"no answer within {approval.timeout_seconds} s"
         return Approval(is_approved=False, reason=reason)
-    return read_answer(answer)
+    return approval_of(answer)
 
 
 def _resume() -> None:
@@ -94,7 +114,7 @@ def question(
     )
 
 
-def read_answer(answer: PromotionForm) -> Approval:
+def approval_of(answer: PromotionForm) -> Approval:
     """Convert the form to a record whose reason can be shown in a report."""
     who = answer.reviewer or "a person"
     word = "approved" if answer.is_approved else "refused"

@@ -11,8 +11,8 @@ from typing import ParamSpec, TypeVar, cast
 from schemas.config.run import RunConfig
 from schemas.errors import DataRejected
 from schemas.records.references import DatasetReference
+from schemas.redaction import clean_errors
 from tasks.engine.run_bar import forget_progress
-from tasks.registry.lineage import settings_sha256
 from tasks.registry.rejections import Rejection, note_rejection
 from tasks.report.announcements import announce_rejection, rejected_state
 
@@ -33,6 +33,7 @@ def handles_rejection(run: Callable[P, R]) -> Callable[P, R]:
     """
 
     @functools.wraps(run)
+    @clean_errors()
     def handled(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return run(*args, **kwargs)
@@ -58,7 +59,7 @@ def recorded_rejections(config: RunConfig, dataset: DatasetReference) -> Iterato
     except DataRejected as error:
         rejection = Rejection(
             rows_sha256=dataset.sha256,
-            settings_sha256=settings_sha256(config),
+            stage_key=error.stage_key,
             n_rows=dataset.n_rows,
             reason=error.what,
             evidence=error.where,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from prefect import flow
 from prefect.logging import get_run_logger
 
+from flows._late_runs import yields_to_newer
 from flows._one_at_a_time import one_run_at_a_time
+from flows._private_parameters import hides_secrets
 from flows._rejections import handles_rejection
-from flows.check_data import gate_rows
+from flows._storage import bounds_storage
+from flows.check_data import find_rejection, gate_rows
 from flows.train_sft import train_and_evaluate
 from schemas.config.run import RunConfig
 from schemas.records.references import (
@@ -21,13 +24,16 @@ from schemas.rules.profile import parse_profile
 from tasks.check_environment import check_environment
 from tasks.engine.cache import locate
 from tasks.load_dataset import load_dataset
-from tasks.registry.rejections import find_rejection, still_rejected
+from tasks.registry.rejections import still_rejected
 from tasks.registry.retrain_reasons import find_evaluated, wants_drift, weigh_drift, weigh_reasons
 from tasks.report.announcements import announce_skip
 
 
+@hides_secrets
 @flow(name="retrain", flow_run_name="{config.registry.name}", log_prints=False)
+@yields_to_newer
 @handles_rejection
+@bounds_storage
 def retrain_model(
     config: RunConfig = RunConfig(),  # noqa: B008 - frozen
     refresh: tuple[Stage, ...] = (),

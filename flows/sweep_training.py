@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
+from flows._private_parameters import hides_secrets
 from flows._rejections import handles_rejection
+from flows._storage import bounds_storage
 from flows.check_data import gate_rows
 from schemas.config.run import RunConfig
 from schemas.config.sweep import SweepConfig
@@ -14,8 +16,10 @@ from tasks.search_settings import search_settings
 from tasks.sweep.results import SweepReport
 
 
+@hides_secrets
 @flow(name="sweep-training", flow_run_name="{config.registry.name}", log_prints=False)
 @handles_rejection
+@bounds_storage
 def sweep_training(config: RunConfig, sweep: SweepConfig) -> SweepReport:
     """Search the training settings with the lowest validation loss.
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
+
+FETCHED: Final = "fetched"
+"""Marks a field with addresses whose content is hashed: their passwords and signatures identify nothing."""
+LARGEST_SEED: Final = 2**32 - 1
+"""That NumPy takes."""
 
 
 class Section(BaseModel):

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
+
+from schemas.redaction import redact
+
+FULL_NUMBERS = (errno.ENOSPC, errno.EDQUOT)
+FULL_TEXT = re.compile(
+    r"No space left on device|Disk quota exceeded|database or disk is full"
+    r"|inline_container.*unexpected pos|PytorchStreamWriter failed writing"
+)
+"""Messages of libraries without an error number: safetensors, polars, SQLite; torch names no cause."""
 
 
 class SftFlowError(Exception):
@@ -20,7 +33,7 @@ class SftFlowError(Exception):
     def __init__(
         self, what: str, *, where: str = "", expected: str = "", got: str = "", fix: str = ""
     ) -> None:
-        """Keep the parts separate, so that a page or a log can format them.
+        """Keep the parts separate, so that a page or a log can format them, and without secrets.
 
         Args:
             what: One sentence that names the problem.
@@ -29,12 +42,12 @@ class SftFlowError(Exception):
             got: What was found instead.
             fix: The next thing to do.
         """
-        super().__init__(what)
-        self.what = what
-        self.where = where
-        self.expected = expected
-        self.got = got
-        self.fix = fix
+        super().__init__(redact(what))
+        self.what = redact(what)
+        self.where = redact(where)
+        self.expected = redact(expected)
+        self.got = redact(got)
+        self.fix = redact(fix)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle every part, since tasks may run in other processes."""
@@ -97,6 +110,12 @@ class DataRejected(SftFlowError, ValueError):  # noqa: N818 - named as users see
     """The data gate rejected the data."""
 
     exit_code = 1
+    stage_key = ""
+    """Of the stage that rejected it: everything that led to this. Set where the stage fails."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the key of the stage too."""
+        return (*super().__reduce__(), {"stage_key": self.stage_key} if self.stage_key else None)
 
 
 class ServiceUnreachable(SftFlowError, ConnectionError):  # noqa: N818
@@ -179,6 +198,12 @@ class RegistryError(SftFlowError, ValueError):
     exit_code = 2
 
 
+class RegistryForbidden(SftFlowError, PermissionError):  # noqa: N818
+    """The MLflow server or its artifact store does not let this user write or read."""
+
+    exit_code = 2
+
+
 class PromotionRefused(SftFlowError):  # noqa: N818 - named as users see it
     """The gates refused the version or never evaluated it, and the promotion was not forced."""
 
@@ -213,8 +238,50 @@ class RegistryBusy(SftFlowError):  # noqa: N818
 
 def is_retryable(error: BaseException) -> bool:
     """Return True for I/O, connection and time-out errors, which a retry may not meet again."""
+    if interruption_of(error):
+        return False
     if isinstance(error, SftFlowError):
         return error.is_retryable
     if isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError)):
         return False
+    if is_disk_full(error):
+        return False
     return isinstance(error, (OSError, TimeoutError, EOFError))
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to it, says that a disk or quota is full."""
+    return any(
+        getattr(link, "errno", None) in FULL_NUMBERS or FULL_TEXT.search(str(link))
+        for link in _chain(error)
+    )
+
+
+def interruption_of(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the Ctrl-C or SIGTERM that led to an error.
+
+    Libraries raise an error of their own where one meets them, for instance in a database call.
+    """
+    return next((link for link in _chain(error) if isinstance(link, KeyboardInterrupt)), None)
+
+
+@contextmanager
+def restored_interruption() -> Iterator[None]:
+    """Raise the Ctrl-C or SIGTERM where it ended the block, or the decorated function, as an error.
+
+    A TrainingInterrupted stays as it is: it says where the training goes on.
+    """
+    try:
+        yield
+    except Exception as error:
+        interruption = interruption_of(error)
+        if interruption is None or isinstance(error, TrainingInterrupted):
+            raise
+        raise type(interruption)(*interruption.args) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that led to it, as a traceback prints them."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -24,12 +24,19 @@ class Direction(StrEnum):
     NONE = "none"
 
 
+PROMPT_DEPENDENCE = "prompt_dependence"
 TOKEN_METRICS: dict[str, Direction] = {
     "loss": Direction.LOWER,
     "perplexity": Direction.LOWER,
     "token_accuracy": Direction.HIGHER,
+    PROMPT_DEPENDENCE: Direction.HIGHER,
 }
 """Measured on the tokens of the reference answers, weighted by tokens."""
+
+LOSS_PREFIX = "loss/"
+"""Before the name of a retention set: its loss."""
+EXPECTED_PREFIX = "expected/"
+"""Before the name of a retention set: the share of its answers that are as the rows expect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +264,33 @@ DEFAULT_METRICS = (
 """Cheap, and useful for any answer."""
 
 
+def is_per_token(name: str) -> bool:
+    """Return whether a metric is weighted by tokens, so that only one tokenizer's values compare."""
+    return name in TOKEN_METRICS or name.startswith(LOSS_PREFIX)
+
+
+def is_of_all_rows(name: str) -> bool:
+    """Return whether a metric does not depend on how many held-out prompts are answered."""
+    return name in TOKEN_METRICS or is_of_retention(name)
+
+
+def is_safeguard(name: str) -> bool:
+    """Return whether a metric only shows what training must not lose.
+
+    A gain in it is no reason to promote a model.
+    """
+    return name == PROMPT_DEPENDENCE or is_of_retention(name)
+
+
+def is_of_retention(name: str) -> bool:
+    """Return whether a metric is of a set in `evaluation.retention`, and not of the held-out rows."""
+    return name.startswith((LOSS_PREFIX, EXPECTED_PREFIX))
+
+
 def metric_direction(name: str) -> Direction:
     """Return which values are better; higher ones for custom, task and judge metrics."""
     if name in TOKEN_METRICS:
         return TOKEN_METRICS[name]
+    if name.startswith(LOSS_PREFIX):
+        return Direction.LOWER
     return ANSWER_METRICS[name].direction if name in ANSWER_METRICS else Direction.HIGHER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,14 @@ from schemas.rules.set_rules import SET_RULES
 from tasks.dataset.comparisons import MOST_EXAMPLES
 from tasks.dataset.profile import CHAMPION, NO_REFERENCE, read_reference
 from tasks.dataset.refusal import keep_evidence, rejection
+from tasks.dataset.retention_rows import RetentionRequest, RetentionSet, write_retention
 from tasks.dataset.set_gate import CheckedRows, apply_set_rules, join_columns
-from tasks.dataset.split_columns import find_benchmark_rows, read_used_rows, write_features
+from tasks.dataset.split_columns import (
+    find_benchmark_rows,
+    mark_eval_rows,
+    read_used_rows,
+    write_features,
+)
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import read_lines
 from tasks.engine.stage import stage_task
@@ -140,9 +147,11 @@ def find_rejection(
 
 
 def quality_fingerprint(arguments: Mapping[str, Any]) -> str:
-    """Fingerprint what the stage reads besides its arguments: benchmarks and the reference profile."""
+    """Fingerprint what the stage reads besides its arguments: rows of files, and the reference profile."""
     quality: QualityConfig = arguments["quality"]
     parts = [source_fingerprint({"source": DataSource(source=name)}) for name in quality.benchmarks]
+    retention: RetentionRequest | None = arguments.get("retention")
+    parts += [retention.fingerprint] if retention else []
     if quality.reference == CHAMPION:
         champion = find_champion_data(arguments["registry"], arguments["checked"].kept_sha256)
         parts.append(f"version {champion.version} {champion.run_id}" if champion else "")
@@ -163,7 +172,6 @@ def _reference(
 
 @stage_task(
     timeout_seconds=4 * 3600,
-    libraries=("great_expectations", "transformers", "tokenizers", "jinja2", "pandas", "pyarrow"),
     fingerprint=quality_fingerprint,
 )
 def check_quality(
@@ -174,19 +182,21 @@ def check_quality(
     quality: QualityConfig,
     registry: RegistryConfig,
     weights: dict[str, float],
+    retention: RetentionRequest | None = None,
 ) -> QualityReference:
     """Tokenise the rows as they will be trained, and apply the set rules.
 
     Args:
         output: Gets `train_tokens.parquet`, `train_prompts.jsonl`, `eval_tokens.parquet`,
             `eval_prompts.jsonl`, `validation_tokens.parquet` where rows are kept for validation,
-            `features.parquet`, `profile.json`, `quality.json`.
+            `features.parquet`, `profile.json`, `quality.json`, and those of the retention sets.
         split: Training, evaluation and validation rows.
         checked: Counts, and the rows that were set aside.
         template: The prepared model.
         quality: Set rules and their limits.
         registry: Where the champion is, whose data this set is compared with.
         weights: By name of the source; empty for a single source.
+        retention: Rows outside the domain that are measured too.
 
     Returns:
         Reference to the tokens, with the verdict.
@@ -195,10 +205,19 @@ def check_quality(
         DataRejected: A blocking rule failed, or no row is left.
     """
     renderer = load_renderer(locate(template, "model"), locate(template, "training_template.jinja"))
-    tokens = tokenise_splits(split, renderer, quality, weights, output.path)
+    tokens = tokenise_splits(split, renderer, quality, weights, output.path, mark_eval_rows(split))
     reference = _reference(quality, registry, checked)
     results = _check_set(output.path, split, checked, tokens, quality, reference)
-    summary = json.dumps(_summary(results, checked, tokens, weights), indent=1)
+    retained: dict[str, RetentionSet] = {}
+    if retention:
+        retained = write_retention(retention, split, renderer, quality, output.path)
+    summary = json.dumps(
+        {
+            **_summary(results, checked, tokens, weights),
+            "retention": {name: asdict(found) for name, found in retained.items()},
+        },
+        indent=1,
+    )
     (output.path / "quality.json").write_text(summary, encoding="utf-8")
     rejected = find_rejection(results, tokens, checked.n_rows)
     if rejected:
@@ -215,5 +234,6 @@ def check_quality(
         n_supervised_tokens=tokens[TRAIN].n_supervised_tokens,
         eval_sha256=tokens[EVAL].digest.hexdigest(),
         sources=_source_tokens(tokens, weights),
+        retention_sha256={name: found.sha256 for name, found in retained.items()},
         rules=results,
     )

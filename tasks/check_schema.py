@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,13 +13,14 @@ from schemas.rule_ids import RowRule, RuleSetting
 from tasks.dataset.refusal import keep_evidence, rejection
 from tasks.dataset.row_pass import SetPass, write_rows
 from tasks.engine.cache import OutputFolder, locate
-from tasks.engine.keys import file_sha256
 from tasks.engine.stage import stage_task
 from tasks.rows.check import CheckRequest
 from tasks.rows.tally import RowTally
 from tasks.sources.stored_rows import stored_parts
 
 FILES = ("kept.jsonl", "quarantine.jsonl", "rules.json")
+CONTENT = b',"format":'
+"""Begins what follows file and line in `kept.jsonl`."""
 
 
 def check_rows(
@@ -37,6 +39,24 @@ def check_rows(
     (folder / "rules.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
+def content_sha256(kept: Path) -> str:
+    """Hash rows in their order, without their files and line numbers.
+
+    So a renamed file, or a blank line in it, is no other dataset.
+
+    Args:
+        kept: `kept.jsonl`.
+
+    Returns:
+        The sha256.
+    """
+    digest = hashlib.sha256()
+    with kept.open("rb") as stream:
+        for line in stream:
+            digest.update(line[line.index(CONTENT) :])  # quotes in a file name are escaped
+    return digest.hexdigest()
+
+
 def find_rejection(tally: RowTally, source: str) -> DataRejected | None:
     """Reject the data when no row is left, or when a rule is broken beyond its own limit."""
     if not tally.n_kept_rows:
@@ -46,7 +66,7 @@ def find_rejection(tally: RowTally, source: str) -> DataRejected | None:
     return rejection("", exceeded, n_rows=tally.n_rows, where=source) if exceeded else None
 
 
-@stage_task(timeout_seconds=4 * 3600, libraries=("pandera", "polars", "jsonschema"))
+@stage_task(timeout_seconds=4 * 3600)
 def check_schema(
     output: OutputFolder,
     dataset: DatasetReference,
@@ -78,7 +98,7 @@ def check_schema(
         n_rows=tally.n_rows,
         n_kept_rows=tally.n_kept_rows,
         n_quarantined_rows=tally.n_quarantined_rows,
-        kept_sha256=file_sha256(output.path / "kept.jsonl"),
+        kept_sha256=content_sha256(output.path / "kept.jsonl"),
         formats=tally.format_counts(),
         conversions=dict(Counter(dataset.conversions) + Counter(tally.conversion_counts())),
         unused_fields=tally.unused_field_counts(),

@@ -19,7 +19,7 @@ from schemas.records.references import (
 )
 from tasks.engine.cache import OutputFolder
 from tasks.engine.stage import stage_task
-from tasks.evaluation.evaluate import evaluate, evaluation_fingerprint
+from tasks.evaluation.evaluate import SERVER_LIBRARIES, evaluate, evaluation_fingerprint
 from tasks.evaluation.scores_cache import EvaluatedModel
 from tasks.models.files import folder_sha256
 from tasks.registry.champion import Opponent, fetch_opponent, find_opponent
@@ -33,17 +33,15 @@ def champion_fingerprint(arguments: Mapping[str, Any]) -> str:
     The text changes when the alias moves.
     """
     opponent = find_opponent(arguments["registry"], arguments["trained"].sha256)
-    return _fingerprint(opponent, arguments["evaluation"])
+    return _fingerprint(opponent, arguments)
 
 
-def _fingerprint(opponent: Opponent | None, evaluation: EvaluationConfig) -> str:
-    named = opponent.fingerprint if opponent else NO_OPPONENT
-    return f"{named}\n{evaluation_fingerprint({'evaluation': evaluation})}"
+def _fingerprint(opponent: Opponent | None, arguments: Mapping[str, Any]) -> str:
+    named = f"{opponent.fingerprint}\n{opponent.template_sha256}" if opponent else NO_OPPONENT
+    return f"{named}\n{evaluation_fingerprint(arguments)}"
 
 
-@stage_task(
-    timeout_seconds=6 * 3600, libraries=("torch", "transformers"), fingerprint=champion_fingerprint
-)
+@stage_task(timeout_seconds=6 * 3600, libraries=SERVER_LIBRARIES, fingerprint=champion_fingerprint)
 def evaluate_champion(
     output: OutputFolder,
     trained: TrainedReference,
@@ -69,15 +67,15 @@ def evaluate_champion(
         RegistryBusy: The alias moved when the stage began.
     """
     opponent = find_opponent(registry, trained.sha256)
-    if _fingerprint(opponent, evaluation) != output.key.parts["source content"]:
+    given = {"evaluation": evaluation, "quality": quality}
+    if _fingerprint(opponent, given) != output.key.parts["source content"]:
         raise RegistryBusy(
             "the champion changed when its evaluation began",
             where=f"alias {registry.alias} of {registry.name}",
             fix="none needed: the stage is retried with the new champion",
         )
     version = opponent.version if opponent else None
-    known = {"version": version, "alias": opponent.alias if opponent else None}
-    (output.path / "champion.json").write_text(json.dumps(known), encoding="utf-8")
+    (output.path / "champion.json").write_text(json.dumps({"version": version}), encoding="utf-8")
     if opponent is None:
         return output.commit(ChampionReference)
     facts = evaluate(opponent_model(opponent), quality, evaluation, seed, output)
@@ -88,7 +86,12 @@ def evaluate_champion(
         role=Role.CHAMPION,
         **facts,
     )
-    return output.commit(ChampionReference, version=version, evaluation=scores)
+    return output.commit(
+        ChampionReference,
+        version=version,
+        evaluation=scores,
+        template_sha256=opponent.template_sha256,
+    )
 
 
 def opponent_model(opponent: Opponent) -> EvaluatedModel:

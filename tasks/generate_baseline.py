@@ -11,13 +11,13 @@ from schemas.records.references import (
 )
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.stage import stage_task
-from tasks.evaluation.evaluate import evaluate, evaluation_fingerprint
+from tasks.evaluation.evaluate import SERVER_LIBRARIES, evaluate, evaluation_fingerprint
 from tasks.evaluation.scores_cache import model_in
 
 
 @stage_task(
     timeout_seconds=6 * 3600,
-    libraries=("torch", "transformers"),
+    libraries=SERVER_LIBRARIES,
     fingerprint=evaluation_fingerprint,
 )
 def generate_baseline(

@@ -45,9 +45,7 @@ def write_rows(
     return dict(counts)
 
 
-@stage_task(
-    timeout_seconds=4 * 3600, libraries=("datasets", "pyarrow"), fingerprint=origin_fingerprint
-)
+@stage_task(timeout_seconds=4 * 3600, fingerprint=origin_fingerprint)
 def load_dataset(
     output: OutputFolder, source: DataSource | dict[str, DataSource]
 ) -> DatasetReference:

@@ -104,7 +104,6 @@ def prepare_model(
 
 @stage_task(
     timeout_seconds=2 * 3600,
-    libraries=("gguf", "tokenizers", "transformers", "trl"),
     assets=ASSETS,
     fingerprint=source_fingerprint,
 )

@@ -20,7 +20,7 @@ from tasks.report.document import build_report, summarise
 from tasks.report.run_page import PAGE_FILES, embed_curve, render_page
 
 
-@stage_task(timeout_seconds=600, libraries=("jinja2", "mlflow"), assets=PAGE_FILES)
+@stage_task(timeout_seconds=600, libraries=("mlflow",), assets=PAGE_FILES)
 def publish_report(
     output: OutputFolder,
     config: RunConfig,

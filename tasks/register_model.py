@@ -15,9 +15,9 @@ from schemas.records.references import Evidence, VersionReference
 from schemas.records.stages import Stage
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.files import write_atomic
-from tasks.engine.home import tracking_uri
-from tasks.engine.redaction import without_secrets
+from tasks.engine.home import store_name
 from tasks.engine.stage import is_refreshed, stage_task
+from tasks.registry.aliases import settled_aliases
 from tasks.registry.lineage import version_fingerprint
 from tasks.registry.store import (
     FoundVersion,
@@ -40,7 +40,7 @@ from tasks.release.chat_model import log_chat_model, put_back_files
 from tasks.release.licence import find_licence
 from tasks.release.model_card import CardFacts, card_facts, description
 from tasks.release.registration import discard_run, registering
-from tasks.release.run_files import log_decision, log_training, version_tags
+from tasks.release.run_files import log_adapter, log_decision, log_training, version_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -89,14 +89,8 @@ def update_version(
     if client.get_run(found.run_id).info.lifecycle_stage != "active":
         client.restore_run(found.run_id)
     tags = version_tags(config, evidence, found.run_id, card)
-    is_given_up = WEIGHTS_TAG in found.tags and tags[DECISION_TAG] == Decision.REFUSE.value
-    is_gone = WEIGHTS_TAG in found.tags or not has_model_files(client, found.model_uri)
-    if is_refreshed(Stage.REGISTER_MODEL) or (is_gone and not is_given_up):
-        put_back_files(client, config, locate(evidence.trained, "model"), found)
-        if WEIGHTS_TAG in found.tags:
-            client.delete_model_version_tag(name, number, WEIGHTS_TAG)
     log_decision(client, found.run_id, config, evidence, card)
-    for tag, text in tags.items():
+    for tag, text in tags.items():  # before the files: those of a refused version may be deleted
         if found.tags.get(tag) != text:
             client.set_model_version_tag(name, number, tag, text)
     for tag in found.tags.keys() - tags.keys():
@@ -104,6 +98,14 @@ def update_version(
             client.delete_model_version_tag(name, number, tag)
     client.update_model_version(name, number, description(card))
     client.set_tag(found.run_id, DECISION_TAG, tags[DECISION_TAG])
+    is_given_up = WEIGHTS_TAG in found.tags and tags[DECISION_TAG] == Decision.REFUSE.value
+    is_gone = WEIGHTS_TAG in found.tags or not has_model_files(client, found.model_uri)
+    if is_refreshed(Stage.REGISTER_MODEL) or (is_gone and not is_given_up):
+        with settled_aliases(client, name):
+            put_back_files(client, config, locate(evidence.trained, "model"), found)
+            log_adapter(client, found.run_id, evidence.trained)
+            if WEIGHTS_TAG in client.get_model_version(name, number).tags:
+                client.delete_model_version_tag(name, number, WEIGHTS_TAG)
 
 
 def verify_version(reference: VersionReference) -> str:
@@ -153,8 +155,8 @@ def _refuse_unevaluated(evidence: Evidence) -> None:
 
 @stage_task(
     timeout_seconds=6 * 3600,
-    libraries=("mlflow", "transformers"),
-    fingerprint=lambda _: without_secrets(tracking_uri()),
+    libraries=("mlflow",),
+    fingerprint=lambda _: store_name(),
     verify=verify_version,
 )
 def register_model(output: OutputFolder, config: RunConfig, evidence: Evidence) -> VersionReference:
@@ -193,7 +195,7 @@ def register_model(output: OutputFolder, config: RunConfig, evidence: Evidence) 
         "run_id": version.run_id,
         "experiment_id": str(run.info.experiment_id),
         "model_uri": version.model_uri,
-        "tracking_uri": without_secrets(tracking_uri()),
+        "tracking_uri": store_name(),
     }
     noted = facts | {"decision_sha256": evidence.decision.sha256}
     (output.path / "version.json").write_text(json.dumps(noted, indent=1), encoding="utf-8")

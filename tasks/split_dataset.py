@@ -122,6 +122,7 @@ def split_rows(
             parts = choose_splits(groups, prompt, split, seed)
         write_splits(files, parts.tolist(), folder)
     table.append("part", parts)
+    table.append("group", groups)
     table.save()
     n_train, n_eval, n_unused, n_validation = (int((parts == part).sum()) for part in Split)
     n_groups = len(set(groups.tolist()))
@@ -132,7 +133,6 @@ def split_rows(
 
 @stage_task(
     timeout_seconds=2 * 3600,
-    libraries=("polars", "rensa", "scipy", "xxhash"),
     fingerprint=pinned_fingerprint,
 )
 def split_dataset(

@@ -17,11 +17,13 @@ from tasks.engine.files import write_atomic
 from tasks.engine.home import work_directory
 from tasks.engine.keys import StageKey, stage_key
 from tasks.engine.stage import PLAN, is_refreshed, stage_task
+from tasks.models.shape import count_parameters
 from tasks.training.launch import TrainingFolders, plan_training, run_training
 from tasks.training.live_metrics import RUN_FILE
 from tasks.training.loss_curve import draw_loss_curve
 from tasks.training.monitor import TrainingMonitor
 from tasks.training.plan.accelerate_file import accelerate_file_sha256
+from tasks.training.plan.space import require_temporary_space
 from tasks.training.process.checkpoints import hold_lock
 from tasks.training.process.trainable import check_trainable
 
@@ -31,6 +33,10 @@ def weight_parts(parts: dict[str, str]) -> dict[str, str]:
     names = ("guards.", "logging_steps", "save_steps", "save_total_limit")
     idle = tuple(f"config training.{name}" for name in names)
     return {name: text for name, text in parts.items() if not name.startswith(idle)}
+
+
+TRAINING_LIBRARIES = ("bitsandbytes", "flash-attn", "kernels", "liger-kernel", "triton")
+"""Chosen by settings and by the machine, and loaded by other libraries."""
 
 
 def forget_earlier_runs(checkpoints: Path) -> None:
@@ -51,7 +57,7 @@ def forget_earlier_runs(checkpoints: Path) -> None:
 
 @stage_task(
     timeout_seconds=7 * 24 * 3600,
-    libraries=("accelerate", "peft", "torch", "transformers", "trl"),
+    libraries=TRAINING_LIBRARIES,
     fingerprint=accelerate_file_sha256,
 )
 def train_model(
@@ -67,6 +73,7 @@ def train_model(
     `loss_curve.svg`, and `mlflow_run.json` where the training was shown in MLflow. The seed is that
     of data order, dropout and adapter weights.
     """
+    require_temporary_space(count_parameters(locate(template, "model")))
     key = StageKey(output.key.stage, weight_parts(output.key.parts))
     checkpoints = work_directory() / "checkpoints" / key.digest
     folders = TrainingFolders(output.path, checkpoints, key.parts)

@@ -12,6 +12,7 @@ import click
 
 from flows.cli.console import (
     EXIT_REFUSED,
+    echo,
     keep_stdout_clean,
     print_json,
     print_table,
@@ -155,24 +156,24 @@ def show_check(report: Any, page: Path, repaired: Path | None = None) -> None:
         repaired: File with the kept rows, if one was written.
     """
     found = ", ".join(f"{count} {name}" for name, count in report.formats.items()) or "none"
-    click.echo(f"Data {str(report.verdict).upper()}: {report.n_rows:,} rows, formats: {found}")
-    click.echo(f"Kept {report.n_kept_rows:,}, quarantined {report.n_quarantined_rows:,}.")
+    echo(f"Data {str(report.verdict).upper()}: {report.n_rows:,} rows, formats: {found}")
+    echo(f"Kept {report.n_kept_rows:,}, quarantined {report.n_quarantined_rows:,}.")
     for name, count in report.conversions.items():
-        click.echo(f"  {name.replace('_', ' ')}: {count:,}")
+        echo(f"  {name.replace('_', ' ')}: {count:,}")
     if report.unused_fields:
         names = [f"{name} {count:,}" for name, count in report.unused_fields.items()]
         more = f" and {len(names) - MAX_FIELDS:,} more" if len(names) > MAX_FIELDS else ""
-        click.echo(f"Rows with fields that are not used: {', '.join(names[:MAX_FIELDS])}{more}")
+        echo(f"Rows with fields that are not used: {', '.join(names[:MAX_FIELDS])}{more}")
     if report.rules:
-        click.echo()
+        echo()
         print_table(
             ["rule", "severity", "verdict", "rows", "observed", "limit", "where and how to fix"],
             [_rule_row(rule) for rule in report.rules],
         )
-        click.echo()
-    click.echo(f"Report: {page}")
+        echo()
+    echo(f"Report: {page}")
     if repaired:
-        click.echo(f"Kept rows: {repaired}")
+        echo(f"Kept rows: {repaired}")
 
 
 def _rule_row(rule: RuleResult) -> list[str]:

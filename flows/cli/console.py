@@ -17,7 +17,8 @@ from typing import Any
 import click
 
 from flows.services.signals import Terminated
-from schemas.errors import SftFlowError, TrainingInterrupted
+from schemas.errors import SftFlowError, TrainingInterrupted, is_disk_full, restored_interruption
+from schemas.redaction import cleanse, redact, visible
 
 EXIT_REFUSED = 1
 EXIT_FAILED = 3
@@ -39,21 +40,26 @@ class GuardedGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command, and turn its errors into a message and an exit code."""
         try:
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            with restored_interruption():
+                return super().invoke(ctx)
+        except click.ClickException as error:
+            vars(error)["message"] = redact(error.message)
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except (KeyboardInterrupt, TrainingInterrupted) as error:
-            click.echo("Interrupted. Finished work is kept; the next run resumes here.", err=True)
+            echo("Interrupted. Finished work is kept; the next run resumes here.", err=True)
             ctx.exit(EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED)
         except BrokenPipeError:
             # `sft-flow … | head`: the reader has closed the pipe. Write nothing more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(EXIT_BROKEN_PIPE)
         except Exception as found:
+            cleanse(found)
             if is_debug(ctx):
                 traceback.print_exc()
-            shown = _missing_extra(ctx, found) or found
-            click.echo(describe(shown), err=True)
+            shown = _missing_extra(ctx, found) or _full_disk(found) or found
+            echo(describe(shown), err=True)
             ctx.exit(shown.exit_code if isinstance(shown, SftFlowError) else EXIT_FAILED)
 
 
@@ -66,12 +72,21 @@ def _missing_extra(context: click.Context, error: Exception) -> SftFlowError | N
     return missing_extra(error.name, f"`sft-flow {context.invoked_subcommand}`")
 
 
+def _full_disk(error: Exception) -> SftFlowError | None:
+    """Make the error for a full disk; None for other errors."""
+    if isinstance(error, SftFlowError) or not is_disk_full(error):
+        return None
+    from tasks.engine.full_disk import name_full_disk
+
+    return name_full_disk(error)
+
+
 def describe(error: Exception) -> str:
     """Format an error: all parts of an `SftFlowError`, one line for any other."""
     if isinstance(error, SftFlowError):
         return str(error)
     first_line = (str(error).strip().splitlines() or ["no message"])[0]
-    return f"{type(error).__name__}: {first_line}  (add --debug for the traceback)"
+    return f"{type(error).__name__}: {redact(first_line)}  (add --debug for the traceback)"
 
 
 def is_debug(context: click.Context | None = None) -> bool:
@@ -101,20 +116,27 @@ def keep_stdout_clean() -> Iterator[None]:
         yield
 
 
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Print text whose names come from data and files: nothing in it is obeyed by a terminal."""
+    click.echo(visible(text), err=err)  # noqa: TID251 - the one place
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document on standard output."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    # What is written out is written as JSON escapes it.
+    echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
     """Print a table: with rich on a terminal, as plain columns elsewhere."""
+    rows = [[visible(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich_table(headings, rows, title)
         return
     if title:
-        click.echo(title)
+        echo(title)
     for line in plain_table(headings, rows, terminal_width()):
-        click.echo(line)
+        echo(line)
 
 
 def terminal_width() -> int:
@@ -189,7 +211,7 @@ def _print_rich_table(headings: Sequence[str], rows: Sequence[Sequence[str]], ti
     console, least = Console(), _least(headings, rows)
     if sum(least) + 3 * len(least) + 1 > console.width:
         for line in [title] * bool(title) + _stacked(headings, rows):
-            click.echo(line)
+            echo(line)
         return
     table = Table(
         title=title or None,

@@ -36,7 +36,7 @@ def doctor(config_path: Path | None, overrides: tuple[str, ...], is_json: bool) 
     if is_json:
         print_json([finding.model_dump(mode="json") for finding in findings])
     else:
-        rows = [[item.health.value, item.topic, item.detail, item.mend] for item in findings]
+        rows = [[item.health.value, item.topic, item.detail, item.fix] for item in findings]
         print_table(["", "check", "found", "fix"], rows)
     if any(finding.health is Health.PROBLEM for finding in findings):
         click.get_current_context().exit(EXIT_FAILED)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli.console import keep_stdout_clean, print_json, quiet_libraries
+from flows.cli.console import echo, keep_stdout_clean, print_json, quiet_libraries
 from flows.cli.options import debug_option, json_option
 
 
@@ -57,7 +57,7 @@ def export(
     if is_json:
         print_json({**found, "name": lineage["name"], "version": lineage["version"]})
         return
-    click.echo(f"{lineage['name']} version {lineage['version']}: {folder}")
+    echo(f"{lineage['name']} version {lineage['version']}: {folder}")
     for place in (gguf, address):
         if place:
-            click.echo(str(place))
+            echo(str(place))

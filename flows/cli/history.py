@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli.console import keep_stdout_clean, print_json, quiet_libraries
+from flows.cli.console import echo, keep_stdout_clean, print_json, quiet_libraries
 from flows.cli.options import config_options, json_option
 from flows.cli.promote import read_registry
 
@@ -35,6 +35,6 @@ def history(
     if is_json:
         print_json({"path": str(path), **found.model_dump(mode="json")})
     else:
-        click.echo(str(path))
+        echo(str(path))
     if is_opened:
         click.launch(path.as_uri())

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from flows.cli.console import keep_stdout_clean, print_json, quiet_libraries
+from flows.cli.console import echo, keep_stdout_clean, print_json, quiet_libraries
 from flows.cli.options import debug_option, json_option
 
 if TYPE_CHECKING:
@@ -112,13 +112,13 @@ def _is_utf8(text: str) -> bool:
 
 def _checked_model(config: RunConfig, folder: Path) -> str:
     """Check a model as far as its files are on this machine; return it as found from the folder."""
-    from tasks.models.files import check_files, file_names
+    from tasks.models.files import check_folders
     from tasks.models.source import SourceKind, resolve_source
 
     source = config.model.source
     found = resolve_source(source)
     if found.kind is SourceKind.FOLDER:
-        check_files(file_names(found.path), source, config.model)
+        check_folders(found.path, found.path, config.model)
     on_disk = found.kind in (SourceKind.FOLDER, SourceKind.GGUF)
     return path_from(folder, source) if on_disk else source
 
@@ -181,21 +181,21 @@ def show_project(project: Project, folder: Path) -> None:
     from tasks.dataset.column_mapping import shown_list
     from tasks.models.bundled import BUNDLED_COMMAND, BUNDLED_NAME, bundled_distribution
 
-    click.echo(f"Columns: {shown_list(project.proposal.seen)}")
-    click.echo(describe_mapping(project.proposal))
-    click.echo(f"Row rules, on the first rows: {describe_sample(project.proposal)}")
-    click.echo(f"Model: {project.model}, registered as {project.name}")
+    echo(f"Columns: {shown_list(project.proposal.seen)}")
+    echo(describe_mapping(project.proposal))
+    echo(f"Row rules, on the first rows: {describe_sample(project.proposal)}")
+    echo(f"Model: {project.model}, registered as {project.name}")
     if project.model == BUNDLED_NAME and bundled_distribution() is None:
-        click.echo(f"The model is not installed: {BUNDLED_COMMAND}")
-    click.echo(f"Written: {', '.join(str(folder / name) for name in project.files)}")
+        echo(f"The model is not installed: {BUNDLED_COMMAND}")
+    echo(f"Written: {', '.join(str(folder / name) for name in project.files)}")
     if IGNORED not in project.files:
-        click.echo(f"{folder / IGNORED} is kept; it should list .sft/")
+        echo(f"{folder / IGNORED} is kept; it should list .sft/")
     for hiding in hiding_packages(folder):
-        click.echo(f"warning: {hidden_message(hiding)}", err=True)
-    click.echo("\nNext; check shows every broken rule and how to fix it:")
+        echo(f"warning: {hidden_message(hiding)}", err=True)
+    echo("\nNext; check shows every broken rule and how to fix it:")
     for command in next_commands(folder):
-        click.echo(f"  {command}")
-    click.echo(f"To schedule it, see the top of {PROJECT}.")
+        echo(f"  {command}")
+    echo(f"To schedule it, see the top of {PROJECT}.")
 
 
 def print_project(project: Project, folder: Path) -> None:

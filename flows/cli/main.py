@@ -8,6 +8,7 @@ import gc
 import click
 
 from flows.cli.check import check
+from flows.cli.clean import clean
 from flows.cli.console import GuardedGroup
 from flows.cli.doctor import doctor
 from flows.cli.export import export
@@ -39,6 +40,7 @@ COMMANDS = (
     up,
     down,
     history,
+    clean,
 )
 COLLECT_AFTER_OBJECTS = 50_000
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flows.cli.console import keep_stdout_clean, print_json, print_table, quiet_libraries
+from flows.cli.console import echo, keep_stdout_clean, print_json, print_table, quiet_libraries
 from flows.cli.options import debug_option, json_option
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _show(found: list[Subscription], *, is_json: bool) -> None:
     if is_json:
         print_json([one.model_dump(mode="json") for one in found])
     elif not found:
-        click.echo("no notifications")
+        echo("no notifications")
     else:
         rows = [[one.automation, one.change.value, ", ".join(one.events)] for one in found]
         print_table(["automation", "", "on"], rows)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import click
 
-from flows.cli.console import keep_stdout_clean, print_json, print_table, quiet_libraries
+from flows.cli.console import echo, keep_stdout_clean, print_json, print_table, quiet_libraries
 from flows.cli.options import config_options, json_option, refresh_option
 from schemas.base import Record
 from schemas.config.run import RunConfig
@@ -116,17 +116,9 @@ def _verified(found: Lookup) -> str:
 
 def _walk(config: RunConfig, refresh: Sequence[Stage]) -> list[Lookup]:
     from flows.train_sft import train_sft
-    from tasks.engine.stage import PLAN, Plan, PlanReached
+    from tasks.engine.stage import look_ahead
 
-    plan = Plan(refresh=frozenset(refresh))
-    token = PLAN.set(plan)
-    try:
-        train_sft.fn(config, tuple(refresh))
-    except PlanReached as reached:
-        return [*plan.lookups[:-1], reached.lookup]
-    finally:
-        PLAN.reset(token)
-    return plan.lookups
+    return look_ahead(lambda: train_sft.fn(config, tuple(refresh)), refresh)
 
 
 def plan_training(
@@ -232,28 +224,28 @@ def show_plan(plan: PlanReport) -> None:
     rows = [[entry.outcome, entry.stage.value, entry.reason] for entry in plan.stages]
     print_table(["", "stage", "reason"], rows)
     n_runs = sum(entry.outcome == "RUN" for entry in plan.stages)
-    click.echo()
+    echo()
     if n_runs == 0:
-        click.echo("Nothing to do: every stage would be a HIT.")
+        echo("Nothing to do: every stage would be a HIT.")
         return
-    click.echo(f"{n_runs} of {len(plan.stages)} stages would run; one that comes after another")
-    click.echo("is a HIT after all if what it reads comes out the same.")
+    echo(f"{n_runs} of {len(plan.stages)} stages would run; one that comes after another")
+    echo("is a HIT after all if what it reads comes out the same.")
     if plan.training:
         show_setup(plan.training)
     estimate = plan.estimate
     if estimate:
-        click.echo(
+        echo(
             f"Training, estimated: {estimate.n_train_rows:,} rows, "
             f"{estimate.n_train_tokens:,} tokens, {estimate.n_steps:,} steps, "
             f"about {span(estimate.seconds)} ({estimate.basis})"
         )
     elif all(entry.outcome == "RUN" for entry in plan.stages):
-        click.echo("Rows, tokens, steps and time are known once load_dataset has run.")
+        echo("Rows, tokens, steps and time are known once load_dataset has run.")
 
 
 def show_setup(setup: TrainingSetup) -> None:
     """Print how the training would run, one line per choice with its reason, and its memory."""
-    click.echo()
+    echo()
     rows = [
         [name.replace("_", " "), *described.split(": ", 1)]
         for name, described in setup.choices.described().items()
@@ -268,7 +260,7 @@ def show_setup(setup: TrainingSetup) -> None:
         rows.append(["memory", "-", "known once rows are loaded and prepare_template has run"])
     print_table(["training", "", "reason"], rows)
     for note in setup.notes:
-        click.echo(f"Note: {note}")
+        echo(f"Note: {note}")
 
 
 @click.command(short_help="Show which stages would run, and why.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli.console import keep_stdout_clean, print_json, quiet_libraries
+from flows.cli.console import echo, keep_stdout_clean, print_json, quiet_libraries
 from flows.cli.options import config_options, json_option
 from schemas.config.registry import RegistryConfig
 
@@ -27,7 +27,7 @@ def read_registry(name: str, config_path: Path | None, overrides: Sequence[str])
     "--force",
     "is_forced",
     is_flag=True,
-    help="Promote even if the gates refused the version or did not evaluate it; requires --reason.",
+    help="Promote even if the gates or a reviewer refused the version, or no gate ran; requires --reason.",
 )
 @config_options
 @json_option
@@ -88,4 +88,4 @@ def _show(done: dict[str, object], *, is_json: bool) -> None:
     name, version, alias = done["name"], done["version"], done["alias"]
     former = done["former_version"]
     before = f" (before: version {former})" if former else ""
-    click.echo(f"{name} version {version} is {alias}{before}")
+    echo(f"{name} version {version} is {alias}{before}")

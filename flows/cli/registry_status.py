@@ -5,19 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import click
-
-from flows.cli.console import print_json, print_table
+from flows.cli.console import echo, print_json, print_table
 from schemas.base import Record
 from schemas.config.registry import RegistryConfig
-from schemas.errors import RegistryError
+from schemas.errors import AliasesUnsettled, RegistryBusy, RegistryError, RegistryForbidden
 from tasks.engine.wording import age, number
-from tasks.registry.aliases import read_holders
+from tasks.registry.aliases import read_holders, settle_aliases
 from tasks.registry.store import connect, store_errors
 from tasks.registry.tags import (
     DATASET_TAG,
     DECISION_TAG,
-    JOURNAL_TAG,
     METRIC_PREFIX,
     PROMOTED_AT_TAG,
     PROMOTED_BY_TAG,
@@ -62,7 +59,7 @@ class RegistryStatus(Record):
     versions: tuple[VersionStatus, ...]
     """Those that have an alias, in the order of `holders`."""
     problem: str = ""
-    """An interrupted promotion; the next one restores its aliases."""
+    """Why aliases of an interrupted promotion could not be restored; else empty."""
 
 
 def read_registry_status(registry: RegistryConfig) -> RegistryStatus:
@@ -88,19 +85,26 @@ def read_registry_status(registry: RegistryConfig) -> RegistryStatus:
                 got=what_there_is(client, name),
                 fix="correct the name, or MLFLOW_TRACKING_URI",
             )
+        problem = _settle(client, name)
         aliases = (registry.alias, registry.challenger_alias, registry.previous_alias)
         holders = read_holders(client, name, aliases)
         numbers = dict.fromkeys(number for number in holders.values() if number is not None)
-        is_unsettled = JOURNAL_TAG in client.get_registered_model(name).tags
         return RegistryStatus(
             name=name,
             n_versions=len(versions),
             holders=holders,
             versions=tuple(_read_version(client, name, number) for number in numbers),
-            problem="a promotion was interrupted; the next one restores its aliases first"
-            if is_unsettled
-            else "",
+            problem=problem,
         )
+
+
+def _settle(client: MlflowClient, name: str) -> str:
+    """Restore the aliases of an interrupted promotion; return why it was not possible."""
+    try:
+        settle_aliases(client, name)
+    except (AliasesUnsettled, RegistryBusy, RegistryForbidden) as error:
+        return str(error)
+    return ""
 
 
 def _read_version(client: MlflowClient, name: str, number: int) -> VersionStatus:
@@ -137,7 +141,7 @@ def show_registry_status(status: RegistryStatus, *, is_json: bool) -> None:
     headings = ["alias", "version", "loss", "base", "decision", "age", "rows", "data", "promoted"]
     print_table(headings, rows, title=f"{status.name}: {status.n_versions} versions")
     if status.problem:
-        click.echo(status.problem)
+        echo(status.problem)
 
 
 def _row(alias: str, version: VersionStatus | None) -> list[str]:

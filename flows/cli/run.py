@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from flows.cli.console import (
     EXIT_REFUSED,
+    echo,
     is_debug,
     keep_stdout_clean,
     print_json,
@@ -19,38 +21,41 @@ from flows.cli.console import (
 from flows.cli.options import config_options, json_option, refresh_option
 from schemas.records.stages import Stage
 from tasks.engine.home import tracking_uri
-from tasks.engine.wording import duration, interval, mebibytes, number, share, signed_number
+from tasks.engine.local_server import local_url, loopback
+from tasks.engine.redaction import without_secrets
+from tasks.engine.wording import duration, interval, number, optional_share, signed_number
 
 N_ANSWERS = 3
 MAX_ANSWER_CHARACTERS = 400
 
 
-def show_report(report: Mapping[str, Any], page: Path) -> None:
+def show_report(report: Mapping[str, Any], page: Path, champion: int | None) -> None:
     """Print the result of a run: metrics, answers, decision, and where to look further.
 
     Args:
         report: Contents of `report.json`.
         page: The HTML page.
+        champion: Version that is champion now; None if unknown.
     """
     metrics = report["metrics"]
     names = list(dict.fromkeys(name for role in metrics.values() for name in role))
     rows = [[name, *(number(role.get(name)) for role in metrics.values())] for name in names]
-    click.echo()
+    echo()
     print_table(["metric", *metrics], rows, title="Held-out rows")
     answers = report["answers"][:N_ANSWERS]
     columns = ("prompt", "reference", *metrics)
     if answers:
-        click.echo()
+        echo()
         cells = [[shorten(str(answer[name])) for name in columns] for answer in answers]
         print_table(columns, cells, title="Answers side by side")
     show_gates(report)
-    click.echo()
-    click.echo(training_line(report["training"]))
-    show_decision(report)
-    click.echo(f"Report: {page}")
-    click.echo("Pages:  prefect server start       then http://127.0.0.1:4200")
-    uri = report["registry"].get("tracking_uri") or tracking_uri()
-    click.echo(f"        {mlflow_command(uri)}")
+    echo()
+    echo(training_line(report["training"]))
+    show_decision(report, champion)
+    echo(f"Report: {page}")
+    echo(f"Pages:  sft-flow up       then {local_url(4200)}")
+    uri = report["registry"].get("tracking_uri") or without_secrets(tracking_uri())
+    echo(f"        {mlflow_command(uri)}")
 
 
 def training_line(training: Mapping[str, Any]) -> str:
@@ -69,8 +74,8 @@ def mlflow_command(uri: str) -> str:
     if uri.startswith(("http://", "https://")):
         return f"MLflow is at {uri}"
     return (
-        f"mlflow ui --backend-store-uri {uri} --host 127.0.0.1 --port 5000"
-        "       then http://127.0.0.1:5000"
+        f"mlflow ui --backend-store-uri {shlex.quote(uri)} --host {loopback()} --port 5000"
+        f"       then {local_url(5000)}"
     )
 
 
@@ -84,32 +89,38 @@ def show_gates(report: Mapping[str, Any]) -> None:
             gate["id"],
             signed_number(gate["gain"]),
             interval(gate["interval_low"], gate["interval_high"]),
+            optional_share(gate["confidence"]),
             gate["reason"],
         ]
         for gate in report["gates"]
     ]
-    click.echo()
-    print_table(["", "gate", "gain", f"{share(report['confidence'])} interval", "reason"], rows)
+    echo()
+    print_table(["", "gate", "gain", "interval", "level", "reason"], rows)
 
 
-def show_decision(report: Mapping[str, Any]) -> None:
-    """Print the decision of `report.json` with its reason, and which version has the alias."""
+def show_decision(report: Mapping[str, Any], champion: int | None) -> None:
+    """Print the decision of `report.json` with its reason, and which version has the alias now.
+
+    The report may be one of an earlier run: another version may have been promoted since then.
+    """
     registry = report["registry"]
     mode = " (dry run)" if report["mode"] == "dry_run" else ""
-    click.echo(f"Decision: {report['decision'].upper()}{mode} - {report['reason']}")
+    echo(f"Decision: {report['decision'].upper()}{mode} - {report['reason']}")
+    for note in report.get("notes", []):
+        echo(f"Note: {note}")
     name, version, alias = registry["name"], registry["version"], registry["alias"]
     previous = registry["previous_version"]
-    if registry["is_promoted"]:
+    if registry["is_promoted"] and champion not in (None, version):
+        echo(f"Model: {name} version {version} was promoted; version {champion} is {alias} now")
+    elif registry["is_promoted"]:
         before = f" (before: version {previous})" if previous else ""
-        click.echo(f"Model: {name} version {version} is {alias}{before}, models:/{name}@{alias}")
+        echo(f"Model: {name} version {version} is {alias}{before}, models:/{name}@{alias}")
     elif version is None:
-        click.echo("Model: not registered")
+        echo("Model: not registered")
     else:
-        kept = f"version {previous} stays {alias}" if previous else f"no version is {alias}"
-        click.echo(f"Model: {name} version {version} is registered, {kept}")
-    if registry["n_freed_bytes"]:
-        freed = mebibytes(registry["n_freed_bytes"])
-        click.echo(f"Freed: {freed}, the weights of old refused versions")
+        holder = champion or previous
+        kept = f"version {holder} is {alias}" if holder else f"no version is {alias}"
+        echo(f"Model: {name} version {version} is registered, {kept}")
 
 
 def shorten(text: str) -> str:
@@ -155,13 +166,14 @@ def run(
         if screen:
             screen.adopt_logging()
         reference = train_sft(config, tuple(Stage(name) for name in refresh))
-    from flows.cli.status import open_report
+    from flows.cli.status import find_champion, open_report
     from tasks.engine.cache import locate
 
     report = open_report(locate(reference, "report.json").parent)
     if is_json:
         print_json(report)
     else:
-        show_report(report, locate(reference, "report.html"))
+        champion, _ = find_champion(config)
+        show_report(report, locate(reference, "report.html"), champion)
     if report["decision"] == "refuse" and report["mode"] == "enforce":
         click.get_current_context().exit(EXIT_REFUSED)

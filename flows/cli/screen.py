@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from schemas.records.stages import Stage
+from schemas.redaction import visible
 from tasks.engine.home import work_directory
 from tasks.engine.journal import StageEntry, entries_since, read_entries
 from tasks.engine.progress import Progress, open_progress, shown_on_screen
@@ -191,7 +192,7 @@ def draw_rows(rows: Sequence[Row]) -> RenderableType:
             Text(row.stage, style=style),
             Text(row.state.value, style=style),
             "" if row.seconds is None else clock(row.seconds),
-            Text(row.detail, style="dim"),
+            Text(visible(row.detail), style="dim"),
         )
     return table
 
@@ -205,12 +206,12 @@ def draw_work(work: Progress) -> RenderableType:
     row = Table.grid(padding=(0, 1))
     row.add_column(no_wrap=True)
     label = f"{work.label}: {work.fraction:.0%}" if work.total else f"{work.label}:"
-    cells: list[RenderableType] = [Text(label, style="cyan")]
+    cells: list[RenderableType] = [Text(visible(label), style="cyan")]
     if work.total:
         row.add_column(no_wrap=True, width=BAR_COLUMNS)
         cells.append(ProgressBar(work.total, work.n, width=BAR_COLUMNS))
     row.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-    row.add_row(*cells, Text(str(work), style="cyan"))
+    row.add_row(*cells, Text(visible(str(work)), style="cyan"))
     return row
 
 

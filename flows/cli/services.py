@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from flows.cli.console import keep_stdout_clean, print_json, print_table, quiet_libraries
+from flows.cli.console import echo, keep_stdout_clean, print_json, print_table, quiet_libraries
 from flows.cli.options import debug_option, json_option
 from flows.services.own_packages import hidden_message, hiding_packages
 from flows.services.state import Service
@@ -49,7 +49,9 @@ def up(prefect_port: int, mlflow_port: int, pool: str, no_worker: bool, is_json:
     with keep_stdout_clean(), lock_services(_tell):
         started = start_services(options)
     for hiding in hiding_packages(Path.cwd()):
-        click.echo(f"warning: {hidden_message(hiding)}", err=True)
+        echo(f"warning: {hidden_message(hiding)}", err=True)
+    if started.crashed:
+        echo(f"marked Crashed, without a heartbeat: {', '.join(started.crashed)}", err=True)
     if is_json:
         services = [one.model_dump() for one in started.services]
         print_json({"api": started.api, "mlflow": started.mlflow, "services": services})
@@ -60,10 +62,10 @@ def up(prefect_port: int, mlflow_port: int, pool: str, no_worker: bool, is_json:
     ]
     print_table(["service", "", "process", "at", "log"], rows)
     if ServiceName.MLFLOW not in {one.name for one in started.services}:
-        click.echo(f"\nno MLflow UI was started: using the configured {started.mlflow}")
-    click.echo(f"\nexport PREFECT_API_URL={started.api}")
-    click.echo("prefect deploy --all        # in the folder with prefect.yaml")
-    click.echo("sft-flow down               # stops these services")
+        echo(f"\nno MLflow UI was started: using the configured {started.mlflow}")
+    echo(f"\nexport PREFECT_API_URL={started.api}")
+    echo("prefect deploy --all        # in the folder with prefect.yaml")
+    echo("sft-flow down               # stops these services")
 
 
 @click.command()
@@ -87,7 +89,7 @@ def down(is_json: bool) -> None:
             ["stopped", "process", "at", "log"], [[one.name, *_place(one)] for one in stopped]
         )
     else:
-        click.echo("no services of `sft-flow up` are running")
+        echo("no services of `sft-flow up` are running")
 
 
 def _place(service: Service) -> list[str]:
@@ -95,4 +97,4 @@ def _place(service: Service) -> list[str]:
 
 
 def _tell(sentence: str) -> None:
-    click.echo(sentence, err=True)
+    echo(sentence, err=True)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from flows.cli.console import (
+    echo,
     keep_stdout_clean,
     plain_table,
     print_json,
@@ -69,11 +70,13 @@ def find_champion(config: RunConfig) -> tuple[int | None, str]:
     """Return the version that has the alias, or None with the reason; never creates a store."""
     if not has_store():
         return None, ""
+    from tasks.registry.aliases import settle_aliases
     from tasks.registry.store import alias_holder, connect, store_errors
 
     try:
         client = connect()
         with store_errors():
+            settle_aliases(client, config.registry.name)
             return alias_holder(client, config.registry.name, config.registry.alias), ""
     except SftFlowError as error:
         return None, str(error)
@@ -142,24 +145,24 @@ def open_report(folder: Path) -> dict[str, Any]:
 
 def show_status(status: StatusReport) -> None:
     """Print what `read_status` found."""
-    click.echo(f"Work directory: {status.work_directory}")
-    click.echo(f"Last run:       {status.flow_run_id or 'none yet'}")
+    echo(f"Work directory: {status.work_directory}")
+    echo(f"Last run:       {status.flow_run_id or 'none yet'}")
     width = terminal_width()
     if status.stages:
         rows = [
             [f"{entry.at.astimezone():%d %b %H:%M:%S}", entry.event, entry.stage, entry.detail]
             for entry in status.stages
         ]
-        click.echo("\n".join(plain_table(["at", "", "stage", "reason"], rows, width)))
+        echo("\n".join(plain_table(["at", "", "stage", "reason"], rows, width)))
     if status.outputs:
-        click.echo()
+        echo()
         sizes = [[out.stage.value, mebibytes(out.n_bytes), out.folder] for out in status.outputs]
-        click.echo("\n".join(plain_table(["last output of", "size", "folder"], sizes, width)))
-    click.echo()
+        echo("\n".join(plain_table(["last output of", "size", "folder"], sizes, width)))
+    echo()
     holder = f"version {status.champion_version}" if status.champion_version else "none yet"
-    click.echo(f"{status.registered_name}@{status.alias}: {holder}")
+    echo(f"{status.registered_name}@{status.alias}: {holder}")
     if status.registry_problem:
-        click.echo(status.registry_problem)
+        echo(status.registry_problem)
 
 
 @click.command()
@@ -204,6 +207,6 @@ def report(is_opened: bool, is_json: bool) -> None:
     if is_json:
         print_json({"path": str(page), **document})
     else:
-        click.echo(str(page))
+        echo(str(page))
     if is_opened:
         click.launch(page.as_uri())

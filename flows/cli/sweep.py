@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 import yaml
 
-from flows.cli.console import is_debug, keep_stdout_clean, print_json, print_table, quiet_libraries
+from flows.cli.console import (
+    echo,
+    is_debug,
+    keep_stdout_clean,
+    print_json,
+    print_table,
+    quiet_libraries,
+)
 from flows.cli.options import config_options, json_option
 from schemas.config.sweep import nest
 from schemas.errors import TrainingError, TrainingInterrupted
@@ -74,7 +81,7 @@ def _run_flow(config: RunConfig, sweep: SweepConfig) -> SweepReport:
         try:
             return sweep_training(config, sweep)
         except (KeyboardInterrupt, TrainingInterrupted):
-            click.echo(
+            echo(
                 "The same command continues the sweep: finished trials are not repeated, "
                 "and the one that was stopped resumes at its checkpoint.",
                 err=True,
@@ -101,15 +108,15 @@ def show_sweep(report: SweepReport) -> None:
             ]
         )
     print_table(headings, rows)
-    click.echo()
+    echo()
     if report.is_timed_out:
-        click.echo("Time was up before all trials were made; the same command continues.")
+        echo("Time was up before all trials were made; the same command continues.")
     if report.best:
-        click.echo("Best settings:")
-        click.echo(yaml.safe_dump({"training": nest(report.best.settings)}, sort_keys=False))
-        click.echo(f"Train, evaluate and register with them: sft-flow run -c {report.best_config}")
-    click.echo(f"Study: sqlite:///{report.folder / 'study.db'}")
-    click.echo(f"MLflow run: {report.mlflow_run_id}; each trial is a run below it")
+        echo("Best settings:")
+        echo(yaml.safe_dump({"training": nest(report.best.settings)}, sort_keys=False))
+        echo(f"Train, evaluate and register with them: sft-flow run -c {report.best_config}")
+    echo(f"Study: sqlite:///{report.folder / 'study.db'}")
+    echo(f"MLflow run: {report.mlflow_run_id}; each trial is a run below it")
 
 
 def _shown(value: object) -> str:

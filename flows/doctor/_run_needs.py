@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import tempfile
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.doctor.finding import Finding, Health
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import ModelConfig, RunConfig
-from schemas.config.training import TrainingConfig
-from schemas.errors import ServiceUnreachable, SftFlowError
-from tasks.engine.home import artifact_location, has_store, tracking_uri, work_directory
+from schemas.errors import DataSourceError, ModelSourceError, ServiceUnreachable, SftFlowError
+from tasks.engine.home import has_store, work_directory
+from tasks.engine.proxies import check_proxies
 from tasks.engine.wording import gibibytes
 from tasks.evaluation.server import require_server
+from tasks.training.plan.space import needed_bytes, require_temporary_space
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from tasks.sources.hub import HubKind
+
 HUB_SECONDS = 5.0
-WEIGHT_BYTES = 4
-"""float32, the widest format a model is saved in."""
-OPTIMISER_BYTES = 8
-"""AdamW's two averages per trained parameter, in a checkpoint."""
-ADAPTER_FRACTION_PER_RANK = 0.0025
-"""Parameters of a LoRA adapter on all linear layers: 3.6 % of SmolLM2-135M at r=16, less in others."""
-OTHER_FRACTION = 0.1
-"""Share of adapter, tokenizers, reports and MLflow's records. The demo takes 1.54 GiB, its estimate is
-1.65 GiB."""
 NO_STORE = "no store yet: the first run creates it"
 
 
@@ -39,11 +32,13 @@ def check_aliases(registry: RegistryConfig) -> Finding:
     topic, name = "aliases", registry.name
     if not has_store():
         return Finding(topic=topic, health=Health.OK, detail=f"{name}: {NO_STORE}")
+    from tasks.registry.aliases import settle_aliases
     from tasks.registry.store import alias_holder, connect, store_errors
 
     try:
         client = connect()
         with store_errors():
+            settle_aliases(client, name)
             names = (registry.alias, registry.challenger_alias, registry.previous_alias)
             found = {alias: alias_holder(client, name, alias) for alias in names}
             holders = {alias: number for alias, number in found.items() if number is not None}
@@ -51,15 +46,16 @@ def check_aliases(registry: RegistryConfig) -> Finding:
                 f"{alias} (version {number})"
                 for alias, number in holders.items()
                 if not _has_files(client, name, number)
+                and not (alias == registry.challenger_alias and _was_pruned(client, name, number))
             ]
     except SftFlowError as error:
-        return Finding(topic=topic, health=Health.NOTE, detail=error.what, mend=error.fix)
+        return Finding(topic=topic, health=Health.NOTE, detail=error.what, fix=error.fix)
     if gone:
         return Finding(
             topic=topic,
             health=Health.PROBLEM,
             detail=f"{name}: files are missing for {', '.join(gone)}",
-            mend="run the configuration that made the version again to restore them; or "
+            fix="run the configuration that made the version again to restore them; or "
             f"`sft-flow rollback {name}`, or `sft-flow promote {name}` with another version",
         )
     listed = ", ".join(f"{alias} {number}" for alias, number in holders.items())
@@ -68,9 +64,16 @@ def check_aliases(registry: RegistryConfig) -> Finding:
             topic=topic,
             health=Health.NOTE,
             detail=f"{name}: no {registry.alias} yet{f' ({listed})' if listed else ''}",
-            mend=f"`sft-flow run`, or `sft-flow promote {name}` with a version",
+            fix=f"`sft-flow run`, or `sft-flow promote {name}` with a version",
         )
     return Finding(topic=topic, health=Health.OK, detail=f"{name}: {listed}")
+
+
+def _was_pruned(client: MlflowClient, name: str, number: int) -> bool:
+    """Return whether a version lost its weights because newer ones were not promoted either."""
+    from tasks.registry.tags import WEIGHTS_TAG
+
+    return WEIGHTS_TAG in client.get_model_version(name, str(number)).tags
 
 
 def _has_files(client: MlflowClient, name: str, number: int) -> bool:
@@ -80,68 +83,31 @@ def _has_files(client: MlflowClient, name: str, number: int) -> bool:
 
 
 def check_artifacts(registry: RegistryConfig) -> Finding:
-    """Check that MLflow's artifact store is writable."""
+    """Check that MLflow's store and its artifact store can be written, as a run does."""
     topic = "artefact store"
     if not has_store():
         return Finding(topic=topic, health=Health.OK, detail=NO_STORE)
-    from mlflow.exceptions import MlflowException
-    from mlflow.utils.file_utils import local_file_uri_to_path
-    from mlflow.utils.uri import is_local_uri
-
     from tasks.engine.redaction import without_secrets
-    from tasks.registry.store import connect
+    from tasks.registry.write_check import check_default_root, check_writes
 
     try:
-        client = connect()
+        place = check_writes(registry, is_training=False) or check_default_root()
+    except ServiceUnreachable as error:
+        return Finding(topic=topic, health=Health.NOTE, detail=error.what, fix=error.fix)
     except SftFlowError as error:
-        return Finding(topic=topic, health=Health.NOTE, detail=error.what, mend=error.fix)
-    found = client.get_experiment_by_name(registry.experiment)
-    place = str(found.artifact_location) if found else artifact_location()
-    if place is None and tracking_uri().startswith(("http://", "https://")):
-        place = str(client.get_experiment("0").artifact_location)  # of the same server
-    if place is None:
-        return Finding(
-            topic=topic, health=Health.OK, detail="the first run creates a folder for it"
-        )
-    shown = without_secrets(place)
-    try:
-        if is_local_uri(place):
-            _require_writable(Path(local_file_uri_to_path(place)))
-        else:
-            write_and_delete(place)
-    except (OSError, MlflowException, ImportError) as error:
-        return Finding(
-            topic=topic,
-            health=Health.PROBLEM,
-            detail=f"{shown} is not writable: {str(error).splitlines()[0]}",
-            mend="fix permissions, credentials or address of the store; a run needs it to register",
-        )
-    return Finding(topic=topic, health=Health.OK, detail=f"{shown} is writable")
-
-
-def _require_writable(folder: Path) -> None:
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise PermissionError(f"no permission to write to {there}")
-
-
-def write_and_delete(place: str) -> None:
-    """Write a small file to an artifact store, and delete it."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    repository = get_artifact_repository(place)
-    with tempfile.TemporaryDirectory(prefix="sft-flow-doctor-") as scratch:
-        probe = Path(scratch) / f"sft-flow-doctor-{uuid.uuid4().hex[:8]}"
-        probe.write_text("ok", encoding="utf-8")
-        repository.log_artifact(str(probe))
-        repository.delete_artifacts(probe.name)
+        detail = f"{error.where}: {error.what}: {(error.got.splitlines() or [''])[0]}"
+        return Finding(topic=topic, health=Health.PROBLEM, detail=detail, fix=error.fix)
+    if not place:
+        detail = "the first run creates a folder for it"
+        return Finding(topic=topic, health=Health.OK, detail=detail)
+    return Finding(topic=topic, health=Health.OK, detail=f"{without_secrets(place)} is writable")
 
 
 def check_disk(config: RunConfig) -> Finding:
     """Compare the free disk space with what a run of this configuration needs."""
     topic = "disk"
     folder = work_directory()
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    there = next(parent for parent in (folder, *folder.parents) if os.path.exists(parent))
     free = shutil.disk_usage(there).free
     n_parameters = count_source_parameters(config.model)
     source = config.model.source
@@ -150,17 +116,18 @@ def check_disk(config: RunConfig) -> Finding:
             topic=topic,
             health=Health.NOTE,
             detail=f"{gibibytes(free)} free; the size of {source} is unknown",
-            mend="look up the model's size; a run needs about three times its size in float32",
+            fix="look up the model's size; a run needs about three times its size in float32",
         )
     needed = needed_bytes(n_parameters, config.training)
     detail = f"a run of {source} needs up to {gibibytes(needed)}, {gibibytes(free)} free at {there}"
+    require_temporary_space(n_parameters)
     if free >= needed:
         return Finding(topic=topic, health=Health.OK, detail=detail)
     return Finding(
         topic=topic,
         health=Health.PROBLEM,
         detail=detail,
-        mend="free space, set SFT_HOME to another disk, or lower training.save_total_limit",
+        fix="free space, set SFT_HOME to another disk, or lower training.save_total_limit",
     )
 
 
@@ -168,26 +135,6 @@ def check_evaluation_server(config: RunConfig) -> Finding:
     """Check that the program of the evaluation server's command exists; a run checks it too."""
     detail = require_server(config.evaluation.server) or "none: transformers generates the answers"
     return Finding(topic="evaluation server", health=Health.OK, detail=detail)
-
-
-def needed_bytes(n_parameters: int, training: TrainingConfig) -> int:
-    """Estimate the peak disk space of a run, without its data.
-
-    Base, tuned and registered model are kept; the registered one is written after the checkpoints
-    are removed. In addition to the last checkpoints, there may be the best one and a partial one.
-
-    Args:
-        n_parameters: Parameters of the base model.
-        training: Method and number of checkpoints.
-
-    Returns:
-        Bytes: (2 x model + max(checkpoints, model)) x (1 + `OTHER_FRACTION`).
-    """
-    model = WEIGHT_BYTES * n_parameters
-    fraction = ADAPTER_FRACTION_PER_RANK * training.lora.r if training.has_adapter else 1.0
-    checkpoint = round((WEIGHT_BYTES + OPTIMISER_BYTES) * fraction * n_parameters)
-    peak = 2 * model + max((training.save_total_limit + 2) * checkpoint, model)
-    return round((1 + OTHER_FRACTION) * peak)
 
 
 def count_source_parameters(model: ModelConfig) -> int | None:
@@ -203,6 +150,7 @@ def count_source_parameters(model: ModelConfig) -> int | None:
     Raises:
         ModelSourceError: The source does not exist.
     """
+    from tasks.models.gguf import count_gguf_parameters
     from tasks.models.shape import count_parameters
     from tasks.models.source import SourceKind, resolve_source
 
@@ -210,24 +158,79 @@ def count_source_parameters(model: ModelConfig) -> int | None:
     if source.kind is SourceKind.FOLDER:
         return count_parameters(source.path) or None
     if source.kind in (SourceKind.BUNDLED, SourceKind.GGUF):
-        from gguf import GGUFReader
-
-        return sum(int(tensor.n_elements) for tensor in GGUFReader(source.path).tensors)
+        return count_gguf_parameters(source.path)
     return _ask_hub(source.name, model.revision) if source.kind is SourceKind.HUB else None
 
 
 def _ask_hub(name: str, revision: str | None) -> int | None:
-    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub import ModelInfo, try_to_load_from_cache
 
     from tasks.models.shape import count_parameters
-    from tasks.sources.hub import hub_errors
+    from tasks.sources.hub import HubKind, fetch_info, is_offline
 
-    if constants.HF_HUB_OFFLINE:
+    if is_offline():
         config = try_to_load_from_cache(name, "config.json", revision=revision)
         return (count_parameters(Path(config).parent) or None) if isinstance(config, str) else None
     try:
-        with hub_errors(name):
-            facts = HfApi().model_info(name, revision=revision, timeout=HUB_SECONDS).safetensors
+        info = fetch_info(name, revision, HubKind.MODEL, is_patient=False)
     except ServiceUnreachable:
         return None
-    return facts.total if facts else None
+    return info.safetensors.total if isinstance(info, ModelInfo) and info.safetensors else None
+
+
+def check_hub(config: RunConfig) -> Finding:
+    """Ask the Hub for the model and the data of a configuration, as a run does; else whether it answers."""
+    from tasks.sources.hub import fetch_info, is_offline
+
+    topic = "hub"
+    if is_offline():
+        return Finding(topic=topic, health=Health.NOTE, detail="offline (HF_HUB_OFFLINE is set)")
+    try:
+        found = {
+            f"{kind} {name}": str(fetch_info(name, revision, kind, is_patient=False).sha)[:8]
+            for name, revision, kind in _on_hub(config)
+        }
+    except ServiceUnreachable as error:
+        detail = f"{error.where}: {error.what} ({error.got})"
+        return Finding(topic=topic, health=Health.PROBLEM, detail=detail, fix=error.fix)
+    if not found:
+        return _reach_hub()
+    detail = ", ".join(f"{what} at {commit}" for what, commit in found.items())
+    return Finding(topic=topic, health=Health.OK, detail=detail)
+
+
+def _on_hub(config: RunConfig) -> list[tuple[str, str | None, HubKind]]:
+    """Return id, revision and kind of what a run reads from the Hub; other checks report wrong names."""
+    from tasks.models import source as models
+    from tasks.sources import source as data
+    from tasks.sources.hub import HubKind
+
+    found: list[tuple[str, str | None, HubKind]] = []
+    with contextlib.suppress(ModelSourceError):
+        if models.resolve_source(config.model.source).kind is models.SourceKind.HUB:
+            found.append((config.model.source, config.model.revision, HubKind.MODEL))
+    origin = config.data.origin
+    for one in origin.values() if isinstance(origin, dict) else (origin,):
+        with contextlib.suppress(DataSourceError):
+            if data.resolve_source(one).kind is data.SourceKind.HUB:
+                found.append((one.source, one.revision, HubKind.DATASET))
+    return found
+
+
+def _reach_hub() -> Finding:
+    """Report whether the Hub answers; only a note, because this configuration does not need it."""
+    import httpx
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    check_proxies()
+    try:
+        status = get_session().get(constants.ENDPOINT, timeout=HUB_SECONDS).status_code
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return Finding(
+            topic="hub",
+            health=Health.NOTE,
+            detail=f"{constants.ENDPOINT} cannot be reached ({error}); this configuration does not use it",
+            fix="set HF_HUB_OFFLINE=1 to use the Hub's cache",
+        )
+    return Finding(topic="hub", health=Health.OK, detail=f"{constants.ENDPOINT} answers {status}")

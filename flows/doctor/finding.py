@@ -22,5 +22,5 @@ class Finding(Record):
     topic: str
     health: Health
     detail: str
-    mend: str = ""
-    """How to fix it; a key of the JSON document, so the name stays."""
+    fix: str = ""
+    """How to fix it."""

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from flows.services.occasions import NOTICES, Occasion, make_automation, payload_template
-from flows.services.prefect_api import API_VARIABLE, is_healthy, known_api
+from flows.services.prefect_api import API_VARIABLE, api_client, check_api, known_api
+from flows.services.stuck_runs import mark_crashed, stop_watching, watch_heartbeats
 from schemas.base import Record
-from schemas.errors import ConfigError, ServiceUnreachable
+from schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -70,6 +71,8 @@ def subscribe(
                 payload = payload_template(occasion, page, is_slack=is_slack)
                 automation = make_automation(occasion, block_id, payload)
             done += _settle(client, occasion, automation)
+        watch_heartbeats(client)
+        mark_crashed(client)
         return done
 
 
@@ -107,6 +110,7 @@ def unsubscribe() -> list[Subscription]:
         done = [one for occasion in Occasion for one in _settle(client, occasion, None)]
         with suppress(ValueError):  # there is none
             Webhook.delete(BLOCK_NAME)
+        stop_watching(client)
         return done
 
 
@@ -149,14 +153,8 @@ def server() -> Iterator[SyncPrefectClient]:
         The client.
 
     Raises:
-        ConfigError: No server is configured; a temporary one would lose the automations.
-        ServiceUnreachable: The server does not answer, or rejects a request.
+        ConfigError: No server is configured: notifications come from a permanent one.
     """
-    import httpx
-    from prefect.client.orchestration import get_client
-    from prefect.exceptions import PrefectHTTPStatusError
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
     address = known_api()
     if not address:
         raise ConfigError(
@@ -166,24 +164,6 @@ def server() -> Iterator[SyncPrefectClient]:
             got="nothing",
             fix=f"run `sft-flow up`, or start `prefect server start` and set {API_VARIABLE}",
         )
-    if not is_healthy(address):
-        raise _unreachable("the Prefect server does not answer", address, "no answer")
-    try:
-        with (
-            temporary_settings({PREFECT_API_URL: address}),
-            get_client(sync_client=True) as client,
-        ):
-            yield client
-    except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-        got = str(error).splitlines()[0]
-        raise _unreachable("the Prefect server rejected the request", address, got) from error
-
-
-def _unreachable(what: str, address: str, got: str) -> ServiceUnreachable:
-    return ServiceUnreachable(
-        what,
-        where=address,
-        expected="a Prefect server that answers",
-        got=got,
-        fix=f"start it (`sft-flow up` or `prefect server start`), or fix {API_VARIABLE}",
-    )
+    check_api(address)
+    with api_client(address) as client:
+        yield client

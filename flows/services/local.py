@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit
 
 import psutil
-from prefect.settings import get_current_settings
 
-from flows.services.prefect_api import API_VARIABLE, ask, is_healthy
+from flows.services.prefect_api import (
+    API_VARIABLE,
+    LOGIN_VARIABLE,
+    api_client,
+    check_api,
+    configured_api,
+    is_up,
+    own_login,
+)
 from flows.services.state import Service, ServiceName, read_services, write_services
-from flows.services.temporary_server import START_SECONDS
+from flows.services.stuck_runs import mark_crashed, watch_heartbeats
+from flows.services.temporary_server import START_SECONDS, last_line, server_environment, start_lock
 from schemas.errors import ServiceUnreachable
 from tasks.engine.home import TRACKING_VARIABLE, absolute_tracking_uri, work_directory
-from tasks.engine.local_server import LOOPBACK
+from tasks.engine.local_server import is_listening, listen, local_url, loopback
+from tasks.engine.processes import identify
 from tasks.engine.redaction import without_secrets
 
 POLL_SECONDS = 0.2
 RUN_STOP_SECONDS = 120.0
 """Time for the runs of a worker to save a checkpoint."""
 STOP_SECONDS = 20.0
+STORE_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
+"""Read by `mlflow server`."""
 WORKER_NAME = "sft-flow-up"
 WITH_PAGES = ("http://", "https://", "databricks")
 """Prefixes of the addresses of MLflow servers, which have their own UI."""
@@ -44,12 +56,12 @@ class ServiceOptions:
     @property
     def prefect(self) -> str:
         """Address of the Prefect UI."""
-        return f"http://{LOOPBACK}:{self.prefect_port}"
+        return local_url(self.prefect_port)
 
     @property
     def mlflow(self) -> str:
         """Address of the MLflow UI."""
-        return f"http://{LOOPBACK}:{self.mlflow_port}"
+        return local_url(self.mlflow_port)
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,8 @@ class Started:
     """Address of the Prefect API, ours or the configured one."""
     mlflow: str
     """Address of the MLflow UI, ours or that of the configured server, without password."""
+    crashed: tuple[str, ...] = ()
+    """Runs without a heartbeat, which are marked Crashed now."""
 
 
 def start_services(options: ServiceOptions) -> Started:
@@ -78,12 +92,14 @@ def start_services(options: ServiceOptions) -> Started:
         mlflow = _start_mlflow(options, running)
         if options.has_worker:
             _start_worker(options, running, api)
+        crashed = _watch_runs(api) if ServiceName.PREFECT in running else ()
     except BaseException:
         for name in frozenset(running) - before:
             stop_service(running.pop(name))
         write_services(running)
         raise
-    return Started(tuple(running.values()), frozenset(running) - before, api, mlflow)
+    new = frozenset(running) - before
+    return Started(tuple(running.values()), new, api, mlflow, crashed)
 
 
 def stop_services() -> tuple[Service, ...]:
@@ -125,32 +141,31 @@ def _end(processes: list[psutil.Process], grace_seconds: float) -> None:
 def _start_prefect(options: ServiceOptions, running: dict[ServiceName, Service]) -> str:
     if service := running.get(ServiceName.PREFECT):
         return f"{service.address}/api"
-    configured = (get_current_settings().api.url or "").rstrip("/")  # also of a Prefect profile
-    api = f"{options.prefect}/api"
-    if configured and is_healthy(configured):
+    configured, api = configured_api(), f"{options.prefect}/api"
+    if configured and (configured != api or is_listening(options.prefect_port)):
+        check_api(configured)
         return configured
-    if configured not in ("", api):
-        raise ServiceUnreachable(
-            "the configured Prefect server does not answer",
-            where=configured,
-            expected=f"a running server ({API_VARIABLE} or the Prefect profile is set)",
-            got="no answer",
-            fix=f"start it; or unset {API_VARIABLE} (`prefect config unset {API_VARIABLE}` if it is in the "
-            "profile) to start one here",
-        )
     _require_port(options.prefect_port, "--prefect-port")
     command = (
         "prefect",
         "server",
         "start",
         "--host",
-        LOOPBACK,
+        loopback(),
         "--port",
         str(options.prefect_port),
     )
-    service = _launch(ServiceName.PREFECT, command, options.prefect, api)
-    _keep(service, running, lambda: is_healthy(api))
+    with start_lock():
+        service = _launch(ServiceName.PREFECT, command, options.prefect, api)
+        _keep(service, running, lambda: is_up(api))
     return api
+
+
+def _watch_runs(api: str) -> tuple[str, ...]:
+    """Mark runs Crashed whose machine died, now and later; return the names of those of now."""
+    with api_client(api) as client:
+        watch_heartbeats(client)
+        return tuple(run.name for run in mark_crashed(client))
 
 
 def _start_mlflow(options: ServiceOptions, running: dict[ServiceName, Service]) -> str:
@@ -160,10 +175,13 @@ def _start_mlflow(options: ServiceOptions, running: dict[ServiceName, Service]) 
     if service := running.get(ServiceName.MLFLOW):
         return service.address
     _require_port(options.mlflow_port, "--mlflow-port")
-    command = ("mlflow", "server", "--host", LOOPBACK, "--port", str(options.mlflow_port))
-    store = ("--backend-store-uri", uri, "--workers", "1")
-    service = _launch(ServiceName.MLFLOW, (*command, *store), options.mlflow, "")
-    _keep(service, running, lambda: is_healthy(options.mlflow))
+    command = ("mlflow", "server", "--host", loopback(), "--port", str(options.mlflow_port))
+    # Its store may have a password, which everyone on the machine could read on a command line.
+    store = {STORE_VARIABLE: uri}
+    service = _launch(
+        ServiceName.MLFLOW, (*command, "--workers", "1"), options.mlflow, "", settings=store
+    )
+    _keep(service, running, lambda: is_mlflow_up(options.mlflow))
     return options.mlflow
 
 
@@ -178,15 +196,24 @@ def _start_worker(options: ServiceOptions, running: dict[ServiceName, Service], 
     _keep(service, running, lambda: last_heartbeat(api, options.pool) != before)
 
 
-def _launch(name: ServiceName, command: tuple[str, ...], address: str, api: str) -> Service:
+def _launch(
+    name: ServiceName,
+    command: tuple[str, ...],
+    address: str,
+    api: str,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Service:
     """Start a process that outlives this command and its terminal."""
     folder = work_directory() / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / f"{name}.log"
-    environment = os.environ | {"SFT_HOME": str(work_directory())}
+    ours = server_environment() if name is ServiceName.PREFECT else os.environ
+    environment = {**ours, **settings, "SFT_HOME": str(work_directory())}
     environment.pop("PREFECT_LOGGING_SERVER_LEVEL", None)
     if api:
         environment[API_VARIABLE] = api
+        if login := own_login(api):
+            environment[LOGIN_VARIABLE] = login
     if name is ServiceName.MLFLOW:
         environment.pop(TRACKING_VARIABLE, None)
         environment["PYTHONSAFEPATH"] = "1"  # it starts another Python with -m
@@ -201,8 +228,8 @@ def _launch(name: ServiceName, command: tuple[str, ...], address: str, api: str)
             env=environment,
             start_new_session=True,
         )
-    created = psutil.Process(process.pid).create_time()
-    return Service(name=name, pid=process.pid, created=created, address=address, log=str(log))
+    identity = identify(process.pid)
+    return Service(name=name, pid=process.pid, identity=identity, address=address, log=str(log))
 
 
 def _keep(service: Service, running: dict[ServiceName, Service], is_up: Callable[[], bool]) -> None:
@@ -218,36 +245,46 @@ def _keep(service: Service, running: dict[ServiceName, Service], is_up: Callable
         f"{service.name} did not start",
         where=service.address,
         expected=f"an answer within {START_SECONDS:.0f} s",
-        got="no answer" if service.process() else f"it exited: {_last_line(Path(service.log))}",
+        got="no answer" if service.process() else f"it exited: {last_line(Path(service.log))}",
         fix=f"see {service.log}",
     )
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "without output")
-
-
 def _require_port(port: int, option: str) -> None:
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((LOOPBACK, port))
-        except OSError as error:
-            raise ServiceUnreachable(
-                f"port {port} is already in use",
-                where=f"{LOOPBACK}:{port}",
-                expected="a free port",
-                got=str(error),
-                fix=f"choose another port with {option}, or stop the process that uses it",
-            ) from error
+    try:
+        listen(port).close()
+    except OSError as error:
+        raise ServiceUnreachable(
+            f"port {port} is already in use",
+            where=local_url(port).removeprefix("http://"),
+            expected="a free port",
+            got=str(error),
+            fix=f"choose another port with {option}, or stop the process that uses it",
+        ) from error
+
+
+def is_mlflow_up(address: str) -> bool:
+    """Return whether an MLflow server that is being started here answers already."""
+    from tasks.registry.ping import ping
+
+    port = urlsplit(address).port
+    if not port or not is_listening(port):
+        return False
+    try:
+        ping(address)
+    except ServiceUnreachable:
+        return False
+    return True
 
 
 def last_heartbeat(api: str, pool: str) -> str:
     """Return the time of our worker's last heartbeat; empty if there is none or no answer."""
-    try:
-        workers = ask(api, f"/work_pools/{pool}/workers/filter", {}) or []
-    except (OSError, ValueError):
-        return ""
-    ours = [worker["last_heartbeat_time"] for worker in workers if worker["name"] == WORKER_NAME]
-    return str(ours[0] or "") if ours else ""
+    from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+
+    named = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    with contextlib.suppress(ServiceUnreachable), api_client(api, is_patient=False) as client:
+        if client.read_work_pools(work_pool_filter=named):
+            workers = client.read_workers_for_work_pool(pool)
+            ours = [worker for worker in workers if worker.name == WORKER_NAME]
+            return str(ours[0].last_heartbeat_time or "") if ours else ""
+    return ""

@@ -15,6 +15,7 @@ from schemas.errors import WorkDirectoryError
 from tasks.engine.files import write_atomic
 from tasks.engine.home import work_directory
 from tasks.engine.locks import take_turns
+from tasks.engine.processes import find_process
 
 
 class ServiceName(StrEnum):
@@ -30,21 +31,15 @@ class Service(Record):
 
     name: ServiceName
     pid: int
-    created: float
-    """Start time in seconds since 1970, because another process may get the same id later."""
+    identity: str
+    """Id and start, because another process may get the same id later."""
     address: str
     """Address of the service's UI; work pool of the worker."""
     log: str
 
     def process(self) -> psutil.Process | None:
         """Return the process; None if it has ended, even if another process has its id now."""
-        try:
-            process = psutil.Process(self.pid)
-            is_ours = abs(process.create_time() - self.created) < 1
-            is_alive = process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            return None
-        return process if is_ours and is_alive else None
+        return find_process(self.identity)
 
 
 @contextmanager

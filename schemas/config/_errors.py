@@ -14,6 +14,8 @@ from schemas.errors import ConfigError
 
 MAX_LISTED = 5
 """Wrong settings listed in one message."""
+MOST_CHARACTERS = 300
+"""Of a value in a message."""
 REPLACED = {
     "evaluation.backend": (
         "evaluation.server.command, or nothing to generate with transformers",
@@ -98,6 +100,16 @@ def explain(error: ValidationError, places: Mapping[str, str], source: str) -> C
     )
 
 
+def shown(value: Any) -> str:
+    """Return a value as Python writes it, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        text = type(value).__name__
+    left_out = len(text) - MOST_CHARACTERS
+    return f"{text[:MOST_CHARACTERS]} … ({left_out:,} more characters)" if left_out > 0 else text
+
+
 def _place(key: str, places: Mapping[str, str], source: str) -> str:
     names = key.split(".")
     for length in range(len(names), 0, -1):
@@ -127,7 +139,7 @@ def _describe(fault: dict[str, Any]) -> dict[str, str]:
         "key": key or "the configuration",
         "what": f"{key or 'the configuration'} has a value that is not allowed",
         "expected": _expectation(fault, kind),
-        "got": "that combination" if fault["type"] == "value_error" else repr(fault["input"]),
+        "got": "that combination" if fault["type"] == "value_error" else shown(fault["input"]),
         "fix": f"correct {key or 'it'} in the file or with --set {key or 'key'}=...{again}",
     }
 

@@ -10,9 +10,16 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from schemas.base import Section
+from schemas.base import FETCHED, Section
 from schemas.config.gates import JUDGE_METRIC
-from schemas.metrics import ANSWER_METRICS, DEFAULT_METRICS, TOKEN_METRICS
+from schemas.metrics import (
+    ANSWER_METRICS,
+    DEFAULT_METRICS,
+    EXPECTED_PREFIX,
+    LOSS_PREFIX,
+    TOKEN_METRICS,
+)
+from schemas.redaction import SECRET_VARIABLE
 
 FUNCTION_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 METRIC_PATTERN = r"^[a-z][a-z0-9_]*$"
@@ -36,7 +43,7 @@ class ServerConfig(Section):
     """An OpenAI-compatible server that generates the answers; started and stopped for each model."""
 
     command: str
-    """Command of the server, run without a shell; {model} is the folder of the model, {port} a free port of 127.0.0.1."""
+    """Command of the server, run without a shell; {model} is the folder of the model, {port} a free port of 127.0.0.1 (::1 without IPv4)."""
     model_name: str = "{model}"
     """Name of the model in requests, as the server knows it; {model} is its folder."""
     endpoint: Endpoint = Endpoint.COMPLETIONS
@@ -78,13 +85,24 @@ class JudgeConfig(Section):
     model: str = Field(min_length=1)
     """Name of the judging model at the service."""
     api_key_variable: str = "OPENAI_API_KEY"
-    """Environment variable with the key; a configuration never contains the key itself."""
+    """Environment variable with the key; a configuration never contains the key itself. Its name ends
+    in `_KEY`, `TOKEN` or `SECRET`, by which its value is recognised and removed from messages."""
     n_rows: int = Field(default=50, ge=1)
     """Answers to compare, the first of those generated."""
     instructions: str = ""
     """Instruction to the judge, what a good answer is; empty for the built-in one."""
     timeout_seconds: float = Field(default=60.0, gt=0, le=LONGEST_SECONDS)
     """Time limit of one comparison."""
+
+    @field_validator("api_key_variable")
+    @classmethod
+    def _is_recognised(cls, name: str) -> str:
+        if not SECRET_VARIABLE.search(name):
+            raise ValueError(
+                "a name that ends in _KEY, TOKEN or SECRET, such as JUDGE_API_KEY: the values of "
+                "such variables are removed from logs and errors"
+            )
+        return name
 
 
 class LmEvalConfig(Section):
@@ -114,7 +132,7 @@ class EvaluationConfig(Section):
     """How models are evaluated; the same for every model."""
 
     n_generation_rows: int = Field(default=12, ge=1)
-    """Held-out prompts each model answers."""
+    """Held-out prompts each model answers, drawn by the hash of their text."""
     max_new_tokens: int = Field(default=48, ge=1)
     """Longest answer in tokens."""
     generation_batch_size: int = Field(default=32, ge=1)
@@ -124,7 +142,7 @@ class EvaluationConfig(Section):
     server: ServerConfig | None = None
     """A server that generates the answers, e.g. vLLM; null generates them with transformers."""
     metrics: tuple[str, ...] = DEFAULT_METRICS
-    """Answer metrics to compute, in addition to loss, perplexity and token_accuracy."""
+    """Answer metrics to compute, in addition to those of the reference's tokens."""
     custom_metrics: dict[
         Annotated[str, StringConstraints(pattern=METRIC_PATTERN)],
         Annotated[str, StringConstraints(pattern=FUNCTION_PATTERN)],
@@ -138,6 +156,15 @@ class EvaluationConfig(Section):
     """Columns to slice the scores by, in addition to turns and length."""
     judge: JudgeConfig | None = None
     """A judging language model; none by default."""
+    retention: Annotated[
+        dict[
+            Annotated[str, StringConstraints(pattern=METRIC_PATTERN)],
+            Annotated[str, StringConstraints(min_length=1)],
+        ],
+        FETCHED,
+    ] = {}
+    """Rows outside the domain on which no model may become worse: name to file or bundled name, e.g.
+    {general: general-instructions, safety: safety-requests}."""
     lm_eval: LmEvalConfig | None = None
     """Tasks of lm-evaluation-harness; none by default."""
 
@@ -175,4 +202,6 @@ class EvaluationConfig(Section):
             names.add(JUDGE_METRIC)
         if self.lm_eval:
             names.update(f"lm_eval/{task}" for task in self.lm_eval.tasks)
+        prefixes = (LOSS_PREFIX, EXPECTED_PREFIX)
+        names.update(prefix + name for name in self.retention for prefix in prefixes)
         return frozenset(names)

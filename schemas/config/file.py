@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.config._errors import explain, section_keys
-from schemas.config.plain_yaml import YamlError, key_lines, parse_yaml
+from schemas.config._errors import explain, section_keys, shown
+from schemas.config.plain_yaml import MOST_LEVELS, YamlError, key_lines, parse_yaml
 from schemas.config.run import RunConfig
 from schemas.errors import ConfigError
+from schemas.nesting import is_deep
 
 YAML_ENDINGS = (".yaml", ".yml")
 TOML_ENDINGS = (".toml",)
@@ -46,6 +47,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunC
     settings = read_settings(path) if path else Settings()
     for override in overrides:
         _apply_override(settings, override)
+    _require_shallow(settings, str(path or "--set"))
     try:
         return RunConfig.model_validate(settings.values)
     except ValidationError as error:
@@ -68,7 +70,20 @@ def read_settings(path: Path, kind: str = "configuration", option: str = "-c") -
     """
     text = _read_text(path, kind, option)
     is_toml = path.suffix.lower() in TOML_ENDINGS
-    return (_parse_toml if is_toml else _parse_yaml)(path, text, kind)
+    settings = (_parse_toml if is_toml else _parse_yaml)(path, text, kind)
+    _require_shallow(settings, str(path))
+    return settings
+
+
+def _require_shallow(settings: Settings, where: str) -> None:
+    if is_deep(settings.values, MOST_LEVELS):
+        raise ConfigError(
+            "the settings are nested too deeply",
+            where=where,
+            expected=f"at most {MOST_LEVELS} levels",
+            got="more",
+            fix="write the keys as docs/configuration.md lists them",
+        )
 
 
 def _check_ending(path: Path) -> None:
@@ -127,9 +142,9 @@ def _parse_yaml(path: Path, text: str, kind: str) -> Settings:
 def _parse_toml(path: Path, text: str, kind: str) -> Settings:
     try:
         return Settings(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        problem, _, place = str(error).rpartition(" (at ")
-        line = "".join(letter for letter in place.split(",")[0] if letter.isdigit())
+    except (ValueError, RecursionError) as error:  # the second for thousands of brackets
+        problem, found, place = str(error).rpartition(" (at ")
+        line = "".join(letter for letter in place.split(",")[0] if letter.isdigit() and found)
         raise ConfigError(
             f"the {kind} file is not valid TOML",
             where=f"{path}:{line}" if line else str(path),
@@ -173,7 +188,7 @@ def _apply_override(settings: Settings, override: str) -> None:
             f"the value of {key} cannot be read",
             where=f"--set {override}",
             expected="a number, a word, true, false, null, [a, b] or {a: b}",
-            got=text,
+            got=shown(text),
             fix="quote the value for YAML, e.g. --set 'key=\"a: b\"'",
         ) from error
     section = settings.values

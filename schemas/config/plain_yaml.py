@@ -9,11 +9,24 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import SafeConstructor
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
+    Event,
+    NodeEvent,
+)
 from ruamel.yaml.nodes import MappingNode, Node
 
 YamlError = YAMLError
 """What `parse_yaml` raises; `problem` and `problem_mark` say what and where, if the parser knows."""
+
+
+MOST_LEVELS = 50
+"""Of nesting in a configuration; Python's own stack ends near 300 levels of YAML."""
+MOST_VALUES = 100_000
+"""In a document whose aliases are written out: ten lines of them can make a thousand million."""
 
 
 class _Constructor(SafeConstructor):
@@ -45,9 +58,64 @@ def parse_yaml(text: str) -> Any:
         Plain Python values; None for an empty document.
 
     Raises:
-        YAMLError: The text is not YAML, or a mapping has a key twice.
+        YAMLError: The text is not YAML, a mapping has a key twice or an anchor is there twice, it
+            is nested too deeply, or its aliases refer to themselves or make it too large.
     """
-    return _parser().load(text)
+    _check_size(text)
+    try:
+        return _parser().load(text)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # ruamel.yaml raises these for values that their tag does not fit, such as `!!int abc`.
+        raise YAMLError(f"a value does not fit its tag: {error}") from error
+
+
+def _check_size(text: str) -> None:
+    """Refuse a document that would not end once its aliases are followed."""
+    size = _Size()
+    for event in _parser().parse(text):
+        size.add(event)
+        if len(size.open_nodes) > MOST_LEVELS:
+            raise _refused(f"nested more than {MOST_LEVELS} levels", event.start_mark)
+        if size.n_values > MOST_VALUES:
+            raise _refused(f"more than {MOST_VALUES:,} values", event.start_mark)
+
+
+class _Size:
+    """Number of values of a document whose aliases are written out, counted without doing so."""
+
+    def __init__(self) -> None:
+        self.n_values = 0
+        self.open_nodes: list[tuple[str | None, int]] = []
+        """Anchor of each list and mapping around, and the values before it."""
+        self._sizes: dict[str, int | None] = {}
+        """Values of what has an anchor; None as long as it is open."""
+
+    def add(self, event: Event) -> None:
+        """Count what the parser found next."""
+        if isinstance(event, AliasEvent):
+            size = self._sizes.get(event.anchor, 1)
+            if size is None:
+                raise _refused("an alias is part of what it refers to", event.start_mark)
+            self.n_values += size
+        elif isinstance(event, CollectionEndEvent):
+            anchor, n_before = self.open_nodes.pop()
+            if anchor:
+                self._sizes[anchor] = self.n_values - n_before
+        elif isinstance(event, NodeEvent):
+            self._add_node(event, isinstance(event, CollectionStartEvent))
+
+    def _add_node(self, event: NodeEvent, has_more: bool) -> None:
+        if event.anchor in self._sizes:
+            raise _refused(f"the anchor &{event.anchor} is there twice", event.start_mark)
+        if event.anchor:
+            self._sizes[event.anchor] = None if has_more else 1
+        if has_more:
+            self.open_nodes.append((event.anchor, self.n_values))
+        self.n_values += 1
+
+
+def _refused(problem: str, mark: StreamMark) -> YAMLError:
+    return MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def yaml_text(value: str) -> str:

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from schemas.base import Section
 
+RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
+
+
+def _require_free_alias(alias: str) -> str:
+    if RESERVED_ALIAS.fullmatch(alias):
+        raise ValueError(
+            f"MLflow reserves the alias {alias}: `latest` and `v` with a number name versions"
+        )
+    return alias
+
+
 RegisteredName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]*$", max_length=200)
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_. -]*[A-Za-z0-9_.-])?$", max_length=200),
 ]
-Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+Alias = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=255),
+    AfterValidator(_require_free_alias),
+]
+ExperimentName = Annotated[str, StringConstraints(pattern=r"^\S(.*\S)?$", max_length=500)]
 
 
 class ApprovalConfig(Section):
@@ -28,7 +46,7 @@ class RegistryConfig(Section):
 
     name: RegisteredName = "construction-faq-smollm2"
     """Registered model name; letters, digits, dot, dash, underscore and space."""
-    experiment: str = Field(default="sft-flow", min_length=1)
+    experiment: ExperimentName = "sft-flow"
     """MLflow experiment of the run."""
     alias: Alias = "champion"
     """Alias of the promoted version."""
@@ -39,7 +57,7 @@ class RegistryConfig(Section):
     n_reload_prompts: int = Field(default=4, ge=1)
     """Prompts to answer again with the registered files, in a new process, before an alias moves."""
     keep_rejected: int = Field(default=3, ge=0)
-    """Refused versions that keep their weights; older ones keep only metrics and lineage."""
+    """Versions that were not promoted and keep their weights; older ones keep only metrics and lineage."""
     approval: ApprovalConfig = ApprovalConfig()
     """Approval before the promotion."""
 

@@ -11,14 +11,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, StringConstraints, field_validator, model_validator
 
-from schemas.base import Section
+from schemas.base import FETCHED, LARGEST_SEED, Section
+from schemas.config._gate_metrics import require_metrics
 from schemas.config.evaluation import EvaluationConfig
-from schemas.config.gates import JUDGE_METRIC, GateConfig, GateDefinition
+from schemas.config.gates import GateConfig
 from schemas.config.registry import RegistryConfig
 from schemas.config.retrain import RetrainConfig
+from schemas.config.storage import StorageConfig
 from schemas.config.training import TrainingConfig
-from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
-from schemas.rule_ids import DataGateMode, RowRule, RuleSetting, SetRule, Severity
+from schemas.rule_ids import DataGateMode, RowRule, RuleSetting, SetRule
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 ColumnName = Literal[
@@ -30,7 +31,7 @@ ColumnName = Literal[
 class DataSource(Section):
     """Where the rows come from; the only part of the configuration `load_dataset` reads."""
 
-    source: str = Field(default="construction-faq", min_length=1)
+    source: Annotated[str, FETCHED] = Field(default="construction-faq", min_length=1)
     """Bundled dataset, file, folder, Hub id, or an https, s3 or other fsspec address."""
     config_name: str | None = None
     """Configuration (subset) of a Hub dataset."""
@@ -113,6 +114,8 @@ class SplitConfig(Section):
     """Most held-out rows; rows beyond it are not used at all, so evaluation time stays bounded."""
     pinned: DataSource | None = None
     """Held-out rows kept across retrains, e.g. eval.jsonl of an earlier run; no others are held out."""
+    seed: int | None = Field(default=None, ge=0, le=LARGEST_SEED)
+    """Seed of the split; null takes the seed of the run."""
 
     @model_validator(mode="after")
     def _rows_are_left_to_train(self) -> SplitConfig:
@@ -216,7 +219,7 @@ class QualityConfig(Section):
     """Allowed range of characters per row at each quantile; null for no bound."""
     languages: tuple[str, ...] = ()
     """Allowed languages of answers as ISO 639-1 codes, e.g. [en, sv]; empty skips rule language_fraction."""
-    benchmarks: tuple[str, ...] = ()
+    benchmarks: Annotated[tuple[str, ...], FETCHED] = ()
     """Data files of benchmarks that must not be trained on, for rule benchmark_overlap."""
     reference: str = Field(default="champion", min_length=1)
     """Profile that drift and shrinking are measured against: champion, a profile.json file, or none."""
@@ -225,8 +228,8 @@ class QualityConfig(Section):
 class RunConfig(Section):
     """One run, from data to promotion; the defaults fine-tune the bundled model on the bundled data."""
 
-    seed: int = Field(default=42, ge=0)
-    """Random seed of split, data order, initial weights and bootstrap."""
+    seed: int = Field(default=42, ge=0, le=LARGEST_SEED)
+    """Random seed of whatever has none of its own: split, training (data order, initial weights), evaluation."""
     data: DataConfig = DataConfig()
     """The rows and their rules."""
     split: SplitConfig = SplitConfig()
@@ -247,6 +250,8 @@ class RunConfig(Section):
     """Where models are registered."""
     retrain: RetrainConfig = RetrainConfig()
     """When a scheduled retrain trains."""
+    storage: StorageConfig = StorageConfig()
+    """How much of SFT_HOME old outputs may take."""
 
     @model_validator(mode="after")
     def _validation_has_rows(self) -> RunConfig:
@@ -259,32 +264,8 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _gates_have_their_metrics(self) -> RunConfig:
-        for gate in self.gates.definitions:
-            if gate.metric not in self.evaluation.metric_names:
-                raise ValueError(
-                    f"gates.checks.{gate.id} uses metric {gate.metric!r}, which is not "
-                    f"computed; computed are {', '.join(sorted(self.evaluation.metric_names))}"
-                )
-            if metric_direction(gate.metric) is Direction.NONE:
-                raise ValueError(
-                    f"gates.checks.{gate.id}: metric {gate.metric} has no better direction, "
-                    "so a gate cannot use it"
-                )
-            self._require_rows(gate)
+        require_metrics(self.gates, self.evaluation)
         return self
-
-    def _require_rows(self, gate: GateDefinition) -> None:
-        if gate.metric in TOKEN_METRICS or gate.metric.startswith("lm_eval/"):
-            return
-        judge = self.evaluation.judge
-        n_rows = self.evaluation.n_generation_rows
-        if gate.metric == JUDGE_METRIC and judge:
-            n_rows = min(n_rows, judge.n_rows)
-        if n_rows < self.gates.min_eval_rows and gate.severity is not Severity.OFF:
-            raise ValueError(
-                f"gates.checks.{gate.id} compares {n_rows} answers, fewer than gates.min_eval_rows"
-                f"={self.gates.min_eval_rows}: raise evaluation.n_generation_rows"
-            )
 
     @property
     def start(self) -> ModelConfig:
@@ -292,5 +273,10 @@ class RunConfig(Section):
         alias = self.model.continue_from
         if alias is None or "@" in alias:
             return self.model
-        address = f"models:/{self.registry.name}@{alias}"
-        return self.model.model_copy(update={"continue_from": address})
+        update = {"continue_from": f"models:/{self.registry.name}@{alias}"}
+        return self.model.model_copy(update=update)
+
+
+def seed_of(config: RunConfig, section: SplitConfig | TrainingConfig) -> int:
+    """Return the seed of the split or of the training: its own, or that of the run."""
+    return config.seed if section.seed is None else section.seed

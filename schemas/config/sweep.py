@@ -13,7 +13,7 @@ from typing import Any, get_args
 from pydantic import Field, ValidationError
 
 from schemas.base import Record
-from schemas.config._errors import all_keys, explain, nearest_key, section_keys
+from schemas.config._errors import all_keys, explain, nearest_key, section_keys, shown
 from schemas.config.file import Settings, read_settings
 from schemas.config.plain_yaml import YamlError, parse_yaml
 from schemas.config.run import RunConfig
@@ -101,7 +101,7 @@ def load_sweep(
             f"{name} of the sweep has a value that is not allowed",
             where="the command line" if name in given else read.places.get(name, str(path)),
             expected=str(fault["msg"]).removeprefix("Input should be "),
-            got=repr(fault["input"]),
+            got=shown(fault["input"]),
             fix=f"known keys: {', '.join(SweepConfig.model_fields)}; {EXAMPLE}",
         ) from None
     return sweep, {key: place for key, (_, place) in found.items()}

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from schemas.base import Section
+from schemas.base import LARGEST_SEED, Section
 
 
 class Method(StrEnum):
@@ -109,6 +109,8 @@ class TrainingConfig(Section):
 
     method: Method = Method.LORA
     """lora trains adapters and merges them; qlora does so on 4-bit weights (GPU); full trains every weight."""
+    seed: int | None = Field(default=None, ge=0, le=LARGEST_SEED)
+    """Seed of data order, dropout and adapter weights; null takes the seed of the run."""
     lora: LoraSettings = LoraSettings()
     """Adapter settings, used when method is lora or qlora."""
     device: Device = Device.AUTO

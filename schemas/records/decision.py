@@ -23,8 +23,14 @@ class GateResult(Record):
     interval_low: float | None = None
     interval_high: float | None = None
     """Ends of the paired bootstrap interval of the gain; for an absolute gate, of the value."""
+    confidence: float | None = None
+    """Level of the interval: that of the report for a gate that can promote, else `gates.confidence`."""
     n_rows: int = 0
     """Rows for which both models have a value."""
+    n_groups: int = 0
+    """Groups of these rows with the same prompt or nearly the same text, which are drawn together."""
+    n_left_out_rows: int = 0
+    """Rows that were not compared, because one of the models was trained on them."""
     limit: float
     """absolute: worst value allowed; else the lower end of the interval must exceed it."""
     severity: Severity = Severity.BLOCK
@@ -40,6 +46,27 @@ class Decision(StrEnum):
     SKIPPED = "skipped"
 
 
+class Challenge(Record):
+    """The place of a challenger among those compared with the same opponent on held-out rows."""
+
+    opponent: str = ""
+    """First digits of the sha256 of the champion, or of the base where there is no champion."""
+    row_set: int = 1
+    """Number of the set of held-out rows; sets that share more than half of their rows count as one."""
+    number: int = 1
+    """Number of the challenger on this set."""
+
+
+class SeenRows(Record):
+    """Held-out rows that a model was trained on, or whose group has such a row."""
+
+    challenger: tuple[int, ...] = ()
+    """Trained by the challenger or the version that it continued from."""
+    champion: tuple[int, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Models whose rows are not known, e.g. a version registered by an earlier release."""
+
+
 class DecisionReport(Record):
     """All gate results and the decision they lead to."""
 
@@ -47,8 +74,13 @@ class DecisionReport(Record):
     decision: Decision
     reason: str
     confidence: float
+    """Level of gates that can promote, higher than `gates.confidence`: see `challenge`."""
     eval_sha256: str
     n_eval_rows: int
     champion_version: int | None
     """Version the challenger was compared with; the decision is valid only while it is champion."""
     gates: tuple[GateResult, ...]
+    challenge: Challenge | None = None
+    """How many challengers the error is spent over; None in a report of an earlier release."""
+    notes: tuple[str, ...] = ()
+    """What else a reader must know: the number of the challenger, and rows that were left out."""

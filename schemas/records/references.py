@@ -50,7 +50,7 @@ class CheckedReference(StageReference):
     n_kept_rows: int
     n_quarantined_rows: int
     kept_sha256: str
-    """Of `kept.jsonl`, the rows that are split into training and evaluation."""
+    """Of the rows in `kept.jsonl`, which are split, in their order; not of their files and lines."""
     formats: dict[str, int]
     conversions: dict[str, int] = {}
     """Rows per loss-free conversion into the canonical form."""
@@ -122,6 +122,8 @@ class QualityReference(StageReference):
     """Empty for one unnamed source."""
     eval_sha256: str
     """Of the rendered evaluation rows and prompts; only scores with the same one compare."""
+    retention_sha256: dict[str, str] = {}
+    """Of the rendered rows of each set in `evaluation.retention`, by name."""
     rules: tuple[RuleResult, ...]
 
     @property
@@ -167,6 +169,8 @@ class ChampionReference(StageReference):
     version: int | None = None
     """Registered version to beat; None without a champion, then only the base counts."""
     evaluation: EvaluationReference | None = None
+    template_sha256: str = ""
+    """Of the chat template it was trained with; empty if not known."""
 
 
 class TrainedReference(StageReference):
@@ -246,8 +250,6 @@ class PromotionReference(StageReference):
     alias: str
     previous_version: int | None
     """Version that had the alias before."""
-    n_freed_bytes: int = 0
-    """Of old refused versions, whose weights were deleted."""
 
 
 class ReportReference(StageReference):

@@ -6,6 +6,8 @@ import json
 import math
 from typing import Any
 
+from schemas.nesting import is_deep
+
 FUNCTION_CALL = "function_call"
 """Field of OpenAI's old format, and the name of a turn in ShareGPT."""
 NO_TOOLS = ("", "null", "none", "nan")
@@ -47,7 +49,7 @@ def exact_json(text: str) -> Any:
         )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    if text.count("[") + text.count("{") > MOST_LEVELS and _is_deep(value):
+    if text.count("[") + text.count("{") > MOST_LEVELS and is_deep(value, MOST_LEVELS):
         raise ValueError("nested too deeply")
     if "\\u" in text:
         try:
@@ -180,14 +182,6 @@ def _object_of_distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("the same key twice")
     return found
-
-
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(MOST_LEVELS + 1):
-        parts = [list(item.values()) if isinstance(item, dict) else item for item in level]
-        level = [inner for part in parts if isinstance(part, list) for inner in part]
-    return bool(level)
 
 
 def _refuse_constant(name: str) -> Any:

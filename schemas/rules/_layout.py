@@ -98,7 +98,7 @@ def _lay_out_unusual(layout: Layout, message: Any, number: int) -> None:
     if (content is None or content == "") and message.get("tool_calls"):
         layout.kinds[place] = "text"
     rest = [value for name, value in message.items() if name not in ("role", "content")]
-    addition = "\n".join(_texts(rest))
+    addition = "\n".join(texts_in(rest))
     if addition:
         layout.additions[place] = addition
     compared = {name: value for name, value in message.items() if name not in NOT_COMPARED}
@@ -112,7 +112,7 @@ def _lay_out_unusual(layout: Layout, message: Any, number: int) -> None:
         layout.comparable[place] = json.dumps(compared, sort_keys=True, ensure_ascii=False)
 
 
-def _texts(value: Any) -> list[str]:
+def texts_in(value: Any) -> list[str]:
     """Collect every text in a value, in order; with a stack, since a value may be nested deeply."""
     found, waiting = [], [value]
     while waiting:

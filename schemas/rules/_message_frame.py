@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.rows.recognised_rows import RecognisedRows
 from schemas.rule_ids import RowRule
-from schemas.rules._layout import Layout
-from schemas.rules._text_rules import text_flags
+from schemas.rules._layout import Layout, texts_in
+from schemas.rules._text_rules import describe_text, text_flags
 from schemas.rules._tool_rules import tool_problems, weight_problems
 from schemas.texts.residue import VISIBLE
 
@@ -31,7 +31,7 @@ class MessageFrame:
     frame: polars.DataFrame
     """Null where a column does not apply to a message."""
     details: dict[tuple[int, RowRule], str]
-    """Row and rule to what was found, for the rules of `CALL_RULES`."""
+    """Row and rule to what was found, for the rules of `CALL_RULES` and markers in tools."""
 
 
 def message_frame(
@@ -79,30 +79,52 @@ def message_frame(
     is_answer = polars.Series(is_assistant)
     flags = text_flags(frame["text"], rules, special_tokens, is_answer)
     details = _call_details(layout, recognised, rules)
-    flags.update(_call_flags(layout, details, starts, n_messages))
+    if RowRule.SPECIAL_TOKEN_INJECTION in rules:
+        details |= _marked_tools(layout, recognised, special_tokens)
+    for rule, flag in _row_flags(layout, details, starts, n_messages).items():
+        flags[rule] = flags[rule] | flag if rule in flags else flag
     return MessageFrame(
         frame.with_columns(**{str(rule): flag for rule, flag in flags.items()}), details
     )
 
 
-def _call_flags(
+def _row_flags(
     layout: Layout,
     details: dict[tuple[int, RowRule], str],
     starts: NDArray[numpy.int64],
     n_messages: int,
 ) -> dict[RowRule, polars.Series]:
-    """Flag the first message of each row that breaks a rule of `CALL_RULES`."""
+    """Flag the first message of each row that has details: of `CALL_RULES` always, of others if found."""
     import numpy
     import polars
 
     flags = {}
-    for rule in CALL_RULES:
+    for rule in dict.fromkeys((*CALL_RULES, *(rule for _, rule in details))):
         flag = numpy.zeros(n_messages, dtype=bool)
         broken = [number for number, found in details if found == rule]
         if broken:
             flag[starts[numpy.searchsorted(layout.rows, broken)]] = True
         flags[rule] = polars.Series(flag)
     return flags
+
+
+def _marked_tools(
+    layout: Layout, recognised: RecognisedRows, special_tokens: Sequence[str]
+) -> dict[tuple[int, RowRule], str]:
+    """Find markers in the names, descriptions and parameters of tools, which templates write out."""
+    import polars
+
+    rule = RowRule.SPECIAL_TOKEN_INJECTION
+    conversations = ((row, recognised[row][0]) for row in sorted(layout.calling_rows))
+    texts = {row: "\n".join(texts_in(found.tools)) for row, found in conversations if found}
+    flags = text_flags(
+        polars.Series(list(texts.values()), dtype=polars.String), (rule,), special_tokens
+    )
+    return {
+        (row, rule): f"{describe_text(rule, text, special_tokens)} in the tools"
+        for (row, text), is_marked in zip(texts.items(), flags[rule], strict=True)
+        if is_marked
+    }
 
 
 def _order_columns() -> list[polars.Expr]:

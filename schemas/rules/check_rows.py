@@ -192,7 +192,7 @@ def _check_messages(
                 "row", "turn", polars.col(column).alias("value"), polars.col("text").alias("said")
             )
             for number, (row, turn, value, text) in enumerate(looked_at.iter_rows()):
-                if rule in TEXT_RULES:
+                if rule in TEXT_RULES and (row, rule) not in messages.details:
                     # Describing takes long, so warnings are described for the first rows only.
                     is_shown = severities[rule] == Severity.BLOCK or number < MOST_DESCRIBED
                     seen = describe_text(rule, text, special_tokens) if is_shown else "found"

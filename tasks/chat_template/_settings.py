@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from schemas.config.run import RESERVED_VARIABLES
 from schemas.errors import TemplateError
-from tasks.chat_template.variants import without_markers
+from tasks.chat_template.variants import render_faults, without_markers
 
 _START, _END = "{# sft-flow: template.kwargs #}", "{# end of template.kwargs #}\n"
 _SETTINGS = re.compile(re.escape(_START) + ".*?" + re.escape(_END), re.DOTALL)
@@ -37,11 +37,19 @@ def write_settings(kwargs: Mapping[str, JsonValue], template: str) -> str:
         Jinja source. Renderers drop the line break after a block, so it changes no text.
 
     Raises:
-        TemplateError: The template does not read one of the variables.
+        TemplateError: The template is not Jinja, or does not read one of the variables.
     """
     if not kwargs:
         return ""
-    known = sorted(_variables(template) - RESERVED_VARIABLES)
+    try:
+        known = sorted(_variables(template) - RESERVED_VARIABLES)
+    except render_faults() as error:
+        raise TemplateError(
+            "the chat template is not Jinja",
+            expected="a template that Jinja parses",
+            got=f"{type(error).__name__}: {error}",
+            fix="correct the template, or use another model",
+        ) from error
     unknown = sorted(set(kwargs) - set(known))
     if unknown:
         raise TemplateError(

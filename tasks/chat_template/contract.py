@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.errors import TemplateError
 from tasks.chat_template.probes import SYSTEM_TURN, Message, Probe, make_probes
-from tasks.chat_template.variants import find_stop, has_markers
+from tasks.chat_template.variants import find_stop, has_markers, render_faults
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -114,11 +114,9 @@ def _check_probe(tokenizer: PreTrainedTokenizerBase, training_template: str, pro
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **options: Any) -> str:
     """Render a conversation to text; TemplateError when the template cannot."""
-    from jinja2.exceptions import TemplateError as JinjaError
-
     try:
         return str(tokenizer.apply_chat_template(list(messages), tokenize=False, **options))
-    except (JinjaError, TypeError, ValueError, KeyError) as error:
+    except render_faults() as error:
         raise _breach(
             TemplateRule.RENDERS,
             "it cannot render a plain conversation",

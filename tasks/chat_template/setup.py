@@ -21,6 +21,7 @@ from tasks.chat_template.sources import (
     own_template,
     read_user_template,
 )
+from tasks.chat_template.trial import check_ends
 from tasks.chat_template.variants import (
     candidate_variants,
     chatml_template,
@@ -80,6 +81,8 @@ def set_up_template(
     known = dict(tokenizer.get_vocab())
     previous_eos = tokenizer.eos_token
     origin, training = set_template(model, tokenizer, config)
+    if origin != TemplateOrigin.CHATML:
+        check_ends(str(tokenizer.chat_template), tokenizer.special_tokens_map)
     training, stop_token = choose_variant(tokenizer, training, config.kwargs)
     if "eos_token" not in str(tokenizer.chat_template):
         tokenizer.eos_token = stop_token  # elsewhere the text that was checked would change

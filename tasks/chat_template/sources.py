@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.errors import ModelSourceError, TemplateError
-from tasks.sources.hub import hub_errors
+from schemas.errors import TemplateError
+from tasks.models.source import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -16,10 +17,18 @@ VOCABULARY_MULTIPLE = 64
 
 
 def own_template(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the model's default template; TemplateError if it has several and no default."""
+    """Return the model's default template; TemplateError if it has none that is a text."""
     template = tokenizer.chat_template
     if isinstance(template, str):
         return template
+    if not isinstance(template, dict):
+        raise TemplateError(
+            "the chat template of the model is no text",
+            where="chat_template in tokenizer_config.json",
+            expected="Jinja source",
+            got=type(template).__name__,
+            fix="set template.kind=chatml, or template.kind=file and template.path",
+        )
     if "default" not in template:
         raise TemplateError(
             "the model has several chat templates and none is the default",
@@ -60,32 +69,23 @@ def clone_template(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n
         name: Tokenizer folder or hub id.
 
     Raises:
-        ModelSourceError: There is no tokenizer of that name.
+        ModelSourceError: There is no tokenizer of that name, or it has Python code.
         TemplateError: It has no chat template.
     """
-    from transformers import AutoTokenizer
     from trl import clone_chat_template
 
-    where = f"template.clone_from={name}"
-    try:
-        with hub_errors(name):
-            source = AutoTokenizer.from_pretrained(name)
-    except (ConnectionError, ModelSourceError):
-        raise
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelSourceError(
-            "the tokenizer to clone from cannot be loaded",
-            where=where,
-            expected="a folder or hub id with a tokenizer",
-            got=(str(error).strip() or type(error).__name__).splitlines()[0],
-            fix="correct template.clone_from",
-        ) from error
+    source = load_tokenizer(name)
     if not source.chat_template:
         raise TemplateError(
             "the tokenizer to clone from has no chat template",
-            where=where,
+            where=f"template.clone_from={name}",
             expected="a tokenizer with a chat template",
             got="none",
             fix="use another tokenizer, or set template.kind=chatml",
         )
-    clone_chat_template(model, tokenizer, name, resize_to_multiple_of=VOCABULARY_MULTIPLE)
+    source.chat_template = own_template(source)
+    with (
+        tempfile.TemporaryDirectory() as folder
+    ):  # without code, and of the commit that was looked at
+        source.save_pretrained(folder)
+        clone_chat_template(model, tokenizer, folder, resize_to_multiple_of=VOCABULARY_MULTIPLE)

@@ -129,17 +129,23 @@ def candidate_variants(tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str
     yield "derived", derive_variant(template, find_stop(tokenizer) or str(tokenizer.eos_token))
 
 
+def render_faults() -> tuple[type[Exception], ...]:
+    """Return the errors that rendering a template can raise, whatever it and the row contain."""
+    from jinja2.exceptions import TemplateError as JinjaError
+
+    kinds = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+    return (JinjaError, MemoryError, RecursionError, *kinds)
+
+
 def find_stop(tokenizer: PreTrainedTokenizerBase) -> str:
     """Find the special token that a template writes behind an answer; empty if there is none.
 
     The EOS token of a base model is often another one than its template's.
     """
-    from jinja2.exceptions import TemplateError
-
     chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": ANSWER_MARK}]
     try:
         text = str(tokenizer.apply_chat_template(chat, tokenize=False))
-    except (TemplateError, TypeError, ValueError, KeyError):
+    except render_faults():
         return ""  # the contract says what it cannot render
     behind = tokenizer(text.rpartition(ANSWER_MARK)[2], add_special_tokens=False)["input_ids"]
     for token in behind:
@@ -153,6 +159,6 @@ def _trl_variant(tokenizer: PreTrainedTokenizerBase) -> str | None:
 
     try:
         variant: str | None = get_training_chat_template(tokenizer)
-    except ValueError:  # a template without a variant in TRL
+    except render_faults():  # ValueError: a template without a variant in TRL
         return None
     return variant

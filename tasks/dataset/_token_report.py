@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from schemas.base import Record
-from schemas.config.run import RunConfig
+from schemas.config.run import RunConfig, seed_of
 from schemas.config.training import TrainingConfig
 from tasks.training.plan.batching import effective_batch, wished_batching
 
@@ -98,7 +98,9 @@ def _training_costs(kept: Array, config: RunConfig, epoch_seconds: float) -> dic
     n_sequences = n_packed if training.packing else len(kept)
     n_steps_per_epoch, n_steps = count_steps(n_sequences, training)
     n_epochs = n_steps / n_steps_per_epoch if n_steps_per_epoch else 0.0
-    shuffled, grouped = padding_fractions(kept, wished_batching(training).per_device, config.seed)
+    shuffled, grouped = padding_fractions(
+        kept, wished_batching(training).per_device, seed_of(config, config.training)
+    )
     return {
         "padding_fraction": shuffled,
         "grouped_padding_fraction": grouped,

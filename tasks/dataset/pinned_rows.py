@@ -18,6 +18,8 @@ from tasks.rows.check import CheckRequest
 from tasks.rows.tally import RowTally
 from tasks.sources.source import source_fingerprint
 
+NAMES = {"split.pinned": "pinned evaluation set"}
+
 
 class PinnedRules(Record):
     """What pinned rows are checked against: the same as the rows of the data."""
@@ -34,13 +36,16 @@ def pinned_fingerprint(arguments: Mapping[str, Any]) -> str:
     return source_fingerprint({"source": split.pinned}) if split.pinned else ""
 
 
-def write_pinned(source: DataSource, path: Path, pinned: PinnedRules) -> int:
+def write_pinned(
+    source: DataSource, path: Path, pinned: PinnedRules, where: str = "split.pinned"
+) -> int:
     """Check the pinned rows and write them in canonical form; each must be good.
 
     Args:
         source: Where they are.
         path: Gets them, as `kept.jsonl`.
         pinned: What they are checked against.
+        where: The setting that names them.
 
     Returns:
         Their number.
@@ -54,8 +59,8 @@ def write_pinned(source: DataSource, path: Path, pinned: PinnedRules) -> int:
     write_rows(watch_source(source, check, tally), kept=path)
     if tally.n_quarantined_rows:
         broken = [found for found in tally.results() if found.severity == Severity.BLOCK]
-        name = f"the pinned evaluation set {without_secrets(source.source)}"
+        name = f"the {NAMES.get(where, 'retention set')} {without_secrets(source.source)}"
         rejected = rejection("", broken, n_rows=tally.n_rows, where=name)
-        rejected.where = "split.pinned"
+        rejected.where = where
         raise rejected
     return tally.n_rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from itertools import groupby
@@ -74,4 +75,5 @@ def keep_evidence(output: OutputFolder, names: Sequence[str]) -> Path:
     for name in names:
         if (output.path / name).is_file():
             shutil.copyfile(output.path / name, folder / name)
+    os.utime(folder)  # data rejected again: the time by which old evidence is removed
     return folder

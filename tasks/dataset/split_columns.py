@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from schemas.config.run import QualityConfig
 from schemas.records.references import SplitReference
@@ -26,6 +27,25 @@ def read_used_rows(split: SplitReference) -> FeatureTable:
     """Read the features of all rows that are trained on or evaluated."""
     table = FeatureTable.load(locate(split, "row_features"))
     return table.select(table.column("part") != Split.UNUSED)
+
+
+def mark_eval_rows(split: SplitReference) -> list[dict[str, Any]]:
+    """Return `group` and `digest` of each evaluation row, in the order of `eval.jsonl`.
+
+    Rows of one group have the same prompt or nearly the same text, so they are no independent
+    evidence. Groups count from 0 in the order of the rows, so that rows elsewhere do not change
+    their numbers. The digest is that of the normalised prompt, by which a row is found among those
+    that a model was trained on.
+    """
+    table = FeatureTable.load(locate(split, "row_features"))
+    table = table.select(table.column("part") == Split.EVAL)
+    numbers: dict[int, int] = {}
+    return [
+        {"group": numbers.setdefault(group, len(numbers)), "digest": f"{prompt:016x}"}
+        for group, prompt in zip(
+            table.column("group").tolist(), table.column("prompt").tolist(), strict=True
+        )
+    ]
 
 
 def find_benchmark_rows(split: SplitReference, quality: QualityConfig) -> SetColumns:

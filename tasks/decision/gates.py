@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from schemas.config.gates import Against, GateConfig, GateDefinition
-from schemas.metrics import TOKEN_METRICS, Direction, metric_direction
+from schemas.metrics import Direction, is_per_token, metric_direction
 from schemas.records.decision import GateResult
 from schemas.records.references import EvaluationReference
 from schemas.rule_ids import Severity, Verdict
 from tasks.decision.intervals import (
-    MIN_INTERVAL_ROWS,
+    MIN_INTERVAL_GROUPS,
+    Groups,
     RowScores,
-    bootstrap_interval,
+    count_groups,
+    gain_interval,
     metric_interval,
     metric_value,
     score_columns,
@@ -25,18 +27,24 @@ if TYPE_CHECKING:
     from tasks.decision.intervals import Array
 
 
-def row_count_gate(evaluation: EvaluationReference, gates: GateConfig) -> GateResult:
-    """Check that the challenger was evaluated on at least `gates.min_eval_rows` rows."""
-    is_enough = evaluation.n_rows >= gates.min_eval_rows
+def row_count_gate(evaluation: EvaluationReference, gates: GateConfig, n_groups: int) -> GateResult:
+    """Check that the challenger was evaluated on at least `gates.min_eval_rows` groups of rows.
+
+    Rows that share a prompt or nearly their text count once: 20 answers to one prompt say as
+    little about other prompts as one.
+    """
+    is_enough = n_groups >= gates.min_eval_rows
     return GateResult(
         id="min_eval_rows",
         metric="n_rows",
         against=Against.ABSOLUTE,
         challenger=evaluation.n_rows,
         n_rows=evaluation.n_rows,
+        n_groups=n_groups,
         limit=gates.min_eval_rows,
         verdict=Verdict.PASSED if is_enough else Verdict.FAILED,
-        reason=f"{evaluation.n_rows} held-out rows, at least {gates.min_eval_rows} required",
+        reason=f"{_count_rows(evaluation.n_rows, n_groups, 'held-out rows')}, "
+        f"at least {gates.min_eval_rows} required",
     )
 
 
@@ -90,7 +98,7 @@ def tokenizer_gate(
 ) -> GateResult | None:
     """Refuse to compare metrics per token of different tokenizers; None where they compare."""
     is_same = opponent.tokenizer_sha256 == evaluation.tokenizer_sha256
-    if is_same or gate.metric not in TOKEN_METRICS:
+    if is_same or not is_per_token(gate.metric):
         return None
     return _refuse(
         gate,
@@ -99,8 +107,24 @@ def tokenizer_gate(
     )
 
 
+def template_gate(gate: GateDefinition) -> GateResult | None:
+    """Refuse to compare metrics per token of a champion trained with another chat template.
+
+    Its losses are measured on the challenger's rendering, which it never saw and is never asked in.
+    None for a metric of the answers.
+    """
+    if not is_per_token(gate.metric):
+        return None
+    return _refuse(
+        gate,
+        f"{gate.against} and challenger have different chat templates, and {gate.metric} per token "
+        "was measured in the challenger's, which the other was not trained on; restore the "
+        f"template, or set gates.checks.{gate.id}.severity=off and gate a metric of the answers",
+    )
+
+
 def absolute_gate(
-    gate: GateDefinition, challenger: RowScores, gates: GateConfig, seed: int
+    gate: GateDefinition, challenger: RowScores, gates: GateConfig, groups: Groups
 ) -> GateResult:
     """Compare the challenger's metric with a fixed limit; the interval is only reported.
 
@@ -108,16 +132,16 @@ def absolute_gate(
         gate: Metric and worst value allowed.
         challenger: The challenger's rows.
         gates: Level of the interval, resamples, fewest rows.
-        seed: Of the bootstrap.
+        groups: Group of each row.
 
     Returns:
         The gate's result.
     """
-    problem = _find_problem(gate, {"challenger": challenger}, gates)
+    problem = _find_problem(gate, {"challenger": challenger}, gates, groups)
     if problem:
         return _refuse(gate, problem)
-    value = float(metric_value(gate.metric, *score_columns(challenger)))
-    low, high = metric_interval(gate.metric, challenger, gates, seed)
+    value = float(metric_value(gate.metric, *score_columns(challenger, groups)))
+    low, high = metric_interval(gate.metric, challenger, groups, gates)
     is_lower_better = metric_direction(gate.metric) is Direction.LOWER
     is_met = value <= gate.limit if is_lower_better else value >= gate.limit
     return _result(
@@ -128,7 +152,9 @@ def absolute_gate(
         challenger=value,
         interval_low=low,
         interval_high=high,
+        confidence=gates.confidence,
         n_rows=len(challenger),
+        n_groups=count_groups(list(challenger), groups),
     )
 
 
@@ -137,28 +163,29 @@ def comparison_gate(
     opponent: RowScores,
     challenger: RowScores,
     gates: GateConfig,
-    seed: int,
+    groups: Groups,
 ) -> GateResult:
     """Require a gain whose interval is entirely above the limit.
 
     gain = challenger - opponent where higher is better, else opponent - challenger; each metric
-    is the ratio of totals over the rows drawn, and for perplexity the exponential of it.
+    is the ratio of totals over the groups drawn, and for perplexity the exponential of it.
 
     Args:
         gate: Metric, opponent and limit of the gain.
         opponent: Rows of the base or the champion.
         challenger: The challenger's rows.
         gates: Level of the interval, resamples, fewest rows.
-        seed: Of the bootstrap.
+        groups: Group of each row.
 
     Returns:
         The gate's result; every way to refuse has its own reason.
     """
-    problem = _find_problem(gate, {"challenger": challenger, str(gate.against): opponent}, gates)
+    scores = {"challenger": challenger, str(gate.against): opponent}
+    problem = _find_problem(gate, scores, gates, groups)
     if problem:
         return _refuse(gate, problem)
     sign = -1.0 if metric_direction(gate.metric) is Direction.LOWER else 1.0
-    columns = (*score_columns(opponent), *score_columns(challenger))
+    columns = (*score_columns(opponent, groups), *score_columns(challenger, groups))
 
     def gain_of(
         values: Array, weights: Array, own_values: Array, own_weights: Array, axis: int
@@ -168,7 +195,7 @@ def comparison_gate(
 
     before, after = (float(metric_value(gate.metric, *pair)) for pair in (columns[:2], columns[2:]))
     gain = sign * (after - before)
-    low, high = bootstrap_interval(columns, gain_of, gates, seed)
+    low, high = gain_interval(columns, gain_of, gates.confidence, gates.n_resamples)
     is_passed = low > gate.limit
     return _result(
         gate,
@@ -182,7 +209,9 @@ def comparison_gate(
         gain=gain,
         interval_low=low,
         interval_high=high,
+        confidence=gates.confidence,
         n_rows=len(challenger),
+        n_groups=len(columns[0]),
     )
 
 
@@ -197,7 +226,9 @@ def _shortfall(gain: float, low: float, high: float, gate: GateDefinition) -> st
     return f"; worse than {gate.against}" if gain < 0 else f"; not more than {number(gate.limit)}"
 
 
-def _find_problem(gate: GateDefinition, scores: Mapping[str, RowScores], gates: GateConfig) -> str:
+def _find_problem(
+    gate: GateDefinition, scores: Mapping[str, RowScores], gates: GateConfig, groups: Groups
+) -> str:
     """Return why the metric cannot be compared; empty where it can."""
     for role, found in scores.items():
         if not found:
@@ -217,16 +248,25 @@ def _find_problem(gate: GateDefinition, scores: Mapping[str, RowScores], gates: 
                 f"{gate.metric} of {role} is NaN or infinite on {len(bad)} of {len(rows)} rows, "
                 f"first on row {bad[0]}"
             )
-        if not math.isfinite(metric_value(gate.metric, *score_columns(found))):
+        if not math.isfinite(metric_value(gate.metric, *score_columns(found, groups))):
             return f"{gate.metric} of {role} is infinite"
-    if len(rows) < MIN_INTERVAL_ROWS:
-        return f"one row with {gate.metric} gives no interval"
-    if len(rows) < gates.min_eval_rows:
+    n_groups = count_groups(sorted(rows), groups)
+    if n_groups < MIN_INTERVAL_GROUPS:
+        what = "one row" if len(rows) == 1 else "one group of rows"
+        return f"{what} with {gate.metric} gives no interval"
+    if n_groups < gates.min_eval_rows:
         return (
-            f"{len(rows)} rows with {gate.metric}, at least {gates.min_eval_rows} "
-            "(gates.min_eval_rows) required"
+            f"{_count_rows(len(rows), n_groups, f'rows with {gate.metric}')}, at least "
+            f"{gates.min_eval_rows} (gates.min_eval_rows) required"
         )
     return ""
+
+
+def _count_rows(n_rows: int, n_groups: int, name: str) -> str:
+    """Count rows, and their groups where some share a prompt or nearly their text."""
+    if n_groups == n_rows:
+        return f"{n_rows} {name}"
+    return f"{n_rows} {name} in {n_groups} groups of the same prompt or text"
 
 
 def _is_number(value: float, weight: float) -> bool:

@@ -26,7 +26,10 @@ INSTRUCTIONS = (
 )
 REPLY = "Reply with exactly one word: A, B or tie."
 UNREADABLE = "unreadable"
-_WORD = re.compile(r"\b(A|B|tie)\b", re.IGNORECASE)
+_WORD = re.compile(
+    r"\bA\b(?!\s+(?!(?:is|was|wins|has|gives|and|or|because|over|than)\b)[a-z])|\bB\b|\b[Tt][Ii][Ee]\b"
+)
+"""Capital letters; an A before a word in small letters, other than these, is an article."""
 
 
 Messages = list[dict[str, str]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -49,6 +50,8 @@ def look_up(definition: StageDefinition, key: StageKey) -> Lookup:
     folder = work_directory() / key.folder
     if not folder.is_dir():
         return Lookup(key, None, explain_absence(key))
+    with suppress(OSError):
+        os.utime(folder)  # the time of the last use, by which old outputs are removed
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         reference = definition.result_type.model_validate(manifest["result"])

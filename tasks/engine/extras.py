@@ -16,7 +16,7 @@ BASE = ""
 """The package without extras: the data gate."""
 FLOW = "train"
 """The extra that every command besides the data gate needs."""
-FOR_DEVELOPERS = frozenset({"dev", "test-gate", "services"})
+FOR_DEVELOPERS = frozenset({"coverage", "dev", "fuzz", "mutate", "test-gate", "services"})
 """Extras for tests and checks."""
 PACKAGES = {
     "phonenumbers": "phonenumberslite",

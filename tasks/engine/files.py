@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -121,6 +122,13 @@ def write_new_files(folder: Path, texts: Mapping[str, str]) -> None:
                 path.unlink(missing_ok=True)
             for path in made:
                 path.rmdir()
+
+
+def modified_at(path: Path) -> float:
+    """Return when a file was written, in seconds since 1970; for one that is gone, now."""
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_mtime
+    return time.time()
 
 
 def _scratch_path(path: Path) -> Path:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from schemas.base import Record
 from tasks.engine.home import work_directory
+from tasks.engine.jsonl import append_record, read_records
 
 DONE = "DONE"
 """Event of the line that adds the seconds."""
@@ -36,10 +37,7 @@ def journal_path(flow_run_id: str) -> Path:
 
 def append_entry(flow_run_id: str, entry: StageEntry) -> None:
     """Add one line to a run's journal."""
-    path = journal_path(flow_run_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(entry.model_dump_json() + "\n")
+    append_record(journal_path(flow_run_id), entry)
 
 
 def append_duration(flow_run_id: str, stage: str, seconds: float) -> None:
@@ -52,12 +50,8 @@ def read_entries(flow_run_id: str) -> list[StageEntry]:
 
     An entry has the seconds the stage took once it is done.
     """
-    path = journal_path(flow_run_id)
-    if not path.is_file():
-        return []
     entries: list[StageEntry] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        entry = StageEntry.model_validate_json(line)
+    for entry in read_records(journal_path(flow_run_id), StageEntry):
         if entry.event != DONE:
             entries.append(entry)
             continue

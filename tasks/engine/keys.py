@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
+from schemas.base import FETCHED
 from schemas.records.references import StageReference
 from tasks.engine._code_hash import code_sha256
+from tasks.engine._libraries import library_versions
 from tasks.engine.home import work_directory
 from tasks.engine.redaction import public_settings
 
+DERIVED = "derived "
+"""Parts with what a record or section computes from its fields, such as the gates with defaults."""
 SLUG_DIGITS = 6
+ANY: TypeAdapter[Any] = TypeAdapter(Any)
 
 
 @dataclass(frozen=True)
 class StageDefinition:
     """What the key and the check of one stage depend on.
 
-    `fingerprint` returns the content outside the work directory (a source file, a hub commit);
+    `libraries` are those that no module of this product imports, such as one that another library loads by
+    name; imported ones count without being named. `fingerprint` returns the content outside the work directory (a source file, a hub commit);
     `verify` checks what a hit claims outside it (a registry version) and returns what is wrong, or
     an empty string.
     """
@@ -71,8 +76,8 @@ def stage_key(definition: StageDefinition, arguments: Mapping[str, Any]) -> Stag
     parts = {"stage": definition.name, "code": code_sha256(definition.module)}
     for name, value in arguments.items():
         _flatten(name, value, parts)
-    for library in definition.libraries:
-        parts[f"library {library}"] = importlib.metadata.version(library)
+    for library, version in library_versions(definition.module, definition.libraries).items():
+        parts[f"library {library}"] = version
     for asset in definition.assets:
         parts[f"file {asset.name}"] = file_sha256(asset)
     if definition.fingerprint:
@@ -80,18 +85,56 @@ def stage_key(definition: StageDefinition, arguments: Mapping[str, Any]) -> Stag
     return StageKey(definition.name, parts)
 
 
-def _flatten(name: str, value: Any, parts: dict[str, str]) -> None:
+def settings_parts(name: str, value: Any) -> dict[str, str]:
+    """Return the parts that a key has of one argument, such as a section of the configuration."""
+    parts: dict[str, str] = {}
+    _flatten(name, value, parts)
+    return parts
+
+
+def _flatten(name: str, value: Any, parts: dict[str, str], *, is_fetched: bool = False) -> None:
     """Add a part for every leaf: records by the content they refer to, settings by value."""
     if isinstance(value, StageReference):
         parts[f"input {name}"] = value.sha256
     elif isinstance(value, BaseModel):
-        for field_name in type(value).model_fields:
-            _flatten(f"{name}.{field_name}", getattr(value, field_name), parts)
+        for field_name, field in type(value).model_fields.items():
+            is_fetched = FETCHED in field.metadata
+            part = f"{name}.{field_name}"
+            _flatten(part, getattr(value, field_name), parts, is_fetched=is_fetched)
     elif isinstance(value, Mapping) and value:
         for key, item in value.items():
-            _flatten(f"{name}.{key}", item, parts)
+            _flatten(f"{name}.{key}", item, parts, is_fetched=is_fetched)
+    elif is_fetched:
+        parts[f"config {name}"] = _plain_json(public_settings(value))
     else:
-        parts[f"config {name}"] = json.dumps(public_settings(value), sort_keys=True)
+        parts[f"config {name}"] = _shown_with_digest(value)
+    if isinstance(value, BaseModel):
+        for property_name, item in _properties(value):
+            digest = hashlib.sha256(_plain_json(item).encode()).hexdigest()
+            parts[f"{DERIVED}{name}.{property_name}"] = digest
+
+
+def _shown_with_digest(value: Any) -> str:
+    """Return a value as JSON; one with a secret without it, and with a digest of the whole value."""
+    raw, shown = _plain_json(value), _plain_json(public_settings(value))
+    if raw == shown:
+        return shown
+    return f"{shown} of sha256 {hashlib.sha256(raw.encode()).hexdigest()}"
+
+
+def _properties(value: BaseModel) -> Iterator[tuple[str, Any]]:
+    """Yield what a record or section computes from its fields: its behaviour, as values."""
+    for kind in type(value).__mro__:
+        if kind.__module__.partition(".")[0] == "schemas":
+            for name, member in vars(kind).items():
+                if isinstance(member, property):
+                    found = getattr(value, name)
+                    is_set = isinstance(found, (set, frozenset))
+                    yield name, ANY.dump_python(sorted(found) if is_set else found, mode="json")
+
+
+def _plain_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def explain_absence(key: StageKey) -> str:
@@ -101,10 +144,15 @@ def explain_absence(key: StageKey) -> str:
         previous: dict[str, str] = json.loads(last.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return "first run of this stage"
-    changed = [
-        f"{name} {_short(previous.get(name))} → {_short(key.parts.get(name))}"
+    names = [
+        name
         for name in sorted(previous.keys() | key.parts.keys())
         if previous.get(name) != key.parts.get(name)
+    ]
+    # What follows from a setting is news only where the setting is as it was.
+    changed = [
+        f"{name} {_short(previous.get(name))} → {_short(key.parts.get(name))}"
+        for name in [one for one in names if not one.startswith(DERIVED)] or names
     ]
     return f"changed: {'; '.join(changed)}" if changed else "its output was deleted"
 

@@ -15,19 +15,51 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
-LOOPBACK = "127.0.0.1"
+CONNECT_SECONDS = 1.0
 POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0
 """Time for a server to stop by itself."""
 
 
+@cache
+def loopback() -> str:
+    """Return 127.0.0.1, or ::1 on a machine whose loopback interface has no IPv4."""
+    try:
+        socket.create_server(("127.0.0.1", 0)).close()
+    except OSError:
+        return "::1"
+    return "127.0.0.1"
+
+
+def local_url(port: int) -> str:
+    """Return the address of a server on this machine, such as http://127.0.0.1:4200."""
+    host = loopback()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def listen(port: int) -> socket.socket:
+    """Listen on the loopback interface; OSError if the port is in use."""
+    host = loopback()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
+
+
 def free_port() -> int:
     """Return a free port on the loopback interface."""
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
+    with listen(0) as listener:
         return int(listener.getsockname()[1])
+
+
+def is_listening(port: int) -> bool:
+    """Return whether a server on this machine accepts connections at a port."""
+    try:
+        socket.create_connection((loopback(), port), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def start_guarded(

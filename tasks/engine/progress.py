@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.redaction import visible
 from tasks.engine.wording import span
 
 LINE_SECONDS = 30.0
@@ -27,7 +28,7 @@ HAS_SCREEN = False
 
 def write_line(text: str) -> None:
     """Write a line on standard error."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{visible(text)}\n")
 
 
 @dataclass(eq=False)

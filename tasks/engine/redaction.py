@@ -6,26 +6,46 @@ import re
 from pathlib import Path
 from typing import Any
 
+from schemas.redaction import USER_INFO, strip_addresses
+
 ADDRESS = re.compile(r"[\w+.:-]*://")
-IN_TEXT = re.compile(r"(\w[\w+.-]*://)(?:[^\s/]*@)?([^\s?]*)(?:\?\S*)?")
+WHOLE_ADDRESS = re.compile(r"[\w+.:-]*://[^\s\\^|*()<>{}\"]*")
+"""Text that is nothing but an address; a regular expression for addresses has other characters."""
+QUERY_IN_TEXT = re.compile(r"(\w://[^\s?]*)\?(\S*)")
+SIGNATURE = re.compile(
+    r"(^|[&;])[\w.-]*(auth|credential|key|pass|policy|pwd|secret|session|sig|token)[\w.-]*="
+    r"|=[\w%+/.~-]{24}",
+    re.IGNORECASE,
+)
+"""A parameter of a query that lets in who has it: by its name, or by a value too long to be a word."""
 
 
 def without_secrets(text: str) -> str:
     """Remove user, password and query from an address, or from addresses within other text."""
-    if ADDRESS.match(text):
-        return re.sub(r"//[^/]*@", "//", text.split("?")[0])
-    return IN_TEXT.sub(r"\1\2", text)
+    clean = strip_addresses(text)
+    path, _, query = clean.partition("?")  # which may have spaces; one without "=" is a wildcard
+    return path if ADDRESS.match(text) and "=" in query else clean
 
 
 def public_settings(value: Any) -> Any:
-    """Return a copy of plain settings without the secrets of addresses."""
+    """Return a copy of plain settings without the secrets of addresses.
+
+    Other text, such as a pattern or instructions, stays whole, as it has to be to run again.
+    """
     if isinstance(value, str):
-        return without_secrets(value)
+        return without_secrets(value) if WHOLE_ADDRESS.fullmatch(value) else _public_text(value)
     if isinstance(value, dict):
         return {name: public_settings(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [public_settings(item) for item in value]
     return value
+
+
+def _public_text(text: str) -> str:
+    def shown(match: re.Match[str]) -> str:
+        return match[1] if SIGNATURE.search(match[2]) else match[0]
+
+    return QUERY_IN_TEXT.sub(shown, USER_INFO.sub(r"\1", text))
 
 
 def without_folders(text: str) -> str:

@@ -6,29 +6,32 @@ import functools
 import inspect
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_type_hints
 
 from prefect import Task
-from prefect.cache_policies import CachePolicy
+from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.logging.loggers import task_run_logger
 from prefect.tasks import exponential_backoff
 
-from schemas.errors import SftFlowError, is_retryable
+from schemas.errors import DataRejected, SftFlowError, is_retryable, restored_interruption
 from schemas.records.references import StageReference
+from schemas.redaction import clean_errors
 from tasks.engine.cache import Lookup, OutputFolder, generation, look_up, stage_lock
+from tasks.engine.full_disk import name_full_disk
 from tasks.engine.journal import StageEntry, append_duration, append_entry
 from tasks.engine.keys import StageDefinition, stage_key
 from tasks.engine.run_bar import show_stage
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=StageReference)
+T = TypeVar("T")
 
 RETRIES = 3
 BACKOFF_SECONDS = 2.0
@@ -39,11 +42,6 @@ REFRESH_PARAMETER = "refresh"
 
 class PlanReached(Exception):  # noqa: N818 - a stop sign, not a fault
     """Raised while planning at the first stage that would run."""
-
-    def __init__(self, lookup: Lookup) -> None:
-        """Keep what the cache contains for the stage."""
-        super().__init__(lookup.key.stage)
-        self.lookup = lookup
 
 
 @dataclass
@@ -60,12 +58,33 @@ class Plan:
             found = Lookup(found.key, None, "refresh was asked for")
         self.lookups.append(found)
         if found.reference is None:
-            raise PlanReached(found)
+            raise PlanReached(definition.name)
         return found.reference
 
 
 PLAN: ContextVar[Plan | None] = ContextVar("PLAN", default=None)
 """Set while planning: stages then answer from the cache instead of running."""
+
+
+def look_ahead(run: Callable[[], object], refresh: Iterable[str] = ()) -> list[Lookup]:
+    """Look up the stages of a flow without running one, up to the first that would run.
+
+    Args:
+        run: Calls the stages.
+        refresh: Stages whose output does not count.
+
+    Returns:
+        What the cache contains for each; only the last may have no record.
+    """
+    plan = Plan(refresh=frozenset(refresh))
+    token = PLAN.set(plan)
+    try:
+        run()
+    except PlanReached:
+        pass
+    finally:
+        PLAN.reset(token)
+    return plan.lookups
 
 
 @dataclass
@@ -127,6 +146,32 @@ class StageTask(Task[P, R], Generic[P, R]):
         return plan.visit(self.definition, bound.arguments)
 
 
+def retried_task(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a task of what a run does each time: with the retries of a stage, and without a cache.
+
+    Args:
+        function: What to do. While a flow is planned, it is called as it is.
+
+    Returns:
+        The function with the same signature.
+    """
+    made: Task[P, T] = Task(
+        restored_interruption()(function),
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=RETRIES,
+        retry_delay_seconds=exponential_backoff(BACKOFF_SECONDS),
+        retry_condition_fn=should_retry,
+    )
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        run = function if PLAN.get() is not None else made
+        return run(*args, **kwargs)
+
+    return call
+
+
 def stage_task(
     *,
     timeout_seconds: float,
@@ -142,7 +187,7 @@ def stage_task(
 
     Args:
         timeout_seconds: Longest time one attempt may take.
-        libraries: Packages whose version shapes the output.
+        libraries: Packages that shape the output and that no module of this product imports.
         assets: Files other than Python code that shape it.
         fingerprint: Returns the content outside the work directory that shapes it.
         verify: Checks on a hit what is outside the work directory.
@@ -197,6 +242,8 @@ def _attempt(
     parameters = list(signature.parameters.values())[1:]
 
     @functools.wraps(function)
+    @restored_interruption()
+    @clean_errors()
     def attempt(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = attempt.__signature__.bind(*args, **kwargs)  # type: ignore[attr-defined]
         bound.apply_defaults()
@@ -210,8 +257,13 @@ def _attempt(
             output = OutputFolder(key)
             try:
                 result = function(output, *args, **kwargs)
-            except BaseException:
+            except BaseException as error:
+                named = name_full_disk(error)  # before space is freed
                 output.abandon()
+                if isinstance(error, DataRejected):
+                    error.stage_key = key.folder
+                if named and not isinstance(error, SftFlowError):
+                    raise named from error
                 raise
             _note_duration(key.stage, time.monotonic() - started)
             return result

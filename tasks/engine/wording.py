@@ -59,7 +59,16 @@ def share(fraction: float) -> str:
     percent = 100 * fraction
     if 0 < percent < 0.001:
         return "< 0.001 %"
-    return f"{percent:.3g} %" if percent < 99.95 or percent >= 100 else f"{percent:.5g} %"
+    if not 99.95 <= percent < 100:
+        return f"{percent:.3g} %"
+    n_digits = max(2, math.ceil(-math.log10(100 - percent) - 1e-6))
+    cut = math.floor(percent * 10**n_digits + 1e-6) / 10**n_digits
+    return f"{cut:.{n_digits}f} %"
+
+
+def optional_share(fraction: float | None) -> str:
+    """Format a fraction as `share`; `-` without one."""
+    return "-" if fraction is None else share(fraction)
 
 
 def gibibytes(n_bytes: float) -> str:

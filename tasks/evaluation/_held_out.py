@@ -8,16 +8,28 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.config.evaluation import EvaluationConfig
 from schemas.config.training import Device
 from tasks.engine.jsonl import read_jsonl, write_jsonl
+from tasks.evaluation import retention
 from tasks.evaluation._served_answers import answer_with_server
-from tasks.evaluation.answers import RowAnswer, answer_prompts
-from tasks.evaluation.losses import RowLoss, measure_losses
+from tasks.evaluation.answers import RowAnswer, answer_prompts, draw_prompts
+from tasks.evaluation.losses import RowLoss, measure_rows, read_rows
+from tasks.evaluation.prompt_dependence import (
+    PROMPT_DEPENDENCE_FILE,
+    RowDependence,
+    measure_dependence,
+)
+from tasks.evaluation.retention import (
+    asked_prompts,
+    measure_retention,
+    retention_settings,
+    write_answers,
+)
 from tasks.models.device import choose_device, released_memory, use_emptiest_gpu
 from tasks.models.files import unloadable
 from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
@@ -56,7 +68,7 @@ def measure_held_out(
     seed: int,
     output: Path,
 ) -> dict[str, Any]:
-    """Load a model from disk and measure it; write `losses.jsonl` and `answers.jsonl`.
+    """Load a model from disk and measure it; write the files of losses and answers.
 
     `folders` are those of model and tokenizer, which may be the same; `quality_folder` is the
     output of `check_quality`. Greedy decoding does not draw, so the seed only guards the rest.
@@ -64,33 +76,60 @@ def measure_held_out(
     from transformers import set_seed
 
     set_seed(seed)
-    tokens = quality_folder / "eval_tokens.parquet"
-    prompts = read_jsonl(quality_folder / "eval_prompts.jsonl")[: evaluation.n_generation_rows]
+    rows = read_jsonl(quality_folder / "eval_prompts.jsonl")
+    prompts = draw_prompts(rows, evaluation.n_generation_rows)
+    asked = asked_prompts(quality_folder, evaluation.retention)
     with released_memory():  # the server, and later the training, needs it
-        losses, answers, tokenizer = _measure(folders, tokens, prompts, evaluation)
+        found = _measure(folders, quality_folder, prompts, asked, evaluation)
     if evaluation.server is not None:
-        answers = answer_with_server(folders, tokenizer, prompts, evaluation, evaluation.server)
-    write_jsonl(output / LOSSES_FILE, [asdict(row) for row in losses])
-    write_jsonl(output / ANSWERS_FILE, [asdict(row) for row in answers])
+        both = [*prompts, *asked]
+        served = answer_with_server(folders, found.tokenizer, both, evaluation, evaluation.server)
+        found.answers, found.asked = served[: len(prompts)], served[len(prompts) :]
+    write_jsonl(output / LOSSES_FILE, [asdict(row) for row in found.losses])
+    write_jsonl(output / PROMPT_DEPENDENCE_FILE, [asdict(row) for row in found.dependence])
+    write_jsonl(output / ANSWERS_FILE, [asdict(row) for row in found.answers])
+    write_jsonl(output / retention.LOSSES_FILE, found.retained)
+    write_answers(asked, found.asked, output / retention.ANSWERS_FILE)
     return {
-        "tokenizer_sha256": tokenizer_sha256(tokenizer),
-        "n_rows": len(losses),
-        "n_answers": len(answers),
+        "tokenizer_sha256": tokenizer_sha256(found.tokenizer),
+        "n_rows": len(found.losses),
+        "n_answers": len(found.answers),
     }
+
+
+@dataclass
+class _Measured:
+    """What was measured of one model."""
+
+    tokenizer: PreTrainedTokenizerBase
+    losses: list[RowLoss] = field(default_factory=list)
+    dependence: list[RowDependence] = field(default_factory=list)
+    retained: list[dict[str, Any]] = field(default_factory=list)
+    """Losses of the retention rows."""
+    answers: list[RowAnswer] = field(default_factory=list)
+    asked: list[RowAnswer] = field(default_factory=list)
+    """Answers to retention rows."""
 
 
 def _measure(
     folders: tuple[Path, Path],
-    tokens: Path,
+    quality_folder: Path,
     prompts: Sequence[dict[str, Any]],
+    asked: Sequence[dict[str, Any]],
     evaluation: EvaluationConfig,
-) -> tuple[list[RowLoss], list[RowAnswer], PreTrainedTokenizerBase]:
+) -> _Measured:
     """Measure with the model in this process, which forgets it; a server answers later."""
     model, tokenizer = _load(*folders)
-    losses = _losses(model, tokens, evaluation)
-    is_served = evaluation.server is not None
-    answers = [] if is_served else answer_prompts(model, tokenizer, prompts, evaluation)
-    return losses, answers, tokenizer
+    found = _Measured(tokenizer)
+    rows = read_rows(quality_folder / "eval_tokens.parquet")
+    if _has_tokens(model, rows):
+        found.losses = measure_rows(model, rows, evaluation, "held-out loss")
+        found.dependence = measure_dependence(model, rows, found.losses, evaluation)
+        found.retained = measure_retention(model, quality_folder, evaluation)
+    if evaluation.server is None:
+        found.answers = answer_prompts(model, tokenizer, prompts, evaluation)
+        found.asked = answer_prompts(model, tokenizer, asked, retention_settings(evaluation))
+    return found
 
 
 def _load(
@@ -109,21 +148,14 @@ def _load(
     return model.to(device).eval(), tokenizer
 
 
-def _losses(model: PreTrainedModel, tokens: Path, evaluation: EvaluationConfig) -> list[RowLoss]:
-    """Measure losses, unless the rows contain tokens that this model does not have.
+def _has_tokens(model: PreTrainedModel, rows: Sequence[dict[str, Any]]) -> bool:
+    """Return whether the model has all tokens of the rows; else its losses are not measured.
 
     The rows are pinned as token ids of this run's tokenizer. A champion with another one has no
     comparable loss; the promotion gate refuses the comparison by the tokenizers' hashes.
     """
-    import pyarrow.compute as compute
-    import pyarrow.parquet as parquet
-
-    ids = compute.list_flatten(parquet.read_table(tokens, columns=["input_ids"])["input_ids"])
-    highest = compute.max(ids).as_py()
     n_embeddings = int(model.get_input_embeddings().weight.shape[0])
-    if highest is not None and highest >= n_embeddings:
-        return []
-    return measure_losses(model, tokens, evaluation)
+    return all(max(row["input_ids"], default=0) < n_embeddings for row in rows)
 
 
 def tokenizer_sha256(tokenizer: PreTrainedTokenizerBase) -> str:

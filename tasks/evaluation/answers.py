@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,20 @@ class RowAnswer:
     """By the model's own tokenizer, without the stop token, as the answer's are counted."""
     question: str = ""
     """Text of the last turn before the answer."""
+
+
+def draw_prompts(prompts: Sequence[dict[str, Any]], n_rows: int) -> list[dict[str, Any]]:
+    """Draw prompts by the hash of prompt and reference, in this order.
+
+    The first in a file may all be of one kind. The draw is the same each time, and a smaller one is
+    the beginning of a larger one, so that the rows a judge sees are a draw of those that were answered.
+    """
+
+    def position(row: dict[str, Any]) -> tuple[bytes, int]:
+        text = f"{row['prompt']}\0{row['reference']}"
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest(), row["row"]
+
+    return sorted(prompts, key=position)[:n_rows]
 
 
 def answer_prompts(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.config.evaluation import EvaluationConfig, LmEvalConfig
+from schemas.metrics import LOSS_PREFIX
 from schemas.records.references import QualityReference, StageReference
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.extras import require
@@ -25,7 +26,17 @@ from tasks.evaluation._held_out import (
 from tasks.evaluation._lm_eval import run_lm_eval
 from tasks.evaluation.answers import RowAnswer
 from tasks.evaluation.losses import RowLoss
-from tasks.evaluation.row_scores import LM_EVAL_PREFIX, read_scores, score_answers, summarise
+from tasks.evaluation.prompt_dependence import PROMPT_DEPENDENCE_FILE, RowDependence
+from tasks.evaluation.retention_scores import retention_metrics
+from tasks.evaluation.row_scores import (
+    LM_EVAL_PREFIX,
+    ROW_MARKS,
+    ROWS_FILE,
+    ratio_of_totals,
+    read_scores,
+    score_answers,
+    summarise,
+)
 from tasks.evaluation.scores_cache import EvaluatedModel, copy_scores, keep_scores
 from tasks.evaluation.slices import check_columns, write_slices
 
@@ -42,19 +53,19 @@ class LmEvalScores(StageReference):
     """Stored `lm_eval_scores.jsonl` of one model."""
 
 
-HELD_OUT = StageDefinition(
-    "held_out_scores", _held_out.__name__, HeldOutScores, ("torch", "transformers")
-)
-LM_EVAL = StageDefinition(
-    "lm_eval_scores", _lm_eval.__name__, LmEvalScores, ("lm_eval", "torch", "transformers")
-)
+SERVER_LIBRARIES = ("sglang", "vllm")
+"""Servers of models that may be in the same environment, so that their version is known."""
+HELD_OUT = StageDefinition("held_out_scores", _held_out.__name__, HeldOutScores, SERVER_LIBRARIES)
+LM_EVAL = StageDefinition("lm_eval_scores", _lm_eval.__name__, LmEvalScores, ("transformers",))
 
 
 def evaluation_fingerprint(arguments: Mapping[str, Any]) -> str:
-    """Return text that changes with the files and custom metrics of an evaluation."""
+    """Return text that changes with the files, retention rows and custom metrics of an evaluation."""
     evaluation: EvaluationConfig = arguments["evaluation"]
     tasks = evaluation.lm_eval.tasks if evaluation.lm_eval else ()
     files = [f"{name} {_content(name)}" for name in (evaluation.json_schema, *tasks) if name]
+    quality: QualityReference = arguments["quality"]
+    files += [f"retention {name} {sha256}" for name, sha256 in quality.retention_sha256.items()]
     return "\n".join([*files, f"custom metrics {custom_metrics_sha256(evaluation)}"])
 
 
@@ -77,8 +88,9 @@ def evaluate(
         quality: Contains the tokenised rows and the rendered prompts.
         evaluation: How models are evaluated.
         seed: Seed of everything random.
-        output: Gets `losses.jsonl`, `answers.jsonl`, `row_scores.jsonl`, `slices.json`,
-            `metrics.json`, and `lm_eval_scores.jsonl` where such tasks are configured.
+        output: Gets `losses.jsonl`, `prompt_dependence.jsonl`, `answers.jsonl`, `row_scores.jsonl`,
+            `rows.jsonl`, `slices.json`, `metrics.json`, those of the retention sets, and
+            `lm_eval_scores.jsonl` where such tasks are configured.
 
     Returns:
         The fields of an `EvaluationReference` that depend on the evaluation.
@@ -113,6 +125,7 @@ def _held_out_scores(
     arguments = {
         "model_sha256": model.sha256,
         "eval_sha256": quality.eval_sha256,
+        "retention_sha256": quality.retention_sha256,
         "settings": generation_settings(evaluation),
         "seed": seed,
     }
@@ -148,13 +161,19 @@ def _score(prompts: Path, evaluation: EvaluationConfig, folder: Path) -> dict[st
     """Score stored losses and answers, row by row, by slices and over all, into the same folder."""
     losses = [RowLoss(**row) for row in read_jsonl(folder / LOSSES_FILE)]
     answers = [RowAnswer(**row) for row in read_jsonl(folder / ANSWERS_FILE)]
+    dependence = [RowDependence(**row) for row in read_jsonl(folder / PROMPT_DEPENDENCE_FILE)]
     row_scores = score_answers(answers, evaluation)
     write_jsonl(folder / "row_scores.jsonl", row_scores)
-    write_slices(losses, row_scores, read_jsonl(prompts), evaluation, folder)
-    metrics = summarise(losses, row_scores)
+    rows = read_jsonl(prompts)
+    write_jsonl(folder / ROWS_FILE, [{name: row[name] for name in ROW_MARKS} for row in rows])
+    write_slices(losses, row_scores, dependence, rows, evaluation, folder)
+    metrics = summarise(losses, row_scores, dependence)
+    for name in retention_metrics(evaluation.retention):
+        scores = read_scores(folder, name)
+        if scores or name.startswith(LOSS_PREFIX):  # a set may expect nothing of answers
+            metrics[name] = ratio_of_totals(scores.values())
     for task in evaluation.lm_eval.tasks if evaluation.lm_eval else ():
-        scores = read_scores(folder, f"{LM_EVAL_PREFIX}{task}").values()
-        total, weight = (sum(column) for column in zip(*scores, strict=True)) if scores else (0, 0)
-        metrics[f"{LM_EVAL_PREFIX}{task}"] = total / weight if weight else None
+        name = f"{LM_EVAL_PREFIX}{task}"
+        metrics[name] = ratio_of_totals(read_scores(folder, name).values())
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
     return metrics

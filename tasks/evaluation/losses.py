@@ -45,12 +45,24 @@ def measure_losses(
     Returns:
         One score per row, in the order of the file.
     """
+    return measure_rows(model, read_rows(tokens), evaluation, "held-out loss")
+
+
+def read_rows(tokens: Path) -> list[dict[str, Any]]:
+    """Read a Parquet file with `row`, `input_ids` and `labels`."""
     import pyarrow.parquet as parquet
 
     rows: list[dict[str, Any]] = parquet.read_table(tokens).to_pylist()
+    return rows
+
+
+def measure_rows(
+    model: PreTrainedModel, rows: Sequence[dict[str, Any]], evaluation: EvaluationConfig, label: str
+) -> list[RowLoss]:
+    """Measure the losses of rows as `read_rows` returns them, with a labelled progress bar."""
     by_length = sorted(rows, key=lambda row: len(row["input_ids"]))
     scores: list[RowLoss] = []
-    with progress_bar(total=len(rows), label="held-out loss", unit="row") as bar:
+    with progress_bar(total=len(rows), label=label, unit="row") as bar:
         for batch in batches(by_length, evaluation.loss_batch_size):
             scores.extend(_batch_losses(model, batch))
             bar.update(len(batch))

@@ -16,7 +16,7 @@ from typing import Any
 from schemas.config.evaluation import ServerConfig
 from schemas.errors import ConfigError, ServiceUnreachable, SftFlowError
 from tasks.engine.home import work_directory
-from tasks.engine.local_server import LOOPBACK, free_port, start_guarded, stop_guarded
+from tasks.engine.local_server import free_port, local_url, start_guarded, stop_guarded
 from tasks.evaluation.openai_client import Client, Service, open_client
 
 SETTING = "evaluation.server"
@@ -82,7 +82,7 @@ def serve_model(
     service = Service(
         name="the evaluation server",
         setting=SETTING,
-        url=f"http://{LOOPBACK}:{port}/v1",
+        url=f"{local_url(port)}/v1",
         timeout_seconds=server.timeout_seconds,
         parallel_requests=server.parallel_requests,
         fix=f"see {log}; correct {SETTING}.command, model_name, endpoint or timeout_seconds",

@@ -13,6 +13,7 @@ from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ConfigError
 from schemas.metrics import Direction, metric_direction
 from tasks.evaluation.losses import RowLoss
+from tasks.evaluation.prompt_dependence import RowDependence
 from tasks.evaluation.row_scores import read_scores, summarise
 
 FEW_ROWS = 5
@@ -52,6 +53,7 @@ def check_columns(prompts: Sequence[Mapping[str, Any]], columns: Sequence[str]) 
 def write_slices(
     losses: Sequence[RowLoss],
     row_scores: Sequence[Mapping[str, Any]],
+    dependence: Sequence[RowDependence],
     prompts: Sequence[Mapping[str, Any]],
     evaluation: EvaluationConfig,
     folder: Path,
@@ -61,6 +63,7 @@ def write_slices(
     Args:
         losses: Row losses.
         row_scores: From `score_answers`.
+        dependence: Of the answers on the prompts.
         prompts: Lines of `eval_prompts.jsonl`.
         evaluation: Contains the columns.
         folder: Gets `slices.json`.
@@ -73,7 +76,8 @@ def write_slices(
     for by, rows_by_value in _slice_rows(prompts, evaluation.slices).items():
         for value, rows in rows_by_value.items():
             inside = [loss for loss in losses if loss.row in rows]
-            metrics = summarise(inside, [scores[row] for row in sorted(rows & scores.keys())])
+            answered = [scores[row] for row in sorted(rows & scores.keys())]
+            metrics = summarise(inside, answered, [one for one in dependence if one.row in rows])
             part = {"by": by, "value": value, "n_rows": len(inside)}
             found.append(part | {"is_small": len(inside) < FEW_ROWS, "metrics": metrics})
     (folder / SLICES_FILE).write_text(json.dumps(found, indent=1), encoding="utf-8")

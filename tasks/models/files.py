@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from pathlib import Path
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError
 from tasks.engine.keys import file_sha256
+from tasks.models.entries import refuse_other_entries
 
+LOGGER = logging.getLogger(__name__)
+SETTINGS_FILES = ("config.json", "tokenizer_config.json")
+"""May name Python code in `auto_map`."""
+ADAPTER_FILE = "adapter_config.json"
+"""Next to a model it makes transformers load another one: the base that it names."""
+INDEX_ENDING = ".safetensors.index.json"
+"""Lists the files of the weights; transformers opens whatever it names."""
+PICKLE_ENDINGS = (".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth")
+VERSION_KEYS = ("configuration_files", "fast_tokenizer_files")
+"""Settings that list further settings, from which transformers chooses by its own version."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json")
 """One of these makes a tokenizer."""
 
+POINTER_START = b"version https://git-lfs.github.com/spec/"
 PATH_KEYS = {
     "_name_or_path",
     "base_model_name_or_path",
@@ -52,9 +65,17 @@ def check_files(names: Iterable[str], where: str, config: ModelConfig) -> None:
         config: The model section.
 
     Raises:
-        ModelSourceError: Something is missing, or the weights are pickled.
+        ModelSourceError: Something is missing, the weights are pickled, or an adapter is among them.
     """
     present = set(names)
+    if ADAPTER_FILE in present:
+        raise ModelSourceError(
+            "the model has an adapter, whose base may be any other model",
+            where=where,
+            expected="complete weights in model.safetensors",
+            got=ADAPTER_FILE,
+            fix="merge it with PEFT's merge_and_unload and save the model with save_pretrained",
+        )
     if "config.json" not in present:
         raise ModelSourceError(
             "the model has no config.json",
@@ -73,8 +94,10 @@ def check_files(names: Iterable[str], where: str, config: ModelConfig) -> None:
         )
     if any(name.endswith(".safetensors") for name in present):
         return
-    is_pickled = any(name.endswith((".bin", ".pt", ".pth")) for name in present)
-    if not is_pickled or not config.allow_pickle:
+    is_pickled = any(name.endswith(PICKLE_ENDINGS) for name in present)
+    if is_pickled and config.allow_pickle:
+        LOGGER.warning("model.allow_pickle is on: weights of %s are not safetensors", where)
+    else:
         raise ModelSourceError(
             "the weights are pickled, which can run code" if is_pickled else "there are no weights",
             where=where,
@@ -93,30 +116,127 @@ def _shown(names: set[str]) -> str:
     return (", ".join(ordered[:8]) + rest) or "no files"
 
 
-def refuse_custom_code(settings: Iterable[Path], config: ModelConfig) -> None:
-    """Refuse a model with Python code, unless that is allowed.
+def check_folders(folder: Path, tokenizer_folder: Path, config: ModelConfig) -> None:
+    """Check what the files of a model on disk may do; the tokenizer's folder is usually the same.
 
     Args:
-        settings: Its config.json and tokenizer_config.json; the second may be missing.
+        folder: Of the model.
+        tokenizer_folder: Of its tokenizer.
         config: The model section.
 
     Raises:
-        ModelSourceError: A file refers to code, or is not JSON.
+        ModelSourceError: Something is missing, pickled, Python code, or outside the folder.
     """
-    for path in settings:
+    for one in dict.fromkeys((folder, tokenizer_folder)):
+        refuse_other_entries(one)
+    check_files({*file_names(folder), *file_names(tokenizer_folder)}, str(folder), config)
+    indices = (folder / name for name in file_names(folder) if name.endswith(INDEX_ENDING))
+    check_settings(
+        [folder / SETTINGS_FILES[0], tokenizer_folder / SETTINGS_FILES[1], *indices], config
+    )
+
+
+def check_settings(paths: Iterable[Path], config: ModelConfig) -> None:
+    """Check what the JSON files of a model make transformers load.
+
+    Args:
+        paths: Its config.json, tokenizer_config.json and index of weights; all may be missing.
+        config: The model section.
+
+    Raises:
+        ModelSourceError: A file refers to code, to other settings, or to weights that are pickled
+            or outside the model, or is no JSON object.
+    """
+    for path in paths:
         if not path.is_file():
             continue
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise unloadable(str(path), error) from error
-        if values.get("auto_map") and not config.trust_remote_code:
+        if not isinstance(values, dict):
+            raise unloadable(str(path), TypeError("it is no JSON object"))
+        if path.name.endswith(INDEX_ENDING):
+            _check_index(path, values)
+        for key in values.keys() & set(VERSION_KEYS):
+            raise ModelSourceError(
+                "the settings of the model name other files in their place",
+                where=f"{key} in {path}",
+                expected="one config.json and one tokenizer.json",
+                got=json.dumps(values[key]),
+                fix="save the model again with save_pretrained, or use another model",
+            )
+        _check_code(path, values, config)
+
+
+def _check_code(path: Path, values: Mapping[str, Any], config: ModelConfig) -> None:
+    """Refuse settings that name Python code, at any depth, unless that is allowed."""
+    for key, code in _named_code(values):
+        if not config.trust_remote_code:
             raise ModelSourceError(
                 "the model contains Python code",
-                where=f"auto_map in {path}",
+                where=f"{key} in {path}",
                 expected="an architecture of transformers",
-                got=json.dumps(values["auto_map"]),
+                got=json.dumps(code),
                 fix="use another model, or read that code and set model.trust_remote_code=true",
+            )
+        LOGGER.warning(
+            "model.trust_remote_code is on: Python code that comes with the model runs with your "
+            "rights: %s in %s",
+            json.dumps(code),
+            path,
+        )
+
+
+def _named_code(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield key and value of each setting that names code: classes, and kernels on the Hub."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            is_kernel = key.endswith("implementation") and "/" in json.dumps(inner)
+            if inner and (key == "auto_map" or is_kernel):
+                yield key, inner
+        value = list(value.values())
+    for item in value if isinstance(value, list) else ():
+        yield from _named_code(item)
+
+
+def _check_index(path: Path, values: Mapping[str, Any]) -> None:
+    files = values.get("weight_map")
+    names = files.values() if isinstance(files, dict) else ()
+    for name in dict.fromkeys(map(str, names)):
+        parts = PurePosixPath(name)
+        if not name.endswith(".safetensors") or parts.is_absolute() or ".." in parts.parts:
+            raise ModelSourceError(
+                "the index of the weights names a file that is not loaded",
+                where=str(path),
+                expected="files of the model that end in .safetensors",
+                got=name,
+                fix="save the model again with save_pretrained, or use another model",
+            )
+
+
+def refuse_pointers(files: Iterable[Path]) -> None:
+    """Refuse files that `git clone` writes without git-lfs: a few lines in place of the content.
+
+    Args:
+        files: The files of a model.
+
+    Raises:
+        ModelSourceError: One is such a pointer.
+    """
+    for path in files:
+        try:
+            with path.open("rb") as stream:
+                start = stream.read(len(POINTER_START))
+        except OSError:
+            continue  # reported where it is read
+        if start == POINTER_START:
+            raise ModelSourceError(
+                f"{path.name} is a Git LFS pointer, not the file it points to",
+                where=str(path),
+                expected="the weights and the tokenizer themselves",
+                got=f"a text of {path.stat().st_size} bytes",
+                fix="install git-lfs and run `git lfs pull` in the clone, or download the model again",
             )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ModelSourceError
 
@@ -43,11 +44,9 @@ def load_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    with _readable(path):
-        tokenizer = _load_tokenizer(path)
-        model = AutoModelForCausalLM.from_pretrained(
-            str(path.parent), gguf_file=path.name, dtype=torch.float32
-        )
+    with _readable(path), _alone(path) as where:
+        tokenizer = _load_tokenizer(path, where)
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
     # The weights are plain floats by now; with the mark of a quantised model they cannot be saved.
     model.hf_quantizer.remove_quantization_config(model)
     tokenizer.model_max_length = model.config.max_position_embeddings
@@ -58,17 +57,30 @@ def load_gguf_tokenizer(path: Path) -> tuple[PreTrainedTokenizerBase, Pretrained
     """Load tokenizer and configuration as `load_gguf` makes them, without the weights."""
     from transformers import AutoConfig
 
-    with _readable(path):
-        tokenizer = _load_tokenizer(path)
-        return tokenizer, AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
+    with _readable(path), _alone(path) as where:
+        return _load_tokenizer(path, where), AutoConfig.from_pretrained(**where)
 
 
-def _load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+@contextmanager
+def _alone(path: Path) -> Iterator[dict[str, Any]]:
+    """Link the file in a folder of its own, for transformers.
+
+    That would read settings, templates, adapters and code next to the file, which are no part of it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, path.name).symlink_to(path.absolute())
+        yield {
+            "pretrained_model_name_or_path": folder,
+            "gguf_file": path.name,
+            "trust_remote_code": False,
+        }
+
+
+def _load_tokenizer(path: Path, where: Mapping[str, Any]) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    facts = read_tokenizer_facts(path)
-    tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    _fix_tokenizer(tokenizer, facts)
+    tokenizer = AutoTokenizer.from_pretrained(**where)
+    _fix_tokenizer(tokenizer, read_tokenizer_facts(path))
     return tokenizer
 
 
@@ -121,6 +133,23 @@ def _readable(path: Path) -> Iterator[None]:
     gguf.get_tensor_name_map = cache(gguf.get_tensor_name_map)
     conversion.tqdm = partial(conversion.tqdm, leave=False, disable=not sys.stderr.isatty())
     try:
+        with _one_error(path):
+            yield
+    finally:
+        gguf.GGUFReader, gguf.get_tensor_name_map, conversion.tqdm = previous
+
+
+def count_gguf_parameters(path: Path) -> int:
+    """Count the parameters in a .gguf file without reading its weights."""
+    from gguf import GGUFReader
+
+    with _one_error(path):
+        return sum(int(tensor.n_elements) for tensor in GGUFReader(path).tensors)
+
+
+@contextmanager
+def _one_error(path: Path) -> Iterator[None]:
+    try:
         yield
     except (OSError, ValueError, TypeError, LookupError, RuntimeError) as error:
         raise ModelSourceError(
@@ -130,8 +159,6 @@ def _readable(path: Path) -> Iterator[None]:
             got=f"{type(error).__name__}: {error}",
             fix="download it again, or use a model folder in safetensors format",
         ) from error
-    finally:
-        gguf.GGUFReader, gguf.get_tensor_name_map, conversion.tqdm = previous
 
 
 def _plain_reader(reader: type[GGUFReader]) -> type[GGUFReader]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.sources.hub import HubKind, fetch_info, hub_errors, is_offline, not_cached
+from tasks.sources.hub import HubKind, ask_hub, fetch_info, is_offline, not_cached
 
 
 @dataclass(frozen=True)
@@ -42,5 +42,6 @@ def hub_file(model: HubModel, name: str) -> Path:
     """Fetch one file of a model, or find it in the cache."""
     from huggingface_hub import hf_hub_download
 
-    with hub_errors(model.name):
-        return Path(hf_hub_download(model.name, name, revision=model.commit))
+    return Path(
+        ask_hub(lambda: hf_hub_download(model.name, name, revision=model.commit), model.name)
+    )

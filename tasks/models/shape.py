@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from schemas.base import Record
+from schemas.errors import ModelSourceError
 
-HEADER_LENGTH_BYTES = 8
-"""A safetensors file begins with the length of its header, little-endian."""
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """Number formats that a model is saved in, by their names in safetensors files."""
 POSITION_FIELDS = ("max_position_embeddings", "n_positions")
+
+
+class Tensor(NamedTuple):
+    """Sizes and number format of a tensor in a safetensors file."""
+
+    shape: list[int]
+    dtype: str
 
 
 class ModelShape(Record):
@@ -75,10 +81,9 @@ def read_model_shape(folder: Path) -> ModelShape | None:
 def count_parameters(folder: Path) -> int:
     """Count the parameters in a folder's safetensors files; tied ones are stored once."""
     return sum(
-        math.prod(tensor["shape"])
+        math.prod(tensor.shape)
         for path in sorted(folder.glob("*.safetensors"))
-        for name, tensor in _header(path).items()
-        if name != "__metadata__"
+        for tensor in _header(path).values()
     )
 
 
@@ -95,10 +100,9 @@ def stored_dtypes(folder: Path) -> tuple[str, dict[str, str]]:
     sizes = dict.fromkeys(DTYPES.values(), 0)
     for path in folder.glob("*.safetensors"):
         for name, tensor in _header(path).items():
-            dtype = DTYPES.get(tensor.get("dtype", ""))
-            if dtype:
+            if dtype := DTYPES.get(tensor.dtype):
                 formats[name] = dtype
-                sizes[dtype] += math.prod(tensor["shape"])
+                sizes[dtype] += math.prod(tensor.shape)
     return max(sizes, key=lambda dtype: sizes[dtype]), formats
 
 
@@ -117,12 +121,25 @@ def read_position_limit(folder: Path) -> int | None:
     return max(limits)
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """Read the names and shapes of a safetensors file.
+def check_weights(folder: Path) -> None:
+    """Check that a folder's safetensors files are complete; their weights are not read."""
+    for path in folder.glob("*.safetensors"):
+        _header(path)
 
-    Source:
-        https://github.com/huggingface/safetensors, "Format".
-    """
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(HEADER_LENGTH_BYTES), "little")
-        return json.loads(stream.read(length))
+
+def _header(path: Path) -> dict[str, Tensor]:
+    """Read shape and number format of each tensor in a safetensors file, whose length they must fit."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            return {name: Tensor(one.get_shape(), one.get_dtype()) for name, one in slices.items()}
+    except (SafetensorError, OSError) as error:
+        raise ModelSourceError(
+            f"{path.name} is damaged or incomplete",
+            where=str(path),
+            expected="a complete safetensors file",
+            got=f"{str(error).splitlines()[0]}, {path.stat().st_size:,} bytes",
+            fix="download it again",
+        ) from error

@@ -12,22 +12,28 @@ from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError
 from tasks.engine.keys import file_sha256
 from tasks.models.bundled import BUNDLED_NAME, bundled_file
+from tasks.models.entries import refuse_other_entries
 from tasks.models.files import (
+    INDEX_ENDING,
+    SETTINGS_FILES,
     check_files,
+    check_folders,
+    check_settings,
     file_names,
     folder_sha256,
-    refuse_custom_code,
+    refuse_pointers,
     unloadable,
 )
 from tasks.models.gguf import load_gguf
 from tasks.models.hub import HubModel, find_hub_model, hub_file
+from tasks.models.shape import check_weights
 from tasks.registry.versions import (
     REGISTRY_SCHEME,
     fetch_registered,
     find_champion,
     find_registered,
 )
-from tasks.sources.hub import HUB_ID, hub_commit, hub_errors
+from tasks.sources.hub import HUB_ID, ask_hub, hub_commit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -75,8 +81,10 @@ def resolve_source(source: str) -> ModelSource:
         return ModelSource(SourceKind.REGISTRY, source)
     path = Path(source).expanduser()
     if path.is_file() and path.suffix == ".gguf":
+        refuse_pointers([path])
         return ModelSource(SourceKind.GGUF, source, path)
     if path.is_dir():
+        refuse_pointers(path / name for name in file_names(path))
         return ModelSource(SourceKind.FOLDER, source, path)
     if HUB_ID.fullmatch(source) and not path.exists() and path.suffix != ".gguf":
         return ModelSource(SourceKind.HUB, source)
@@ -101,17 +109,21 @@ class Start:
 def choose_start(config: ModelConfig) -> Start:
     """Continue from a registered version where the alias has one, else start from the source.
 
-    The result's source is a version by its number, since the alias may move while the run goes on.
+    A registered source becomes a version by its number, since the alias may move while the run goes on.
     """
-    if config.continue_from is None:
-        return Start(config)
-    found = find_champion(config.continue_from)
+    found = find_champion(config.continue_from) if config.continue_from else None
     if found is None:
+        update = {"source": _numbered(config.source), "continue_from": None}
         note = f"{config.continue_from} does not exist yet: training starts from {config.source}"
-        return Start(config.model_copy(update={"continue_from": None}), note)
+        return Start(config.model_copy(update=update), note if config.continue_from else "")
     update = {"source": found.address, "revision": None, "continue_from": None}
     note = f"training continues from version {found.version} of {found.name}"
     return Start(config.model_copy(update=update), f"{note} ({config.continue_from})")
+
+
+def _numbered(source: str) -> str:
+    """Replace an alias by the number of its version; other sources stay as they are."""
+    return find_registered(source).address if source.startswith(REGISTRY_SCHEME) else source
 
 
 def model_fingerprint(config: ModelConfig) -> str:
@@ -130,6 +142,7 @@ def _files_sha256(source: ModelSource) -> str:
     """Hash files on disk; files that cannot be read are a fault of the source."""
     try:
         if source.kind is SourceKind.FOLDER:
+            refuse_other_entries(source.path)
             return folder_sha256(source.path)
         digest = file_sha256(source.path)
     except OSError as error:
@@ -164,9 +177,8 @@ def _load_folder(
     folder: Path, tokenizer_folder: Path, config: ModelConfig
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model folder; the tokenizer's folder is usually the same."""
-    tokenizer_names = file_names(tokenizer_folder)
-    check_files({*file_names(folder), *tokenizer_names}, str(folder), config)
-    refuse_custom_code([folder / "config.json", tokenizer_folder / "tokenizer_config.json"], config)
+    check_folders(folder, tokenizer_folder, config)
+    check_weights(folder)
     return _from_pretrained(str(folder), str(tokenizer_folder), None, config)
 
 
@@ -175,24 +187,72 @@ def _load_hub_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a model from the hub, pinned to the current commit of its revision."""
     found = find_safe_hub_model(name, config)
-    with hub_errors(name):
-        return _from_pretrained(name, name, found.commit, config)
+    return ask_hub(lambda: _from_pretrained(name, name, found.commit, config), name)
 
 
 def find_safe_hub_model(name: str, config: ModelConfig) -> HubModel:
     """Find a model's commit and files on the hub and check what the files may do."""
     found = find_hub_model(name, config.revision)
     check_files(found.files, name, config)
-    settings = found.files & {"config.json", "tokenizer_config.json"}
-    refuse_custom_code([hub_file(found, setting) for setting in sorted(settings)], config)
+    _check_hub_settings(found, config)
     return found
+
+
+def _check_hub_settings(found: HubModel, config: ModelConfig) -> None:
+    settings = {
+        name for name in found.files if name in SETTINGS_FILES or name.endswith(INDEX_ENDING)
+    }
+    check_settings([hub_file(found, name) for name in sorted(settings)], config)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer alone, after checking what its files may do; it may have no code at all.
+
+    Args:
+        name: Of a folder or of a model on the Hub.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        ModelSourceError: There is none, it cannot be loaded, or it has Python code.
+    """
+    from transformers import AutoTokenizer
+
+    source, config = resolve_source(name), ModelConfig(source=name)
+    where = name
+    revision: str | None = None
+    try:
+        if source.kind is SourceKind.HUB:
+            found = find_hub_model(name, None)
+            revision = found.commit
+            _check_hub_settings(found, config)
+        else:
+            where = str(source.path)
+            refuse_other_entries(source.path)
+            check_settings((source.path / file for file in SETTINGS_FILES), config)
+        return ask_hub(
+            lambda: AutoTokenizer.from_pretrained(
+                where, revision=revision, trust_remote_code=False
+            ),
+            name,
+        )
+    except (ConnectionError, ModelSourceError):
+        raise
+    except Exception as error:  # files made to harm can bring about any
+        raise ModelSourceError(
+            "the tokenizer cannot be loaded",
+            where=name,
+            expected="a folder or hub id with a tokenizer",
+            got=(str(error).strip() or type(error).__name__).splitlines()[0],
+            fix="correct the name, or use another tokenizer",
+        ) from error
 
 
 def _from_pretrained(
     folder: str, tokenizer_folder: str, revision: str | None, config: ModelConfig
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load with transformers; missing weights are an error, not a warning."""
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     options = {"revision": revision, "trust_remote_code": config.trust_remote_code}
@@ -207,9 +267,9 @@ def _from_pretrained(
             output_loading_info=True,
             **options,
         )
-    except ConnectionError:
+    except (ConnectionError, MemoryError):
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except Exception as error:  # files made to harm can bring about any
         raise unloadable(folder, error) from error
     if missing := sorted(str(key) for key in notes["missing_keys"]):
         raise unloadable(folder, KeyError(f"weights missing: {', '.join(missing[:5])}"))

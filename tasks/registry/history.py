@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -9,16 +10,16 @@ from schemas.base import Record
 from schemas.config.registry import RegistryConfig
 from schemas.errors import RegistryError
 from tasks.registry import tags as tag
-from tasks.registry.aliases import read_holders
+from tasks.registry.aliases import read_holders, settle_aliases
 from tasks.registry.rejections import Rejection, read_rejections
 from tasks.registry.store import connect, store_errors
+from tasks.registry.versions import search_versions
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 MAX_VERSIONS = 500
 """Newest versions that are read."""
-PAGE_VERSIONS = 100
 Number = TypeVar("Number", int, float)
 
 
@@ -74,20 +75,9 @@ def read_history(registry: RegistryConfig) -> History:
     client, name = connect(), registry.name
     rejections = tuple(read_rejections(name))
     aliases = (registry.alias, registry.previous_alias, registry.challenger_alias)
-    found: list[ModelVersion] = []
     with store_errors():
-        token: str | None = None
-        while len(found) < MAX_VERSIONS:
-            page = client.search_model_versions(
-                f"name = '{name}'",
-                max_results=PAGE_VERSIONS,
-                order_by=["version_number DESC"],
-                page_token=token,
-            )
-            found.extend(page)
-            token = page.token
-            if not token:
-                break
+        settle_aliases(client, name)
+        found = list(itertools.islice(search_versions(client, name), MAX_VERSIONS))
         holders = read_holders(client, name, aliases)
     if not found and not rejections:
         raise RegistryError(

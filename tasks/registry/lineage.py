@@ -5,25 +5,28 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from schemas.config.run import RunConfig
 from schemas.records.references import Evidence, Role
 from schemas.rule_ids import SetRule
+from tasks.engine.cache import locate
 from tasks.engine.home import source_folder
+from tasks.engine.keys import DERIVED, settings_parts
 from tasks.engine.redaction import public_settings, without_folders
 from tasks.registry import tags as tag
+from tasks.registry.challenges import challenge_tags
 from tasks.sources.mixture import public_title
 
 GIT_SECONDS = 10.0
-NOT_SETTINGS = {"registry": True, "retrain": True}
-PLACES = ("source", "config_name", "split", "revision")
+NOT_SETTINGS = ("registry", "retrain", "storage")
+PLACE = re.compile(r"config settings\.data\.source(s\.[^.]+)?\.(source|config_name|split|revision)")
 """Where a data source is; a new file name with the same rows changes nothing."""
 
 
@@ -50,12 +53,17 @@ def config_text(config: RunConfig) -> str:
 
 
 def settings_sha256(config: RunConfig) -> str:
-    """Hash the settings that affect a model or its evaluation, except where its rows come from."""
-    settings: dict[str, Any] = config.model_dump(mode="json", exclude=NOT_SETTINGS)
-    data = settings["data"]
-    for source in (data["source"], *data["sources"].values()):
-        for field in PLACES:
-            del source[field]
+    """Hash the settings that affect a model or its evaluation, as the keys of the stages see them.
+
+    Where the rows of the training come from does not count, and neither does the signature of any
+    address with rows, which may be another one each time.
+    """
+    sections = {name: part for name, part in config if name not in NOT_SETTINGS}
+    settings = {
+        name: text
+        for name, text in settings_parts("settings", sections).items()
+        if not name.startswith(DERIVED) and not PLACE.fullmatch(name)
+    }
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
@@ -121,6 +129,8 @@ def decision_tags(evidence: Evidence, run_id: str) -> dict[str, str]:
         else str(report.champion_version),
         tag.GATES_TAG: f"runs:/{run_id}/gates.json",
     }
+    if report.challenge:
+        tags |= challenge_tags(report.challenge, locate(evidence.quality, "eval_prompts.jsonl"))
     for role, metrics in metrics_by_role(evidence).items():
         for metric, value in metrics.items():
             if value is not None:

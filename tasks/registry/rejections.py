@@ -5,22 +5,23 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from schemas.base import Record
-from schemas.config.run import RunConfig
-from schemas.records.references import DatasetReference
 from tasks.engine.home import work_directory
-from tasks.registry.lineage import settings_sha256
+from tasks.engine.jsonl import append_record, read_records
 
 
 class Rejection(Record):
     """One line of the journal: a dataset that was rejected."""
 
+    model_config = ConfigDict(extra="ignore")  # fields of earlier versions
+
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     rows_sha256: str
     """Of `load_dataset`'s output."""
-    settings_sha256: str
+    stage_key: str = ""
+    """Of the stage that rejected them: all that it read. Empty in journals of earlier versions."""
     n_rows: int
     reason: str
     """Broken rules, with counts and places."""
@@ -35,27 +36,12 @@ def rejections_path(name: str) -> Path:
 
 def note_rejection(name: str, rejection: Rejection) -> None:
     """Append one line to the journal."""
-    path = rejections_path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(rejection.model_dump_json() + "\n")
+    append_record(rejections_path(name), rejection)
 
 
 def read_rejections(name: str) -> list[Rejection]:
     """Read the journal, oldest first; empty if nothing was rejected in this work directory."""
-    path = rejections_path(name)
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [Rejection.model_validate_json(line) for line in lines]
-
-
-def find_rejection(config: RunConfig, dataset: DatasetReference) -> Rejection | None:
-    """Return the last rejection if it was of these rows under these settings."""
-    last = next(iter(reversed(read_rejections(config.registry.name))), None)
-    if last is None or last.rows_sha256 != dataset.sha256:
-        return None
-    return last if last.settings_sha256 == settings_sha256(config) else None
+    return read_records(rejections_path(name), Rejection)
 
 
 def still_rejected(rejection: Rejection) -> str:

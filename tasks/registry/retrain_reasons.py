@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from schemas.config.registry import RegistryConfig
@@ -14,9 +15,10 @@ from schemas.config.run import RunConfig
 from schemas.records.references import DatasetReference, RetrainDecision, RetrainReason
 from schemas.rules.profile import DataProfile
 from tasks.engine.cache import locate
+from tasks.registry.aliases import settle_aliases
 from tasks.registry.champion import ChampionData, read_champion_profile
 from tasks.registry.lineage import settings_sha256
-from tasks.registry.store import alias_holder, connect, store_errors
+from tasks.registry.store import alias_holder, connect, has_artifact, store_errors
 from tasks.registry.tags import EVALUATED_AT_TAG, SETTINGS_TAG
 from tasks.sources.row_digests import ROW_DIGESTS, count_changes
 
@@ -44,6 +46,7 @@ def find_evaluated(registry: RegistryConfig) -> EvaluatedVersion | None:
     """Find the last evaluated version, promoted or refused; None if there is none yet."""
     client = connect()
     with store_errors():
+        settle_aliases(client, registry.name)
         number = alias_holder(client, registry.name, registry.challenger_alias)
         if number is None:
             return None
@@ -67,11 +70,12 @@ def _read_digests(client: MlflowClient, run_id: str) -> NDArray[numpy.uint64] | 
 
     if not run_id:
         return None
-    folder = DIGESTS_ARTIFACT.split("/")[0]
-    if DIGESTS_ARTIFACT not in {file.path for file in client.list_artifacts(run_id, folder)}:
+    if not has_artifact(client, run_id, DIGESTS_ARTIFACT):
         return None
-    path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{DIGESTS_ARTIFACT}")
-    return numpy.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False)
+    with TemporaryDirectory(prefix="sft-flow-") as scratch:
+        address = f"runs:/{run_id}/{DIGESTS_ARTIFACT}"
+        path = mlflow.artifacts.download_artifacts(address, dst_path=scratch)
+        return numpy.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False)
 
 
 def weigh_reasons(

@@ -4,66 +4,54 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
-from filelock import FileLock
-
-from schemas.errors import ServiceUnreachable
+from schemas.errors import RegistryError
+from schemas.redaction import clean_errors
 from tasks.engine.home import (
     TRACKING_VARIABLE,
     artifact_location,
     sqlite_file,
+    take_credentials,
     tracking_uri,
     work_directory,
 )
+from tasks.registry._faults import store_fault
+from tasks.registry._opening import create_store, open_other, taking_turns
+from tasks.registry.addresses import follow_move
+from tasks.registry.ping import ping
 from tasks.registry.tags import FINGERPRINT_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PING_SECONDS = 5.0
+IGNORED_VARIABLES = (
+    "MLFLOW_RUN_ID",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_ACTIVE_MODEL_ID",
+    "MLFLOW_ENABLE_ASYNC_LOGGING",
+)
+"""They would continue another run, or write to another experiment, store or model, or later."""
 
 
-def ping(uri: str) -> None:
-    """Check that the server of the store listens; a file-based store needs no server.
-
-    Args:
-        uri: An MLflow tracking URI.
-
-    Raises:
-        ServiceUnreachable: Nothing listens there.
-    """
-    address = urlsplit(uri)
-    ports = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306}
-    scheme = address.scheme.split("+")[0]
-    if scheme not in ports or not address.hostname:
-        return
-    try:
-        where = (address.hostname, address.port or ports[scheme])
-        socket.create_connection(where, timeout=PING_SECONDS).close()
-    except OSError as error:
-        raise unreachable(uri, error) from error
-
-
-def unreachable(uri: str, error: Exception) -> ServiceUnreachable:
-    """Build the error of a store that does not answer, without the password of its address."""
-    address = urlsplit(uri)
-    shown = uri.replace(f":{address.password}@", ":***@") if address.password else uri
-    return ServiceUnreachable(
-        "the MLflow server cannot be reached",
-        where=shown,
-        expected="an MLflow tracking server that answers",
-        got=str(error),
-        fix="start it, correct MLFLOW_TRACKING_URI, or unset it to use SQLite in the work directory",
-    )
+def ignored_variables() -> tuple[str, ...]:
+    """Return variables of MLflow that are set and would lead runs or versions elsewhere."""
+    return tuple(name for name in IGNORED_VARIABLES if os.environ.get(name))
 
 
 def connect() -> MlflowClient:
-    """Open `MLFLOW_TRACKING_URI`, or SQLite in the work directory, and silence start-up messages."""
+    """Open `MLFLOW_TRACKING_URI`, or SQLite in the work directory, and silence start-up messages.
+
+    `IGNORED_VARIABLES` are removed from the environment of this process.
+    """
+    for name in IGNORED_VARIABLES:
+        os.environ.pop(name, None)
+    take_credentials()
     for name in ("mlflow", "alembic", "mlflow.store.db.utils", "mlflow.tracking"):
         logging.getLogger(name).setLevel(logging.ERROR)
     uri = tracking_uri()
@@ -77,35 +65,67 @@ def connect() -> MlflowClient:
     if configured is None:
         # MLflow exports the address, which would then look like a choice of the user.
         os.environ.pop(TRACKING_VARIABLE, None)
-    if not sqlite_file(uri):
-        return mlflow.MlflowClient()
+    file = sqlite_file(uri)
+    if not file:
+        return open_other(uri)
+    # What the client imports takes seconds, for which no other run has to wait.
+    import mlflow.store.model_registry.sqlalchemy_store
+    import mlflow.store.tracking.sqlalchemy_store
+
     work_directory().mkdir(parents=True, exist_ok=True)
     # Two runs that find a new file would both create its tables, and one of them would fail.
-    with FileLock(work_directory() / "mlflow.lock"):
-        return mlflow.MlflowClient()
+    with taking_turns():
+        if not file.exists():
+            create_store(file)
+        client = mlflow.MlflowClient()
+        follow_move()
+        return client
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Convert network errors of the store into ServiceUnreachable, which is retried."""
+    """Convert errors of the store, and remove secrets from those that stay as they are.
+
+    A network error becomes ServiceUnreachable, which is retried; a refusal becomes
+    RegistryForbidden, and an answer that is not MLflow's RegistryError.
+    """
     import requests
     from mlflow.exceptions import MlflowException
 
-    try:
-        yield
-    except requests.RequestException as error:
-        raise unreachable(tracking_uri(), error) from error
-    except MlflowException as error:
-        if error.error_code in ("TEMPORARILY_UNAVAILABLE",) or "API request to" in str(error):
-            raise unreachable(tracking_uri(), error) from error
-        raise
+    with clean_errors():
+        try:
+            yield
+        except (requests.RequestException, MlflowException) as error:
+            if fault := store_fault(error):
+                raise fault from error
+            raise
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """Find or create an experiment; in the default store its artefacts are in the work directory."""
+    """Find or create an experiment; in the default store its artefacts are in the work directory.
+
+    Args:
+        client: The store.
+        name: Of the experiment.
+
+    Returns:
+        Its id.
+
+    Raises:
+        RegistryError: The experiment was deleted, and its name is taken until it is restored.
+    """
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
+    if found and found.lifecycle_stage == "deleted":
+        raise RegistryError(
+            "the MLflow experiment was deleted",
+            where=f"registry.experiment={name}",
+            expected="an experiment that runs can be written to",
+            got=f"experiment {found.experiment_id}, deleted",
+            fix=f"`MLFLOW_TRACKING_URI={shlex.quote(tracking_uri())} mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}`, or set registry.experiment to another name",
+        )
     if found:
         return str(found.experiment_id)
     try:
@@ -127,6 +147,19 @@ def alias_holder(client: MlflowClient, name: str, alias: str) -> int | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+
+
+def has_artifact(client: MlflowClient, run_id: str, path: str) -> bool:
+    """Check that a run has a file in a folder; False for a run that was deleted for good."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        files = client.list_artifacts(run_id, path.split("/")[0])
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return path in {file.path for file in files}
 
 
 def has_model_files(client: MlflowClient, model_uri: str) -> bool:

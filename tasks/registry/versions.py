@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from schemas.errors import ModelSourceError
+from tasks.registry._faults import store_fault
+from tasks.registry.aliases import settle_aliases
 from tasks.registry.store import alias_holder, connect, store_errors
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
 REGISTRY_SCHEME = "models:/"
+PAGE_VERSIONS = 100
 _ADDRESS = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
 
 
@@ -71,6 +80,7 @@ def find_champion(address: str) -> RegisteredModel | None:
     name, _, alias = address.removeprefix(REGISTRY_SCHEME).rpartition("@")
     client = connect()
     with store_errors():
+        settle_aliases(client, name)
         version = alias_holder(client, name, alias)
     return None if version is None else find_registered(f"{REGISTRY_SCHEME}{name}/{version}")
 
@@ -86,6 +96,7 @@ def fetch_registered(model: RegisteredModel, scratch: Path) -> tuple[Path, Path]
         Folders of the model and of the tokenizer, as written by `mlflow.transformers`.
     """
     import mlflow
+    import requests
     from mlflow.exceptions import MlflowException
 
     address = model.address
@@ -96,6 +107,9 @@ def fetch_registered(model: RegisteredModel, scratch: Path) -> tuple[Path, Path]
                 address, dst_path=None if is_local else str(scratch)
             )
         except (MlflowException, OSError) as error:
+            is_answer = isinstance(error, (MlflowException, requests.RequestException))
+            if is_answer and store_fault(error):
+                raise
             raise _incomplete(address, str(error)) from error
     folder = Path(found)
     if not (folder / "model" / "config.json").is_file():
@@ -122,3 +136,19 @@ def _unknown(address: str, got: str) -> ModelSourceError:
         got=got,
         fix="correct model.source, or MLFLOW_TRACKING_URI if the model is in another store",
     )
+
+
+def search_versions(client: MlflowClient, name: str) -> Iterator[ModelVersion]:
+    """Yield all versions of a name, the newest first, also those of other machines on the same store."""
+    token: str | None = None
+    while True:
+        page = client.search_model_versions(
+            f"name = '{name}'",
+            max_results=PAGE_VERSIONS,
+            order_by=["version_number DESC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from schemas.config.run import RunConfig
+from schemas.config.run import RunConfig, seed_of
 from schemas.records.references import Evidence
 from tasks.engine.cache import locate
+from tasks.engine.markdown import code, inline
 from tasks.engine.redaction import without_folders
 from tasks.engine.wording import interval, number, share, signed_number
 from tasks.registry.lineage import metrics_by_role, shorten
@@ -54,7 +55,7 @@ def card_facts(config: RunConfig, evidence: Evidence, licence: str) -> dict[str,
         "training": {
             "method": config.training.method.value,
             "learning_rate": config.training.learning_rate,
-            "seed": config.seed,
+            "seed": seed_of(config, config.training),
             **evidence.trained.model_dump(
                 include={"n_steps", "n_tokens_seen", "n_trainable_parameters", "device"}
             ),
@@ -79,8 +80,8 @@ def model_card(facts: CardFacts) -> str:
     """Write the card without front matter: metrics, data, training, limits, how to load it."""
     parts = [
         f"# {facts['name']}",
-        f"Fine-tuned from `{facts['base_model']}`.",
-        f"**{facts['report']['decision']}**: {facts['report']['reason']}",
+        f"Fine-tuned from {code(facts['base_model'])}.",
+        f"**{facts['report']['decision']}**: {inline(facts['report']['reason'])}",
         "## Metrics",
         metrics_table(facts["metrics"]),
         gates_table(facts["report"]),
@@ -139,27 +140,26 @@ def gates_table(report: Mapping[str, Any]) -> str:
     """Write a Markdown table of the gates of a `DecisionReport`; empty without gates."""
     if not report["gates"]:
         return ""
-    heading = f"gain with {share(report['confidence'])} interval"
-    lines = [_row("gate", "metric", "against", heading, "verdict", "reason")]
+    lines = [_row("gate", "metric", "against", "gain with interval", "verdict", "reason")]
     lines.append(_row(*["---"] * 6))
     for gate in report["gates"]:
         gain = signed_number(gate["gain"])
         if gate["interval_low"] is not None:
             gain += f" {interval(gate['interval_low'], gate['interval_high'])}"
+            gain += f" ({share(gate['confidence'])})"
         names = (gate["id"], gate["metric"], gate["against"])
         lines.append(_row(*names, gain, gate["verdict"], gate["reason"]))
     return "\n".join(lines)
 
 
 def _row(*cells: str) -> str:
-    safe = (" ".join(cell.split()).replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(safe)} |"
+    return f"| {' | '.join(map(inline, cells))} |"
 
 
 def _data(data: Mapping[str, Any]) -> str:
     formats = ", ".join(f"{name} ({count:,})" for name, count in data["formats"].items())
     lines = [
-        f"- source: {data['source']}",
+        f"- source: {inline(data['source'])}",
         f"- rows: {data['n_rows']:,}, of which {data['n_quarantined_rows']:,} were quarantined",
         f"- trained on {data['n_train_rows']:,} rows, {data['n_train_tokens']:,} tokens",
         f"- formats: {formats or 'none'}",

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
-import json
-import os
-import socket
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from schemas.config.registry import RegistryConfig
-from schemas.errors import ChampionChanged, RegistryBusy
-from tasks.engine.home import TRACKING_VARIABLE, tracking_uri, work_directory
-from tasks.registry.aliases import move_aliases, restore_interrupted
+from schemas.errors import ChampionChanged, ReloadMismatch
+from tasks.registry.aliases import move_aliases
+from tasks.registry.champion import find_opponent
+from tasks.registry.lease import Lease
 from tasks.registry.lineage import shorten
 from tasks.registry.store import alias_holder
-from tasks.registry.tags import LEASE_TAG, PROMOTED_AT_TAG, PROMOTED_BY_TAG, PROMOTION_REASON_TAG
+from tasks.registry.tags import (
+    FORCED_TAG,
+    MODEL_TAG,
+    PROMOTED_AT_TAG,
+    PROMOTED_BY_TAG,
+    PROMOTED_DECISION_TAG,
+    PROMOTED_OVER_TAG,
+    PROMOTION_REASON_TAG,
+    ROLLED_BACK_TAG,
+    WEIGHTS_TAG,
+)
 from tasks.release.reload.check import check_reload
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-Guard = Callable[[int | None], None]
-"""Called with the current champion before any alias moves; raises if it must not move."""
-
-LEASE_SECONDS = 2 * 3600.0
-"""Longest lease, if its holder died; a promotion takes less."""
-SETTLE_SECONDS = 2.0
-"""Longer than one write to the store takes."""
-POLL_SECONDS = 0.2
+Guard = Callable[[], None]
+"""Called before any alias moves, and again right before; raises if none may move."""
+NO_VERSION = "none"
 
 
 @dataclass(frozen=True)
@@ -47,30 +44,36 @@ class Request:
     who: str
     """Name of a person or of the flow."""
     why: str
-    is_challenger: bool = False
-    """It is the last evaluated version and gets that alias too."""
+    decision_sha256: str = ""
+    """Of the decision that is carried out; empty for a promotion by hand."""
+    is_forced: bool = False
+    """A person promotes what the gates or a reviewer refused."""
+    is_roll_back: bool = False
+    """The champion is replaced because it is worse, so that no run may promote it again."""
 
 
-@dataclass(frozen=True)
-class Promoted:
-    """The new champion and the previous one."""
+def expect_opponent(registry: RegistryConfig, model_sha256: str, expected: int | None) -> Guard:
+    """Return a guard that raises `ChampionChanged` unless the model still has to beat the same version.
 
-    version: int
-    former: int | None
-    """None if there was none, or if the version was champion already."""
+    Args:
+        registry: Name and aliases.
+        model_sha256: Of the model to promote.
+        expected: The version it was compared with; None if only with the base.
 
+    Returns:
+        The guard.
+    """
 
-def expect_champion(name: str, expected: int | None) -> Guard:
-    """Return a guard that raises `ChampionChanged` unless the given version, or none, is champion."""
-
-    def guard(holder: int | None) -> None:
-        """Raise ChampionChanged unless the holder is the expected version."""
-        if holder != expected:
+    def guard() -> None:
+        """Raise ChampionChanged unless the opponent is the expected version."""
+        opponent = find_opponent(registry, model_sha256)
+        version = opponent.version if opponent else None
+        if version != expected:
             raise ChampionChanged(
                 "another promotion came first",
-                where=f"models:/{name}",
+                where=f"models:/{registry.name}",
                 expected=_shown(expected),
-                got=_shown(holder),
+                got=_shown(version),
                 fix="none needed: the run compares with the new champion and decides again",
             )
 
@@ -82,50 +85,107 @@ def _shown(version: int | None) -> str:
 
 
 def make_champion(
-    client: MlflowClient, registry: RegistryConfig, request: Request, guard: Guard
-) -> Promoted:
+    client: MlflowClient, registry: RegistryConfig, lease: Lease, request: Request, guard: Guard
+) -> int | None:
     """Move the champion alias to a version, and the alias `previous` to the champion before it.
 
-    The files in the registry are compared with what was evaluated before any alias moves.
+    The files in the registry are compared with what was evaluated before any alias moves. That may
+    take an hour; so the lease, the weights and the champion are checked again after it.
 
     Args:
         client: The store.
         registry: Name and aliases.
+        lease: Of the name, from `settled_aliases`.
         request: The version, who promotes it and why.
-        guard: Checks the current champion first.
+        guard: Checks whether it may be promoted over the current champion.
 
     Returns:
-        The new champion and the previous one.
+        The champion before; None if there was none, or if the version is champion already.
+
+    Raises:
+        ChampionChanged: The alias moved while the files were checked.
     """
     name, version = registry.name, request.version
-    with promotion_lease(client, name):
-        restore_interrupted(client, name)
-        holder = alias_holder(client, name, registry.alias)
-        if holder == version:
-            return Promoted(version, None)
-        guard(holder)
-        check_reload(name, version, registry.n_reload_prompts)
-        moves = {registry.previous_alias: holder, registry.alias: version}
-        if request.is_challenger:
-            moves = {registry.challenger_alias: version, **moves}
-        former = move_aliases(client, name, moves)
-        try:
-            note_promotion(client, name, request)
-        except BaseException:
-            move_aliases(client, name, former)
-            raise
-    return Promoted(version, holder)
+    holder = alias_holder(client, name, registry.alias)
+    if holder == version:
+        return None
+    guard()
+    check_reload(name, version, registry.n_reload_prompts)
+    lease.require()
+    _require_weights(client, name, version)
+    guard()
+    if alias_holder(client, name, registry.alias) != holder:
+        raise ChampionChanged(
+            "the champion changed while the files of the version were checked",
+            where=f"models:/{name}",
+            expected=_shown(holder),
+            got=_shown(alias_holder(client, name, registry.alias)),
+            fix="none needed in a run, which decides again; else look at sft-flow status and repeat",
+        )
+    moves: dict[str, int | None] = {registry.alias: version}
+    tags = {version: promotion_tags(request, holder)}
+    if holder is not None and not _is_same_model(client, name, holder, version):
+        moves = {registry.previous_alias: holder, **moves}  # else `previous` is the only way back
+    if holder is not None and request.is_roll_back:
+        tags[holder] = {ROLLED_BACK_TAG: f"{tags[version][PROMOTED_AT_TAG]} by {request.who}"}
+    move_aliases(client, name, moves, tags, lease)
+    return holder
 
 
-def note_promotion(client: MlflowClient, name: str, request: Request) -> None:
-    """Tag the version with who promoted it, when and why."""
-    tags = {
+def _is_same_model(client: MlflowClient, name: str, *versions: int) -> bool:
+    found = {client.get_model_version(name, str(one)).tags.get(MODEL_TAG) for one in versions}
+    return len(found) == 1 and None not in found
+
+
+def find_roll_back(client: MlflowClient, name: str, model_sha256: str) -> str:
+    """Return when and by whom a model was rolled back, if no person promoted it since; else empty.
+
+    Args:
+        client: The store.
+        name: Registered model name.
+        model_sha256: Of the model, which may have several versions.
+
+    Returns:
+        The text of the tag.
+    """
+    versions = client.search_model_versions(
+        f"name = '{name}' and tags.`{MODEL_TAG}` = '{model_sha256}'"
+    )
+    rolled_back, promoted = (
+        max((version.tags.get(tag, "") for version in versions), default="")
+        for tag in (ROLLED_BACK_TAG, PROMOTED_AT_TAG)
+    )
+    return rolled_back if rolled_back[: len(promoted)] >= promoted else ""
+
+
+def _require_weights(client: MlflowClient, name: str, version: int) -> None:
+    tags = client.get_model_version(name, str(version)).tags
+    if WEIGHTS_TAG in tags:
+        raise ReloadMismatch(
+            "the weights of the version were deleted while its files were checked",
+            where=f"models:/{name}/{version}",
+            expected="a version with its weights",
+            got=f"{WEIGHTS_TAG}={tags[WEIGHTS_TAG]}",
+            fix="register it again: run the training with --refresh register_model",
+        )
+
+
+def promotion_tags(request: Request, holder: int | None) -> dict[str, str]:
+    """Return the tags that record who promoted a version, when, why and over which champion."""
+    return {
         PROMOTED_BY_TAG: request.who,
-        PROMOTED_AT_TAG: datetime.now(UTC).isoformat(timespec="seconds"),
+        PROMOTED_AT_TAG: datetime.now(UTC).isoformat(timespec="milliseconds"),
         PROMOTION_REASON_TAG: shorten(request.why),
+        PROMOTED_OVER_TAG: NO_VERSION if holder is None else str(holder),
+        PROMOTED_DECISION_TAG: request.decision_sha256,
+        FORCED_TAG: str(request.is_forced).lower(),
     }
-    for tag, text in tags.items():
-        client.set_model_version_tag(name, str(request.version), tag, text)
+
+
+def promoted_over(tags: dict[str, str]) -> int | None:
+    """Return the champion before a promoted version, from its tags; None if there was none."""
+    text = tags.get(PROMOTED_OVER_TAG, NO_VERSION)
+    return int(text) if text.isdigit() else None
 
 
 def user_name() -> str:
@@ -134,82 +194,3 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
-
-
-@contextmanager
-def promotion_lease(client: MlflowClient, name: str, wait_seconds: float = 900.0) -> Iterator[None]:
-    """Keep other processes from moving the aliases of a name.
-
-    A file lock suffices for one work directory. Several machines may share a store, and MLflow
-    has no compare-and-set, so there a lease is kept in a tag by Fischer's timed algorithm: write
-    a token, wait longer than a write takes, and continue only if it is still there. It relies on
-    that time: a write that takes longer than `SETTLE_SECONDS` could let two in, and then only the
-    check of the holder right before the move is left.
-    Source: Lamport 1987, A Fast Mutual Exclusion Algorithm, section on timing.
-
-    Args:
-        client: The store.
-        name: Registered model name; it exists.
-        wait_seconds: How long to wait for another holder.
-
-    Yields:
-        Nothing, while the lease is held.
-
-    Raises:
-        RegistryBusy: Another holder did not finish in time.
-    """
-    place = hashlib.sha256(f"{tracking_uri()} {name}".encode()).hexdigest()[:24]
-    path = work_directory() / "promotions" / f"{place}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + wait_seconds
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=wait_seconds)
-    except Timeout as error:
-        raise _busy(name, "another process of this machine") from error
-    try:
-        if not os.environ.get(TRACKING_VARIABLE):
-            yield  # no other machine uses the store in the work directory
-            return
-        token = _acquire(client, name, deadline)
-        try:
-            yield
-        finally:
-            if _holder(client, name).get("token") == token:
-                client.delete_registered_model_tag(name, LEASE_TAG)
-    finally:
-        lock.release()
-
-
-def _acquire(client: MlflowClient, name: str, deadline: float) -> str:
-    token = uuid.uuid4().hex
-    home = hashlib.sha256(f"{socket.gethostname()} {work_directory()}".encode()).hexdigest()[:16]
-    while True:
-        holder = _holder(client, name)
-        # A lease of this home is of a dead process, as its file lock is free.
-        is_free = not holder or holder["home"] == home or float(holder["until"]) < time.time()
-        if is_free:
-            lease = {"token": token, "home": home, "until": f"{time.time() + LEASE_SECONDS:.0f}"}
-            client.set_registered_model_tag(name, LEASE_TAG, json.dumps(lease))
-            time.sleep(SETTLE_SECONDS)
-            if _holder(client, name).get("token") == token:
-                return token
-        if time.monotonic() > deadline:
-            raise _busy(name, "another machine")
-        time.sleep(POLL_SECONDS)
-
-
-def _holder(client: MlflowClient, name: str) -> dict[str, str]:
-    text = client.get_registered_model(name).tags.get(LEASE_TAG)
-    found: dict[str, str] = json.loads(text) if text else {}
-    return found
-
-
-def _busy(name: str, who: str) -> RegistryBusy:
-    return RegistryBusy(
-        "the aliases of this name are being moved",
-        where=f"models:/{name}",
-        expected="one promotion at a time",
-        got=f"{who} does not finish",
-        fix=f"try again; if no promotion is running, delete tag {LEASE_TAG} of the registered model",
-    )

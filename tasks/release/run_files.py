@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.config.run import RunConfig
 from schemas.records.references import Evidence, TrainedReference
+from tasks.dataset.trained_rows import collect_trained_rows, write_trained_rows
 from tasks.engine.cache import locate
 from tasks.engine.redaction import public_settings
 from tasks.models.files import remove_paths
 from tasks.registry.lineage import config_text, lineage_tags, metrics_by_role
 from tasks.registry.store import flatten
-from tasks.registry.tags import ADAPTER_TAG, LICENCE_TAG, SOURCE_TAG, TRAINING_RUN_TAG
+from tasks.registry.tags import (
+    ADAPTER_FOLDER,
+    ADAPTER_TAG,
+    LICENCE_TAG,
+    SOURCE_TAG,
+    TRAINING_RUN_TAG,
+)
 from tasks.release.model_card import CardFacts, readme
 from tasks.release.reload.spec import EVALUATION_FOLDER, write_evaluated
 from tasks.sources.mixture import public_title
@@ -41,7 +48,7 @@ def training_tags(trained: TrainedReference, run_id: str) -> dict[str, str]:
     tags: dict[str, str] = {}
     adapter = locate(trained, "adapter")
     if adapter.is_dir():
-        tags[ADAPTER_TAG] = f"runs:/{run_id}/adapter"
+        tags[ADAPTER_TAG] = f"runs:/{run_id}/{ADAPTER_FOLDER}"
     watched = read_training_run(adapter.parent)
     if watched:
         tags[TRAINING_RUN_TAG] = watched.run_id
@@ -93,7 +100,7 @@ def log_adapter(client: MlflowClient, run_id: str, trained: TrainedReference) ->
         copy = Path(scratch) / "adapter"
         shutil.copytree(adapter, copy, ignore=shutil.ignore_patterns(PEFT_CARD))
         remove_paths(copy)
-        client.log_artifacts(run_id, str(copy), "adapter")
+        client.log_artifacts(run_id, str(copy), ADAPTER_FOLDER)
 
 
 def log_decision(
@@ -113,6 +120,9 @@ def log_decision(
     client.log_text(run_id, config_text(config), "config.yaml")
     client.log_text(run_id, readme(card), f"{CARD_FOLDER}/README.md")
     client.log_text(run_id, json.dumps(dict(card), indent=1), f"{CARD_FOLDER}/facts.json")
+    with tempfile.TemporaryDirectory() as scratch:
+        rows = collect_trained_rows(evidence.split, evidence.template)
+        client.log_artifact(run_id, str(write_trained_rows(rows, Path(scratch))), DATA_FOLDER)
     with tempfile.TemporaryDirectory() as scratch:
         write_evaluated(config, evidence, Path(scratch))
         client.log_artifacts(run_id, scratch, EVALUATION_FOLDER)

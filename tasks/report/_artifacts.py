@@ -15,8 +15,9 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.context import FlowRunContext
 
 from tasks.engine.keys import slug
+from tasks.engine.markdown import code, code_block, inline
 from tasks.engine.redaction import without_secrets
-from tasks.engine.wording import interval, number, signed_number
+from tasks.engine.wording import interval, number, optional_share, signed_number
 
 TABLES = {
     "gates": "The comparisons the decision depends on",
@@ -42,6 +43,7 @@ def gate_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "opponent": number(gate["opponent"]),
             "gain": signed_number(gate["gain"]),
             "interval": interval(gate["interval_low"], gate["interval_high"]),
+            "level": optional_share(gate["confidence"]),
             "limit": number(gate["limit"]),
             "rows": gate["n_rows"],
             "reason": gate["reason"],
@@ -128,7 +130,7 @@ def page_text(report: Mapping[str, Any], folder: Path) -> str:
     address = mlflow_links(report).get("page")
     if address:
         return f"[The report as one page]({address})"
-    return f"`{folder / PAGE}` on {platform.node()}"
+    return f"{code(str(folder / PAGE))} on {inline(platform.node())}"
 
 
 def show_report(key: str, report: Mapping[str, Any], folder: Path) -> None:
@@ -176,8 +178,8 @@ def show_rejection(name: str, payload: Mapping[str, Any]) -> None:
         name: Registered model name.
         payload: Reason, source, evidence and fix.
     """
-    lines = [f"## {name}: data rejected", "", "```", payload["reason"], "```", ""]
-    lines += [f"- {word}: {payload[word]}" for word in ("source", "evidence", "fix")]
+    lines = [f"## {name}: data rejected", "", code_block(payload["reason"]), ""]
+    lines += [f"- {word}: {inline(payload[word])}" for word in ("source", "evidence", "fix")]
     description = "Why the data gate rejected the rows"
     _create(f"{slug(name)}-rejection", "markdown", "\n".join(lines), description)
 

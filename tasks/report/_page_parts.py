@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.engine.wording import duration, interval, number, share, signed_interval, signed_number
+from schemas import redaction
+from tasks.engine import wording
 
 PAGES = Path(__file__).parent / "pages"
 MOST_CHARACTERS = 500
@@ -16,8 +16,6 @@ MOST_CHARACTERS = 500
 MOST_TOKENS = 1500
 MOST_ROW_CHARACTERS = 50_000
 """Of a rendered row on the page."""
-JOINERS = "\u200c\u200d"
-"""Of Persian, Indic scripts and emoji."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,13 @@ def visible(text: Any, most: int | None = MOST_CHARACTERS) -> str:
         joiners.
     """
     whole = str(text)
-    shown = "".join(
-        f"\\u{ord(character):04x}"
-        if unicodedata.category(character)[0] == "C" and character not in "\t\n" + JOINERS
-        else character
-        for character in whole[:most]
-    )
+    shown = redaction.visible(whole[:most])
     return f"{shown}…" if most is not None and len(whole) > most else shown
+
+
+def _finished(value: Any) -> Any:
+    """Write out invisible characters of every text on a page that is not markup of its template."""
+    return redaction.visible(value) if type(value) is str else value
 
 
 def render(template: str, **values: Any) -> str:
@@ -56,10 +54,15 @@ def render(template: str, **values: Any) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(PAGES), autoescape=True, undefined=StrictUndefined
+        loader=FileSystemLoader(PAGES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finished,
     )
-    formats = (duration, interval, number, share, signed_interval, signed_number, visible)
-    environment.filters.update({one.__name__: one for one in formats})
+    names = ("duration", "interval", "number", "optional_share", "share")
+    signed = ("signed_interval", "signed_number")
+    environment.filters.update({name: getattr(wording, name) for name in (*names, *signed)})
+    environment.filters["visible"] = visible
     return environment.get_template(template).render(**values)
 
 
@@ -141,4 +144,5 @@ def _amount(name: str, value: float | str) -> str:
     """Format a value in the unit that its name ends in."""
     if isinstance(value, (bool, str)):
         return str(value)
-    return share(value) if name.endswith(("_fraction", "_share")) else number(value)
+    is_share = name.endswith(("_fraction", "_share"))
+    return wording.share(value) if is_share else wording.number(value)

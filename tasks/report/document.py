@@ -16,8 +16,10 @@ from schemas.records.references import (
 )
 from tasks.decision.intervals import metric_intervals
 from tasks.engine.cache import locate
+from tasks.engine.home import store_address
 from tasks.engine.journal import read_entries
 from tasks.engine.jsonl import read_jsonl
+from tasks.engine.markdown import inline
 from tasks.engine.redaction import public_settings
 from tasks.engine.wording import number
 from tasks.evaluation.slices import rows_where_base_was_better, worst_slice
@@ -98,6 +100,8 @@ def build_report(
         "reason": promotion.reason if promotion else report.reason,
         "gates": [gate.model_dump(mode="json") for gate in report.gates],
         "confidence": report.confidence,
+        "challenge": report.challenge.model_dump() if report.challenge else None,
+        "notes": list(report.notes),
         "retrain": retrain.model_dump(mode="json") if retrain else None,
         "judge": judge_part(evidence),
         "training_rows": training_rows(evidence),
@@ -127,7 +131,7 @@ def _intervals(
     config: RunConfig, roles: dict[str, EvaluationReference]
 ) -> dict[str, dict[str, tuple[float, float]]]:
     return {
-        role: metric_intervals(locate(scores, ""), scores.metrics, config.gates, config.seed)
+        role: metric_intervals(locate(scores, ""), scores.metrics, config.gates)
         for role, scores in roles.items()
     }
 
@@ -178,11 +182,10 @@ def _registry_part(
         "is_promoted": promotion.is_promoted if promotion else False,
         "previous_version": promotion.previous_version if promotion else None,
         "compared_with_version": evidence.champion.version,
-        "n_freed_bytes": promotion.n_freed_bytes if promotion else 0,
         "model_uri": version.model_uri if version else None,
         "run_id": version.run_id if version else None,
         "experiment_id": version.experiment_id if version else None,
-        "tracking_uri": version.tracking_uri if version else None,
+        "tracking_uri": store_address(version.tracking_uri) if version else None,
     }
 
 
@@ -202,17 +205,17 @@ def summarise(report: dict[str, Any]) -> str:
     lines = [
         f"## {registry['name']}{version}: {outcome(report)}",
         "",
-        report["reason"],
+        inline(report["reason"]),
         "",
         *(
-            [f"Why this run trained: {report['retrain']['detail']}", ""]
+            [f"Why this run trained: {inline(report['retrain']['detail'])}", ""]
             if report["retrain"]
             else []
         ),
         f"| metric | {' | '.join(metrics)} |",
         f"|---|{'---|' * len(metrics)}",
         *(
-            f"| {name} | {' | '.join(number(role.get(name)) for role in metrics.values())} |"
+            f"| {inline(name)} | {' | '.join(number(role.get(name)) for role in metrics.values())} |"
             for name in names
         ),
     ]

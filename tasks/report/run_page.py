@@ -80,7 +80,7 @@ def render_page(report: dict[str, Any], curve: dict[str, str]) -> str:
         found_rules=found_rules,
         quiet_rules=quiet_rules,
         rows=[cut_row(row) for row in report["training_rows"]],
-        charts=gate_charts(report["gates"], report["confidence"]),
+        charts=gate_charts(report["gates"]),
         key=key_gate(report["gates"]),
         answers=compare_answers(report["answers"], list(report["metrics"])),
         links=mlflow_links(report),
@@ -134,6 +134,8 @@ class GateChart:
     value: str
     """The gain; for an absolute gate the challenger's metric."""
     interval: str
+    level: str
+    """Of the interval."""
     limit: str
     low_x: float
     high_x: float
@@ -143,9 +145,9 @@ class GateChart:
     """None where 0 is not on the chart."""
 
 
-def gate_charts(gates: Sequence[Mapping[str, Any]], confidence: float) -> list[GateChart]:
+def gate_charts(gates: Sequence[Mapping[str, Any]]) -> list[GateChart]:
     """Draw a chart for every gate (`GateResult` as JSON) that has an interval, in their order."""
-    return [_chart(gate, confidence) for gate in gates if _is_drawable(gate)]
+    return [_chart(gate) for gate in gates if _is_drawable(gate)]
 
 
 def _is_drawable(gate: Mapping[str, Any]) -> bool:
@@ -157,7 +159,7 @@ def _value(gate: Mapping[str, Any]) -> float | None:
     return value
 
 
-def _chart(gate: Mapping[str, Any], confidence: float) -> GateChart:
+def _chart(gate: Mapping[str, Any]) -> GateChart:
     value = float(_value(gate) or 0.0)
     low, high, limit = gate["interval_low"], gate["interval_high"], gate["limit"]
     is_gain = gate["against"] != "absolute"
@@ -168,15 +170,17 @@ def _chart(gate: Mapping[str, Any], confidence: float) -> GateChart:
     def place(at: float) -> float:
         return round(MARGIN + (at - least) * scale, 1)
 
+    level = share(gate["confidence"])
     what = f"gain over {gate['against']}" if is_gain else "value"
     one, both = (signed_number, signed_interval) if is_gain else (number, interval)
     return GateChart(
         gate=gate,
         title=f"{gate['metric']}: {what}",
-        text=f"{what} {one(value)}, {share(confidence)} interval {both(low, high)}, "
+        text=f"{what} {one(value)}, {level} interval {both(low, high)}, "
         f"limit {one(limit)}; {gate['verdict']}.",
         value=one(value),
         interval=both(low, high),
+        level=level,
         limit=one(limit),
         low_x=place(low),
         high_x=place(high),

@@ -29,6 +29,7 @@ DTYPES = {
     "in_benchmark": "bool",
     "part": "uint8",
     "cluster": "uint32",
+    "group": "uint32",
     "copied": "uint32",
     "continued": "uint64",
 }

@@ -16,6 +16,11 @@ from typing import Any, BinaryIO
 from schemas.errors import DataSourceError
 
 CHUNK_BYTES = 1 << 20
+MOST_BYTES = 1 << 30
+"""Of content that any file may have."""
+MOST_TIMES = 1000
+"""How many times its size the content of a larger file may have; deflate reaches no more, and a table
+with a system prompt of 10,000 characters in every row about 150."""
 ARCHIVE_FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 """What `zipfile` raises for archives that are damaged."""
 
@@ -49,7 +54,7 @@ def open_data(file: DataFile) -> Iterator[Any]:
         A binary stream.
 
     Raises:
-        DataSourceError: The file cannot be opened, read or unpacked.
+        DataSourceError: The file cannot be opened, read or unpacked, or unpacks to too much.
     """
     try:
         with ExitStack() as stack:
@@ -61,7 +66,8 @@ def open_data(file: DataFile) -> Iterator[Any]:
                 import pyarrow
 
                 packed = pyarrow.PythonFile(raw, mode="r")
-                raw = stack.enter_context(pyarrow.CompressedInputStream(packed, file.codec))
+                unpacked = stack.enter_context(pyarrow.CompressedInputStream(packed, file.codec))
+                raw = io.BufferedReader(_Limited(unpacked, file), CHUNK_BYTES)
             if file.encoding:
                 raw = io.BufferedReader(_Decoded(raw, file.encoding), CHUNK_BYTES)
             yield raw
@@ -89,6 +95,47 @@ def _not_unpacked(file: DataFile, error: Exception) -> DataSourceError:
         fix="write or copy the file again, it may have been cut off or damaged; if it is not "
         "packed at all, take the ending off its name",
     )
+
+
+def check_size(n_bytes: int, path: Path, name: str) -> None:
+    """Refuse what a file unpacks to, or its rows, once it is more than data are.
+
+    Args:
+        n_bytes: Read so far.
+        path: Of the file.
+        name: What messages call it.
+
+    Raises:
+        DataSourceError: It is more than 1 GiB and 1,000 times the size of the file.
+    """
+    if n_bytes > MOST_BYTES and n_bytes > MOST_TIMES * path.stat().st_size:
+        raise DataSourceError(
+            f"{name} unpacks to more than is expected of data",
+            where=name,
+            expected=f"rows of at most {MOST_TIMES:,} times the size of the file, or of 1 GiB",
+            got="more",
+            fix="write the rows as .jsonl if you trust them, or as several files",
+        )
+
+
+class _Limited(io.RawIOBase):
+    """A stream that is unpacked, up to the size of data: also of blanks, or of a table that is copied first."""
+
+    def __init__(self, stream: Any, file: DataFile) -> None:
+        self._stream = stream
+        self._file = file
+        self._n_bytes = 0
+
+    def readable(self) -> bool:
+        """Return true."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with as much as there is; 0 at the end."""
+        n_bytes = int(self._stream.readinto(buffer))
+        self._n_bytes += n_bytes
+        check_size(self._n_bytes, self._file.path, self._file.name)
+        return n_bytes
 
 
 class _Decoded(io.RawIOBase):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from schemas.rows.row import SourceRow
 from tasks.sources._archives import data_members
-from tasks.sources._compression import DataFile
+from tasks.sources._compression import DataFile, check_size
 from tasks.sources._contents import identify
 from tasks.sources._csv_rows import read_csv, read_tsv
 from tasks.sources._json_values import read_json_file, read_jsonl_file
@@ -43,8 +43,18 @@ def read_file(path: Path, name: str, encoding: str = "") -> Iterator[Block]:
         Its rows in order; a row that cannot be read has the reason.
 
     Raises:
-        DataSourceError: The complete file is unreadable, or of an unknown kind.
+        DataSourceError: The complete file is unreadable, of an unknown kind, or makes rows of many
+            times its size.
     """
+    n_bytes = 0
+    for block in _blocks(path, name, encoding):
+        n_bytes += len(block.lines)
+        check_size(n_bytes, path, name)
+        yield block
+        del block  # else it is in memory together with the next
+
+
+def _blocks(path: Path, name: str, encoding: str) -> Iterator[Block]:
     kind, file = _described(DataFile(path, name, encoding=encoding), path.name)
     file, kind = identify(file, kind)
     if kind != ARCHIVE_ENDING:

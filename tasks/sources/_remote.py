@@ -24,9 +24,9 @@ from tasks.sources._readers import read_file
 from tasks.sources._tables import prune_nulls
 from tasks.sources.hub import (
     HubKind,
+    ask_hub,
     cache_folder,
     hub_commit,
-    hub_errors,
     is_offline,
     not_cached,
 )
@@ -60,14 +60,19 @@ def read_hub(source: DataSource) -> Iterator[Block]:
     if is_offline():
         name, revision = _cached_dataset(source, revision)
     try:
-        rows = datasets.load_dataset(
-            name, source.config_name, split=source.split, revision=revision or None
+        rows = ask_hub(
+            lambda: datasets.load_dataset(
+                name, source.config_name, split=source.split, revision=revision or None
+            ),
+            source.source,
+            HubKind.DATASET,
         )
-    except ConnectionError as error:
+    except ServiceUnreachable as error:
         if is_offline():
             raise _not_cached(source) from error
-        with hub_errors(name, HubKind.DATASET):
-            raise
+        raise
+    except SftFlowError:
+        raise
     except (ValueError, KeyError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
         raise DataSourceError(
             f"dataset {source.source} cannot be read: {_first_line(error)}",

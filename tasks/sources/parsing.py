@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from schemas.collector import paused_collector
+from schemas.nesting import is_deep
 from schemas.rows.plain_rows import NOT_PLAIN, Rows, decode_plain
 from schemas.rows.recognition import CANONICAL
 from schemas.rows.row import SourceRow
@@ -186,7 +187,11 @@ def _read_refused(file: str, number: int, line: bytes) -> tuple[SourceRow | None
         return SourceRow(file, number, orjson.loads(bare)), has_mark
     except orjson.JSONDecodeError as error:
         reason = _why_refused(bare) or f"not JSON: {error.msg}"
-    if not line.endswith(b"\n") and reason.startswith("not JSON") and bare.rstrip()[-1] != "}":
+    if (
+        not line.endswith(b"\n")
+        and reason.startswith("not JSON")
+        and not bare.rstrip().endswith("}")
+    ):
         reason += CUT_OFF
     return SourceRow(file, number, unparseable=reason), has_mark
 
@@ -256,19 +261,3 @@ def _refuse_extremes(
         if _why_refused(text.lstrip(BLANKS)) == TOO_LARGE:
             return SourceRow(row.file, row.line, unparseable=TOO_LARGE)
     return row
-
-
-def is_deep(value: Any, most_levels: int = MOST_LEVELS) -> bool:
-    """Check whether a JSON value is nested more than so many levels."""
-    level = [value]
-    for _ in range(most_levels + 1):
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list):
-                inner.extend(item)
-        if not inner:
-            return False
-        level = inner
-    return True

@@ -31,7 +31,7 @@ class BundledDataset:
 
     package: str
     file: str
-    columns: Mapping[str, str]
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 BUNDLED = {
@@ -39,7 +39,11 @@ BUNDLED = {
         package="zaragoza-construction-faq",
         file="zaragoza_construction_faq/data/faq-en.jsonl",
         columns={"prompt": "q", "completion": "a"},
-    )
+    ),
+    "general-instructions": BundledDataset(
+        "sft-flow", "tasks/sources/rows/general_instructions.jsonl"
+    ),
+    "safety-requests": BundledDataset("sft-flow", "tasks/sources/rows/safety_requests.jsonl"),
 }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prefect.logging import get_run_logger
 from pydantic import ValidationError
 
-from schemas.config.run import RunConfig
+from schemas.config.run import RunConfig, seed_of
 from schemas.config.sweep import SweepConfig, with_settings
 from schemas.config.training import TrainingConfig
 from schemas.errors import (
@@ -24,9 +24,11 @@ from schemas.errors import (
     TrainingError,
     TrainingInterrupted,
     TrainingKilled,
+    restored_interruption,
 )
 from schemas.records.references import QualityReference, TemplateReference
 from tasks.engine.wording import number
+from tasks.registry.open_runs import OpenRun
 from tasks.registry.store import connect, experiment_id, store_errors
 from tasks.registry.tags import ERROR_TAG, MAX_TAG_CHARACTERS, SWEEP_TAG, TRIAL_TAG
 from tasks.sweep.results import ERROR, LOSSES, RUN_ID, SECONDS, Outcome
@@ -73,6 +75,7 @@ class SweepRuns:
 
         with store_errors():
             run_id = self._open(owner, name, params, tags | {SWEEP_TAG: self.digest})
+        held = OpenRun(run_id)
         status, fault = "KILLED", ""
         try:
             yield run_id
@@ -83,10 +86,14 @@ class SweepRuns:
             status, fault = "FAILED", str(error)
             raise
         finally:
-            with store_errors():
-                if fault:
-                    self.client.set_tag(run_id, ERROR_TAG, fault[:MAX_TAG_CHARACTERS])
-                self.client.set_terminated(run_id, status)
+            try:
+                with store_errors():
+                    if fault:
+                        self.client.set_tag(run_id, ERROR_TAG, fault[:MAX_TAG_CHARACTERS])
+                    self.client.set_terminated(run_id, status)
+                held.close()
+            finally:
+                held.leave()
 
     def _open(
         self, owner: Study | Trial, name: str, params: Mapping[str, Any], tags: dict[str, str]
@@ -166,7 +173,7 @@ def run_trial(search: Search, trial: Trial, runs: SweepRuns, parent_id: str) -> 
     params = {f"training.{key}": value for key, value in trial.params.items()}
     tags = {"mlflow.parentRunId": parent_id, TRIAL_TAG: str(trial.number)}
     try:
-        with runs.run(trial, name, params, **tags) as run_id:
+        with runs.run(trial, name, params, **tags) as run_id, restored_interruption():
             loss = _train(search, trial, TrialListener(trial, runs, run_id), folder)
         outcome = Outcome.COMPLETE
     except optuna.TrialPruned:
@@ -202,7 +209,13 @@ def _train(search: Search, trial: Trial, listener: TrialListener, folder: Path) 
     output.mkdir(parents=True)
     fingerprint = search.fingerprint | {"training": training.model_dump_json()}
     folders = TrainingFolders(output, folder / "checkpoints", fingerprint)
-    spec = plan_training(folders, search.template, search.quality, training, search.config.seed)
+    spec = plan_training(
+        folders,
+        search.template,
+        search.quality,
+        training,
+        seed_of(search.config, search.config.training),
+    )
     run_training(spec, listener)
     # Steps between an interruption and its checkpoint sent no event.
     for entry in json.loads((spec.output / "history.json").read_text(encoding="utf-8")):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.rows.row import Conversation
 from schemas.rule_ids import SetRule
-from tasks.chat_template.variants import freeze_clock
+from tasks.chat_template.variants import freeze_clock, render_faults
 from tasks.tokens._marks import MarkedRow, Message
 from tasks.tokens._shapes import Shape, Shapes, findings
 from tasks.tokens._spans import weighted_spans, without_prompts
@@ -80,13 +80,11 @@ class TextRenderer:
 
         Both read `clock` as today's date.
         """
-        from jinja2 import TemplateError
-
         self.tokenizer = tokenizer
         self.clock = clock
         self.training_template, self.today = freeze_clock(training_template, clock)
         self.special_tokens = tokenizer.special_tokens_map
-        self.refusals = (TemplateError, TypeError, ValueError, LookupError, RecursionError)
+        self.refusals = render_faults()
         self.shapes = Shapes(self._render_training, self.refusals)
 
     def render(self, conversations: Sequence[Conversation]) -> list[RowText]:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from schemas.config.run import ModelConfig, RunConfig
 from tasks.chat_template.setup import set_up_template
-from tasks.models.files import check_files, file_names, refuse_custom_code, unloadable
+from tasks.models.files import check_folders, unloadable
 from tasks.models.gguf import load_gguf_tokenizer
 from tasks.models.prepared import PreparedFacts, write_facts
 from tasks.models.quiet import quiet_transformers
 from tasks.models.source import SourceKind, choose_start, find_safe_hub_model, resolve_source
 from tasks.registry.versions import fetch_registered, find_registered
-from tasks.sources.hub import hub_errors
+from tasks.sources.hub import ask_hub
 from tasks.tokens.rendering import Renderer, load_renderer
 
 if TYPE_CHECKING:
@@ -68,15 +68,13 @@ def _load_parts(config: ModelConfig, scratch: Path) -> Parts:
 
 
 def _load_folder(folder: Path, tokenizer_folder: Path, config: ModelConfig) -> Parts:
-    check_files({*file_names(folder), *file_names(tokenizer_folder)}, str(folder), config)
-    refuse_custom_code([folder / "config.json", tokenizer_folder / "tokenizer_config.json"], config)
+    check_folders(folder, tokenizer_folder, config)
     return _from_pretrained(str(folder), str(tokenizer_folder), None, config)
 
 
 def _load_hub(name: str, config: ModelConfig) -> Parts:
     found = find_safe_hub_model(name, config)
-    with hub_errors(name):
-        return _from_pretrained(name, name, found.commit, config)
+    return ask_hub(lambda: _from_pretrained(name, name, found.commit, config), name)
 
 
 def _from_pretrained(
@@ -92,9 +90,9 @@ def _from_pretrained(
         model_config = AutoConfig.from_pretrained(
             folder, revision=revision, trust_remote_code=trust
         )
-    except ConnectionError:
+    except (ConnectionError, MemoryError):
         raise
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except Exception as error:  # files made to harm can bring about any
         raise unloadable(folder, error) from error
     if not tokenizer.is_fast:
         raise unloadable(tokenizer_folder, ValueError("its tokenizer has no tokenizer.json form"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from schemas.config.run import QualityConfig
 from schemas.errors import ConfigError
@@ -33,6 +34,7 @@ def tokenise_splits(
     quality: QualityConfig,
     weights: Mapping[str, float],
     folder: Path,
+    eval_marks: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[SplitTokens, ...]:
     """Write the tokens of the training, the evaluation and, where there are any, the validation rows.
 
@@ -42,6 +44,7 @@ def tokenise_splits(
         quality: Rules and the longest row allowed.
         weights: By name of the source; they count in training only.
         folder: Gets a Parquet file a split, `eval_prompts.jsonl` and `train_prompts.jsonl`.
+        eval_marks: Of each evaluation row: more fields for its line of `eval_prompts.jsonl`.
 
     Returns:
         Counts and features of training, evaluation and validation.
@@ -51,7 +54,9 @@ def tokenise_splits(
     """
     outputs = {
         "train": TokenOutput(folder / "train_tokens.parquet", weights=weights),
-        "eval": TokenOutput(folder / "eval_tokens.parquet", folder / "eval_prompts.jsonl"),
+        "eval": TokenOutput(
+            folder / "eval_tokens.parquet", folder / "eval_prompts.jsonl", marks=eval_marks
+        ),
         "validation": TokenOutput(folder / "validation_tokens.parquet"),
     }
     totals = {
@@ -73,12 +78,15 @@ def tokenise_splits(
     return tuple(tokens.values())
 
 
-def refuse_longer_rows(tokens: SplitTokens, n_positions: int | None) -> None:
+def refuse_longer_rows(
+    tokens: SplitTokens, n_positions: int | None, where: str = "quality.rules"
+) -> None:
     """Refuse rows that the model has no positions for, where rule too_long lets them through.
 
     Args:
         tokens: What was written of a split.
         n_positions: Of the model; None for any number.
+        where: The setting that names the rows.
 
     Raises:
         ConfigError: A row to be trained or evaluated is longer.
@@ -88,10 +96,10 @@ def refuse_longer_rows(tokens: SplitTokens, n_positions: int | None) -> None:
     if n_positions is not None and longest > n_positions:
         raise ConfigError(
             "rows are longer than the model has positions",
-            where="quality.rules",
+            where=where,
             expected=f"at most {n_positions} tokens",
             got=f"{int((lengths > n_positions).sum())} longer rows, the longest of {longest} tokens",
-            fix="let rules too_long and truncated_completion block, which leaves such rows out",
+            fix="let rules too_long and truncated_completion of quality.rules block, which finds such rows",
         )
 
 

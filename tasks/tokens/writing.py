@@ -47,6 +47,8 @@ class TokenOutput:
     """JSONL file for evaluation prompts."""
     weights: Mapping[str, float] = field(default_factory=dict)
     """By name of the source; where one is not 1, tokens get the column `weight`."""
+    marks: Sequence[Mapping[str, Any]] = ()
+    """Of each row of the split: more fields for the line of its prompt."""
 
     @property
     def is_weighted(self) -> bool:
@@ -272,7 +274,9 @@ class _SplitFiles:
         prompt = {"row": number, **render_prompt(renderer, conversation)}
         self.digest.update(json_line(prompt).encode())
         if self.prompts:
-            self.prompts.write(json_line(prompt | asked_messages(renderer, conversation)))
+            marks = self.output.marks[number] if self.output.marks else {}
+            asked = asked_messages(renderer, conversation)
+            self.prompts.write(json_line({**prompt, **asked, **marks}))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from schemas.records.references import QualityReference, TemplateReference
 from tasks.engine.cache import locate
 from tasks.engine.files import write_atomic
 from tasks.engine.home import python_path
+from tasks.engine.processes import identify
 from tasks.models.shape import read_model_shape
 from tasks.training._failures import log_path, memory_error, training_error
 from tasks.training.plan.accelerate_file import with_accelerate_file
@@ -26,7 +27,7 @@ from tasks.training.plan.machine import examine_machine
 from tasks.training.plan.setup import prepare_training, read_workload
 from tasks.training.process import run
 from tasks.training.process.checkpoints import hold_lock, last_whole_checkpoint
-from tasks.training.process.events import PARENT_VARIABLE, name_process
+from tasks.training.process.events import PARENT_VARIABLE
 from tasks.training.process.spec import (
     STOP_FILE,
     EventKind,
@@ -166,6 +167,7 @@ def _resumed(spec: TrainingSpec, listen: Listener) -> TrainingSpec:
     """Wait for an orphaned process of the same training, and find its last checkpoint."""
     with hold_lock(spec.checkpoints):
         (spec.checkpoints / STOP_FILE).unlink(missing_ok=True)
+        log_path(spec).touch()  # checkpoints that no process continues are removed by age
         resume_from = last_whole_checkpoint(
             spec.checkpoints,
             spec.fingerprint,
@@ -233,7 +235,7 @@ def process_environment(spec: TrainingSpec) -> dict[str, str]:
         environment.setdefault(name, value)
     # TRL refuses a process that sees several GPUs, so the user's own list is shortened.
     environment |= spec.choices.visible_gpus
-    environment[PARENT_VARIABLE] = name_process(os.getpid())
+    environment[PARENT_VARIABLE] = identify(os.getpid())
     environment["PYTHONPATH"] = python_path(environment)
     environment["PYTHONSAFEPATH"] = "1"  # a folder `datasets` next to the user's data is no package
     return environment

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import ValidationError
 
 from schemas.base import Record
-from schemas.errors import TrainingInterrupted
+from schemas.errors import TrainingInterrupted, interruption_of
 from tasks.engine.files import write_atomic
-from tasks.engine.home import tracking_uri
+from tasks.engine.home import store_name
 from tasks.engine.pusher import Pusher
-from tasks.engine.redaction import without_secrets
+from tasks.registry.open_runs import OpenRun
 from tasks.registry.store import connect, experiment_id, flatten
 from tasks.registry.tags import ERROR_TAG, STAGE_TAG, TRAINING_FINGERPRINT_TAG
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
@@ -61,7 +61,7 @@ def read_training_run(folder: Path) -> TrainingRun | None:
         run = TrainingRun.model_validate_json(text)
     except (OSError, ValidationError):
         return None
-    return run if run.tracking_uri == without_secrets(tracking_uri()) else None
+    return run if run.tracking_uri == store_name() else None
 
 
 def log_points(client: MlflowClient, run_id: str, points: list[Point]) -> None:
@@ -136,6 +136,7 @@ class LiveMetrics:
         self._known_steps: dict[str, int] = {}
         self._client: MlflowClient | None = None
         self._run_id = ""
+        self._open: OpenRun | None = None
         self._end: tuple[str, str] | None = None
         self._pusher = Pusher(
             self._push, name="live metrics in MLflow", every_seconds=PUSH_SECONDS, warn=warn
@@ -161,6 +162,8 @@ class LiveMetrics:
         """Send the rest, and the status that the training ended with."""
         self._end = ending(error)
         self._pusher.close()
+        if self._open:
+            self._open.leave()
 
     def _push(self) -> None:
         """Send what is new; whatever fails is sent again the next time."""
@@ -181,20 +184,28 @@ class LiveMetrics:
             if sentence:
                 self._client.set_tag(self._run_id, ERROR_TAG, sentence)
             self._client.set_terminated(self._run_id, status)
+            if self._open:
+                self._open.close()
+                self._open = None
 
     def _open_run(self, client: MlflowClient) -> str:
         known = read_training_run(self._spec.checkpoints)
         run = _find_run(client, known.run_id) if known else None
         if run is not None:
+            self._hold(run.info.run_id)
             self._known_steps = _last_steps(client, run)
             if ERROR_TAG in run.data.tags:
                 client.delete_tag(run.info.run_id, ERROR_TAG)
             client.update_run(run.info.run_id, status="RUNNING")
             return str(run.info.run_id)
         run_id = self._create_run(client)
-        record = TrainingRun(run_id=run_id, tracking_uri=without_secrets(tracking_uri()))
+        record = TrainingRun(run_id=run_id, tracking_uri=store_name())
         write_atomic(self._spec.checkpoints / RUN_FILE, record.model_dump_json(indent=1))
         return run_id
+
+    def _hold(self, run_id: str) -> None:
+        if self._open is None:  # else of a push that failed half-way
+            self._open = OpenRun(run_id)
 
     def _create_run(self, client: MlflowClient) -> str:
         from mlflow.entities import Param
@@ -206,6 +217,7 @@ class LiveMetrics:
             run_name=f"train-{digest[:8]}",
             tags={STAGE_TAG: "train_model", TRAINING_FINGERPRINT_TAG: digest},
         )
+        self._hold(run.info.run_id)
         settings = flatten(self._spec.training.model_dump(mode="json"), "training.")
         params = [Param(name, value) for name, value in settings.items()]
         client.log_batch(run.info.run_id, params=[*params, Param("seed", str(self._spec.seed))])
@@ -218,7 +230,7 @@ def ending(error: BaseException | None) -> tuple[str, str]:
         return "FINISHED", ""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0][:MAX_ERROR_CHARACTERS]
     is_stopped = isinstance(error, TrainingInterrupted) or not isinstance(error, Exception)
-    return "KILLED" if is_stopped else "FAILED", line
+    return "KILLED" if is_stopped or interruption_of(error) else "FAILED", line
 
 
 def _find_run(client: MlflowClient, run_id: str) -> Run | None:

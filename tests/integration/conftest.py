@@ -16,9 +16,13 @@ from schemas.config.run import RunConfig
 from schemas.records.references import ReportReference, StageReference
 from tasks.engine.keys import StageDefinition
 from tasks.engine.stage import PLAN, Plan
+from tasks.registry.store import connect
+from tasks.release import promotion
 from tasks.release.reload import check
 from tasks.training import launch
-from tests.support.toy import make_toy_model, toy_rows, write_jsonl
+from tests.support.evidence import make_evidence, register
+from tests.support.promotions import Candidates
+from tests.support.toy import TOY_SETTINGS, make_toy_model, toy_rows, write_jsonl
 from tests.support.warm import WarmProcesses
 
 N_ROWS = 160
@@ -26,23 +30,8 @@ N_ROWS = 160
 
 def toy_config(model: Path, data: Path, **overrides: Any) -> RunConfig:
     """Make a configuration that trains the toy model in seconds and to a real gain."""
-    settings: dict[str, Any] = {
-        "data": {"source": {"source": str(data)}},
-        "split": {"eval_fraction": 0.15},
-        "model": {"source": str(model)},
-        "quality": {"max_length_tokens": 256},
-        "training": {
-            "max_steps": 30,
-            "learning_rate": 0.01,
-            "per_device_train_batch_size": 4,
-            "packing_length_tokens": 128,
-            "save_steps": 10,
-        },
-        "evaluation": {"n_generation_rows": 4, "max_new_tokens": 8},
-        "gates": {"min_eval_rows": 10},
-        "registry": {"name": "toy"},
-    }
-    return RunConfig.model_validate(settings | overrides)
+    sources = {"data": {"source": {"source": str(data)}}, "model": {"source": str(model)}}
+    return RunConfig.model_validate(TOY_SETTINGS | sources | overrides)
 
 
 @dataclass
@@ -141,6 +130,10 @@ def finished_run(
 @pytest.fixture
 def toy_run(finished_run: ToyRun, monkeypatch: pytest.MonkeyPatch) -> ToyRun:
     """Point the process at the finished run's work directory."""
+    from mlflow.tracking._tracking_service import utils
+
+    # MLflow remembers by id where artifacts are, and a test may have read those of a copy.
+    utils._artifact_repos_cache.clear()
     monkeypatch.setenv("SFT_HOME", str(finished_run.home))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     os.environ.pop("MLFLOW_RUN_ID", None)
@@ -150,8 +143,6 @@ def toy_run(finished_run: ToyRun, monkeypatch: pytest.MonkeyPatch) -> ToyRun:
 @pytest.fixture(scope="session")
 def empty_mlflow_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make an empty MLflow store once; a copy of it is there at once, a new one takes seconds."""
-    from tasks.registry.store import connect
-
     home = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SFT_HOME", str(home))
@@ -167,3 +158,43 @@ def mlflow_home(work_folder: Path, empty_mlflow_db: Path, monkeypatch: pytest.Mo
     work_folder.mkdir()
     shutil.copy(empty_mlflow_db, work_folder)
     return work_folder
+
+
+@pytest.fixture(scope="session")
+def registered(tmp_path_factory: pytest.TempPathFactory, empty_mlflow_db: Path) -> Candidates:
+    """Register two evaluated toy models in a store of their own."""
+    home = tmp_path_factory.mktemp("promotion")
+    store = tmp_path_factory.mktemp("store")
+    shutil.copy(empty_mlflow_db, store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFT_HOME", str(home))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}/mlflow.db")
+        connect().create_experiment("sft-flow", artifact_location=(store / "artifacts").as_uri())
+        evidence = (make_evidence(home, seed=0), make_evidence(home, seed=1))
+        versions = (register(evidence[0]), register(evidence[1]))
+    return Candidates(store, evidence, versions)
+
+
+@pytest.fixture
+def candidates(
+    registered: Candidates, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Candidates]:
+    """Give the candidates, with no alias and a work directory of the test's own."""
+    monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{registered.home}/mlflow.db")
+    monkeypatch.setattr("tasks.registry.lease.SQLITE_SETTLE_SECONDS", 0.05)
+    client = connect()
+    yield registered
+    for alias in client.get_registered_model("toy").aliases:
+        client.delete_registered_model_alias("toy", alias)
+    for number in "12":
+        for tag in client.get_model_version("toy", number).tags:
+            if tag.startswith(("sft.promot", "sft.rolled")):
+                client.delete_model_version_tag("toy", number, tag)
+
+
+@pytest.fixture
+def trusted(candidates: Candidates, monkeypatch: pytest.MonkeyPatch) -> Candidates:
+    """Give the candidates, whose files are not loaded again: that takes ten seconds each time."""
+    monkeypatch.setattr(promotion, "check_reload", lambda *_: None)
+    return candidates

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import AliasesUnsettled
-from tasks.registry.aliases import move_aliases, read_holders, restore_interrupted
+from schemas.errors import AliasesUnsettled, RegistryBusy
+from tasks.registry import aliases, lease
+from tasks.registry.aliases import move_aliases, read_holders, restore_interrupted, settle_aliases
+from tasks.registry.lease import promotion_lease
 from tasks.registry.store import connect
-from tasks.registry.tags import JOURNAL_TAG
+from tasks.registry.tags import JOURNAL_TAG, LEASE_TAG
 
 pytestmark = pytest.mark.integration
 
@@ -32,12 +34,21 @@ WRITES = (
 class FailingClient:
     """The real client, but write number `step` fails, and with `is_final` every later one too."""
 
-    def __init__(self, client: Any, step: int, error: BaseException, *, is_final: bool) -> None:
+    def __init__(
+        self,
+        client: Any,
+        step: int,
+        error: BaseException,
+        *,
+        is_final: bool,
+        writes: tuple[str, ...] = WRITES,
+    ) -> None:
         self.client, self.left, self.error, self.is_final = client, step, error, is_final
+        self.writes = writes
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.client, name)
-        if name not in WRITES:
+        if name not in self.writes:
             return found
 
         def write(*arguments: Any) -> Any:
@@ -95,6 +106,7 @@ def test_store_that_stays_away_leaves_a_journal_for_the_next_promotion(
     with pytest.raises(AliasesUnsettled, match="champion on version 1"):
         move_aliases(failing, "toy", MOVES)  # type: ignore[arg-type]
     assert journal(client) is not None
+    settle_aliases(client, "toy")
     move_aliases(client, "toy", {"challenger": 3})
     assert read_holders(client, "toy", NAMES) == {**BEFORE, "challenger": 3}
     assert journal(client) is None
@@ -123,7 +135,7 @@ def die_after(home: str, n_writes: int) -> None:
 
 
 @pytest.mark.parametrize("n_writes", [2, 4])
-def test_killed_promotion_is_put_back_by_the_next(
+def test_killed_promotion_is_put_back_by_the_next_command(
     client: Any, tmp_path: Path, n_writes: int
 ) -> None:
     process = multiprocessing.get_context("spawn").Process(
@@ -133,7 +145,69 @@ def test_killed_promotion_is_put_back_by_the_next(
     process.join(120)
     assert process.exitcode == 9
     assert read_holders(client, "toy", NAMES) != BEFORE
-    assert json.loads(journal(client) or "{}")["champion"] == 1
+    assert json.loads(journal(client) or "{}")["aliases"]["champion"] == [1, 3]
     assert restore_interrupted(client, "toy")["champion"] == 1
     assert read_holders(client, "toy", NAMES) == BEFORE
     assert restore_interrupted(client, "toy") == {}
+
+
+def interrupt(client: Any, moves: dict[str, int | None], n_writes: int) -> None:
+    """Leave a transaction as a process leaves it that is killed after some writes."""
+    failing = FailingClient(client, n_writes + 1, OSError("no store"), is_final=True)
+    with pytest.raises(AliasesUnsettled):
+        move_aliases(failing, "toy", moves)  # type: ignore[arg-type]
+
+
+def test_what_a_person_set_since_the_interruption_stays(client: Any) -> None:
+    interrupt(client, {"previous": 1, "champion": 3}, 3)
+    client.set_registered_model_alias("toy", "champion", "2")
+    settle_aliases(client, "toy")
+    assert read_holders(client, "toy", NAMES) == {**BEFORE, "champion": 2}
+    assert journal(client) is None
+
+
+def test_version_deleted_since_the_interruption_is_skipped(client: Any) -> None:
+    interrupt(client, {"previous": 1, "champion": 3}, 3)
+    client.delete_model_version("toy", "1")
+    settle_aliases(client, "toy")
+    assert read_holders(client, "toy", NAMES)["champion"] == 3
+    assert journal(client) is None
+
+
+def test_tags_of_the_version_are_part_of_the_transaction(client: Any) -> None:
+    client.set_model_version_tag("toy", "3", "sft.promoted_by", "ada")
+    tags = {"sft.promoted_by": "bo", "sft.promoted_at": "now"}
+    writes = (*WRITES, "set_model_version_tag", "delete_model_version_tag")
+    for step in range(1, 6):
+        failing = FailingClient(client, step, OSError("no store"), is_final=False, writes=writes)
+        with pytest.raises(OSError, match="no store"):
+            move_aliases(failing, "toy", {"champion": 3}, {3: tags})  # type: ignore[arg-type]
+        assert client.get_model_version("toy", "3").tags == {"sft.promoted_by": "ada"}
+        assert read_holders(client, "toy", NAMES) == BEFORE
+    move_aliases(client, "toy", {"champion": 3}, {3: tags})
+    assert client.get_model_version("toy", "3").tags == tags
+
+
+def test_unreadable_journal_is_dropped(client: Any) -> None:
+    client.set_registered_model_tag("toy", JOURNAL_TAG, '{"champion": 1')
+    settle_aliases(client, "toy")
+    assert journal(client) is None
+    assert read_holders(client, "toy", NAMES) == BEFORE
+
+
+def test_settle_aliases_accepts_a_name_that_does_not_exist(client: Any) -> None:
+    settle_aliases(client, "unknown")
+    assert read_holders(client, "unknown", NAMES) == dict.fromkeys(NAMES)
+
+
+def test_command_outlives_the_lease_of_a_dead_process_whose_transaction_it_undoes() -> None:
+    assert aliases.RESTORE_SECONDS > lease.LEASE_SECONDS + 2 * lease.SETTLE_SECONDS
+
+
+def test_lease_that_is_lost_before_the_first_move_undoes_the_transaction(client: Any) -> None:
+    with promotion_lease(client, "toy") as held:
+        client.set_registered_model_tag("toy", LEASE_TAG, '{"token": "of another machine"}')
+        with pytest.raises(RegistryBusy):
+            move_aliases(client, "toy", MOVES, None, held)
+    assert read_holders(client, "toy", NAMES) == BEFORE
+    assert journal(client) is None

@@ -142,7 +142,7 @@ MISTAKES = (
     ),
 )
 EXIT_CODES = {DataRejected: 1, ServiceUnreachable: 3}
-"""The others are the user's to mend: 2."""
+"""The others are the user's to fix: 2."""
 
 
 @pytest.fixture

@@ -149,8 +149,13 @@ def test_own_model_as_champion_without_one_before_has_no_opponent(register: Regi
     assert find_opponent(REGISTRY, CHALLENGER.sha256) is None
 
 
-def test_fingerprint_follows_the_alias(register: Register) -> None:
-    arguments = {"registry": REGISTRY, "trained": CHALLENGER, "evaluation": EVALUATION}
+def test_fingerprint_follows_the_alias(register: Register, home: Path, toy: Path) -> None:
+    arguments = {
+        "registry": REGISTRY,
+        "trained": CHALLENGER,
+        "quality": write_quality(home, toy),
+        "evaluation": EVALUATION,
+    }
     assert champion_fingerprint(arguments).startswith("none\n")
     register("m" * 64, "champion")
     first = champion_fingerprint(arguments)

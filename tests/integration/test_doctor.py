@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from flows.doctor._run_needs import check_aliases, check_artifacts, write_and_delete
+from flows.doctor._run_needs import check_aliases, check_artifacts
 from flows.doctor.finding import Health
 from schemas.config.registry import RegistryConfig
 from tasks.registry.store import connect, experiment_id, model_id_of
+from tasks.registry.write_check import write_read_delete
 from tasks.release.retention import delete_model_files
 
 pytestmark = pytest.mark.integration
@@ -50,7 +51,7 @@ def test_doctor_follows_the_aliases_to_their_files(client: Any, tmp_path: Path) 
     gone = check_aliases(REGISTRY)
     assert gone.health is Health.PROBLEM
     assert gone.detail == "toy: files are missing for champion (version 1), challenger (version 1)"
-    assert "sft-flow rollback toy" in gone.mend
+    assert "sft-flow rollback toy" in gone.fix
 
 
 def test_doctor_finds_a_store_that_cannot_be_written(client: Any, tmp_path: Path) -> None:
@@ -59,10 +60,10 @@ def test_doctor_finds_a_store_that_cannot_be_written(client: Any, tmp_path: Path
     client.create_experiment(REGISTRY.experiment, artifact_location=f"file://{tmp_path}/file/store")
     finding = check_artifacts(REGISTRY)
     assert finding.health is Health.PROBLEM
-    assert f"no permission to write to {tmp_path}/file" in finding.detail
+    assert f"{tmp_path}/file/store: the artifact store cannot be written" in finding.detail
 
 
 def test_doctor_leaves_nothing_in_a_store_it_has_written_to(client: Any, tmp_path: Path) -> None:
     place = tmp_path / "store"
-    write_and_delete(place.as_uri())
+    write_read_delete(place.as_uri())
     assert list(place.iterdir()) == []

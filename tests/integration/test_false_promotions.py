@@ -86,9 +86,9 @@ def draw(scores: RowScores, rows: list[int]) -> RowScores:
     return {position: scores[row] for position, row in enumerate(rows)}
 
 
-def is_promoted(champion: RowScores, challenger: RowScores, rows: list[int], seed: int) -> bool:
+def is_promoted(champion: RowScores, challenger: RowScores, rows: list[int]) -> bool:
     contest = draw(champion, rows), draw(challenger, rows)
-    return conclude([comparison_gate(GATE, *contest, GATES, seed)])[0] is Decision.PROMOTE
+    return conclude([comparison_gate(GATE, *contest, GATES, {})])[0] is Decision.PROMOTE
 
 
 def slope(model: PreTrainedModel, tokens: Path) -> Tensor:
@@ -129,8 +129,8 @@ def describe(champion: RowScores, challenger: RowScores, number: int) -> Retrain
     return Retrain(
         true_gain=true_gain,
         n_standard_errors=true_gain / error,
-        is_promoted=is_promoted(champion, challenger, pinned, number),
-        n_promotions_if_equal=sum(is_promoted(champion, equal, rows, number) for rows in others),
+        is_promoted=is_promoted(champion, challenger, pinned),
+        n_promotions_if_equal=sum(is_promoted(champion, equal, rows) for rows in others),
     )
 
 

@@ -13,7 +13,7 @@ import flows.cli.history as history_command
 from flows.cli.main import main
 from schemas.records.decision import Decision
 from tasks.registry.history import read_history
-from tasks.registry.rejections import Rejection, note_rejection
+from tasks.registry.rejections import Rejection, note_rejection, rejections_path
 from tasks.registry.store import connect
 from tasks.registry.tags import PROMOTED_AT_TAG
 from tasks.report.history_page import render_history
@@ -40,7 +40,7 @@ def store(
     client.set_registered_model_alias("toy", "champion", "1")
     client.set_model_version_tag("toy", "1", PROMOTED_AT_TAG, "2026-11-20")
     rejection = Rejection(
-        rows_sha256="r", settings_sha256="s", n_rows=9, reason="all empty", evidence="x"
+        rows_sha256="r", stage_key="s", n_rows=9, reason="all empty", evidence="x"
     )
     note_rejection("toy", rejection)
 
@@ -57,6 +57,12 @@ def test_history_lists_versions_and_refused_rows(store: None) -> None:
     document = json.loads(done.stdout)
     assert [one["version"] for one in document["retrains"]] == [1, 2]
     assert "Version 1 is champion" in Path(document["path"]).read_text(encoding="utf-8")
+
+
+def test_history_skips_a_torn_line(store: None) -> None:
+    with rejections_path("toy").open("a", encoding="utf-8") as stream:
+        stream.write('{"at":"2026-11-2')
+    assert [one.reason for one in read_history(CONFIG.registry).rejections] == ["all empty"]
 
 
 def test_history_of_an_unknown_name_says_how_to_mend_it(store: None) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,8 @@ import flows.services.local as services
 from flows.cli.main import main
 from flows.services.state import Service, ServiceName, read_services, write_services
 from schemas.errors import ServiceUnreachable
+from tasks.engine.processes import identify
+from tests.support.http_faults import Answer, refusing_server
 
 pytestmark = pytest.mark.integration
 
@@ -46,8 +47,8 @@ def taken_port() -> Iterator[int]:
 
 def started(name: ServiceName, program: str) -> tuple[subprocess.Popen[bytes], Service]:
     process = subprocess.Popen([sys.executable, "-c", program])
-    created = psutil.Process(process.pid).create_time()
-    service = Service(name=name, pid=process.pid, created=created, address="x", log="x.log")
+    identity = identify(process.pid)
+    service = Service(name=name, pid=process.pid, identity=identity, address="x", log="x.log")
     return process, service
 
 
@@ -78,31 +79,23 @@ def test_what_was_started_is_stopped_when_the_next_does_not_start(
 def test_configured_server_that_does_not_answer_is_an_error() -> None:
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
-        pytest.raises(ServiceUnreachable, match="configured Prefect server"),
+        pytest.raises(ServiceUnreachable, match="Prefect server does not answer"),
     ):
         services.start_services(services.ServiceOptions(4200, 5000, "pool"))
 
 
-class Healthy(BaseHTTPRequestHandler):
-    """Answers every question with 200, as a Prefect server that the user started does."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
+def answer_as_prefect(_method: str, path: str) -> Answer:
+    """Answer as a server without pools, which asks for no token."""
+    return (404, "") if "csrf-token" in path else (200, "[]")
 
 
 @pytest.fixture
 def port_of_user() -> Iterator[int]:
     """Port of a server that Prefect's settings name, as those of a profile do: no variable is set."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Healthy) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}/api/"
-        with temporary_settings({PREFECT_API_URL: address}):
-            yield server.server_port
-        server.shutdown()
+    with ExitStack() as stack:
+        place = stack.enter_context(refusing_server(answer_as_prefect))
+        stack.enter_context(temporary_settings({PREFECT_API_URL: f"http://{place}/api/"}))
+        yield int(place.rpartition(":")[2])
 
 
 def test_server_of_the_user_is_used_also_on_the_port_we_would_take(port_of_user: int) -> None:
@@ -174,7 +167,7 @@ def test_stop_ends_a_service_with_its_children_and_nobody_else(
     ours = psutil.Process(process.pid)
     (child,) = ours.children()
     service = Service(
-        name=ServiceName.PREFECT, pid=ours.pid, created=ours.create_time(), address="x", log="x"
+        name=ServiceName.PREFECT, pid=ours.pid, identity=identify(ours.pid), address="x", log="x"
     )
     write_services({service.name: service})
     assert services.stop_services() == (service,)

@@ -22,11 +22,11 @@ from schemas.records.references import ReportReference
 from tasks.engine.cache import locate
 from tasks.registry.store import alias_holder, connect, has_model_files
 from tasks.registry.tags import WEIGHTS_TAG
+from tasks.release.retention import prune_unpromoted
 from tasks.report._artifacts import mlflow_links
 from tests.integration.conftest import ToyRun
 from tests.support.evidence import CONFIG, decide_again, make_evidence, register
 from tests.support.mlflow_server import running_mlflow
-from tests.support.promotions import promote
 
 pytestmark = pytest.mark.integration
 
@@ -121,15 +121,16 @@ def test_weights_of_refused_versions_are_deleted_on_the_server(
     remote_run: RemoteRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SFT_HOME", str(tmp_path))
-    monkeypatch.setattr("tasks.release.promotion.SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr("tasks.registry.lease.SETTLE_SECONDS", 0.05)
     versions = []
     for seed in (1, 2):
         evidence = make_evidence(tmp_path, seed=seed)
         evidence = decide_again(evidence, tmp_path, Decision.REFUSE, None)
         versions.append(register(evidence))
-        promotion = promote(versions[-1], evidence.decision, CONFIG.registry)
-    assert promotion.n_freed_bytes > 0
     client = connect()
+    pruned = prune_unpromoted(client, CONFIG.registry, pytest.fail)
+    assert pruned.versions == (1,)
+    assert pruned.freed_bytes > 0
     assert [has_model_files(client, one.model_uri) for one in versions] == [False, True]
     first = client.get_model_version("toy", str(versions[0].version))
     assert first.tags[WEIGHTS_TAG] == "deleted"

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from prefect.events.schemas.automations import EventTrigger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.cli.main import main
+from flows.services.prefect_api import api_client
+from flows.services.stuck_runs import AUTOMATION, find_dead_runs, silence_limit, watch_heartbeats
 from tests.support.prefect_events import REASON, REJECTED, SKIPPED
-from tests.support.prefect_server import Server, running_server
+from tests.support.prefect_server import ROOT, Server, running_server
 from tests.support.webhook import Receiver
 
 ALL = {"promoted", "refused", "rejected", "skipped", "failed"}
@@ -109,6 +116,44 @@ def test_every_run_has_one_progress_bar(told: dict[str, dict[str, Any]], server:
     assert len(bars) == 5
 
 
+SILENT = timedelta(seconds=10)
+KILLED = """
+import os, signal, time
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+from flows.services.stuck_runs import last_heartbeat
+
+@flow(name="retrain", flow_run_name="night")
+def retrain():
+    with get_client(sync_client=True) as client:
+        while not last_heartbeat(client, client.read_flow_run(flow_run.id)):
+            time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+retrain()
+"""
+
+
+def test_run_whose_machine_died_is_shown_marked_crashed_and_told(
+    told: dict[str, dict[str, Any]], server: Server, receiver: Receiver
+) -> None:
+    with api_client(server.address) as client:
+        (automation,) = client.read_automations_by_name(AUTOMATION)
+        assert isinstance(automation.trigger, EventTrigger)
+        assert automation.trigger.within == silence_limit()
+        watch_heartbeats(client, SILENT)
+        command = [sys.executable, "-c", KILLED]
+        killed = subprocess.run(command, env=server.environment, check=False, cwd=ROOT)
+        assert killed.returncode == -signal.SIGKILL
+        assert [run.name for run in find_dead_runs(client, timedelta())] == ["night"]
+        assert find_dead_runs(client) == []
+        message = receiver.wait_for(len(ALL) + 1)[-1]
+        assert find_dead_runs(client, timedelta()) == []
+    assert (message["event"], message["name"]) == ("prefect.flow-run.Crashed", "night")
+    assert message["reason"].startswith("no heartbeat for 10 s")
+
+
 def test_notify_with_less_takes_the_rest_away(
     told: dict[str, dict[str, Any]], server: Server, receiver: Receiver
 ) -> None:
@@ -125,8 +170,9 @@ def test_notify_with_less_takes_the_rest_away(
 def test_remove_takes_away_what_notify_made(
     told: dict[str, dict[str, Any]], server: Server
 ) -> None:
-    assert [one["change"] for one in notify(server, "--list")] == ["active"] * 3
-    assert [one["change"] for one in notify(server, "--remove")] == ["removed"] * 3
+    listed, removed = notify(server, "--list"), notify(server, "--remove")
+    assert {one["change"] for one in listed} == {"active"}
+    assert removed == [{**one, "change": "removed"} for one in listed]
     assert notify(server, "--list") == notify(server, "--remove") == []
     assert server.ask("/automations/filter", {}) == []
     assert server.ask("/block_documents/filter", {}) == []

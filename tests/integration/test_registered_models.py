@@ -112,6 +112,12 @@ def test_training_starts_from_the_source_while_nothing_has_the_alias(
     assert choose_start(continuing(store, "models:/none@champion")).model.source == config.source
 
 
+def test_training_names_the_version_of_a_registered_source_by_its_number() -> None:
+    for address in (f"models:/{NAME}@champion", f"models:/{NAME}/1"):
+        start = choose_start(ModelConfig(source=address))
+        assert (start.model.source, start.note) == (f"models:/{NAME}/1", "")
+
+
 def test_key_follows_the_alias_to_another_version(store: tuple[str, Path]) -> None:
     def key() -> dict[str, str]:
         arguments = {"model": continuing(store), "template": TemplateConfig(), "seed": 1}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from schemas.config.registry import RegistryConfig
 from schemas.errors import RegistryError
 from schemas.records.decision import Decision
 from schemas.records.references import Evidence
@@ -25,8 +26,8 @@ from tasks.registry.store import (
     find_version,
     has_model_files,
 )
-from tasks.registry.tags import WEIGHTS_TAG
-from tasks.release.retention import delete_model_files
+from tasks.registry.tags import ADAPTER_FOLDER, WEIGHTS_TAG
+from tasks.release.retention import delete_model_files, prune_unpromoted
 from tests.support.evidence import CONFIG, decide_again, make_evidence, register
 
 ROOT = Path(__file__).parents[2]
@@ -253,18 +254,28 @@ def test_a_refresh_puts_damaged_files_back(
 def test_weights_that_were_given_up_come_back_only_with_a_promotion(
     judged: Evidence, evidence: tuple[Path, Evidence]
 ) -> None:
-    refused = decide_again(judged, evidence[0], Decision.REFUSE, 7)
-    first = register(refused)
-    client = connect()
-    delete_model_files(client, first.model_uri.rsplit("/", 1)[-1])
-    client.set_model_version_tag("toy", str(first.version), WEIGHTS_TAG, "deleted")
-    assert verify_version(first) == ""
-    register(refused)
-    assert not has_model_files(client, first.model_uri)
-    promoted = register(judged)
-    assert promoted.version == first.version
-    assert has_model_files(client, first.model_uri)
-    assert WEIGHTS_TAG not in client.get_model_version("toy", str(first.version)).tags
+    adapter = evidence[0] / judged.trained.folder / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"adapter")
+    try:
+        refused = decide_again(judged, evidence[0], Decision.REFUSE, 7)
+        first = register(refused)
+        client = connect()
+        keep_none = RegistryConfig(name="toy", keep_rejected=0)
+        pruned = prune_unpromoted(client, keep_none, pytest.fail)
+        assert pruned.versions == (first.version,)
+        assert verify_version(first) == ""
+        register(refused)
+        assert not has_model_files(client, first.model_uri)
+        assert client.list_artifacts(first.run_id, ADAPTER_FOLDER) == []
+        promoted = register(judged)
+        assert promoted.version == first.version
+        assert has_model_files(client, first.model_uri)
+        (file,) = client.list_artifacts(first.run_id, ADAPTER_FOLDER)
+        assert file.path == "adapter/adapter_model.safetensors"
+        assert WEIGHTS_TAG not in client.get_model_version("toy", str(first.version)).tags
+    finally:
+        shutil.rmtree(adapter)
 
 
 def test_a_deleted_run_is_restored(judged: Evidence) -> None:

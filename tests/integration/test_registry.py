@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from flows.train_sft import train_sft
 from schemas.config.run import RunConfig
 from schemas.records.references import PromotionReference, TrainedReference
 from tasks.engine.cache import look_up
-from tasks.engine.home import tracking_uri
+from tasks.engine.home import store_name
 from tasks.engine.keys import stage_key
 from tasks.promote_model import promote_model, verify_alias
 from tasks.register_model import verify_version
@@ -96,6 +99,21 @@ def promote(toy_run: ToyRun, alias: str) -> PromotionReference:
     return promote_once()
 
 
+def test_store_whose_creation_was_killed_is_created_by_the_next_run(work_folder: Path) -> None:
+    program = "from tasks.registry.store import connect; connect()"
+    environment = os.environ | {"SFT_HOME": str(work_folder)}
+    first = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    scratch = work_folder / ".mlflow.db.partial"
+    while first.poll() is None and not (scratch.is_file() and scratch.stat().st_size):
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    assert scratch.is_file()
+    assert not (work_folder / "mlflow.db").exists()
+    assert [one.name for one in connect().search_experiments()] == ["Default"]
+    assert not scratch.exists()
+
+
 def test_promotion_does_not_take_the_alias_back(toy_run: ToyRun) -> None:
     reference = promote(toy_run, "stable")
     client = connect()
@@ -165,7 +183,7 @@ def test_adapter_of_a_version_loads_on_the_base_model(work_folder: Path, tmp_pat
     output = work_folder / "stages/train_model/k"
     tuned.save_pretrained(output / "adapter")
     expected = tuned.merge_and_unload().state_dict()
-    record = TrainingRun(run_id="r1", tracking_uri=tracking_uri())
+    record = TrainingRun(run_id="r1", tracking_uri=store_name())
     (output / RUN_FILE).write_text(record.model_dump_json(), encoding="utf-8")
     trained = TrainedReference(
         stage="train_model",

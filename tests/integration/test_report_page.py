@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tasks.report.run_page import embed_curve, render_page
-from tests.support.browser import keep_screenshots, open_page
+from tests.support.browser import keep_screenshots, open_page, open_tab
 from tests.support.reports import gate, toy_report
 
 if TYPE_CHECKING:
@@ -180,3 +180,59 @@ def test_page_fits_a_telephone_and_prints(page: Page) -> None:
 
 def test_pictures_of_the_page_are_kept(page: Page) -> None:
     assert all(path.stat().st_size > 10_000 for path in keep_screenshots(page, "report"))
+
+
+HARM = (
+    "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
+    '<svg onload="document.title = \'taken\'">"><iframe src="javascript:alert(1)"></iframe>'
+    "</style></textarea><a href=\"javascript:document.title = 'taken'\" autofocus "
+    "onfocus=\"document.title = 'taken'\">a</a>{{ 7 * 7 }}\x1b[2J\u202e"
+)
+
+
+def harmed(value: Any) -> Any:
+    """Put what harms a page into every text of a report."""
+    if isinstance(value, str):
+        return f"{value}{HARM}" if value not in KEPT else value
+    if isinstance(value, dict):
+        return {name: harmed(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [harmed(item) for item in value]
+    return value
+
+
+KEPT = {
+    "base",
+    "champion",
+    "challenger",
+    "passed",
+    "failed",
+    "warned",
+    "absolute",
+    "promote",
+    "refuse",
+}
+"""Words that the page looks up."""
+
+
+def test_no_text_of_a_report_is_run_or_shown_as_markup(page: Page, tmp_path: Path) -> None:
+    report = harmed(full_report(20))
+    path = tmp_path / "report.html"
+    path.write_text(render_page(report, {"source": "data:,", "text": HARM}), encoding="utf-8")
+    with open_tab(page.context, path) as opened:
+        opened.evaluate(
+            "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
+        )
+        for button in opened.locator("th button").all():
+            button.click()
+        assert opened.evaluate("document.title") != "taken"
+        assert (
+            opened.locator("iframe, svg[onload], img:not(.curve), [onerror], [onfocus]").count()
+            == 0
+        )
+        assert opened.locator("script").count() == 1
+        assert opened.locator("a[href^='javascript:']").count() == 0
+        assert "49" not in opened.locator(".answer h3").first.inner_text()
+        text = opened.evaluate("document.body.innerText")
+        assert "<script>document.title" in text
+        assert not set("\x1b\u202e") & set(text)

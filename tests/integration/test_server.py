@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.http_faults import recording_proxy
+from tests.support.prefect_server import DATABASE_VARIABLE
 from tests.support.processes import await_end, is_running
 
 PROGRAM = """
@@ -68,24 +70,43 @@ def environment(folder: Path) -> dict[str, str]:
     return kept | {"PREFECT_HOME": str(folder / "prefect"), "SFT_HOME": str(folder / "home")}
 
 
-def run(folder: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, program: str, *arguments: str, **more: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
         timeout=180,
         check=False,
-        env=environment(folder),
+        env=environment(folder) | more,
     )
 
 
 @pytest.fixture(scope="module")
+def asked() -> list[str]:
+    """What the proxy of `counted` was asked for."""
+    return []
+
+
+@pytest.fixture(scope="module")
 def counted(
-    tmp_path_factory: pytest.TempPathFactory,
+    asked: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A small flow on an empty Prefect home, in a process of its own."""
+    """A small flow where Prefect's home cannot be written, behind a proxy, with a login."""
     folder = tmp_path_factory.mktemp("server")
-    return folder, run(folder, PROGRAM)
+    (folder / "file").touch()
+    with recording_proxy() as (proxy, record):
+        done = run(
+            folder,
+            PROGRAM,
+            PREFECT_HOME=str(folder / "file" / "prefect"),
+            PREFECT_SERVER_API_AUTH_STRING="ada:a-long-secret",
+            HTTP_PROXY=proxy,
+            NO_PROXY="",
+        )
+        asked += record
+    return folder, done
 
 
 def test_good_run_leaves_no_noise(counted: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -97,16 +118,23 @@ def test_good_run_leaves_no_noise(counted: tuple[Path, subprocess.CompletedProce
 
 
 def test_server_is_gone_afterwards(counted: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    from flows.services.prefect_api import is_healthy
+    from flows.services.prefect_api import is_up
 
-    assert not is_healthy(counted[1].stdout.split()[0])
+    assert not is_up(counted[1].stdout.split()[0])
+
+
+def test_no_proxy_is_asked_for_our_own_server(
+    counted: tuple[Path, subprocess.CompletedProcess[str]], asked: list[str]
+) -> None:
+    assert counted[1].returncode == 0
+    assert asked == []
 
 
 def test_every_task_is_recorded_as_completed(
     counted: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = counted
-    recorded = run(folder, RECORDED, str(folder / "prefect" / "prefect.db"))
+    recorded = run(folder, RECORDED, str(folder / "home" / "prefect" / "prefect.db"))
     assert recorded.stdout.strip() == "('COMPLETED', 10)"
 
 
@@ -118,10 +146,11 @@ def test_server_that_cannot_start_is_one_clear_error(
 
     broken = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
     broken.wait()
+    (tmp_path / "log").write_text("Traceback\nCan't locate revision\n\n")
     monkeypatch.setattr(server, "START_SECONDS", 1.0)
     with pytest.raises(ServiceUnreachable, match="did not start") as caught:
         server._await_health(broken, "http://127.0.0.1:9/api", tmp_path / "log")
-    assert caught.value.got == "exit code 3"
+    assert caught.value.got == "it exited: Can't locate revision"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
@@ -137,7 +166,7 @@ def test_server_ends_with_a_run_that_was_killed(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=environment(tmp_path),
+        env=environment(tmp_path) | {DATABASE_VARIABLE: os.environ[DATABASE_VARIABLE]},
     ) as run_process:
         assert run_process.stdout
         server_id = int(run_process.stdout.readline())
@@ -149,11 +178,10 @@ def test_server_ends_with_a_run_that_was_killed(
 
 def test_one_server_starts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from filelock import FileLock, Timeout
-    from prefect.settings import PREFECT_HOME, temporary_settings
 
     import flows.services.temporary_server as server
 
-    lock = FileLock(tmp_path / "prefect" / "sft-flow-server.lock")
+    lock = FileLock(tmp_path / "home" / "prefect" / "server.lock")
 
     def await_health(*_: object) -> None:
         with pytest.raises(Timeout):  # another one would change the database at the same time
@@ -163,6 +191,6 @@ def test_one_server_starts_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(server, "_start", lambda *_: subprocess.Popen(idle))
     monkeypatch.setattr(server, "_await_health", await_health)
     monkeypatch.setattr(server, "_await_records", lambda *_: None)
-    with temporary_settings({PREFECT_HOME: tmp_path / "prefect"}), server.temporary_server():
+    with server.temporary_server():
         lock.acquire(timeout=0)  # both may run at once
         lock.release()

@@ -14,13 +14,14 @@ from prefect import flow
 import tasks.engine._code_hash
 import tasks.engine.stage
 from flows.train_sft import train_sft
-from schemas.errors import DataRejected
+from schemas.errors import DataRejected, ServiceUnreachable
 from schemas.records.decision import Decision
 from schemas.records.references import StageReference
 from schemas.records.stages import Stage
 from schemas.rule_ids import RowRule, RuleSetting, Severity
 from tasks.engine.cache import OutputFolder, look_up
 from tasks.engine.keys import last_key_path, stage_key
+from tasks.engine.stage import look_ahead, retried_task
 from tests.integration.conftest import ToyRun, record_calls
 from tests.support.toy import make_toy_model, toy_rows, write_jsonl
 
@@ -211,3 +212,57 @@ def test_stage_data_error_is_not_retried(
     assert len(attempts) == 1
     train_sft(toy_run.config)  # nothing was lost: the next run completes
     assert record_calls(toy_run.config).keys() == {stage.value for stage in Stage}
+
+
+def test_what_a_run_does_each_time_is_retried_and_never_cached(prefect_server: None) -> None:
+    attempts: list[int] = []
+
+    @retried_task
+    def look_up_once(number: int) -> int:
+        """Find the store away at the first attempt."""
+        attempts.append(number)
+        if len(attempts) == 1:
+            raise ServiceUnreachable("the store does not answer")
+        return number
+
+    @flow(name="look-ups")
+    def look_ups() -> list[int]:
+        return [look_up_once(7), look_up_once(7)]
+
+    assert look_ups() == [7, 7]
+    assert attempts == [7, 7, 7]
+    assert look_ahead(lambda: look_up_once(8)) == []  # in a plan, without Prefect
+    assert attempts[-1] == 8
+
+
+def test_interruption_within_a_library_ends_the_run_at_once(
+    toy_run: ToyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a database call is raised by the library as an error of its own."""
+    fault = OSError("the roll-back failed")
+    fault.__context__ = KeyboardInterrupt()
+    with monkeypatch.context() as patch:
+        forget(Stage.DECIDE, toy_run)
+        attempts = inject(Stage.DECIDE, fault, patch, times=99)
+        with pytest.raises(KeyboardInterrupt):
+            train_sft(toy_run.config)
+    assert len(attempts) == 1
+    assert train_sft(toy_run.config).decision is Decision.PROMOTE
+
+
+def test_interrupted_look_up_is_not_retried(prefect_server: None) -> None:
+    attempts: list[int] = []
+
+    @retried_task
+    def look_up_once() -> None:
+        """Meet Ctrl-C while the store answers."""
+        attempts.append(1)
+        raise ServiceUnreachable("the store does not answer") from KeyboardInterrupt()
+
+    @flow(name="look-up")
+    def look_up_in_flow() -> None:
+        look_up_once()
+
+    with pytest.raises(KeyboardInterrupt):
+        look_up_in_flow()
+    assert attempts == [1]

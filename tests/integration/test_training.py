@@ -21,10 +21,11 @@ import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 
-from schemas.errors import TrainingInterrupted, TrainingKilled
+from schemas.errors import TrainingInterrupted, TrainingKilled, WorkDirectoryError, is_retryable
 from tasks.training.launch import run_training
 from tasks.training.process.checkpoints import MANIFEST, checkpoint_step, list_checkpoints
 from tasks.training.process.spec import EventKind, TrainingEvent, TrainingSpec
+from tests.support.disks import small_disk
 from tests.support.toy import toy_spec
 
 pytestmark = pytest.mark.integration
@@ -137,6 +138,16 @@ def test_old_checkpoints_are_pruned(whole: TrainingSpec) -> None:
         "checkpoint-55",
         "checkpoint-60",
     ]
+
+
+def test_a_full_disk_ends_the_training_with_its_name(tmp_path: Path) -> None:
+    """The first checkpoint does not fit."""
+    spec = toy_spec(tmp_path, "full", save_steps=1, max_steps=3)
+    with small_disk(spec.checkpoints, 300_000), pytest.raises(WorkDirectoryError) as caught:
+        run_training(spec, lambda event: None)
+    assert "the disk is full" in caught.value.what
+    assert "SFT_HOME" in caught.value.got
+    assert not is_retryable(caught.value)
 
 
 @pytest.mark.real_processes

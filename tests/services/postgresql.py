@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.engine.local_server import LOOPBACK, free_port
+from tasks.engine.local_server import free_port
 from tests.support.processes import running
 
 USER = "sft"
-DATABASES = ("mlflow", "prefect")
+DATABASES = ("mlflow", "mlflow_accounts", "prefect")
+LOOPBACK = "127.0.0.1"
 UNPRIVILEGED_USERS = ("postgres", "nobody")
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.engine.local_server import LOOPBACK, free_port
+from tasks.engine.local_server import free_port, local_url, loopback
 from tests.services.postgresql import find_postgresql, running_postgresql
 from tests.support.mlflow_server import running_mlflow
 from tests.support.prefect_server import Server, running_server
@@ -103,8 +103,8 @@ def running_s3(folder: Path) -> Iterator[str]:
         Its address.
     """
     port = free_port()
-    address = f"http://{LOOPBACK}:{port}"
-    command = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)]
+    address = local_url(port)
+    command = [sys.executable, "-m", "moto.server", "-H", loopback(), "-p", str(port)]
     with running(command, folder / "s3.log", {}, lambda: _has_bucket(address)):
         yield address
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tests.support.parts import CHROMIUM, PLAYWRIGHT
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import BrowserContext, Page
 
 OUTPUT = Path(
     os.environ.get("SFT_TEST_OUTPUT", Path(__file__).parents[2] / "build" / "screenshots")
@@ -41,20 +41,36 @@ def open_page(path: Path) -> Iterator[Page]:
         browser = browsers.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        opened = browser.new_context(offline=True).new_page()
-        problems: list[str] = []
-        opened.on("console", lambda message: problems.append(message.text))
-        opened.on("pageerror", lambda error: problems.append(str(error)))
-        opened.on(
-            "request",
-            lambda request: (
-                problems.append(request.url[:99]) if request.url.startswith("http") else None
-            ),
-        )
-        opened.goto(path.as_uri())
-        yield opened
+        with open_tab(browser.new_context(offline=True), path) as opened:
+            yield opened
         browser.close()
-        assert problems == []
+
+
+@contextmanager
+def open_tab(context: BrowserContext, path: Path) -> Iterator[Page]:
+    """Open a page in a browser that runs, and fail as `open_page` does.
+
+    Args:
+        context: Of the browser, e.g. that of another page.
+        path: The HTML file.
+
+    Yields:
+        The page.
+    """
+    opened = context.new_page()
+    problems: list[str] = []
+    opened.on("console", lambda message: problems.append(message.text))
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on(
+        "request",
+        lambda request: (
+            problems.append(request.url[:99]) if request.url.startswith("http") else None
+        ),
+    )
+    opened.goto(path.as_uri())
+    yield opened
+    opened.close()
+    assert problems == []
 
 
 def keep_screenshots(page: Page, name: str) -> list[Path]:

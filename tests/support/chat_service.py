@@ -19,6 +19,7 @@ class ChatService:
         self.document = ""
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
+        self.paths: list[str] = []
         self.released = threading.Event()
         fake = self
 
@@ -27,6 +28,7 @@ class ChatService:
                 size = int(self.headers["Content-Length"])
                 body = json.loads(self.rfile.read(size))
                 fake.asked.append(body)
+                fake.paths.append(self.path)
                 fake.keys.append(self.headers.get("Authorization"))
                 status, text = fake.reply(body["messages"][-1]["content"])
                 choice = {"message": {"role": "assistant", "content": text}}

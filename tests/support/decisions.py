@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
 from schemas.config.evaluation import EvaluationConfig
 from schemas.config.gates import GateConfig
+from schemas.records.decision import Challenge, SeenRows
 from schemas.records.references import (
     ChampionReference,
     DecisionReference,
@@ -46,10 +48,17 @@ def judge(home: Path, role: Role, loss: float, **changes: Any) -> EvaluationRefe
         {"row": n, "loss_sum_nats": loss * 8, "n_tokens": 8} for n in rows
     ]
     write_jsonl(folder / "losses.jsonl", losses)
+    dependence: list[dict[str, object]] = [
+        {"row": n, "own_prompt_nats": loss * 8, "other_prompt_nats": loss * 8 + 4, "n_tokens": 8}
+        for n in rows
+    ]
+    write_jsonl(folder / "prompt_dependence.jsonl", dependence)
     exact: list[dict[str, object]] = [
         {"row": n, "scores": {"exact_match": float(n % 4 == 0)}} for n in rows
     ]
     write_jsonl(folder / "row_scores.jsonl", exact)
+    marks: list[dict[str, object]] = [{"row": n, "group": n} for n in rows]
+    write_jsonl(folder / "rows.jsonl", marks)
     answers: list[dict[str, object]] = [
         {"row": n, "answer": role, "question": "q", "reference": "r"} for n in rows
     ]
@@ -94,6 +103,9 @@ def run(
     evaluation: EvaluationReference,
     gates: dict[str, Any] | None = None,
     settings: EvaluationConfig = EvaluationConfig(),  # noqa: B008 - frozen
+    challenge: Challenge = Challenge(),  # noqa: B008 - frozen
+    seen: SeenRows = SeenRows(),  # noqa: B008 - frozen
+    template_sha256: str = "",
 ) -> DecisionReference:
     """Run the stage without a flow.
 
@@ -103,6 +115,9 @@ def run(
         evaluation: Scores of the challenger.
         gates: Settings of the gates.
         settings: Of the evaluation.
+        challenge: Number of the challenger.
+        seen: Rows that a model was trained on.
+        template_sha256: Of the challenger's template.
 
     Returns:
         The decision.
@@ -111,9 +126,11 @@ def run(
         "baseline": baseline,
         "champion": champion,
         "evaluation": evaluation,
-        "gates": GateConfig.model_validate({"n_resamples": 200} | (gates or {})),
+        "gates": GateConfig.model_validate({"n_resamples": 400} | (gates or {})),
         "settings": settings,
-        "seed": 1,
+        "challenge": challenge,
+        "seen": seen,
+        "template_sha256": template_sha256,
     }
     output = OutputFolder(stage_key(decide.definition, arguments))
     return inspect.unwrap(decide.fn)(output, **arguments)  # type: ignore[no-any-return]
@@ -129,3 +146,11 @@ def verdicts(decision: DecisionReference) -> dict[str, Verdict]:
         Gate to verdict.
     """
     return {gate.id: gate.verdict for gate in decision.report.gates}
+
+
+def forget_prompts(folder: Path, nats: float) -> None:
+    """Let another prompt cost only some nats on every row of an evaluation."""
+    path = folder / "prompt_dependence.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [{**row, "other_prompt_nats": row["own_prompt_nats"] + nats} for row in rows]
+    write_jsonl(path, found)

@@ -50,6 +50,8 @@ def write_quality(home: Path, model: Path, eval_sha256: str = "e" * 64) -> Quali
             "reference": row["completion"],
             "n_turns": 1,
             "columns": {"topic": row["topic"]},
+            "group": number,
+            "digest": f"{number:016x}",
         }
         for number, row in enumerate(toy_rows(N_ROWS))
     ]

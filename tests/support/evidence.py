@@ -30,6 +30,7 @@ from schemas.records.references import (
     VersionReference,
 )
 from schemas.rule_ids import Verdict
+from tasks.rows.feature_table import FeatureTable
 from tasks.sources.row_digests import ROW_DIGESTS
 from tests.support.toy import TOY_TEMPLATE, make_toy_model, strengthen_layers, toy_rows, write_jsonl
 
@@ -76,6 +77,10 @@ def make_evidence(home: Path, *, seed: int = 0) -> Evidence:
     (folders["check_quality"] / "quality.json").write_text("{}")
     (folders["check_quality"] / "profile.json").write_text('{"n_rows": 6, "languages": {"en": 6}}')
     _judge(model, folders["check_quality"], folders["evaluate_model"])
+    table = FeatureTable(home / "stages" / "split_dataset" / f"k{seed}" / "row_features")
+    table.append("part", numpy.array([1, 0, 3, 2], dtype=numpy.uint8))
+    table.append("prompt", numpy.array([10, 30, 20, 40], dtype=numpy.uint64))
+    table.save()
     return decide_again(make_records(seed), home, Decision.PROMOTE, None)
 
 
@@ -263,7 +268,7 @@ def _judge(model_folder: Path, quality: Path, output: Path) -> None:
     import pyarrow
     import pyarrow.parquet as parquet
 
-    from tasks.evaluation.answers import answer_prompts
+    from tasks.evaluation.answers import answer_prompts, draw_prompts
     from tasks.evaluation.losses import measure_losses
     from tasks.models.prepared import load_prepared_model, load_prepared_tokenizer
     from tests.support.toy import tokenise_toy_row
@@ -275,13 +280,15 @@ def _judge(model_folder: Path, quality: Path, output: Path) -> None:
             "row": number,
             "prompt": f"<|im_start|>user\n{row['prompt']}<|im_end|>\n<|im_start|>assistant\n",
             "reference": row["completion"],
+            "group": number,
+            "digest": f"{number:016x}",
         }
         for number, row in enumerate(toy_rows(N_ROWS))
     ]
     write_jsonl(quality / "eval_prompts.jsonl", prompts)
     model = load_prepared_model(model_folder, "cpu").eval()
     tokenizer = load_prepared_tokenizer(model_folder)
-    answers = answer_prompts(model, tokenizer, prompts[:4], CONFIG.evaluation)
+    answers = answer_prompts(model, tokenizer, draw_prompts(prompts, 4), CONFIG.evaluation)
     losses = measure_losses(model, quality / "eval_tokens.parquet", CONFIG.evaluation)
     write_jsonl(output / "answers.jsonl", [asdict(answer) for answer in answers])
     write_jsonl(output / "losses.jsonl", [asdict(loss) for loss in losses])

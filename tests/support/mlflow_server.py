@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.services.prefect_api import is_healthy
-from tasks.engine.local_server import LOOPBACK, free_port
+from flows.services.local import is_mlflow_up
+from tasks.engine.local_server import free_port, local_url, loopback
 from tests.support.processes import running
 
 
@@ -28,8 +28,8 @@ def running_mlflow(
         Its address.
     """
     port = free_port()
-    address = f"http://{LOOPBACK}:{port}"
-    where = ["--host", LOOPBACK, "--port", str(port), "--workers", "1"]
+    address = local_url(port)
+    where = ["--host", loopback(), "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", store, "--artifacts-destination", artifacts]
     # Its job workers are more processes, and nothing here uses them.
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -37,6 +37,6 @@ def running_mlflow(
         [sys.executable, "-m", "mlflow", "server", *where, *stores],
         folder / "mlflow.log",
         {**quiet, **settings},
-        lambda: is_healthy(address),
+        lambda: is_mlflow_up(address),
     ):
         yield address

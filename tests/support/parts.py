@@ -56,6 +56,7 @@ DEMO_ROWS = package("zaragoza-construction-faq", "make install", "zaragoza_const
 BUNDLED_MODEL = Part("the bundled model", "make install", bundled_distribution() is not None)
 FLOW = package("the extra train", f"{OPTIONAL}pip install -e '.[train]'", "prefect")
 OPENAI = package("openai", "make install")
+ROOT = Part("root", f"{OPTIONAL}run the tests as root", os.geteuid() == 0)
 LM_EVAL = package("lm-eval", f"{OPTIONAL}pip install -e '.[lm-eval]'", "lm_eval")
 
 

@@ -23,6 +23,8 @@ from schemas.records.stages import Stage
 from tasks.engine.home import work_directory
 from tasks.engine.journal import StageEntry, append_entry
 from tasks.engine.run_bar import show_stage
+from tasks.registry.store import connect
+from tasks.registry.tags import DECISION_SHA256_TAG
 from tasks.report.announcements import (
     announce_rejection,
     announce_report,
@@ -101,7 +103,17 @@ def fail(config: RunConfig) -> None:
         raise TrainingError("the loss became NaN", fix="lower training.learning_rate")
 
 
+def register_toy() -> None:
+    """Create the version that the reports are about, with its decision."""
+    client = connect()
+    client.create_registered_model("toy")
+    client.create_model_version(
+        "toy", work_directory().as_uri(), tags={DECISION_SHA256_TAG: "0" * 64}
+    )
+
+
 if __name__ == "__main__":
+    register_toy()
     train(CONFIG, "promote", "MISS")
     train(CONFIG, "promote", "HIT")
     train(CONFIG, "refuse", "MISS")

@@ -6,14 +6,15 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from flows.services.prefect_api import is_healthy
-from tasks.engine.local_server import LOOPBACK, free_port
+from flows.services.prefect_api import is_up
+from tasks.engine.local_server import free_port, local_url
 from tests.support.processes import clean_environment, running
 
 ROOT = Path(__file__).parents[2]
@@ -88,28 +89,31 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path, database: str = "") -> Iterator[Server]:
+def running_server(
+    folder: Path, database: str = "", settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Server]:
     """Run `prefect server start` until the block ends.
 
     Args:
         folder: Gets the server's home, its log and a work directory.
         database: SQLAlchemy's address of the server's database; by default SQLite in its home.
+        settings: Environment variables of the server alone.
 
     Yields:
         The server, once it answers.
     """
     port = free_port()
-    address = f"http://{LOOPBACK}:{port}/api"
+    address = f"{local_url(port)}/api"
     environment = clean_environment() | {
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_API_URL": address,
         "SFT_HOME": str(folder / "home"),
     }
-    settings = environment | ({DATABASE_VARIABLE: database} if database else {})
+    own = {**environment, **({DATABASE_VARIABLE: database} if database else {}), **settings}
     with running(
         [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)],
         folder / "server.log",
-        settings,
-        lambda: is_healthy(address),
+        own,
+        lambda: is_up(address),
     ):
         yield Server(address, environment)

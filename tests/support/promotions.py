@@ -4,17 +4,47 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from schemas.config.registry import RegistryConfig
 from schemas.errors import ChampionChanged
+from schemas.records.decision import Decision
 from schemas.records.references import (
     Approval,
     DecisionReference,
+    Evidence,
     PromotionReference,
     VersionReference,
 )
+from tasks.registry.aliases import read_holders
+from tasks.registry.store import connect
+from tests.support.evidence import decide_again
+
+ALIASES = ("champion", "challenger", "previous")
+
+
+@dataclass
+class Candidates:
+    """Two evaluated models, registered as versions 1 and 2; neither is champion."""
+
+    home: Path
+    evidence: tuple[Evidence, Evidence]
+    versions: tuple[VersionReference, VersionReference]
+
+
+def holders() -> dict[str, int | None]:
+    """Return the version of each alias."""
+    return read_holders(connect(), "toy", ALIASES)
+
+
+def decided(candidates: Candidates, place: int, against: int | None) -> Evidence:
+    """Decide again that a candidate is better, than a version or the base."""
+    home = Path(os.environ["SFT_HOME"])
+    return decide_again(candidates.evidence[place], home, Decision.PROMOTE, against)
 
 
 def promote(

@@ -61,6 +61,7 @@ def toy_report(**changes: Any) -> dict[str, Any]:
             "previous_version": None, "compared_with_version": None, "n_freed_bytes": 0,
         },
         "lineage": {"dataset_sha256": "d"},
+        "config": {"gates": {"confidence": 0.95}},
         **changes,
     }  # fmt: skip
 
@@ -75,6 +76,7 @@ def gate(**changes: Any) -> dict[str, Any]:
         "gain": 0.5,
         "interval_low": 0.25,
         "interval_high": 1.0,
+        "confidence": 0.975,
         "limit": 0.0,
         "severity": "block",
         "verdict": "passed",
@@ -108,7 +110,7 @@ def refused(version: int, loss: float) -> Retrain:
 
 def toy_history() -> History:
     rejection = Rejection(
-        rows_sha256="r", settings_sha256="s", n_rows=190, reason="30 of 190 rows <i>", evidence="x"
+        rows_sha256="r", stage_key="s", n_rows=190, reason="30 of 190 rows <i>", evidence="x"
     )
     return History(
         name="toy",

@@ -28,6 +28,21 @@ TOY_TRAINING_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
 )
 """The same with markers round what is trained: answers with their stop token."""
+TOY_SETTINGS: dict[str, Any] = {
+    "split": {"eval_fraction": 0.15},
+    "quality": {"max_length_tokens": 256},
+    "training": {
+        "max_steps": 30,
+        "learning_rate": 0.01,
+        "per_device_train_batch_size": 4,
+        "packing_length_tokens": 128,
+        "save_steps": 10,
+    },
+    "evaluation": {"n_generation_rows": 4, "max_new_tokens": 8},
+    "gates": {"min_eval_rows": 10},
+    "registry": {"name": "toy"},
+}
+"""Train the toy model in seconds and to a real gain."""
 
 
 def make_toy_model(folder: Path, *, has_template: bool = True, seed: int = 0) -> Path:

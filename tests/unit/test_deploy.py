@@ -6,28 +6,25 @@ import json
 import re
 import tomllib
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from check_jsonschema import main as check_jsonschema
 from click.testing import CliRunner
 
 from flows.doctor._servers import POOL
+from tests.support.deployment import (
+    COMPOSE,
+    DEPLOY,
+    MANIFESTS,
+    POD,
+    TEMPLATE,
+    TEMPLATE_PATH,
+    values_of,
+)
+from tests.support.documentation import ROOT
 
-ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
-TEMPLATE_PATH = DEPLOY / "kubernetes" / "base-job-template.json"
-TEMPLATE: dict[str, Any] = json.loads(TEMPLATE_PATH.read_text(encoding="utf-8"))
-POD = TEMPLATE["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
-MANIFESTS = {
-    f"{document['kind']} {document['metadata']['name']}": document
-    for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
-    for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))
-}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PYTHON = PROJECT["requires-python"].split(",")[0].removeprefix(">=")
 IMAGE = f"sft-flow:{PROJECT['version']}"
@@ -37,19 +34,6 @@ HOME = re.findall(r"SFT_HOME=(\S+)", DOCKERFILE)[0]
 def pinned(package: str) -> str:
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     return re.findall(rf"^{package}==(.+)$", constraints, re.MULTILINE)[0]
-
-
-def values_of(document: Any, key: str) -> list[Any]:
-    """Collect what stands under a key, at any depth."""
-    if isinstance(document, list):
-        return [value for part in document for value in values_of(part, key)]
-    if not isinstance(document, dict):
-        return []
-    return [
-        value
-        for name, part in document.items()
-        for value in ([part] if name == key else values_of(part, key))
-    ]
 
 
 def test_compose_file_follows_the_specification() -> None:

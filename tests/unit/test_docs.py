@@ -188,3 +188,12 @@ def test_tutorial_goes_from_a_refused_file_to_a_plan(
             assert written["training"].items() <= edited["training"].items()
             assert written | {name: edited[name] for name in changed} == edited
             path.write_text(shown, encoding="utf-8")
+
+
+def test_every_test_that_security_names_exists() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\btest_\w+\.py", text))
+    assert len(named) > 10
+    assert named <= {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    for folder in re.findall(r"`(tests/[\w/]+)`", text):
+        assert (ROOT / folder).is_dir()

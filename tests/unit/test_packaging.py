@@ -62,7 +62,6 @@ NEED_AN_EXTRA = {
     ("rollback", "a-name"): "train",
     ("export", "a-name", "out"): "train",
     ("up",): "train",
-    ("down",): "train",
     ("notify", "--list"): "train",
     (
         "sweep",

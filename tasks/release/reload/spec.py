@@ -17,6 +17,7 @@ from schemas.config.training import Device
 from schemas.records.references import Evidence
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import read_jsonl, write_jsonl
+from tasks.evaluation.answers import draw_prompts
 from tasks.models.device import choose_device
 
 EVALUATION_FOLDER = "evaluation"
@@ -131,7 +132,7 @@ def write_evaluated(config: RunConfig, evidence: Evidence, folder: Path) -> None
 
     n_prompts = max(config.registry.n_reload_prompts, config.evaluation.generation_batch_size)
     quality = evidence.quality
-    prompts = read_jsonl(locate(quality, "eval_prompts.jsonl"))[:n_prompts]
+    prompts = draw_prompts(read_jsonl(locate(quality, "eval_prompts.jsonl")), n_prompts)
     tokens = parquet.read_table(locate(quality, "eval_tokens.parquet")).slice(0, n_prompts)
     write_jsonl(folder / PROMPTS_FILE, prompts)
     parquet.write_table(tokens, folder / TOKENS_FILE)

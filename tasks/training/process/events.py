@@ -7,12 +7,11 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
+from tasks.engine.processes import find_process
 from tasks.training.process.spec import STOP_FILE, EventKind, TrainingEvent
 
 PARENT_VARIABLE = "SFT_FLOW_PARENT"
-"""Process id and start time of the process that waits for the result."""
+"""Identity of the process that waits for the result."""
 EVENT_STREAM = 1
 """File descriptor of the events; `open_events` moves it, since libraries print to standard output."""
 
@@ -29,14 +28,6 @@ def send(event: TrainingEvent) -> None:
     if os.environ.get("RANK", "0") == "0" or event.kind is EventKind.FAILED:
         with suppress(BrokenPipeError):  # the parent is gone; StopFlag detects it and saves
             os.write(EVENT_STREAM, (event.model_dump_json() + "\n").encode())
-
-
-def name_process(pid: int) -> str:
-    """Return id and start time, which identify a process; the id alone when it is gone."""
-    try:
-        return f"{pid}:{psutil.Process(pid).create_time()}"
-    except psutil.NoSuchProcess:
-        return str(pid)
 
 
 class StopFlag:
@@ -62,4 +53,4 @@ class StopFlag:
     def _is_orphan(self) -> bool:
         if os.getppid() != self.launcher:
             return True
-        return bool(self.parent) and name_process(int(self.parent.split(":")[0])) != self.parent
+        return bool(self.parent) and find_process(self.parent) is None

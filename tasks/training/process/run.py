@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from schemas.errors import MemoryExhausted, SftFlowError, TrainingInterrupted
+from tasks.engine.full_disk import naming_full_disks
 from tasks.models.device import is_out_of_memory
 from tasks.training.process.checkpoints import hold_lock
 from tasks.training.process.events import StopFlag, open_events, send
@@ -32,7 +33,10 @@ def train(spec: TrainingSpec) -> int:
     stop = StopFlag(spec.checkpoints)
     is_first = os.environ.get("RANK", "0") == "0"
     try:
-        with hold_lock(spec.checkpoints) if is_first else nullcontext():
+        with (
+            naming_full_disks(),
+            hold_lock(spec.checkpoints) if is_first else nullcontext(),
+        ):
             return _train(spec, stop)
     except SftFlowError as error:
         send(failure(error))

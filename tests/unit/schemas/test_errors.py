@@ -5,7 +5,16 @@ import pickle
 import pytest
 
 from schemas import errors
-from schemas.errors import ConfigError, DataRejected, ServiceUnreachable, SftFlowError, is_retryable
+from schemas.errors import (
+    ConfigError,
+    DataRejected,
+    ServiceUnreachable,
+    SftFlowError,
+    TrainingInterrupted,
+    interruption_of,
+    is_retryable,
+    restored_interruption,
+)
 
 TREE = [
     kind
@@ -49,6 +58,9 @@ def test_text_leaves_out_what_is_not_known() -> None:
         (ConnectionResetError(), True),
         (TimeoutError(), True),
         (OSError(5, "I/O error"), True),
+        (OSError(28, "No space left on device"), False),
+        (OSError(122, "Disk quota exceeded"), False),
+        (OSError("[Errno 28] No space left on device: 'a' -> 'b'"), False),  # of shutil.copytree
         (EOFError(), True),
         (FileNotFoundError(), False),
         (PermissionError(), False),
@@ -59,3 +71,49 @@ def test_text_leaves_out_what_is_not_known() -> None:
 )
 def test_is_retryable(error: BaseException, expected: bool) -> None:
     assert is_retryable(error) is expected
+
+
+def raised_after(first: BaseException, error: Exception, *, is_cause: bool) -> Exception:
+    """Raise an error while another is handled, as a library does that rolls back."""
+    try:
+        try:
+            raise first
+        except BaseException as met:
+            if is_cause:
+                raise error from met
+            raise error  # noqa: B904 - the case of a failing roll-back
+    except Exception as found:
+        return found
+
+
+class Stopped(KeyboardInterrupt):
+    """As flows.services.signals.Terminated."""
+
+
+@pytest.mark.parametrize("is_cause", [True, False])
+@pytest.mark.parametrize("kind", [OSError, ServiceUnreachable])
+def test_interruption_that_a_library_turned_into_an_error_is_raised_again(
+    kind: type[Exception], is_cause: bool
+) -> None:
+    error = raised_after(Stopped("15"), kind("commit failed"), is_cause=is_cause)
+    outer = raised_after(error, kind("the store cannot be reached"), is_cause=True)
+    assert interruption_of(outer) is not None
+    assert not is_retryable(outer)
+    with pytest.raises(Stopped, match="15") as found, restored_interruption():
+        raise outer
+    assert found.value.__cause__ is outer
+
+
+@pytest.mark.parametrize("first", [ValueError("other"), None])
+def test_other_errors_are_raised_as_they_are(first: Exception | None) -> None:
+    error = raised_after(first, OSError("x"), is_cause=True) if first else OSError("x")
+    with pytest.raises(OSError, match="x") as found, restored_interruption():
+        raise error
+    assert found.value is error
+    assert is_retryable(error)
+
+
+def test_interrupted_training_keeps_its_message() -> None:
+    error = raised_after(KeyboardInterrupt(), TrainingInterrupted("at step 4"), is_cause=True)
+    with pytest.raises(TrainingInterrupted, match="at step 4"), restored_interruption():
+        raise error

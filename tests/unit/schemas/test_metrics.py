@@ -18,6 +18,10 @@ from schemas.metrics import (
     bleu,
     chrf,
     final_number,
+    is_of_all_rows,
+    is_of_retention,
+    is_per_token,
+    is_safeguard,
     metric_direction,
     parse_json,
     repetition,
@@ -182,6 +186,19 @@ def test_metric_direction() -> None:
     assert metric_direction("empty_rate") is Direction.LOWER
     assert metric_direction("length_ratio") is Direction.NONE
     assert metric_direction("one_of_my_own") is Direction.HIGHER
+    assert metric_direction("prompt_dependence") is Direction.HIGHER
+    assert metric_direction("loss/general") is Direction.LOWER
+    assert metric_direction("expected/safety") is Direction.HIGHER
+
+
+def test_safeguards_are_dependence_and_the_retention_sets() -> None:
+    found = ("prompt_dependence", "loss/general", "expected/safety")
+    assert [is_safeguard(name) for name in found] == [True, True, True]
+    assert [is_of_retention(name) for name in found] == [False, True, True]
+    assert [is_per_token(name) for name in found] == [True, True, False]
+    assert [is_of_all_rows(name) for name in (*found, "chrf")] == [True, True, True, False]
+    assert not is_safeguard("loss")
+    assert is_per_token("loss")
 
 
 @pytest.mark.parametrize("ref", ["#/nowhere", "http://127.0.0.1:9/schema.json"])

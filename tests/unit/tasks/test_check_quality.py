@@ -18,7 +18,9 @@ from schemas.records.references import (
     TemplateReference,
 )
 from schemas.rule_ids import DataGateMode, RuleSetting, SetRule, Severity, Verdict
-from tasks.check_quality import check_quality, overall_verdict
+from tasks.check_quality import check_quality, overall_verdict, quality_fingerprint
+from tasks.dataset.pinned_rows import PinnedRules
+from tasks.dataset.retention_rows import RetentionRequest
 from tasks.dataset.split_rows import Split
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.jsonl import json_line, read_lines
@@ -26,7 +28,7 @@ from tasks.engine.keys import StageKey
 from tasks.rows.feature_table import FeatureTable
 from tasks.split_dataset import compare_all
 from tasks.tokens.split_tokens import MAX_TRAIN_PROMPTS
-from tests.support.toy import TOY_TRAINING_TEMPLATE, make_toy_model, toy_rows
+from tests.support.toy import TOY_TRAINING_TEMPLATE, make_toy_model, toy_rows, write_jsonl
 
 LONG = "x" * 400
 
@@ -72,10 +74,14 @@ def run(
     weights: dict[str, float] | None = None,
     n_bad: int = 0,
     template_text: str = TOY_TRAINING_TEMPLATE,
+    groups: list[int] | None = None,
+    retention: RetentionRequest | None = None,
 ) -> QualityReference:
     """Hold rows to the gate; the first few are evaluation rows, those behind them validation."""
     n_held_rows = n_eval_rows + n_validation_rows
-    key = {"rows": json.dumps([lines, n_eval_rows, n_held_rows, n_bad, template_text, weights])}
+    key = {
+        "rows": json.dumps([lines, n_eval_rows, n_held_rows, n_bad, template_text, weights, groups])
+    }
     checked_output = OutputFolder(StageKey("check_schema", key))
     quarantined = {"file": "a.jsonl", "line": 99, "rules": ["x"], "reason": "x: y", "row": None}
     write(checked_output.path / "quarantine.jsonl", [quarantined] * n_bad)
@@ -94,7 +100,7 @@ def run(
     write(split_output.path / "train.jsonl", lines[n_held_rows:])
     write(split_output.path / "all.jsonl", lines)
     sizes = (n_eval_rows, n_validation_rows)
-    measure(split_output.path / "all.jsonl", sizes, split_output.path / "row_features")
+    measure(split_output.path / "all.jsonl", sizes, split_output.path / "row_features", groups)
     split = split_output.commit(
         SplitReference,
         n_train_rows=len(lines) - n_held_rows,
@@ -123,16 +129,20 @@ def run(
     function = inspect.unwrap(check_quality.fn)
     registry = RegistryConfig(name="nobody")
     settings = quality or QualityConfig()
-    return function(output, split, checked, template, settings, registry, weights or {})
+    stages = (output, split, checked, template, settings, registry)
+    return function(*stages, weights or {}, retention)
 
 
-def measure(rows: Path, sizes: tuple[int, int], folder: Path) -> None:
+def measure(
+    rows: Path, sizes: tuple[int, int], folder: Path, groups: list[int] | None = None
+) -> None:
     """Write the features the split would leave; evaluation rows first, then validation."""
     table = FeatureTable(folder)
     compare_all([rows], table, 0.8)
     parts = [Split.EVAL] * sizes[0] + [Split.VALIDATION] * sizes[1]
     parts += [Split.TRAIN] * (table.n_rows - sum(sizes))
     table.append("part", numpy.array(parts))
+    table.append("group", numpy.array(groups or range(table.n_rows)))
     table.save()
 
 
@@ -166,6 +176,42 @@ def test_good_rows_become_tokens_and_prompts(model: Path) -> None:
     )
     assert prompts[0]["reference"] == answer
     assert prompts[0]["columns"] == {"topic": "t"}
+    assert [prompt["group"] for prompt in prompts] == [0, 1, 2]
+
+
+def test_prompts_name_the_group_and_the_digest_of_each_evaluation_row(model: Path) -> None:
+    lines = rows(12)
+    lines[2]["messages"][0]["content"] = f" {lines[0]['messages'][0]['content'].upper()}"
+    lax = QualityConfig(mode=DataGateMode.WARN)  # two answers to one prompt
+    reference = run(model, lines, lax, groups=[5, 7, 5, *range(20, 29)])
+    first, second, third = read_lines(locate(reference, "eval_prompts.jsonl"))
+    # Numbers of groups do not depend on the rows that are trained.
+    assert (first["group"], second["group"], third["group"]) == (0, 1, 0)
+    assert first["digest"] == third["digest"] != second["digest"]
+    assert len(first["digest"]) == 16
+    again = run(model, lines, lax, groups=[9, 1, 9, *range(30, 39)])
+    assert again.sha256 == reference.sha256
+    apart = run(model, lines, lax)
+    assert apart.eval_sha256 == reference.eval_sha256  # the scores of a model stay the same
+    assert apart.sha256 != reference.sha256
+
+
+def test_retention_rows_are_written_and_change_neither_training_nor_evaluation(
+    model: Path, tmp_path: Path
+) -> None:
+    source = str(write_jsonl(tmp_path / "general.jsonl", toy_rows(30)[12:] + toy_rows(6, seed=1)))
+    request = RetentionRequest(sources={"general": source}, pinned=PinnedRules())
+    plain, found = run(model, rows(12)), run(model, rows(12), retention=request)
+    assert (found.sha256, found.eval_sha256) == (plain.sha256, plain.eval_sha256)
+    assert plain.retention_sha256 == {}
+    part = summary(found)["retention"]["general"]
+    assert part["sha256"] == found.retention_sha256["general"]
+    assert part["n_rows"] + part["n_trained_rows"] == 24
+    assert len(tokens(found, "retention_general")) == part["n_rows"]
+    before = quality_fingerprint({"quality": QualityConfig(reference="none"), "retention": request})
+    write_jsonl(Path(source), toy_rows(30))
+    after = quality_fingerprint({"quality": QualityConfig(reference="none"), "retention": request})
+    assert before != after
 
 
 def test_parquet_columns_have_the_agreed_types(model: Path) -> None:

@@ -11,11 +11,11 @@ from schemas.errors import DataRejected
 from schemas.records.references import CheckedReference, DatasetReference, SourceRows
 from schemas.rows.row import SourceRow
 from schemas.rule_ids import RowRule, RuleSetting, Severity, Verdict
-from tasks.check_schema import check_schema
+from tasks.check_schema import check_schema, content_sha256
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.home import work_directory
 from tasks.engine.jsonl import json_line
-from tasks.engine.keys import StageKey, file_sha256
+from tasks.engine.keys import StageKey
 from tests.support.toy import as_messages, toy_rows
 
 BAD = {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}
@@ -139,8 +139,22 @@ def test_same_rows_give_the_same_sha256() -> None:
     rows = [*toy_rows(30), BAD]
     one, two = check(rows, key="one"), check(rows, key="two")
     assert one.sha256 == two.sha256
-    assert one.kept_sha256 == two.kept_sha256 == file_sha256(locate(one, "kept.jsonl"))
+    assert one.kept_sha256 == two.kept_sha256
     assert one.kept_sha256 != check(rows[1:], key="three").kept_sha256
+
+
+def test_kept_sha256_is_of_the_content_and_order_of_the_rows(tmp_path: Path) -> None:
+    line = '{"file":"%s","line":%d,"format":"messages","messages":[{"content":"%s"}]}'
+
+    def sha256(*rows: tuple[str, int, str]) -> str:
+        path = tmp_path / "kept.jsonl"
+        path.write_text("\n".join(line % row for row in rows) + "\n", encoding="utf-8")
+        return content_sha256(path)
+
+    known = sha256(("a.csv", 1, "x"), ("a.csv", 2, "y"))
+    assert sha256(("b.csv", 2, "x"), ('c,\\"format\\":.csv', 9, "y")) == known
+    assert sha256(("a.csv", 1, "y"), ("a.csv", 2, "x")) != known
+    assert sha256(("a.csv", 1, "x"), ("a.csv", 2, "z")) != known
 
 
 def test_conversions_are_counted_and_shown() -> None:

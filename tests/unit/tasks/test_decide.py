@@ -15,7 +15,8 @@ from schemas.records.references import Role
 from schemas.rule_ids import Verdict
 from tasks.engine.cache import locate
 from tests.support.chat_service import ChatService, chat_service
-from tests.support.decisions import N_ROWS, NO_CHAMPION, crown, judge, run, verdicts
+from tests.support.decisions import N_ROWS, NO_CHAMPION, crown, forget_prompts, judge, run, verdicts
+from tests.support.toy import write_jsonl
 
 
 def test_decide_compares_the_first_model_with_the_base_alone(work_folder: Path) -> None:
@@ -24,15 +25,16 @@ def test_decide_compares_the_first_model_with_the_base_alone(work_folder: Path) 
     assert found.decision is Decision.PROMOTE
     assert found.is_promotion
     assert found.reason == (
-        "loss_below_base: loss 2 against 3 of base: gain +1, 95 % interval [+1, +1]"
+        "loss_below_base: loss 2 against 3 of base: gain +1, 97.5 % interval [+1, +1]"
     )
     assert verdicts(found) == {
         "min_eval_rows": Verdict.PASSED,
         "same_evaluation": Verdict.PASSED,
         "loss_below_base": Verdict.PASSED,
         "loss_below_champion": Verdict.SKIPPED,
+        "prompt_dependence_kept": Verdict.PASSED,
     }
-    assert found.report.gates[-1].reason == "no champion yet: compared with the base alone"
+    assert found.report.gates[3].reason == "no champion yet: compared with the base alone"
     assert found.report.champion_version is None
 
 
@@ -60,7 +62,7 @@ def test_decide_writes_the_report(work_folder: Path) -> None:
     text = locate(found, "gates.json").read_text(encoding="utf-8")
     assert DecisionReport.model_validate_json(text) == found.report
     assert (found.report.confidence, found.report.eval_sha256, found.report.n_eval_rows) == (
-        0.95,
+        0.975,
         "e",
         N_ROWS,
     )
@@ -85,7 +87,8 @@ def test_decide_asks_for_a_gain_where_every_limit_allows_a_loss(work_folder: Pat
     assert verdicts(found)["loss_below_base"] is Verdict.PASSED
     assert found.decision is Decision.REFUSE
     assert found.reason.startswith(
-        "no gate of severity block shows a gain beyond chance: loss_below_base: loss 3.100"
+        "no gate of severity block with a limit of 0 or more shows a gain beyond chance, and those "
+        "below 0 only show that nothing was lost: loss_below_base: loss 3.100"
     )
 
 
@@ -122,8 +125,64 @@ def test_decide_refuses_too_few_rows(work_folder: Path) -> None:
     assert found.decision is Decision.REFUSE
     assert found.reason == (
         "min_eval_rows: 24 held-out rows, at least 25 required; "
-        "loss_below_base: 24 rows with loss, at least 25 (gates.min_eval_rows) required"
+        "loss_below_base: 24 rows with loss, at least 25 (gates.min_eval_rows) required; "
+        "prompt_dependence_kept: 24 rows with prompt_dependence, at least 25 "
+        "(gates.min_eval_rows) required"
     )
+
+
+def test_decide_refuses_a_model_that_stopped_reading_its_prompt(work_folder: Path) -> None:
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
+    forget_prompts(locate(own, ""), 0.2)
+    found = run(base, NO_CHAMPION, own)
+    assert found.decision is Decision.REFUSE
+    assert found.reason.startswith(
+        "prompt_dependence_kept: prompt_dependence 0.025 against 0.500 of base: gain -0.475"
+    )
+
+
+def test_decide_skips_the_dependence_where_all_prompts_are_equal(work_folder: Path) -> None:
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
+    for one in (base, own):
+        write_jsonl(locate(one, "prompt_dependence.jsonl"), [])
+    found = run(base, NO_CHAMPION, own)
+    assert verdicts(found)["prompt_dependence_kept"] is Verdict.SKIPPED
+    assert found.decision is Decision.PROMOTE
+
+
+def test_decide_promotes_nothing_for_reading_more_of_the_prompt(work_folder: Path) -> None:
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 3.0)
+    forget_prompts(locate(base, ""), 0.1)
+    checks = {"loss_below_base": {"limit": -0.5}}
+    found = run(base, NO_CHAMPION, own, {"checks": checks})
+    assert found.report.gates[-1].gain == pytest.approx(0.4875)
+    assert found.decision is Decision.REFUSE
+    assert found.reason.startswith(
+        "no gate of severity block with a limit of 0 or more shows a gain"
+    )
+
+
+def test_decide_asks_that_retention_rows_are_kept(work_folder: Path) -> None:
+    base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
+    settings = EvaluationConfig.model_validate({"retention": {"general": "a.jsonl"}})
+    losses: dict[str, float] = {"generate_baseline": 2.0, "evaluate_model": 2.2}
+    for one in (base, own):
+        nats = losses[one.stage] * 4
+        rows = [
+            {"set": "general", "row": n, "loss_sum_nats": nats, "n_tokens": 4} for n in range(20)
+        ]
+        write_jsonl(locate(one, "retention_losses.jsonl"), rows)
+        write_jsonl(locate(one, "retention_answers.jsonl"), [])
+    found = run(base, NO_CHAMPION, own, settings=settings)
+    assert verdicts(found)["general_loss_kept"] is Verdict.PASSED
+    assert verdicts(found)["general_expected_kept"] is Verdict.SKIPPED
+    assert found.decision is Decision.PROMOTE
+    most = {"metric": "loss/general", "against": "absolute", "limit": 2.5}
+    checks = {"general_loss_kept": {"limit": -0.1}, "general_loss": most}
+    strict = {"checks": checks, "min_eval_rows": N_ROWS}
+    found = run(base, NO_CHAMPION, own, strict, settings)
+    assert verdicts(found)["general_loss"] is Verdict.PASSED  # of 20 rows
+    assert found.reason.startswith("general_loss_kept: loss/general 2.200 against 2 of base")
 
 
 def test_decide_lets_a_warning_gate_warn(work_folder: Path) -> None:
@@ -176,7 +235,7 @@ def test_decide_judges_nothing_when_the_mode_is_off(work_folder: Path) -> None:
     base, own = judge(work_folder, Role.BASE, 3.0), judge(work_folder, Role.CHALLENGER, 2.0)
     found = run(base, NO_CHAMPION, own, {"mode": "off"})
     assert found.decision is Decision.SKIPPED
-    assert found.report.gates == ()
+    assert (found.report.gates, found.report.notes) == ((), ())
     assert found.reason == "gates.mode is off: no gates ran, so nothing is registered"
 
 

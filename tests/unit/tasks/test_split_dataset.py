@@ -98,6 +98,11 @@ def test_groups_stay_together_and_no_row_is_lost(tmp_path: Path) -> None:
         assert (found[first] is Split.TRAIN) is (found[first + 1] is Split.TRAIN)
     written = json.loads((tmp_path / "split.json").read_text())
     assert written == vars(counts)
+    groups = FeatureTable.load(tmp_path / "row_features").column("group")
+    places = {row["line"]: place for place, row in enumerate(rows)}
+    for first in range(0, 160, 2):
+        assert groups[places[first]] == groups[places[first + 1]]
+    assert len(set(groups.tolist())) == 80
 
 
 def test_rows_for_each_answer_of_a_conversation_stay_together(tmp_path: Path) -> None:

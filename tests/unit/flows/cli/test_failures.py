@@ -15,7 +15,7 @@ def shown(message: str, *arguments: object, error: Exception | None = None) -> s
     return logging.Formatter().format(record) if ShortFailures().filter(record) else None
 
 
-OURS = DataRejected("3 rows broke a rule", fix="mend them")
+OURS = DataRejected("3 rows broke a rule", fix="correct them")
 
 
 @pytest.mark.parametrize(

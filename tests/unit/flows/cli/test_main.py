@@ -10,6 +10,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 import flows.cli.status as status
 from flows.cli.console import GuardedGroup, describe, plain_table
@@ -26,6 +27,11 @@ REPORT: dict[str, Any] = {"decision": "promote", "registry": {"version": 2}}
 
 def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
+
+
+def caused(error: Exception, cause: BaseException) -> Exception:
+    error.__cause__ = cause
+    return error
 
 
 def fail_with(error: BaseException) -> Result:
@@ -95,12 +101,14 @@ def test_configuration_error_says_where_expected_got_and_fix() -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (DataRejected("no", fix="mend"), 1),
-        (TrainingError("no", fix="mend"), 3),
+        (DataRejected("no", fix="correct it"), 1),
+        (TrainingError("no", fix="correct it"), 3),
         (RuntimeError("odd\nsecond line"), 3),
         (KeyboardInterrupt(), 130),
         (Terminated(), 143),
         (TrainingInterrupted("stopped"), 130),
+        (caused(OSError("commit failed"), KeyboardInterrupt()), 130),
+        (caused(OSError("commit failed"), Terminated()), 143),
     ],
 )
 def test_exit_codes_of_errors(error: BaseException, code: int) -> None:
@@ -267,3 +275,83 @@ def test_check_takes_every_configured_source_or_one_of_them_by_name(
     missing = invoke(*arguments)
     assert missing.exit_code == 2
     assert "data.sources.old.source" in missing.stderr
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "run",
+        "sweep --search learning_rate=1e-5..1e-3 --set split.validation_fraction=0.1",
+        "promote toy",
+        "rollback toy",
+        "up",
+        "notify --list",
+    ],
+)
+def test_server_that_is_gone_is_the_same_error_everywhere(arguments: str) -> None:
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api/"}):
+        done = CliRunner().invoke(main, arguments.split())
+    assert done.exit_code == 3, done.output
+    assert done.stderr.strip().splitlines() == [
+        "ServiceUnreachable: the Prefect server does not answer",
+        "  Where: http://127.0.0.1:9/api",
+        "  Expected: a running server (PREFECT_API_URL or the Prefect profile is set)   "
+        "Got: [Errno 111] Connection refused",
+        "  Fix: start it (`sft-flow up --prefect-port 9`); or unset PREFECT_API_URL (`prefect config "
+        "unset PREFECT_API_URL` if it is in the profile) to use a server that is started here",
+    ]
+
+
+ESCAPE = "\x1b]0;title\x07\x1b[2J\x9b31m\u202e"
+"""Sets a terminal's title, clears it, colours it and turns its text around."""
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_output_obeys_no_escape_code_of_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows: list[dict[str, Any]] = [{**row, f"column {ESCAPE}": ESCAPE} for row in ordinary_rows(40)]
+    rows += [{"messages": [{"role": f"role {ESCAPE}", "content": ESCAPE}]}] * 20
+    write_jsonl(tmp_path / f"rows {ESCAPE}.jsonl", rows)
+    result = invoke("check", f"rows {ESCAPE}.jsonl", *options)
+    assert result.exit_code == 1, result.output
+    assert "\\u001b]0;title" in result.stdout
+    for character in set(ESCAPE) - set("]0;title[2J31m"):
+        assert character not in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", f"{ESCAPE}.jsonl"),
+        ("check", "rows.jsonl", "--set", f"{ESCAPE}=1"),
+        ("plan", "--set", f"model.source={ESCAPE}"),
+        ("plan", "-c", f"{ESCAPE}.yaml"),
+        ("run", "--refresh", ESCAPE),
+        ("run", f"--{ESCAPE}"),
+        (ESCAPE,),
+        ("status", ESCAPE),
+    ],
+)
+def test_error_obeys_no_escape_code_of_a_name(arguments: tuple[str, ...]) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code in (1, 2, 3)
+    assert (
+        "\\u001b" in result.output or "\\x1b" in result.output
+    )  # click writes names as Python does
+    for character in set(ESCAPE) - set("]0;title[2J31m"):
+        assert character not in result.output
+
+
+def test_json_with_written_out_characters_is_the_same_document(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from flows.cli.console import print_json
+
+    document = {f"{ESCAPE}\\": [f"\\{ESCAPE}", "\U000e0041\udcff", 'a"\n\t\xe4']}
+    print_json(document)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == document
+    assert not set("\x1b\x9b\u202e\U000e0041\udcff") & set(printed)

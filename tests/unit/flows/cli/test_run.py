@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,21 @@ REPORT: dict[str, Any] = {
             "gain": 0.25,
             "interval_low": 0.1,
             "interval_high": 0.4,
+            "confidence": 0.95,
             "reason": "it fell",
-        }
+        },
+        {
+            "verdict": "skipped",
+            "id": "loss_below_champion",
+            "gain": None,
+            "interval_low": None,
+            "interval_high": None,
+            "confidence": None,
+            "reason": "none yet",
+        },
     ],
     "mode": "enforce",
-    "confidence": 0.95,
+    "confidence": 0.975,
     "metrics": {"base": {"loss": 2.5, "n": 3}, "challenger": {"loss": 2.25, "rouge": None}},
     "answers": [{"prompt": "What?", "reference": "A.", "base": "B.", "challenger": "C."}] * 5,
     "training": {
@@ -40,7 +51,6 @@ REPORT: dict[str, Any] = {
         "alias": "champion",
         "is_promoted": True,
         "previous_version": 1,
-        "n_freed_bytes": 0,
         "tracking_uri": "sqlite:////tmp/mlflow.db",
     },
 }
@@ -49,7 +59,7 @@ REPORT: dict[str, Any] = {
 def test_show_report_has_figures_answers_decision_and_pages(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    show.show_report(REPORT, Path("report.html"))
+    show.show_report(REPORT, Path("report.html"), None)
     text = capsys.readouterr().out
     assert "loss    2.500  2.250" in text
     assert "rouge   -      -" in text
@@ -59,16 +69,19 @@ def test_show_report_has_figures_answers_decision_and_pages(
         "the batch was halved\n"
     ) in text
     assert "Decision: PROMOTE - loss fell by 0.2" in text
-    assert "passed  loss_below_base  +0.250  [0.100, 0.400]" in text
+    assert re.search(r"passed +loss_below_base +\+0.250 +\[0.100, 0.400\] +95 % +it fell", text)
+    assert re.search(r"skipped  loss_below_champion +- +- +- +none yet", text)
     assert "faq version 2 is champion (before: version 1), models:/faq@champion" in text
-    assert "prefect server start" in text
+    assert "sft-flow up       then http://127.0.0.1:4200" in text
     assert "mlflow ui --backend-store-uri sqlite:////tmp/mlflow.db" in text
 
 
-def test_show_decision_says_who_stays_after_a_refusal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_decision_names_the_champion_after_a_refusal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     registry = {**REPORT["registry"], "is_promoted": False}
-    show.show_decision({**REPORT, "decision": "refuse", "registry": registry})
-    assert "version 2 is registered, version 1 stays champion" in capsys.readouterr().out
+    show.show_decision({**REPORT, "decision": "refuse", "registry": registry}, None)
+    assert "version 2 is registered, version 1 is champion" in capsys.readouterr().out
 
 
 def test_mlflow_command_of_a_server_is_its_address() -> None:
@@ -84,13 +97,14 @@ def test_show_decision_says_that_nothing_was_registered(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     registry = {**REPORT["registry"], "is_promoted": False, "version": None}
-    show.show_decision({**REPORT, "decision": "skipped", "mode": "off", "registry": registry})
+    show.show_decision({**REPORT, "decision": "skipped", "mode": "off", "registry": registry}, None)
     assert "Model: not registered" in capsys.readouterr().out
 
 
-def test_show_decision_names_freed_space(capsys: pytest.CaptureFixture[str]) -> None:
-    registry = {**REPORT["registry"], "n_freed_bytes": 3 * 2**20}
-    show.show_decision({**REPORT, "mode": "dry_run", "registry": registry})
-    text = capsys.readouterr().out
-    assert "PROMOTE (dry run)" in text
-    assert "Freed: 3.0 MiB" in text
+def test_show_decision_of_a_cached_report_names_the_champion_of_now(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show.show_decision(REPORT, 2)
+    assert "Model: faq version 2 is champion" in capsys.readouterr().out
+    show.show_decision(REPORT, 1)
+    assert "version 2 was promoted; version 1 is champion now" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from flows.doctor.examine import _guarded
 from flows.doctor.finding import Health
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import ModelConfig, RunConfig
-from schemas.config.training import TrainingConfig
+from tests.support.http_faults import refusing_server
 from tests.support.toy import make_toy_model
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
@@ -24,29 +25,39 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-@pytest.mark.parametrize(
-    ("settings", "n_bytes"),
-    [
-        # Base and tuned 8 MB; 4 checkpoints of weights and two averages 48 MB; a tenth more.
-        ({"method": "full", "save_total_limit": 2}, 61_600_000),
-        ({"method": "full", "save_total_limit": 1}, 48_400_000),
-        # An adapter's checkpoints, 4 x 12 x 0.04 MB, are less than the registered copy.
-        ({"method": "lora", "lora": {"r": 16}}, 13_200_000),
-    ],
-)
-def test_needed_bytes_holds_models_and_checkpoints(
-    settings: dict[str, object], n_bytes: int
-) -> None:
-    training = TrainingConfig.model_validate(settings)
-    assert doctor.needed_bytes(N_PARAMETERS, training) == n_bytes
-
-
 def test_parameters_of_a_folder_are_counted(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     folder = make_toy_model(tmp_path / "model")
     counted = doctor.count_source_parameters(ModelConfig(source=str(folder)))
     assert counted == AutoModelForCausalLM.from_pretrained(folder).num_parameters()
+
+
+def test_an_offline_hub_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert doctor.check_hub(RunConfig()).health is Health.NOTE
+
+
+@pytest.mark.loopback
+@pytest.mark.parametrize(
+    ("status", "detail"),
+    [(429, "limits the rate of requests"), (503, "cannot be reached"), (404, "was not found")],
+)
+@pytest.mark.parametrize("section", ["model", "data"])
+def test_what_the_hub_would_answer_a_run_is_a_problem(
+    status: int, detail: str, section: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    source: object = "acme/toy" if section == "model" else {"source": "acme/toy"}
+    config = RunConfig.model_validate({section: {"source": source}})
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with refusing_server(lambda *_: (status, "{}")) as place:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://{place}")
+        finding = _guarded(doctor.check_hub, config)
+    assert (finding.topic, finding.health) == ("hub", Health.PROBLEM)
+    assert detail in finding.detail
+    assert finding.fix
 
 
 def test_hub_that_does_not_answer_leaves_the_size_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +83,7 @@ def test_disk_is_held_against_what_a_run_takes(
     finding = doctor.check_disk(RunConfig())
     assert finding.health is health
     assert words in finding.detail
-    assert ("SFT_HOME" in finding.mend) is (health is Health.PROBLEM)
+    assert ("SFT_HOME" in finding.fix) is (health is Health.PROBLEM)
 
 
 def test_store_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
@@ -83,11 +94,20 @@ def test_store_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_folder_that_cannot_be_made_is_not_writable(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(PermissionError, match="no permission to write"):
-        doctor._require_writable(tmp_path / "file" / "artifacts")
-    doctor._require_writable(tmp_path / "not" / "there" / "yet")
+def test_disk_for_temporary_files_is_checked_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model of 4 MB fits where the work directory is, but not into the other disk."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    free = {tmp_path: 3_999_999}
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, free.get(Path(path), 2**40)))
+    monkeypatch.setattr(doctor, "count_source_parameters", lambda _: N_PARAMETERS)
+    monkeypatch.setenv("SFT_HOME", str(tmp_path.parent))
+    finding = _guarded(doctor.check_disk, RunConfig())
+    assert (finding.topic, finding.health) == ("disk", Health.PROBLEM)
+    assert "TMPDIR" in finding.fix
+    free[tmp_path] = 4_000_000
+    assert doctor.check_disk(RunConfig()).health is Health.OK
 
 
 def test_doctor_finds_the_program_of_the_evaluation_server() -> None:

@@ -29,3 +29,11 @@ def test_wrong_configuration_is_not_deployed(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("learning_rate: 1\n")
     with pytest.raises(ConfigError, match="learning_rate"):
         read_configuration(str(tmp_path / "own.yaml"))
+
+
+@pytest.mark.parametrize("address", ["https://ada:pw@host/a.csv", "https://host/a.csv?sig=abc"])
+def test_configuration_with_a_secret_is_not_deployed(tmp_path: Path, address: str) -> None:
+    (tmp_path / "own.yaml").write_text(f"data: {{source: {{source: '{address}'}}}}\n")
+    with pytest.raises(ConfigError, match="Prefect would store") as caught:
+        read_configuration(str(tmp_path / "own.yaml"))
+    assert address not in str(caught.value)

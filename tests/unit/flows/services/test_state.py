@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 from filelock import FileLock, Timeout
 
@@ -19,6 +18,7 @@ from flows.services.state import (
     write_services,
 )
 from schemas.errors import WorkDirectoryError
+from tasks.engine.processes import identify
 
 
 @pytest.fixture(autouse=True)
@@ -26,27 +26,26 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFT_HOME", str(tmp_path / "home"))
 
 
-def service_of(pid: int, created: float) -> Service:
+def service_of(pid: int, identity: str) -> Service:
     return Service(
         name=ServiceName.PREFECT,
         pid=pid,
-        created=created,
+        identity=identity,
         address="http://127.0.0.1:4200",
         log="prefect.log",
     )
 
 
 def test_service_that_runs_is_found_again() -> None:
-    ours = psutil.Process(os.getpid())
-    service = service_of(ours.pid, ours.create_time())
+    service = service_of(os.getpid(), identify(os.getpid()))
     write_services({service.name: service})
     assert read_services() == {ServiceName.PREFECT: service}
     assert local_prefect_api() == "http://127.0.0.1:4200/api"
 
 
 def test_process_that_took_over_the_id_is_not_ours() -> None:
-    ours = psutil.Process(os.getpid())
-    service = service_of(ours.pid, ours.create_time() - 3600)
+    pid, _, start = identify(os.getpid()).partition(":")
+    service = service_of(os.getpid(), f"{pid}:{float(start) - 3600}")
     write_services({service.name: service})
     assert service.process() is None
     assert read_services() == {}
@@ -55,7 +54,7 @@ def test_process_that_took_over_the_id_is_not_ours() -> None:
 
 def test_service_that_has_ended_is_left_out_even_before_it_is_reaped() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    service = service_of(process.pid, psutil.Process(process.pid).create_time())
+    service = service_of(process.pid, identify(process.pid))
     assert service.process() is not None
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and still a zombie
@@ -65,8 +64,7 @@ def test_service_that_has_ended_is_left_out_even_before_it_is_reaped() -> None:
 
 
 def test_no_services_leave_no_file() -> None:
-    ours = psutil.Process(os.getpid())
-    service = service_of(ours.pid, ours.create_time())
+    service = service_of(os.getpid(), identify(os.getpid()))
     write_services({service.name: service})
     assert state_path().is_file()
     write_services({})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from schemas.config.evaluation import EvaluationConfig
+from schemas.config.evaluation import EvaluationConfig, JudgeConfig
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,24 @@ def test_metric_names_are_all_a_gate_can_ask_for() -> None:
             "custom_metrics": {"own": "own:score"},
             "judge": {"url": "http://127.0.0.1:1/v1", "model": "m"},
             "lm_eval": {"tasks": ["arc_easy"]},
+            "retention": {"general": "general-instructions"},
         }
     )
     assert evaluation.metric_names == {
-        "loss", "perplexity", "token_accuracy", "exact_match", "own", "judge_win_rate",
-        "lm_eval/arc_easy",
+        "loss", "perplexity", "token_accuracy", "prompt_dependence", "exact_match", "own",
+        "judge_win_rate", "lm_eval/arc_easy", "loss/general", "expected/general",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "is_taken"), [("OPENAI_API_KEY", True), ("JUDGE_TOKEN", True), ("MY_JUDGE", False)]
+)
+def test_variable_of_the_judges_key_is_one_whose_value_is_removed_from_messages(
+    name: str, is_taken: bool
+) -> None:
+    judge = {"url": "http://host", "model": "judge", "api_key_variable": name}
+    if is_taken:
+        assert JudgeConfig.model_validate(judge).api_key_variable == name
+    else:
+        with pytest.raises(ValidationError, match="ends in _KEY"):
+            JudgeConfig.model_validate(judge)

@@ -209,3 +209,41 @@ def test_key_that_was_replaced_names_what_replaces_it(tmp_path: Path) -> None:
     assert error.where == f"{path}:3"
     assert "evaluation.server.command='vllm serve {model}" in error.fix
     assert fail(None, "evaluation.backend=auto").expected == error.expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 60 + "]" * 60,
+        "a = " + "[" * 50_000,
+        "a = " + "{a = " * 5000,
+        ".".join(["a"] * 60) + " = 1",
+        f"[template.kwargs.{'.'.join(['a'] * 5000)}]",
+        "seed = " + "9" * 5000,
+    ],
+)
+def test_toml_that_is_nested_too_deeply_or_too_large_is_a_clear_error(
+    tmp_path: Path, text: str
+) -> None:
+    error = fail(write(tmp_path, "a.toml", text))
+    assert error.where.startswith(str(tmp_path / "a.toml"))
+    assert len(str(error)) < 2000
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        ".".join(["a"] * 3000) + "=1",
+        f"template.kwargs.{'.'.join(['a'] * 3000)}=1",
+        f"template.kwargs.{'.'.join(['a'] * 40)}={'[' * 40 + ']' * 40}",
+    ],
+)
+def test_override_that_is_nested_too_deeply_is_a_clear_error(override: str) -> None:
+    assert "nested too deeply" in fail(None, override).what
+
+
+@pytest.mark.parametrize("value", ["0x" + "f" * 20_000, str(2**32), "!!binary aGk="])
+def test_seed_that_numpy_cannot_take_is_a_short_error(value: str) -> None:
+    error = fail(None, f"seed={value}")
+    assert error.what.startswith("seed has a value")
+    assert len(error.got) < 400

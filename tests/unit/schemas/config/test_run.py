@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.config.run import DataSource, RunConfig
+from schemas.config.run import DataSource, RunConfig, seed_of
 
 TWO: dict[str, Any] = {"new": {"source": "b.jsonl", "weight": 0.5}, "faq": {"source": "a.jsonl"}}
 
@@ -119,3 +119,10 @@ def test_variables_of_a_template_are_json_values() -> None:
     config = RunConfig.model_validate({"template": {"kwargs": kwargs}})
     assert config.template.kwargs == kwargs
     assert RunConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_split_and_training_take_the_seed_of_the_run_unless_they_have_one() -> None:
+    config = RunConfig(seed=7)
+    assert (seed_of(config, config.split), seed_of(config, config.training)) == (7, 7)
+    own = RunConfig.model_validate({"seed": 7, "split": {"seed": 0}, "training": {"seed": 3}})
+    assert (seed_of(own, own.split), seed_of(own, own.training)) == (0, 3)

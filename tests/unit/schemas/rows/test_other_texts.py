@@ -11,6 +11,9 @@ from tests.support.messages import ANSWER, SYSTEM, USER
 
 CHAT: dict[str, Any] = {"messages": [USER, ANSWER]}
 PASSAGE = "The wall was built in 1880 of granite from the quarry on the hill."
+CHAT_OF_PAIR: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "When was it built?"}, ANSWER]
+}
 PAIR: dict[str, Any] = {"prompt": "When was it built?", "completion": "In 1880."}
 
 
@@ -52,6 +55,55 @@ def test_text_to_work_on_is_named_unless_the_prompt_has_it(name: str, value: Any
 @pytest.mark.parametrize("value", ["history", "walls and roofs", 7, ["wall"], {"id": 3}, None])
 def test_value_that_only_labels_the_row_is_a_column(value: Any) -> None:
     assert read({**PAIR, "context": value})[1] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_passage"),
+    [
+        ("a b " * 10, False),
+        ("a b " * 10 + "c", True),
+        ("ä b " * 4, True),
+        ("ä b " * 3 + "cd", False),
+    ],
+)
+def test_passage_is_longer_than_a_title(text: str, is_passage: bool) -> None:
+    """At least 40 characters without the white space around them, or 15 of another script."""
+    assert bool(read({**PAIR, "context": text})[1]) is is_passage
+
+
+@pytest.mark.parametrize(
+    ("text", "is_repeated"),
+    [
+        ("built", True),
+        ("uilt", False),  # no whole word
+        ("When   was\nit built?", True),
+        ("was it built?In 1880", False),
+        ("hen was it built, yes", False),
+        ("it built?", True),
+    ],
+)
+def test_short_text_is_repeated_as_whole_words(text: str, is_repeated: bool) -> None:
+    assert (read({**CHAT_OF_PAIR, "input": text})[1] == []) is is_repeated
+
+
+def test_text_of_more_than_twenty_characters_may_begin_within_a_word() -> None:
+    chat = {"messages": [{"role": "user", "content": "X" + "a" * 21}, ANSWER]}
+    assert read({**chat, "input": "a" * 21})[1] == []
+    assert read({**chat, "input": "a" * 20})[1] != []
+
+
+def test_first_two_hundred_characters_tell_whether_a_text_is_repeated() -> None:
+    long = "b" * 199 + "c"
+    chat = {"messages": [{"role": "user", "content": long}, ANSWER]}
+    assert read({**chat, "input": f"{long} and more"})[1] == []
+    assert read({**chat, "input": "b" * 199 + "d"})[1] != []
+
+
+def test_roles_and_ids_are_no_texts() -> None:
+    value = [{"role": "no such", "from": "x", "type": "y", "id": "z", "content": "How tall?"}]
+    chat = {"messages": [{"role": "user", "content": "How tall?"}, ANSWER]}
+    assert read({**chat, "prompt": value})[1] == []
+    assert read({**chat, "prompt": [{**value[0], "title": "no such"}]})[1] != []
 
 
 def test_reasoning_in_a_column_is_silent_if_the_answer_has_it() -> None:

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from schemas.rows.values import as_objects, bare_name, is_blank, keys_shown, kind_name, shown
+from schemas.rows.values import (
+    as_objects,
+    bare_name,
+    is_blank,
+    is_nothing,
+    keys_shown,
+    kind_name,
+    shown,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +31,14 @@ from schemas.rows.values import as_objects, bare_name, is_blank, keys_shown, kin
 )
 def test_blank_is_null_white_space_or_empty(value: Any, expected: bool) -> None:
     assert is_blank(value) is expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, True), ([], True), (" NaN\n", True), ("null", True), ("nano", False), (0, False)],
+)
+def test_nothing_is_blank_or_names_an_empty_cell(value: Any, expected: bool) -> None:
+    assert is_nothing(value) is expected
 
 
 @pytest.mark.parametrize(
@@ -53,6 +69,7 @@ def test_kinds_are_named_as_json_names_them(value: Any, expected: str) -> None:
         ({}, "an empty object"),
         ([1], "a list"),
         ({"a": 1}, "an object"),
+        ("x" * 40, '"' + "x" * 40 + '"'),
         ("x" * 50, '"' + "x" * 39 + '…"'),
     ],
 )
@@ -63,6 +80,7 @@ def test_values_are_shown_short_and_on_one_line(value: Any, expected: str) -> No
 def test_keys_are_listed_up_to_a_number() -> None:
     assert keys_shown({}) == "none"
     assert keys_shown({"a": 1, "b" * 50: 2}) == "a, " + "b" * 40
+    assert keys_shown(dict.fromkeys("abcdefgh")) == "a, b, c, d, e, f, g, h"
     assert keys_shown(dict.fromkeys("abcdefghi")) == "a, b, c, d, e, f, g, h…"
 
 

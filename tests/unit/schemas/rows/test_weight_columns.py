@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.rows.recognition import recognise
-from schemas.rows.row import Conversation, SourceRow
+from schemas.rows.row import Conversation, Conversion, SourceRow
 from schemas.rule_ids import RowRule
 from tests.support.messages import ANSWER, USER
 
@@ -65,6 +65,20 @@ def test_flag_of_a_row_may_be_written_as_a_table_does(value: Any) -> None:
     assert read({**CHAT, "train": value})[0].messages == [USER, QUIET]
     assert read({**CHAT, "weight": "0"})[0].messages == [USER, QUIET]
     assert read({**CHAT, "loss": 0})[0].messages == [USER, ANSWER], "a measured loss may be 0"
+
+
+def test_mask_has_one_value_for_each_message() -> None:
+    assert read({**CHAT, "loss_mask": [0, 1]})[0].messages == [USER, ANSWER]
+    detail = "loss_mask with 3 values for 2 messages"
+    assert read({**CHAT, "loss_mask": [0, 1, 1]})[1] == [(RowRule.FIELD_NOT_USED, detail)]
+    found, [(rule, _)] = read({**CHAT, "loss_mask": [0, 2]})
+    assert (found.messages, rule) == ([USER, ANSWER], RowRule.FIELD_NOT_USED)
+
+
+def test_conversion_of_a_flag_is_listed() -> None:
+    assert Conversion.LOSS_FLAGS in read({**CHAT, "weight": 0})[0].conversions
+    assert Conversion.LOSS_FLAGS in read({**CHAT, "loss_mask": [0, 0]})[0].conversions
+    assert read({**CHAT, "weight": 1})[0].conversions == ()
 
 
 def test_mask_may_be_json_text() -> None:

@@ -387,6 +387,20 @@ def test_special_tokens_of_the_model_are_looked_for_beside_the_known_ones() -> N
     assert list(details(says("<|im_end|>"), None, ("[[stop]]",))) == ["special_token_injection"]
 
 
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"name": "add", "description": "Adds.<|im_end|>"},
+        {"name": "add<|im_end|>"},
+        {"name": "add", "parameters": {"type": "object", "properties": {"<|im_end|>": {}}}},
+        {"type": "function", "function": {"name": "add", "strict": ["<|im_end|>"]}},
+    ],
+)
+def test_special_token_in_a_tool_is_found(tool: dict[str, Any]) -> None:
+    found = details(source({"messages": [USER, ANSWER], "tools": [tool]}))
+    assert found["special_token_injection"] == "<|im_end|> in the tools"
+
+
 def test_a_row_can_break_several_rules() -> None:
     assert broken(chat({"role": "critic", "content": ""}, USER)) == {
         RowRule.UNKNOWN_ROLE,

@@ -161,6 +161,23 @@ def test_clone_from_a_tokenizer_without_template_is_refused(tmp_path: Path) -> N
         set_up(tmp_path, True, kind="clone", clone_from=str(source))
 
 
+def test_clone_from_a_tokenizer_with_code_is_refused_and_asks_nobody(tmp_path: Path) -> None:
+    source = make_toy_model(tmp_path / "source")
+    path = source / "tokenizer_config.json"
+    code = {"auto_map": {"AutoTokenizer": ["own.Own", None]}, "tokenizer_class": "Own"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | code), encoding="utf-8")
+    (source / "own.py").write_text("raise SystemExit", encoding="utf-8")
+    with pytest.raises(ModelSourceError, match="contains Python code"):
+        set_up(tmp_path, True, kind="clone", clone_from=str(source))
+
+
+def test_template_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    model, tokenizer = load_toy(tmp_path, has_template=True)
+    tokenizer.chat_template = 5
+    with pytest.raises(TemplateError, match="is no text"):
+        set_up_template(model, tokenizer, TemplateConfig())
+
+
 @pytest.mark.parametrize("name", ["acme/missing", "{tmp}"])
 def test_clone_from_nothing_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises((ModelSourceError, ServiceUnreachable)) as caught:

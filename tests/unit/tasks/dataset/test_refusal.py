@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 from schemas.rule_ids import RuleExample, RuleResult, Severity, Verdict
 from tasks.dataset.refusal import describe, keep_evidence, places, rejection
 from tasks.engine.cache import OutputFolder
@@ -50,3 +52,12 @@ def test_evidence_outlives_the_abandoned_output() -> None:
     output.abandon()
     assert [path.name for path in folder.iterdir()] == ["quarantine.jsonl"]
     assert folder.is_relative_to(work_directory() / "rejected")
+
+
+def test_evidence_against_data_rejected_again_is_not_old() -> None:
+    output = OutputFolder(StageKey("check_schema", {}))
+    (output.path / "quarantine.jsonl").touch()
+    folder = keep_evidence(output, ("quarantine.jsonl",))
+    os.utime(folder, (1.0, 1.0))
+    assert keep_evidence(output, ("quarantine.jsonl",)) == folder
+    assert folder.stat().st_mtime > 1.0

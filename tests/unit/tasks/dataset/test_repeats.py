@@ -70,6 +70,29 @@ def test_labels_of_one_context_count_there() -> None:
     assert not are_labels(answers, hashes(*[5] * 32)).any()
 
 
+@pytest.mark.parametrize(
+    ("answers", "n_labels"),
+    [
+        ([1, 2] * 6, 12),
+        ([1, 2] * 5 + [1], 0),  # 11 rows
+        ([1, 2, 3, 4, 5, 6] * 2, 12),  # half as many answers as rows
+        ([1, 2, 3, 4, 5, 6, 7] * 2 + [8], 0),
+        ([1] * 18 + [2] * 2, 20),  # 90 % have one answer
+        ([1] * 19 + [2], 0),
+        ([1, 2] * 8 + [1, 3, 4, 5], 0),  # 17 of 20 come again
+    ],
+)
+def test_labels_up_to_each_limit(answers: list[int], n_labels: int) -> None:
+    assert are_labels(hashes(*answers), hashes(*[0] * len(answers))).sum() == n_labels
+
+
+@pytest.mark.parametrize(("n_others", "is_label"), [(1188, True), (1189, False)])
+def test_labels_of_a_context_that_is_a_hundredth_of_the_set(n_others: int, is_label: bool) -> None:
+    answers = hashes(*[1, 2] * 6, *range(3, 3 + n_others))
+    contexts = hashes(*[5] * 12, *[6] * n_others)
+    assert are_labels(answers, contexts).tolist() == [is_label] * 12 + [False] * n_others
+
+
 def test_labels_of_no_rows() -> None:
     assert are_labels(hashes(), hashes()).tolist() == []
 
@@ -114,6 +137,23 @@ def test_cut_texts_need_several_different_ones_and_none_just_below() -> None:
     assert not cut_texts(numpy.array([255, 255, 255, 254, 254, 3]), texts).any()
     assert not cut_texts(numpy.array([255, 255, 255, 9, 8, 3]), hashes(1, 1, 1, 2, 3, 4)).any()
     assert cut_texts(numpy.array([], dtype=numpy.uint32), hashes()).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("lengths", "is_cut"),
+    [
+        ([200] * 5 + [1, 2, 3, 4, 5], True),  # half of the rows
+        ([200] * 5 + [1, 2, 3, 4], False),
+        ([199] * 5 + [1, 2, 3, 4, 5], False),
+        ([255, 255, 255, 235, 235], False),  # 20 characters below count, 21 do not
+        ([255, 255, 255, 234, 234], True),
+        ([255, 255, 255, 254, 253, 252], True),  # one of each length
+        ([255, 255, 255, 255, 254, 254], False),  # no more than twice as many
+    ],
+)
+def test_cut_texts_up_to_each_limit(lengths: list[int], is_cut: bool) -> None:
+    found = cut_texts(numpy.array(lengths), hashes(*range(len(lengths))))
+    assert found.tolist() == [n * is_cut * (n == lengths[0]) for n in lengths]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.config.evaluation import JudgeConfig
 from schemas.errors import ConfigError, ServiceUnreachable
-from tasks.decision.llm_judge import judge_messages, judge_pair, read_verdict
+from tasks.decision.llm_judge import INSTRUCTIONS, judge_messages, judge_pair, read_verdict
 from tasks.engine.jsonl import read_jsonl, write_jsonl
 from tasks.evaluation import openai_client
 from tests.support.chat_service import ChatService, chat_service
@@ -58,8 +58,14 @@ def test_judge_is_asked_in_both_orders(
 ) -> None:
     service.reply = prefer_right
     assert ask(service, sides, tmp_path) == {0: 1.0, 1: 0.0}
-    assert len(service.asked) == 4
-    assert {body["temperature"] for body in service.asked} == {0}
+    assert service.paths == ["/v1/chat/completions"] * 4
+    row = {"question": "q0", "reference": "right"}
+    assert {
+        "model": "m",
+        "messages": judge_messages("", row, ("wrong", "right")),
+        "temperature": 0,
+        "max_tokens": 16,
+    } in service.asked
     kept = read_jsonl(tmp_path / "judge_opponent.jsonl")
     assert kept[0] == {"row": 0, "win": 1.0, "verdicts": ["challenger", "challenger"]}
 
@@ -103,6 +109,25 @@ def test_unreadable_verdict_that_an_earlier_version_kept_does_not_count(
     service.asked.clear()
     assert ask(service, sides, tmp_path) == {0: 1.0, 1: 0.0}
     assert len(service.asked) == 4
+
+
+def test_another_model_is_asked_again_at_the_same_address(
+    service: ChatService, sides: tuple[Path, Path], tmp_path: Path
+) -> None:
+    service.reply = prefer_right
+    ask(service, sides, tmp_path)
+    judge_pair(JudgeConfig(url=f"{service.url}/", model="n", n_rows=1), *sides, tmp_path)
+    assert [body["model"] for body in service.asked] == ["m"] * 4 + ["n"] * 2
+
+
+def test_rows_that_the_opponent_did_not_answer_are_left_out(
+    service: ChatService, sides: tuple[Path, Path], tmp_path: Path
+) -> None:
+    service.reply = prefer_right
+    answers = read_jsonl(sides[0] / "answers.jsonl")
+    write_jsonl(sides[0] / "answers.jsonl", answers[1:])
+    assert ask(service, sides, tmp_path) == {1: 0.0}
+    assert [row["row"] for row in read_jsonl(tmp_path / "judge_opponent.jsonl")] == [1]
 
 
 def test_equal_questions_are_asked_once(service: ChatService, tmp_path: Path) -> None:
@@ -185,6 +210,8 @@ def test_refused_key_is_a_configuration_error(
     with pytest.raises(ConfigError, match="HTTP 401") as caught:
         ask(service, sides, tmp_path)
     assert "OPENAI_API_KEY" in caught.value.fix
+    assert caught.value.what == "the judge rejects the request"
+    assert caught.value.where.startswith("evaluation.judge, http://127.0.0.1")
     assert len(service.asked) <= 4  # one of each question
 
 
@@ -192,7 +219,17 @@ def test_refused_key_is_a_configuration_error(
     ("reply", "verdict"),
     [
         ("A", "A"),
-        (" b.\n", "B"),
+        (" B.\n", "B"),
+        ("b", "unreadable"),
+        ("TIE", "tie"),
+        ("Answer A", "A"),
+        ("A is better", "A"),
+        ("B is a better answer", "B"),
+        ("A good choice would be B", "B"),
+        ("This is a difficult comparison", "unreadable"),
+        ("A difficult comparison", "unreadable"),
+        ("It is a tie", "tie"),
+        ("A and B are a tie", "unreadable"),
         ("Tie", "tie"),
         ("**A**", "A"),
         ("A or B", "unreadable"),
@@ -207,5 +244,9 @@ def test_read_verdict(reply: str, verdict: str) -> None:
 def test_judge_messages_hold_the_users_instructions() -> None:
     row = {"question": "How wide?", "reference": "80 cm"}
     system, user = judge_messages("Be strict.", row, ("a", "b"))
-    assert system["content"] == "Be strict. Reply with exactly one word: A, B or tie."
-    assert "<Reference>\n80 cm\n</Reference>" in user["content"]
+    reply = "Reply with exactly one word: A, B or tie."
+    assert system == {"role": "system", "content": f"Be strict. {reply}"}
+    parts = {"Request": "How wide?", "Reference": "80 cm", "Answer A": "a", "Answer B": "b"}
+    text = "\n\n".join(f"<{name}>\n{part}\n</{name}>" for name, part in parts.items())
+    assert user == {"role": "user", "content": f"{text}\n\n{reply}"}
+    assert judge_messages("", row, ("a", "b"))[0]["content"] == f"{INSTRUCTIONS} {reply}"

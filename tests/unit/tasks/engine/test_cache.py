@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -104,6 +106,34 @@ def test_commit_then_hit() -> None:
     assert locate(written, "train.jsonl").read_text(encoding="utf-8") == "one\n"
 
 
+def test_record_and_manifest_are_what_they_say() -> None:
+    key = key_of()
+    written = store(key)
+    covered = {
+        name: file_sha256(locate(written, name)) for name in ("model/weights.bin", "train.jsonl")
+    }
+    digest = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
+    assert written == StageReference(stage="split_dataset", folder=key.folder, sha256=digest)
+    manifest = json.loads(locate(written, MANIFEST).read_text(encoding="utf-8"))
+    assert manifest["key"] == key.parts
+    assert manifest["files"] == covered | {"timing.txt": EMPTY_SHA256}
+
+
+def test_content_is_all_files_where_none_is_named() -> None:
+    output = OutputFolder(key_of())
+    (output.path / "ä.txt").write_text("", encoding="utf-8")
+    written = output.commit(StageReference)
+    covered = json.dumps({"ä.txt": EMPTY_SHA256})
+    assert written.sha256 == hashlib.sha256(covered.encode()).hexdigest()
+
+
+def test_look_up_marks_the_output_as_used_now() -> None:
+    folder = locate(store(key_of()), "")
+    os.utime(folder, (1.0, 1.0))
+    look(key_of())
+    assert folder.stat().st_mtime > 10**9
+
+
 def test_equal_content_gives_equal_sha256_whatever_the_rest() -> None:
     first = store(key_of(seed=1), note="took 3 s")
     second = store(key_of(seed=2), note="took 4 s")
@@ -202,6 +232,15 @@ def test_manifest_is_inside_and_lists_every_file() -> None:
     manifest = json.loads(locate(written, MANIFEST).read_text(encoding="utf-8"))
     assert sorted(manifest["files"]) == ["model/weights.bin", "timing.txt", "train.jsonl"]
     assert manifest["result"] == written.model_dump(mode="json")
+
+
+def test_generation_is_0_before_the_first_and_where_it_cannot_be_read(work_folder: Path) -> None:
+    assert generation(key_of(), is_renewed=False) == 0
+    path = work_folder / f"{key_of().folder}.generation"
+    assert not path.exists()
+    assert 0 < generation(key_of(), is_renewed=True) < 2**64
+    path.write_text("half", encoding="utf-8")
+    assert generation(key_of(), is_renewed=False) == 0
 
 
 def test_generation_changes_whenever_the_output_is_renewed() -> None:

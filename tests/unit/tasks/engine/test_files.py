@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.errors import WorkDirectoryError
-from tasks.engine.files import open_atomic, write_atomic, write_new_files
+from tasks.engine.files import modified_at, open_atomic, write_atomic, write_new_files
 
 
 def test_write_atomic_leaves_the_old_file_when_it_fails(
@@ -51,6 +52,7 @@ def test_file_that_cannot_be_written_is_a_fault_of_the_folder(tmp_path: Path) ->
     with pytest.raises(WorkDirectoryError) as caught, open_atomic(tmp_path / "a" / "b.txt"):
         pass
     assert caught.value.fix == "name a folder you may write to"
+    assert caught.value.where == str(tmp_path / "a")
 
 
 def test_new_files_are_written_into_a_folder_made_for_them(tmp_path: Path) -> None:
@@ -72,6 +74,29 @@ def test_none_of_the_new_files_is_written_if_one_exists(tmp_path: Path, kind: st
     with pytest.raises(WorkDirectoryError, match="b would be overwritten"):
         write_new_files(tmp_path, {"a": "a", "b": "b"})
     assert list(tmp_path.iterdir()) == [taken]
+
+
+def test_error_names_folder_and_files(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).touch()
+    with pytest.raises(WorkDirectoryError) as caught:
+        write_new_files(tmp_path, {"a": "", "b": "", "c": ""})
+    assert caught.value.what == "a and b would be overwritten; nothing was written"
+    assert caught.value.where == str(tmp_path)
+    assert caught.value.expected == "a folder without a, b, c"
+    assert caught.value.got == "a, b"
+    with pytest.raises(WorkDirectoryError) as caught:
+        write_new_files(tmp_path / "a", {"x": ""})
+    assert caught.value.what == f"{tmp_path / 'a'} is not a folder"
+    assert caught.value.where == str(tmp_path / "a")
+
+
+def test_time_of_a_file_is_when_it_was_written_and_now_where_it_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    os.utime(tmp_path / "a", (5.0, 7.0))
+    assert modified_at(tmp_path / "a") == 7.0
+    before = time.time()
+    assert before <= modified_at(tmp_path / "b") <= time.time()
 
 
 @pytest.mark.parametrize("n_written", [0, 1])

@@ -10,6 +10,7 @@ from tasks.engine.journal import (
     append_duration,
     append_entry,
     entries_since,
+    journal_path,
     last_flow_run_id,
     read_entries,
 )
@@ -53,3 +54,11 @@ def test_entries_of_another_process_and_of_an_earlier_run_are_not_ours() -> None
     append_entry("ours", StageEntry(stage="load_dataset", event="HIT", detail=""))
     append_entry("other", StageEntry(stage="evaluate_model", event="MISS", detail="", process=1))
     assert [entry.stage for entry in entries_since(started)] == ["load_dataset"]
+
+
+def test_a_torn_line_costs_no_other() -> None:
+    append_entry("run", StageEntry(stage="decide", event="HIT", detail=""))
+    with journal_path("run").open("a", encoding="utf-8") as stream:
+        stream.write('{"stage":"train_mod')
+    append_entry("run", StageEntry(stage="publish_report", event="HIT", detail=""))
+    assert [entry.stage for entry in read_entries("run")] == ["decide", "publish_report"]

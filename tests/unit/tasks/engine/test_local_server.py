@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,9 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.local_server import LOOPBACK, free_port, start_guarded, stop_guarded
+from tasks.engine.local_server import (
+    free_port,
+    is_listening,
+    listen,
+    local_url,
+    start_guarded,
+    stop_guarded,
+)
+from tests.support import ipv6_only, parts
 from tests.support.processes import await_end, is_running
 
+ROOT = Path(__file__).parents[4]
 STARTER = """
 import os, sys, time
 from pathlib import Path
@@ -28,8 +36,30 @@ SLEEPER = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
 
 @pytest.mark.loopback
 def test_free_port_can_be_bound() -> None:
-    with socket.create_server((LOOPBACK, free_port())) as server:
-        assert server.getsockname()[0] == "127.0.0.1"
+    port = free_port()
+    assert not is_listening(port)
+    with listen(port) as server:
+        assert server.getsockname() == ("127.0.0.1", port)
+        assert local_url(port) == f"http://127.0.0.1:{port}"
+        assert is_listening(port)
+        with pytest.raises(OSError, match="in use"):
+            listen(port)
+
+
+@parts.ROOT.mark
+def test_servers_listen_on_ipv6_where_there_is_no_other() -> None:
+    parts.Part(
+        "network namespaces", f"{parts.OPTIONAL}CAP_SYS_ADMIN", ipv6_only.is_allowed()
+    ).require()
+    program = """
+from tasks.engine.local_server import *
+with listen(port := free_port()) as server:
+    print(server.getsockname()[0], is_listening(port), local_url(4200))
+print(is_listening(port))
+"""
+    command = [*ipv6_only.COMMAND, sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.stdout.split() == ["::1", "True", "http://[::1]:4200", "False"], done.stderr
 
 
 def printed_id(log: Path) -> int:

@@ -23,6 +23,7 @@ ADDRESS = "https://user:pw@host.example/rows.jsonl?X-Amz-Signature=abc"
             "run HTTP_PROXY=http://proxy:80 a@b --ask x?",
         ),
         ("models:/faq@champion", "models:/faq@champion"),
+        ("s3://bucket/part-?.jsonl", "s3://bucket/part-?.jsonl"),
     ],
 )
 def test_without_secrets_leaves_password_and_query_out(text: str, shown: str) -> None:
@@ -36,6 +37,25 @@ def test_public_settings_walks_through_everything() -> None:
         "c": 3,
         "d": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (r"https?://docs\.x/\w+", r"https?://docs\.x/\w+"),
+        (r"https://docs\.x/\w+\?q=(a|b)", r"https://docs\.x/\w+\?q=(a|b)"),
+        ("Ask https://docs.x/a?b=c first. Be kind?", "Ask https://docs.x/a?b=c first. Be kind?"),
+        ("Ask https://me:pw@docs.x/a?b=c.", "Ask https://docs.x/a?b=c."),
+        ("Ask https://docs.x/a?api_key=1 first.", "Ask https://docs.x/a first."),
+        ("Ask https://docs.x/a?x=1&X-Amz-Signature=abc first.", "Ask https://docs.x/a first."),
+        ("Ask https://docs.x/a?h=0123456789abcdef0123456789 first.", "Ask https://docs.x/a first."),
+        ("https://docs.x/a?unknown=abc", "https://docs.x/a"),
+    ],
+)
+def test_public_settings_keep_text_whole_and_addresses_without_secrets(
+    text: str, shown: str
+) -> None:
+    assert public_settings(text) == shown
 
 
 def test_stage_key_holds_no_secret() -> None:

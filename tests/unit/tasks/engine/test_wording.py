@@ -78,7 +78,15 @@ def test_interval_names_both_ends() -> None:
 
 @pytest.mark.parametrize(
     ("fraction", "text"),
-    [(0, "0 %"), (0.05, "5 %"), (1e-6, "< 0.001 %"), (0.99999, "99.999 %"), (1, "100 %")],
+    [
+        (0, "0 %"),
+        (0.05, "5 %"),
+        (1e-6, "< 0.001 %"),
+        (0.99999, "99.999 %"),
+        (1, "100 %"),
+        (1 - 7.4e-7, "99.99992 %"),
+        (0.9996, "99.96 %"),
+    ],
 )
 def test_share_never_rounds_to_nothing_or_all(fraction: float, text: str) -> None:
     assert share(fraction) == text

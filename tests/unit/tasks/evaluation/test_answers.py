@@ -10,6 +10,7 @@ import pytest
 from schemas.config.evaluation import EvaluationConfig
 from tasks.evaluation.answers import (
     answer_prompts,
+    draw_prompts,
     encode_prompts,
     generate_tokens,
     learned_positions,
@@ -114,3 +115,21 @@ def test_read_answers_cuts_at_the_first_stop_token_and_counts(model: Path) -> No
     assert [answer.is_stopped for answer in answers] == [True, False, True]
     assert answers[0].n_reference_tokens == 3  # one a letter
     assert answers[0].question == "q?"
+
+
+def test_prompts_are_drawn_by_hash_and_smaller_draws_begin_larger_ones() -> None:
+    rows = [
+        {"row": row, "prompt": f"{kind} {row}", "reference": "r"}
+        for row, kind in enumerate(["first"] * 100 + ["second"] * 100)
+    ]
+    drawn = draw_prompts(rows, 40)
+    assert drawn == draw_prompts(rows[::-1], 40)
+    assert drawn[:12] == draw_prompts(rows, 12)
+    n_second = sum(row["prompt"].startswith("second") for row in drawn)
+    assert 10 <= n_second <= 30  # a file sorted by kind does not matter
+    assert len(draw_prompts(rows, 500)) == 200
+
+
+def test_equal_prompts_are_drawn_in_the_order_of_their_rows() -> None:
+    rows = [{"row": row, "prompt": "p", "reference": "r"} for row in (3, 1, 2)]
+    assert [row["row"] for row in draw_prompts(rows, 2)] == [1, 2]

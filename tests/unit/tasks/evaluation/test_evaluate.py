@@ -20,6 +20,7 @@ from tasks.engine.cache import OutputFolder
 from tasks.engine.jsonl import read_jsonl
 from tasks.engine.keys import StageKey
 from tasks.evaluation.evaluate import HELD_OUT, evaluate, evaluation_fingerprint
+from tasks.evaluation.row_scores import read_groups
 from tasks.evaluation.scores_cache import EvaluatedModel
 from tests.support.evaluations import EVALUATION, N_ROWS, write_quality
 from tests.support.toy import make_toy_model
@@ -67,6 +68,8 @@ def test_evaluate_writes_every_file_and_names_the_model(home: Path, toy: Path) -
     found = evaluate_toy(Role.BASE, Fetched(toy).model, write_quality(home, toy))
     folder = home / found.folder
     names = {"losses.jsonl", "answers.jsonl", "row_scores.jsonl", "slices.json", "metrics.json"}
+    names |= {"prompt_dependence.jsonl", "retention_losses.jsonl", "retention_answers.jsonl"}
+    names.add("rows.jsonl")
     assert {path.name for path in folder.iterdir()} == names | {"manifest.json"}
     assert len(read_jsonl(folder / "losses.jsonl")) == found.n_rows == N_ROWS
     assert len(read_jsonl(folder / "answers.jsonl")) == found.n_answers == 3
@@ -76,6 +79,7 @@ def test_evaluate_writes_every_file_and_names_the_model(home: Path, toy: Path) -
         / sum(row["n_tokens"] for row in read_jsonl(folder / "losses.jsonl"))
     )
     assert (found.model_sha256, found.eval_sha256) == ("m" * 64, "e" * 64)
+    assert read_groups(folder, "loss") == {row: row for row in range(N_ROWS)}
 
 
 def test_challenger_that_became_champion_is_not_loaded_again(home: Path, toy: Path) -> None:
@@ -160,14 +164,18 @@ def test_failed_measuring_leaves_nothing_behind(home: Path, toy: Path) -> None:
     evaluate_toy(Role.BASE, Fetched(toy).model, quality)
 
 
-def test_evaluation_fingerprint_follows_the_files(tmp_path: Path) -> None:
+def test_evaluation_fingerprint_follows_the_files(tmp_path: Path, toy: Path) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text("{}", encoding="utf-8")
     evaluation = EVALUATION.model_copy(update={"json_schema": str(schema)})
-    before = evaluation_fingerprint({"evaluation": evaluation})
-    assert before == evaluation_fingerprint({"evaluation": evaluation})
+    given = {"evaluation": evaluation, "quality": write_quality(tmp_path, toy)}
+    before = evaluation_fingerprint(given)
+    assert before == evaluation_fingerprint(given)
     schema.write_text('{"type": "object"}', encoding="utf-8")
-    assert evaluation_fingerprint({"evaluation": evaluation}) != before
+    edited = evaluation_fingerprint(given)
+    assert edited != before
+    given["quality"] = given["quality"].model_copy(update={"retention_sha256": {"general": "a"}})
+    assert evaluation_fingerprint(given) not in (before, edited)
 
 
 def test_misspelt_slice_is_found_before_any_model_is_asked(home: Path, toy: Path) -> None:

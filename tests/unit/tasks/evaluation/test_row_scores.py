@@ -12,7 +12,14 @@ from schemas.errors import MetricError
 from tasks.engine.jsonl import write_jsonl
 from tasks.evaluation.answers import RowAnswer
 from tasks.evaluation.losses import RowLoss
-from tasks.evaluation.row_scores import perplexity, read_scores, score_answers, summarise
+from tasks.evaluation.prompt_dependence import PROMPT_DEPENDENCE_FILE, RowDependence
+from tasks.evaluation.row_scores import (
+    perplexity,
+    read_groups,
+    read_scores,
+    score_answers,
+    summarise,
+)
 
 LOSSES = [RowLoss(0, 6.0, 2, 1), RowLoss(1, 2.0, 2, 2)]
 
@@ -48,14 +55,17 @@ def test_summarise_weighs_tokens_and_leaves_out_rows_without_a_value() -> None:
         {"row": 0, "scores": {"a": 1.0, "b": None}},
         {"row": 1, "scores": {"a": 0.0, "b": None}},
     ]
-    assert summarise(LOSSES, rows) == {
+    dependence = [RowDependence(0, 6.0, 9.0, 2), RowDependence(1, 2.0, 1.0, 2)]
+    assert summarise(LOSSES, rows, dependence) == {
         "loss": 2.0,
         "perplexity": math.exp(2.0),
         "token_accuracy": 0.75,
+        "prompt_dependence": 0.5,
         "a": 0.5,
         "b": None,
     }
-    assert summarise([], [])["loss"] is None
+    assert summarise([], [], [])["loss"] is None
+    assert summarise([], [], [])["prompt_dependence"] is None
 
 
 def test_perplexity_of_an_endless_loss_is_infinite() -> None:
@@ -73,4 +83,13 @@ def test_read_scores_gives_sum_and_weight_of_each_row(tmp_path: Path) -> None:
     assert read_scores(tmp_path, "token_accuracy") == {0: (1.0, 2.0), 1: (2.0, 2.0)}
     assert read_scores(tmp_path, "a") == {0: (1.0, 1.0)}
     assert read_scores(tmp_path, "b") == {}
+    write_jsonl(tmp_path / PROMPT_DEPENDENCE_FILE, [RowDependence(0, 6.0, 9.0, 2).__dict__])
+    assert read_scores(tmp_path, "prompt_dependence") == {0: (3.0, 2.0)}
     assert read_scores(tmp_path, "lm_eval/u") == {0: (0.0, 1.0)}
+
+
+def test_read_groups_gives_the_group_of_each_held_out_row_alone(tmp_path: Path) -> None:
+    rows = [{"row": 0, "group": 0}, {"row": 2, "group": 0}]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    assert read_groups(tmp_path, "chrf") == {0: 0, 2: 0}
+    assert read_groups(tmp_path, "lm_eval/u") == {}  # its rows are others

@@ -12,6 +12,7 @@ from schemas.config.evaluation import EvaluationConfig
 from schemas.errors import ConfigError
 from tasks.engine.jsonl import write_jsonl
 from tasks.evaluation.losses import RowLoss
+from tasks.evaluation.prompt_dependence import RowDependence
 from tasks.evaluation.slices import (
     check_columns,
     rows_where_base_was_better,
@@ -34,13 +35,17 @@ def test_write_slices_breaks_down_by_column_turns_and_length(tmp_path: Path) -> 
     losses = [RowLoss(row, float(row), 1, 0) for row in range(8)]
     prompts = [prompt(row, "roof" if row < 6 else None) for row in range(8)]
     scores = [{"row": 0, "scores": {"exact_match": 1.0}}]
-    found = write_slices(losses, scores, prompts, EvaluationConfig(slices=("category",)), tmp_path)
+    dependence = [RowDependence(row, 0.0, float(row), 1) for row in range(8)]
+    found = write_slices(
+        losses, scores, dependence, prompts, EvaluationConfig(slices=("category",)), tmp_path
+    )
     assert json.loads((tmp_path / "slices.json").read_text(encoding="utf-8")) == found
     by_column = {one["value"]: one for one in found if one["by"] == "category"}
     assert by_column.keys() == {"(none)", "roof"}
     assert by_column["roof"]["n_rows"] == 6
     assert by_column["roof"]["metrics"]["loss"] == 2.5
     assert by_column["roof"]["metrics"]["exact_match"] == 1.0
+    assert by_column["roof"]["metrics"]["prompt_dependence"] == 2.5
     assert not by_column["roof"]["is_small"]
     assert by_column["(none)"]["is_small"]
     turns = {one["value"]: one["metrics"]["loss"] for one in found if one["by"] == "turns"}
@@ -107,4 +112,4 @@ def test_no_row_is_better_by_a_metric_without_direction(tmp_path: Path) -> None:
 
 
 def test_write_slices_of_no_rows_is_empty(tmp_path: Path) -> None:
-    assert write_slices([], [], [], EvaluationConfig(), tmp_path) == []
+    assert write_slices([], [], [], [], EvaluationConfig(), tmp_path) == []

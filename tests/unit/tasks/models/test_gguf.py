@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,12 @@ import pytest
 from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError
 from tasks.models.bundled import bundled_file
-from tasks.models.gguf import load_gguf, load_gguf_tokenizer, read_tokenizer_facts
+from tasks.models.gguf import (
+    count_gguf_parameters,
+    load_gguf,
+    load_gguf_tokenizer,
+    read_tokenizer_facts,
+)
 from tasks.models.source import load_model
 from tests.support.parts import BUNDLED_MODEL
 from tests.support.toy import TOY_TEMPLATE
@@ -137,6 +143,8 @@ def test_damaged_gguf_is_one_clear_error(tmp_path: Path) -> None:
         with pytest.raises(ModelSourceError, match=r"\.gguf file cannot be read") as caught:
             load_model(ModelConfig(source=str(path)))
         assert caught.value.where == str(path)
+        with pytest.raises(ModelSourceError, match=r"\.gguf file cannot be read"):
+            count_gguf_parameters(path)
 
 
 @pytest.mark.slow
@@ -146,3 +154,25 @@ def test_bundled_tokenizer_parts_digits_as_smollm2_does() -> None:
     # Two blanks before a number stay one token, since digits are parted first.
     assert tokenizer.convert_ids_to_tokens(tokenizer("m  12").input_ids) == ["m", "ĠĠ", "1", "2"]
     assert tokenizer.eos_token_id == 2
+
+
+def test_files_next_to_a_gguf_file_are_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transformers would load the adapter's base, ask whether to run the code, and take the template."""
+    make_gguf(tmp_path / "model.gguf")
+    neighbours = {
+        "adapter_config.json": {"base_model_name_or_path": "other/model", "peft_type": "LORA"},
+        "config.json": {"auto_map": {"AutoConfig": "own.Own"}, "model_type": "own"},
+        "generation_config.json": {"max_new_tokens": 1},
+        "tokenizer_config.json": {"auto_map": {"AutoTokenizer": ["own.Own", None]}},
+    }
+    for name, settings in neighbours.items():
+        (tmp_path / name).write_text(json.dumps(settings), encoding="utf-8")
+    (tmp_path / "chat_template.jinja").write_text("another", encoding="utf-8")
+    (tmp_path / "own.py").write_text("raise SystemExit", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    model, tokenizer = load_gguf(Path("model.gguf"))
+    light, _ = load_gguf_tokenizer(Path("model.gguf"))
+    assert tokenizer.chat_template == light.chat_template == TOY_TEMPLATE
+    assert model.generation_config.max_new_tokens is None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import transformers
 
+from flows.doctor._run_needs import count_source_parameters
 from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError, ServiceUnreachable
 from tasks.models import bundled
@@ -189,7 +190,6 @@ def test_code_that_comes_with_a_model_is_refused(folder: Path, name: str) -> Non
         ("config.json", b"{"),
         ("config.json", b'{"model_type": "no_such_type"}'),
         ("config.json", b'{"model_type": "vit"}'),
-        ("model.safetensors", b"cut off"),
         ("tokenizer.json", b"{}"),
     ],
 )
@@ -198,6 +198,33 @@ def test_damaged_files_are_one_clear_error(folder: Path, name: str, content: byt
     with pytest.raises(ModelSourceError, match="cannot be loaded") as caught:
         load_model(config_of(folder))
     assert "\n" not in caught.value.got
+
+
+LENGTH_BEYOND_THE_FILE = (2**62).to_bytes(8, "little") + b"{}"
+
+
+@pytest.mark.parametrize("content", [b"", b"cut off", LENGTH_BEYOND_THE_FILE, b"half", b"header"])
+def test_damaged_weights_are_named_before_anything_is_loaded(folder: Path, content: bytes) -> None:
+    path = folder / "model.safetensors"
+    whole = path.read_bytes()
+    cut = {b"half": whole[: len(whole) // 2], b"header": whole[:100]}
+    path.write_bytes(cut.get(content, content))
+    message = "model.safetensors is damaged or incomplete"
+    with pytest.raises(ModelSourceError, match=message) as caught:
+        load_model(config_of(folder))
+    assert "download it again" in caught.value.fix
+    with pytest.raises(ModelSourceError, match=message):
+        count_source_parameters(config_of(folder))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_pointer_of_git_lfs_is_named_with_the_command(folder: Path, name: str) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
+    (folder / name).write_text(pointer)
+    for use in (load_model, model_fingerprint, count_source_parameters):
+        with pytest.raises(ModelSourceError, match=f"{name} is a Git LFS pointer") as caught:
+            use(config_of(folder))
+        assert "git lfs pull" in caught.value.fix
 
 
 def test_tokenizer_without_a_fast_form_is_refused(folder: Path) -> None:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from schemas.config.run import RunConfig
 from schemas.records.decision import Decision
@@ -15,11 +18,14 @@ from tasks.registry.lineage import (
     flow_run_tags,
     lineage_tags,
     metrics_by_role,
+    settings_sha256,
     shorten,
     version_fingerprint,
 )
 from tasks.registry.tags import MAX_TAG_CHARACTERS
 from tests.support.evidence import CONFIG, decide_again, make_records
+
+SIGNED = "https://host.example/eval.jsonl?X-Amz-Signature="
 
 
 @pytest.fixture
@@ -74,6 +80,44 @@ def test_config_sha256_is_that_of_the_stored_file(evidence: Evidence) -> None:
     text = config_text(CONFIG)
     assert tags["sft.config_sha256"] == hashlib.sha256(text.encode()).hexdigest()
     assert "name: toy" in text
+
+
+def test_config_text_keeps_a_pattern_whole() -> None:
+    pattern = r"https?://docs\.x/\w+\?q=(a|b)"
+    config = RunConfig.model_validate({"evaluation": {"pattern": pattern}})
+    assert yaml.safe_load(config_text(config))["evaluation"]["pattern"] == pattern
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed", "is_equal"),
+    [
+        ({"split": {"pinned": {"source": f"{SIGNED}a"}}}, f"{SIGNED}b", True),
+        ({"split": {"pinned": {"source": "https://x/eval.jsonl"}}}, "https://x/new.jsonl", False),
+        ({"evaluation": {"retention": {"general": f"{SIGNED}a"}}}, f"{SIGNED}b", True),
+        ({"evaluation": {"retention": {"general": "a.jsonl"}}}, "b.jsonl", False),
+        ({"quality": {"benchmarks": [f"{SIGNED}a"]}}, [f"{SIGNED}b"], True),
+        ({"quality": {"benchmarks": ["a.jsonl"]}}, ["b.jsonl"], False),
+        ({"data": {"source": {"source": "a.jsonl"}}}, "b.jsonl", True),
+        ({"data": {"sources": {"faq": {"source": "a.jsonl"}}}}, "b.jsonl", True),
+        ({"data": {"source": {"columns": {"prompt": "a"}}}}, "b", False),
+        ({"data": {"sources": {"faq": {"source": "a.jsonl", "weight": 1}}}}, 2, False),
+        ({"evaluation": {"pattern": r"https?://a/\w"}}, r"https?://b/\w", False),
+        ({"evaluation": {"judge": {"model": "m", "url": "http://j/?v=1"}}}, "http://j/?v=2", False),
+        ({"registry": {"name": "a"}}, "b", True),
+        ({"retrain": {"min_new_rows": 1}}, 2, True),
+    ],
+)
+def test_settings_count_as_in_keys(
+    settings: dict[str, Any], changed: object, is_equal: bool
+) -> None:
+    """`changed` is another value of the last key of `settings`."""
+    other = deepcopy(settings)
+    inner = other
+    while isinstance(inner[list(inner)[-1]], dict):
+        inner = inner[list(inner)[-1]]
+    inner[list(inner)[-1]] = changed
+    one, two = (settings_sha256(RunConfig.model_validate(it)) for it in (settings, other))
+    assert (one == two) is is_equal
 
 
 def test_config_text_holds_no_password() -> None:

@@ -58,6 +58,7 @@ def facts() -> dict[str, Any]:
                     "gain": 1.25,
                     "interval_low": 1.0,
                     "interval_high": 1.5,
+                    "confidence": 0.975,
                     "verdict": "passed",
                     "reason": "above | 0",
                 }
@@ -78,9 +79,9 @@ def test_metrics_have_a_column_per_role() -> None:
 
 def test_gates_show_gain_and_interval(facts: dict[str, Any]) -> None:
     lines = gates_table(facts["report"]).splitlines()
-    assert lines[0] == "| gate | metric | against | gain with 95 % interval | verdict | reason |"
+    assert lines[0] == "| gate | metric | against | gain with interval | verdict | reason |"
     assert lines[2] == (
-        "| loss_below_base | loss | base | +1.250 [1, 1.500] | passed | above \\| 0 |"
+        "| loss_below_base | loss | base | +1.250 [1, 1.500] (97.5 %) | passed | above \\| 0 |"
     )
     assert gates_table({"gates": []}) == ""
 

@@ -8,14 +8,11 @@ import pytest
 
 import tasks.report.announcements as announcement
 from schemas.records.events import Happening
-from schemas.records.stages import Stage
-from tasks.engine.journal import StageEntry, append_entry
 from tasks.report.announcements import (
     announce_rejection,
     rejected_state,
     report_payload,
     verdict_of,
-    was_computed,
 )
 from tests.support.prefect_events import CONFIG, REJECTED
 from tests.support.reports import toy_report
@@ -38,14 +35,6 @@ def test_verdict_names_the_event(
     report = toy_report(decision=decision, mode=mode)
     report["registry"]["is_promoted"] = is_promoted
     assert verdict_of(report) is happening
-
-
-def test_was_computed_only_where_this_run_did_not_find_it_cached() -> None:
-    append_entry("first", StageEntry(stage="promote_model", event="MISS", detail=""))
-    append_entry("again", StageEntry(stage="promote_model", event="HIT", detail=""))
-    assert was_computed("first", Stage.PROMOTE_MODEL)
-    assert not was_computed("first", Stage.REGISTER_MODEL)
-    assert not was_computed("again", Stage.PROMOTE_MODEL)
 
 
 def test_report_payload_says_what_became_of_the_model_and_why(tmp_path: Path) -> None:

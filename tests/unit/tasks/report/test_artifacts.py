@@ -42,17 +42,17 @@ def test_slug_is_a_key_and_differs_for_different_names(name: str, key: str) -> N
 def test_gate_table_rounds_and_says_what_is_not_known() -> None:
     gate = {
         "id": "beats_base", "metric": "loss", "against": "base", "opponent": 2.0,
-        "challenger": 1.23456, "gain": 0.76544, "interval_low": 0.5, "interval_high": 1.0,
+        "challenger": 1.23456, "gain": 0.76544, "interval_low": 0.5, "interval_high": 1.0, "confidence": 0.975,
         "n_rows": 12, "limit": 0.0, "severity": "block", "verdict": "passed", "reason": "better",
     }  # fmt: skip
-    missing = gate | {"opponent": None, "interval_low": None}
+    missing = gate | {"opponent": None, "interval_low": None, "confidence": None}
     first, second = gate_table(toy_report(gates=[gate, missing]))
     assert first == {
         "gate": "beats_base", "verdict": "passed", "metric": "loss", "against": "base",
         "challenger": "1.235", "opponent": "2", "gain": "+0.765", "interval": "[0.500, 1]",
-        "limit": "0", "rows": 12, "reason": "better",
+        "level": "97.5 %", "limit": "0", "rows": 12, "reason": "better",
     }  # fmt: skip
-    assert (second["opponent"], second["interval"]) == ("-", "-")
+    assert (second["opponent"], second["interval"], second["level"]) == ("-", "-", "-")
 
 
 def test_tables_without_rows_say_so() -> None:

@@ -26,7 +26,7 @@ HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x onerror=y>\u2
 def broken(rule: str, **changes: Any) -> RuleResult:
     values: dict[str, Any] = {
         "id": rule, "severity": Severity.BLOCK, "verdict": Verdict.FAILED, "n_rows": 3,
-        "fraction": 0.3, "observed": 0.3, "fix": "mend it",
+        "fraction": 0.3, "observed": 0.3, "fix": "correct it",
         "examples": (RuleExample(file="a.jsonl", line=7, detail="seen"),),
     }  # fmt: skip
     return RuleResult(**{**values, **changes})

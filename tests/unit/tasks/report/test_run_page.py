@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tasks.report.run_page import (
@@ -67,6 +68,16 @@ def test_render_page_gives_intervals_next_to_the_metrics() -> None:
     assert page.count('<td class="number">1</td>') == 1  # the base's, which has none
 
 
+def test_render_page_names_the_level_of_each_interval() -> None:
+    kept = gate(id="general_loss_kept", confidence=0.9)
+    skipped = gate(verdict="skipped", gain=None, interval_low=None, confidence=None)
+    page = render_page(toy_report(gates=[gate(), kept, skipped], confidence=0.975), CURVE)
+    levels = re.findall(r'<td class="number">(-|[\d.]+ %)</td><td class="number">0</td></tr>', page)
+    assert levels == ["97.5 %", "90 %", "-"]
+    assert "<small>97.5 % interval [+0.250, +1]</small>" in page
+    assert "held-out rows, with 95 % intervals" in page  # of the metrics
+
+
 def test_render_page_says_why_a_scheduled_run_trained() -> None:
     page = render_page(toy_report(retrain={"detail": "5 rows are <new>"}), CURVE)
     assert "Why this run trained:</strong> 5 rows are &lt;new&gt;" in page
@@ -82,22 +93,22 @@ def test_sort_rules_puts_what_failed_first_and_folds_the_rest() -> None:
 
 
 def test_gate_charts_place_values_between_the_margins() -> None:
-    [chart] = gate_charts([gate()], 0.95)
+    [chart] = gate_charts([gate()])
     # 0 lies at 24 and 1 at 560 - 24
     assert (chart.zero_x, chart.limit_x, chart.low_x) == (24.0, 24.0, 152.0)
     assert (chart.value_x, chart.high_x) == (280.0, 536.0)
-    assert chart.text == ("gain over base +0.500, 95 % interval [+0.250, +1], limit 0; passed.")
+    assert chart.text == ("gain over base +0.500, 97.5 % interval [+0.250, +1], limit 0; passed.")
 
 
 def test_gate_charts_show_the_value_of_an_absolute_gate() -> None:
     absolute = gate(against="absolute", gain=None, opponent=None, challenger=0.75, limit=0.5)
-    [chart] = gate_charts([absolute], 0.9)
+    [chart] = gate_charts([absolute])
     assert (chart.value, chart.interval, chart.zero_x) == ("0.750", "[0.250, 1]", None)
     assert chart.title == "loss: value"
 
 
 def test_gate_charts_leave_out_gates_without_interval() -> None:
-    assert gate_charts([gate(interval_low=None, interval_high=None)], 0.95) == []
+    assert gate_charts([gate(interval_low=None, interval_high=None)]) == []
 
 
 def test_key_gate_is_what_the_verdict_rests_on() -> None:

@@ -6,7 +6,7 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.rows.plain_rows import PlainRow
@@ -16,7 +16,6 @@ from tasks.sources.parsing import (
     MOST_NAMES,
     MOST_OTHERS,
     Block,
-    is_deep,
     map_columns,
     parse_block,
     remember_names,
@@ -145,16 +144,9 @@ def test_collection_goes_on_after_parsing() -> None:
     assert gc.isenabled()
 
 
-def test_depth_counts_levels() -> None:
-    value: Any = 1
-    for _ in range(200):
-        value = [value]
-    assert not is_deep(value)
-    assert is_deep({"a": value})
-
-
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.binary(max_size=40)), st.integers(min_value=1))
+@example([b"\x1c"], 1)  # a blank to Python, not to JSON
 def test_any_bytes_give_a_row_for_each_line_with_something_in_it(
     lines: list[bytes], first_line: int
 ) -> None:

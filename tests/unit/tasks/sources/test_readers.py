@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
+import pyarrow.parquet
 import pytest
 
 from schemas.errors import DataSourceError
 from schemas.rows.row import SourceRow
+from tasks.sources import _compression
 from tasks.sources._kinds import data_ending
 from tasks.sources._readers import read_file
 from tasks.sources.parsing import parse_block
@@ -293,3 +295,43 @@ def test_file_that_is_gone_is_refused(tmp_path: Path) -> None:
     for name in ("a.jsonl", "a.json.gz", "a.parquet", "a.parquet.zst"):
         with pytest.raises(DataSourceError, match=f"{name} cannot be read: No such file"):
             read(tmp_path / name)
+
+
+def write_bomb(folder: Path, kind: str) -> Path:
+    """Write a small file whose rows have millions of characters."""
+    path = folder / f"a.{kind}"
+    row = {"prompt": "x" * 10_000, "completion": "b"}
+    if kind == "jsonl.gz":
+        path.write_bytes(gzip.compress((json.dumps(row) + "\n").encode() * 500))
+    else:
+        table = pyarrow.Table.from_pylist([row] * 500)
+        pyarrow.parquet.write_table(table, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["jsonl.gz", "parquet"])
+def test_file_whose_rows_are_many_times_its_size_is_refused(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_bomb(tmp_path, kind)
+    size = path.stat().st_size
+    assert len(read(path)) == 500
+    monkeypatch.setattr(_compression, "MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(_compression, "MOST_TIMES", 4_500_000 // size)
+    with pytest.raises(DataSourceError, match=r"a\.\S+ unpacks to more") as caught:
+        read(path)
+    assert "as .jsonl" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.jsonl.gz", b"\n"), ("a.json.gz", b" "), ("a.parquet.gz", b"PAR1")]
+)
+def test_file_that_unpacks_to_blanks_or_no_table_is_refused_before_it_is_copied(
+    tmp_path: Path, name: str, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content * 8_000_000))
+    monkeypatch.setattr(_compression, "MOST_BYTES", 5_000_000)
+    monkeypatch.setattr(_compression, "MOST_TIMES", 10)
+    with pytest.raises(DataSourceError, match=r"a\.\S+ unpacks to more"):
+        read(path)

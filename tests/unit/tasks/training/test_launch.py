@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from schemas.errors import (
     TrainingKilled,
     is_retryable,
 )
+from tasks.storage.unfinished import last_written
 from tasks.training import launch
 from tasks.training._failures import log_path, training_error
 from tasks.training.launch import command, process_environment, read_event, run_training
@@ -89,6 +91,24 @@ def test_training_error_is_the_guards_own(tmp_path: Path) -> None:
     assert error.where == f"step 23; log: {log_path(spec)}"
     assert error.fix == "lower it; checkpoint-20 next to the log keeps what was trained"
     assert not is_retryable(error)
+
+
+def test_a_training_that_is_continued_is_not_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec(tmp_path)
+    os.utime(log_path(spec), (1.0, 1.0))
+    written = []
+
+    def end(spec: TrainingSpec, listen: object) -> tuple[int, None]:
+        written.append(last_written(spec.checkpoints))
+        written.append(log_path(spec).stat().st_mtime)
+        return EXIT_INTERRUPTED, None
+
+    monkeypatch.setattr(launch, "_run_once", end)
+    with pytest.raises(TrainingInterrupted):
+        run_training(spec, lambda _: None)
+    assert min(written) > 1.0
 
 
 def test_memory_that_never_suffices_ends_with_advice(

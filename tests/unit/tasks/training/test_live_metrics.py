@@ -44,6 +44,9 @@ def test_ending_tells_a_stop_from_a_fault() -> None:
     assert ending(LossNotFinite("it is NaN", fix="f")) == ("FAILED", "LossNotFinite: it is NaN")
     stopped = TrainingInterrupted("told to stop")
     assert ending(stopped) == ("KILLED", "TrainingInterrupted: told to stop")
+    cut = OSError("commit failed")
+    cut.__cause__ = KeyboardInterrupt()
+    assert ending(cut) == ("KILLED", "commit failed")
     assert ending(KeyboardInterrupt()) == ("KILLED", "KeyboardInterrupt")
 
 
