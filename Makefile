@@ -79,8 +79,9 @@ test-services: install ## Run the service tests: PostgreSQL, an S3 store, Prefec
 test-slow: install ## Run the slow tests, which need the real model or several minutes.
 	$(BIN)/python -m pytest -m slow
 
-chaos: install ## Let RUNS=200 toy runs each meet a fault, chosen by SEED=1 (some hours).
-	$(BIN)/python -m tests.chaos.campaign $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED))
+chaos: install ## Let RUNS=200 toy runs each meet a fault, chosen by SEED=1 (some hours); START, MINUTES: a part.
+	$(BIN)/python -m tests.chaos.campaign $(if $(RUNS),--runs $(RUNS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(START),--start $(START)) $(if $(MINUTES),--minutes $(MINUTES))
 
 endurance: install ## Retrain RETRAINS=100 times and check data CHECKS=1000 times in one process: nothing may grow.
 	$(BIN)/python -m tests.chaos.endurance $(if $(RETRAINS),--retrains $(RETRAINS)) $(if $(CHECKS),--checks $(CHECKS))
@@ -159,17 +160,18 @@ dist: install ## Build the wheel and the source distribution in dist/.
 	rm -rf dist build
 	$(BIN)/python -m build --outdir dist
 
-sbom: install build/image/pyvenv.cfg ## Write dist/sbom.json (CycloneDX) and NOTICE for the packages of the image.
+sbom: build/image/pyvenv.cfg build/sbom/pyvenv.cfg ## Write dist/sbom.json (CycloneDX) and NOTICE for the packages of the image.
 	build/image/bin/python -m pip install --quiet -c constraints.txt -e '.[demo,mlflow-server]'
 	build/image/bin/python deploy/notice.py NOTICE
+	build/sbom/bin/python -m pip install --quiet -c constraints.txt -r requirements/sbom.txt
 	mkdir -p dist
-	$(BIN)/cyclonedx-py environment build/image/bin/python --pyproject pyproject.toml \
+	build/sbom/bin/cyclonedx-py environment build/image/bin/python --pyproject pyproject.toml \
 		--mc-type application --output-file dist/sbom.json
-	rm -rf build/image
+	rm -rf build/image build/sbom
 
 constraints: build/constraints/pyvenv.cfg ## Resolve the dependencies again and write constraints.txt; nothing is installed.
 	build/constraints/bin/python -m pip install --quiet --dry-run --ignore-installed \
-		--report build/constraints/report.json -e '.[dev,services]'
+		--report build/constraints/report.json -e '.[dev,services]' -r requirements/sbom.txt
 	build/constraints/bin/python -c 'import json, sys; \
 		found = (one["metadata"] for one in json.load(sys.stdin)["install"]); \
 		names = {one["name"]: one["version"].split("+")[0] for one in found}; \

@@ -39,6 +39,8 @@ RUN_STOP_SECONDS = 120.0
 STOP_SECONDS = 20.0
 STORE_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
 """Read by `mlflow server`."""
+JOBS_VARIABLE = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION"
+"""Read by `mlflow server`: its job runner, for judges of traces, takes processes of its own."""
 WORKER_NAME = "sft-flow-up"
 WITH_PAGES = ("http://", "https://", "databricks")
 """Prefixes of the addresses of MLflow servers, which have their own UI."""
@@ -177,7 +179,7 @@ def _start_mlflow(options: ServiceOptions, running: dict[ServiceName, Service]) 
     _require_port(options.mlflow_port, "--mlflow-port")
     command = ("mlflow", "server", "--host", loopback(), "--port", str(options.mlflow_port))
     # Its store may have a password, which everyone on the machine could read on a command line.
-    store = {STORE_VARIABLE: uri}
+    store = {STORE_VARIABLE: uri, JOBS_VARIABLE: os.environ.get(JOBS_VARIABLE, "false")}
     service = _launch(
         ServiceName.MLFLOW, (*command, "--workers", "1"), options.mlflow, "", settings=store
     )

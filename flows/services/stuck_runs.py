@@ -78,7 +78,7 @@ def stop_watching(client: SyncPrefectClient) -> None:
 
 
 def find_dead_runs(client: SyncPrefectClient, limit: timedelta | None = None) -> list[FlowRun]:
-    """Find the runs of our flows that are Running, and whose last heartbeat is too long ago.
+    """Find the runs of our flows that run or wait for an answer, with a last heartbeat too long ago.
 
     Args:
         client: Client of the server.
@@ -87,7 +87,7 @@ def find_dead_runs(client: SyncPrefectClient, limit: timedelta | None = None) ->
     Returns:
         The runs; none of those whose heartbeats are turned off.
     """
-    running = _runs_in(client, "Running")
+    running = _runs_in(client, "Running", "Paused")
     oldest = datetime.now(UTC) - (silence_limit() if limit is None else limit)
     last = {run.id: last_heartbeat(client, run) for run in running}
     return [run for run in running if (found := last[run.id]) and found < oldest]
@@ -98,12 +98,12 @@ def find_late_runs(client: SyncPrefectClient) -> list[FlowRun]:
     return _runs_in(client, "Late")
 
 
-def _runs_in(client: SyncPrefectClient, state: str) -> list[FlowRun]:
+def _runs_in(client: SyncPrefectClient, *states: str) -> list[FlowRun]:
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 
     return client.read_flow_runs(
         flow_filter=FlowFilter.model_validate({"name": {"any_": FLOWS}}),
-        flow_run_filter=FlowRunFilter.model_validate({"state": {"name": {"any_": [state]}}}),
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"name": {"any_": states}}}),
         limit=MAX_RUNS,
     )
 

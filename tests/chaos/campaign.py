@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -149,6 +151,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--start", type=int, default=0, help="number of the first trial")
+    parser.add_argument("--minutes", type=float, help="start no more trials after this time")
     parser.add_argument("--fault", choices=sorted(FAULTS), help="this fault alone")
     options = parser.parse_args()
     if options.fault:
@@ -163,7 +166,11 @@ def main() -> None:
     expected = smooth_run(folder / "smooth", config)
     echo(f"without faults: {expected}")
 
-    def attempt(number: int) -> Trial:
+    end = time.monotonic() + 60 * (options.minutes or math.inf)
+
+    def attempt(number: int) -> Trial | None:
+        if time.monotonic() > end:
+            return None
         world = World(folder / f"{number:04}", config, {"PREFECT_API_URL": server.address})
         trial = try_fault(number, options.seed, world, expected)
         state = "recovered" if not trial.problems else "LOST " + "; ".join(trial.problems)
@@ -173,7 +180,7 @@ def main() -> None:
     numbers = range(options.start, options.start + options.runs)
     (folder / "server").mkdir()
     with running_server(folder / "server") as server, ThreadPoolExecutor(options.jobs) as pool:
-        trials = list(pool.map(attempt, numbers))
+        trials = [trial for trial in pool.map(attempt, numbers) if trial]
     sums = print_table(trials)
     echo(json.dumps(sums))
     if sums["lost"] or sums["wrong_champion"]:

@@ -116,6 +116,7 @@ def test_services_start_once_are_mended_and_stop_alone(
 
     decoy = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     ours = [process for pid in renewed.values() for process in family(pid)]
+    assert not [process for process in ours if "mlflow.server.jobs" in " ".join(process.cmdline())]
     assert {service["name"] for service in sft_flow("down")} == set(renewed)
     assert [process for process in ours if process.is_running()] == []
     assert decoy.poll() is None

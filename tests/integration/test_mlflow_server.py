@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class RemoteRun:
     """Where the server keeps artefacts."""
     reference: ReportReference
     report: dict[str, Any]
+    left: set[str]
+    """What the run left in the folder for temporary files."""
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +58,17 @@ def remote_run(
     settings["registry"]["name"] = NAME
     settings["training"]["max_steps"] = 12
     store, files = f"sqlite:///{folder}/mlflow.db", folder / "artifacts"
+    (temporary := folder / "temporary").mkdir()
     with running_mlflow(folder, store, str(files), {}) as server:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SFT_HOME", str(finished_run.home))
             patch.setenv("MLFLOW_TRACKING_URI", server)
+            patch.setenv("TMPDIR", str(temporary))
+            patch.setattr(tempfile, "tempdir", None)
             reference = train_sft(RunConfig.model_validate(settings))
             report = json.loads(locate(reference, "report.json").read_text(encoding="utf-8"))
-        yield RemoteRun(server, files, reference, report)
+        left = {path.name for path in temporary.iterdir()}
+        yield RemoteRun(server, files, reference, report, left)
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +85,10 @@ def test_run_registers_and_promotes_on_the_server(remote_run: RemoteRun) -> None
     assert has_model_files(client, remote_run.report["registry"]["model_uri"])
     stored = {path.name for path in remote_run.files.rglob("*") if path.is_file()}
     assert {"model.safetensors", "MLmodel", "report.html"} <= stored
+
+
+def test_no_temporary_file_is_left(remote_run: RemoteRun) -> None:
+    assert remote_run.left == set()
 
 
 def test_training_is_a_run_of_its_own_on_the_server(remote_run: RemoteRun) -> None:

@@ -118,17 +118,22 @@ def test_every_run_has_one_progress_bar(told: dict[str, dict[str, Any]], server:
 
 SILENT = timedelta(seconds=10)
 KILLED = """
-import os, signal, time
+import os, signal, sys, time
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
+from prefect.states import Paused
 from flows.services.stuck_runs import last_heartbeat
 
-@flow(name="retrain", flow_run_name="night")
+name = sys.argv[1]
+
+@flow(name="retrain", flow_run_name=name)
 def retrain():
     with get_client(sync_client=True) as client:
         while not last_heartbeat(client, client.read_flow_run(flow_run.id)):
             time.sleep(0.2)
+        if name == "waiting":
+            client.set_flow_run_state(flow_run.id, Paused(timeout_seconds=3600))
     os.kill(os.getpid(), signal.SIGKILL)
 
 retrain()
@@ -143,15 +148,16 @@ def test_run_whose_machine_died_is_shown_marked_crashed_and_told(
         assert isinstance(automation.trigger, EventTrigger)
         assert automation.trigger.within == silence_limit()
         watch_heartbeats(client, SILENT)
-        command = [sys.executable, "-c", KILLED]
-        killed = subprocess.run(command, env=server.environment, check=False, cwd=ROOT)
-        assert killed.returncode == -signal.SIGKILL
-        assert [run.name for run in find_dead_runs(client, timedelta())] == ["night"]
-        assert find_dead_runs(client) == []
-        message = receiver.wait_for(len(ALL) + 1)[-1]
-        assert find_dead_runs(client, timedelta()) == []
-    assert (message["event"], message["name"]) == ("prefect.flow-run.Crashed", "night")
-    assert message["reason"].startswith("no heartbeat for 10 s")
+        for number, name in enumerate(("night", "waiting"), start=1):
+            command = [sys.executable, "-c", KILLED, name]
+            killed = subprocess.run(command, env=server.environment, check=False, cwd=ROOT)
+            assert killed.returncode == -signal.SIGKILL
+            assert [run.name for run in find_dead_runs(client, timedelta())] == [name]
+            assert find_dead_runs(client) == []
+            message = receiver.wait_for(len(ALL) + number)[-1]
+            assert find_dead_runs(client, timedelta()) == []
+            assert (message["event"], message["name"]) == ("prefect.flow-run.Crashed", name)
+            assert message["reason"].startswith("no heartbeat for 10 s")
 
 
 def test_notify_with_less_takes_the_rest_away(

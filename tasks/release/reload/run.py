@@ -104,12 +104,13 @@ def load_version(spec: ReloadSpec) -> tuple[PreTrainedModel, PreTrainedTokenizer
         )
     registered = find_registered(spec.address)
     is_local = urlsplit(registered.artifacts).scheme in ("", "file")
-    scratch = None if is_local else spec.folder
     with store_errors(), quiet_transformers():
         try:
-            parts = mlflow.transformers.load_model(
-                spec.address, dst_path=scratch, return_type="components"
-            )
+            # Given an address of a server, load_model leaves a copy of MLmodel in a temporary folder.
+            place = spec.address
+            if not is_local:
+                place = mlflow.artifacts.download_artifacts(spec.address, dst_path=spec.folder)
+            parts = mlflow.transformers.load_model(place, return_type="components")
             return parts["model"], parts["tokenizer"]
         except (MlflowException, SafetensorError, *LOAD_ERRORS) as error:
             if isinstance(error, (ConnectionError, TimeoutError)) or is_out_of_memory(error):
