@@ -15,6 +15,7 @@ from schemas.config.plain_yaml import MOST_LEVELS, YamlError, key_lines, parse_y
 from schemas.config.run import RunConfig
 from schemas.errors import ConfigError
 from schemas.nesting import is_deep
+from schemas.small_files import read_small_text
 
 YAML_ENDINGS = (".yaml", ".yml")
 TOML_ENDINGS = (".toml",)
@@ -100,7 +101,7 @@ def _check_ending(path: Path) -> None:
 
 def _read_text(path: Path, kind: str, option: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_small_text(path, "utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(
             f"the {kind} file does not exist",

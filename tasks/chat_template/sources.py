@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import TemplateError
+from schemas.small_files import read_small_text
 from tasks.models.source import load_tokenizer
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def own_template(tokenizer: PreTrainedTokenizerBase) -> str:
 def read_user_template(path: str) -> str:
     """Read the user's template; TemplateError if the file is missing, empty or not text."""
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
+        text = read_small_text(Path(path).expanduser())
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, f"{type(error).__name__}: {error}") from error
     if not text.strip():

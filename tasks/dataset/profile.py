@@ -9,6 +9,7 @@ from pathlib import Path
 from schemas.errors import DataSourceError
 from schemas.rule_ids import RuleExample, SetRule
 from schemas.rules.profile import DataProfile, build_profile, parse_profile
+from schemas.small_files import read_small_bytes
 from tasks.dataset.comparisons import MOST_EXAMPLES, SetColumns
 from tasks.rows.feature_table import FeatureTable
 
@@ -32,7 +33,7 @@ def read_reference(name: str) -> DataProfile | None:
         return None
     path = Path(name).expanduser()
     try:
-        return parse_profile(path.read_bytes(), where=str(path))
+        return parse_profile(read_small_bytes(path), where=str(path))
     except OSError as error:
         raise DataSourceError(
             f"the profile {name} cannot be read: {error.strerror or error}",

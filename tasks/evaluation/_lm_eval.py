@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.config.evaluation import LmEvalConfig
 from schemas.config.training import Device
 from schemas.errors import ConfigError
+from schemas.small_files import read_small_text
 from tasks.engine.jsonl import write_jsonl
 from tasks.models.device import choose_device, released_memory, use_emptiest_gpu
 
@@ -85,8 +86,8 @@ def _task(name: str) -> str | dict[str, Any]:
     import yaml
 
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        settings = yaml.safe_load(read_small_text(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise _unreadable(name, " ".join(str(error).split())) from error
     if not isinstance(settings, dict):
         raise _unreadable(name, type(settings).__name__)

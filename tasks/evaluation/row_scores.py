@@ -20,6 +20,7 @@ from schemas.metrics import (
     MetricOptions,
     is_of_retention,
 )
+from schemas.small_files import read_small_text
 from tasks.engine.jsonl import read_jsonl
 from tasks.evaluation._custom_metrics import load_metric, score_with
 from tasks.evaluation.answers import RowAnswer
@@ -78,7 +79,7 @@ def _read_schema(path: str | None) -> str | None:
     from jsonschema.validators import validator_for
 
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_small_text(Path(path))
         schema = json.loads(text)
         if not isinstance(schema, (dict, bool)):
             raise ValueError(f"a {type(schema).__name__}, no schema")

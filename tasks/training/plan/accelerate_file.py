@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas.config.training import Distribution, TrainingConfig
 from schemas.errors import ConfigError
+from schemas.small_files import read_small_text
 
 WHERE = "training.accelerate_config"
 
@@ -51,7 +52,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = yaml.safe_load(read_small_text(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(
             "the accelerate file cannot be read",

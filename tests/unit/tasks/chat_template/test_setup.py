@@ -125,6 +125,12 @@ def test_unreadable_template_file_is_refused(tmp_path: Path, content: bytes | No
     assert caught.value.where == f"template.path={path}"
 
 
+def test_template_that_is_a_device_is_refused_unread(tmp_path: Path) -> None:
+    with pytest.raises(TemplateError, match="cannot be read") as caught:
+        set_up(tmp_path, True, kind="file", path="/dev/zero")
+    assert "a device, not a file" in caught.value.got
+
+
 def test_users_training_template_that_breaks_the_contract_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.jinja"
     path.write_text("{% generation %}" + TOY_TEMPLATE + "{% endgeneration %}")

@@ -112,5 +112,6 @@ def test_what_is_no_profile_is_an_input_error(tmp_path: Path, text: str | None) 
     with pytest.raises(DataSourceError) as caught:
         read_reference(str(path))
     assert caught.value.fix
-    with pytest.raises(DataSourceError):
-        read_reference(str(tmp_path))
+    for other in (str(tmp_path), "/dev/zero"):
+        with pytest.raises(DataSourceError):
+            read_reference(other)

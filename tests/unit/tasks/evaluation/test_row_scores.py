@@ -46,8 +46,9 @@ def test_score_answers_refuses_what_is_no_json_schema(tmp_path: Path, text: str)
     evaluation = EvaluationConfig(metrics=("json_schema_validity",), json_schema=str(schema))
     with pytest.raises(MetricError, match="JSON Schema cannot be used"):
         score_answers([answered(0, "{}", "{}")], evaluation)
-    with pytest.raises(MetricError, match="JSON Schema cannot be used"):
-        score_answers([], evaluation.model_copy(update={"json_schema": "missing.json"}))
+    for other in ("missing.json", "/dev/zero"):
+        with pytest.raises(MetricError, match="JSON Schema cannot be used"):
+            score_answers([], evaluation.model_copy(update={"json_schema": other}))
 
 
 def test_summarise_weighs_tokens_and_leaves_out_rows_without_a_value() -> None:

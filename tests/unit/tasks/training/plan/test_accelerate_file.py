@@ -10,6 +10,8 @@ from schemas.config.training import Distribution, TrainingConfig
 from schemas.errors import ConfigError
 from tasks.training.plan.accelerate_file import accelerate_file_sha256, with_accelerate_file
 
+DEVICE = "/dev/zero"
+
 
 def configured(path: Path) -> TrainingConfig:
     return TrainingConfig(accelerate_config=str(path))
@@ -40,11 +42,14 @@ def test_file_decides_about_processes(
         ("- a\n", "a YAML mapping"),
         ("a: [", "a YAML file made by accelerate config"),
         (None, "a YAML file made by accelerate config"),
+        (DEVICE, "a YAML file made by accelerate config"),
     ],
 )
 def test_unusable_file_is_refused(tmp_path: Path, text: str | None, words: str) -> None:
     path = tmp_path / "a.yaml"
-    if text is not None:
+    if text == DEVICE:
+        path.symlink_to(text)
+    elif text is not None:
         path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         with_accelerate_file(configured(path))
