@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError
+from schemas.small_files import read_small_text
 from tasks.engine.keys import file_sha256
 from tasks.models.entries import refuse_other_entries
 
@@ -151,8 +152,8 @@ def check_settings(paths: Iterable[Path], config: ModelConfig) -> None:
         if not path.is_file():
             continue
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
+            values = json.loads(read_small_text(path))
+        except (OSError, ValueError, RecursionError) as error:
             raise unloadable(str(path), error) from error
         if not isinstance(values, dict):
             raise unloadable(str(path), TypeError("it is no JSON object"))

@@ -12,6 +12,7 @@ from schemas.errors import ModelSourceError
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """Number formats that a model is saved in, by their names in safetensors files."""
+LAYER_FIELDS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 POSITION_FIELDS = ("max_position_embeddings", "n_positions")
 
 
@@ -122,9 +123,28 @@ def read_position_limit(folder: Path) -> int | None:
 
 
 def check_weights(folder: Path) -> None:
-    """Check that a folder's safetensors files are complete; their weights are not read."""
-    for path in folder.glob("*.safetensors"):
-        _header(path)
+    """Check that a folder's safetensors files are complete, and have a tensor for each layer.
+
+    Weights are not read. Layers without weights would fill the memory while the model is built.
+
+    Args:
+        folder: Of the model.
+
+    Raises:
+        ModelSourceError: They are not.
+    """
+    n_tensors = sum(len(_header(path)) for path in folder.glob("*.safetensors"))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = config.get("text_config", config)
+    layers = [config[name] for name in LAYER_FIELDS if isinstance(config.get(name), int)]
+    if n_tensors and max(layers, default=0) > n_tensors:
+        raise ModelSourceError(
+            "the settings of the model name more layers than there are weights",
+            where=str(folder / "config.json"),
+            expected=f"at most {n_tensors:,} layers, one for each tensor",
+            got=f"{max(layers):,}",
+            fix="take config.json and the weights from one save_pretrained",
+        )
 
 
 def _header(path: Path) -> dict[str, Tensor]:

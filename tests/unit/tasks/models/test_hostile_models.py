@@ -236,3 +236,21 @@ def test_settings_that_no_model_has_are_refused(folder: Path, text: str) -> None
     (folder / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ModelSourceError, match="cannot be loaded"):
         load_model(config_of(folder))
+
+
+def test_settings_with_more_layers_than_weights_are_refused_before_they_are_built(
+    folder: Path,
+) -> None:
+    path = folder / "config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(settings | {"num_hidden_layers": 10**9}), encoding="utf-8")
+    with pytest.raises(ModelSourceError, match="more layers than there are weights") as found:
+        load_model(ModelConfig(source=str(folder)))
+    assert found.value.got == "1,000,000,000"
+
+
+def test_settings_without_end_are_refused_unread(folder: Path) -> None:
+    os.truncate(folder / "config.json", 1 << 40)
+    with pytest.raises(ModelSourceError, match="cannot be loaded") as found:
+        load_model(ModelConfig(source=str(folder)))
+    assert "more than 16 MiB" in found.value.got
