@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import ParamSpec
 from urllib.parse import unquote
 
+from filelock import FileLock
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
@@ -46,7 +48,8 @@ def check_work_directory(folder: Path) -> None:
         folder: Its path.
 
     Raises:
-        WorkDirectoryError: It is not writable, its disk is full, or its path cannot be in an address.
+        WorkDirectoryError: It is not writable, its disk is full, files in it cannot be locked, or its
+            path cannot be in an address.
     """
     path = str(folder)
     if is_default_store() and (unquote(path) != path or "?" in path):
@@ -58,6 +61,7 @@ def check_work_directory(folder: Path) -> None:
             fix="set SFT_HOME to another folder, or rename this one",
         )
     _check_folder(folder, "the work directory", "SFT_HOME", MIN_FREE_BYTES)
+    _check_locks(folder)
 
 
 def check_temporary_folder() -> Path:
@@ -111,6 +115,26 @@ def _check_folder(folder: Path, name: str, variable: str, min_free_bytes: int) -
             got=gibibytes(free),
             fix=f"free space, set {variable} to another disk, or set {MIN_FREE_VARIABLE}",
         )
+
+
+def _check_locks(folder: Path) -> None:
+    """Lock a file as stages and promotions do, and as SQLite does: network disks may allow neither."""
+    probe = folder / f".probe-{uuid.uuid4().hex[:8]}"
+    try:
+        with FileLock(probe):
+            pass
+        with probe.open("ab") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise WorkDirectoryError(
+            "files in the work directory cannot be locked",
+            where=str(folder),
+            expected="a file system with flock and POSIX locks, as local disks have",
+            got=error.strerror or str(error),
+            fix="set SFT_HOME to a folder on a local disk, or mount this one with locks (NFS: with its lock service)",
+        ) from error
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _needed_bytes(min_free_bytes: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import tempfile
@@ -86,6 +87,22 @@ def test_disk_or_quota_that_is_full_is_not_taken_for_permissions(
         check_work_directory(tmp_path)
     assert caught.value.got == os.strerror(number)
     assert "permissions" not in caught.value.fix
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+@pytest.mark.parametrize("call", ["flock", "lockf"])
+def test_network_disk_without_locks_is_named(
+    call: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, call, refuse)
+    with pytest.raises(WorkDirectoryError, match="cannot be locked") as caught:
+        check_work_directory(tmp_path)
+    assert caught.value.got == os.strerror(number)
+    assert "SFT_HOME" in caught.value.fix
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["file/tmp", "tmp"])
