@@ -22,6 +22,7 @@ from schemas.config.evaluation import ServerConfig
 from schemas.config.registry import RegistryConfig
 from schemas.errors import ConfigError, WorkDirectoryError, is_disk_full
 from tasks.engine.home import has_store, is_default_store, tracking_uri, work_directory
+from tasks.engine.launchers import leave_launcher
 from tasks.engine.stage import BACKOFF_SECONDS, PLAN, RETRIES, should_retry
 from tasks.engine.wording import gibibytes
 from tasks.evaluation.server import require_server
@@ -152,6 +153,8 @@ def _needed_bytes(min_free_bytes: int) -> int:
 
 def _check_environment(server: ServerConfig | None = None) -> None:
     """Check folders, registry and evaluation server before any work is done."""
+    if left := leave_launcher():
+        get_run_logger().info("ignored variables of another launcher: %s", ", ".join(left))
     check_work_directory(work_directory())
     check_temporary_folder()
     require_server(server)

@@ -63,6 +63,13 @@ def sft_flow(folder: Path) -> Iterator[Command]:
             "SFT_HOME": str(home),
             "OMP_NUM_THREADS": "1",
             "HF_HUB_OFFLINE": "1",  # no test asks beyond this machine
+            # As in a pod of a PyTorchJob, or below torchrun: the other process never comes.
+            "RANK": "0",
+            "LOCAL_RANK": "0",
+            "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": "29511",
+            "ACCELERATE_MIXED_PRECISION": "fp16",
             "PYTHONPATH": f"{checkout}:{environment / packages}",
             "LD_LIBRARY_PATH": str(python / "lib"),
         }
