@@ -21,6 +21,7 @@ from prefect.tasks import exponential_backoff
 from schemas.config.evaluation import ServerConfig
 from schemas.config.registry import RegistryConfig
 from schemas.errors import ConfigError, WorkDirectoryError, is_disk_full
+from schemas.rules.check_set import require_docstrings
 from tasks.engine.home import has_store, is_default_store, tracking_uri, work_directory
 from tasks.engine.launchers import leave_launcher
 from tasks.engine.stage import BACKOFF_SECONDS, PLAN, RETRIES, should_retry
@@ -155,6 +156,7 @@ def _check_environment(server: ServerConfig | None = None) -> None:
     """Check folders, registry and evaluation server before any work is done."""
     if left := leave_launcher():
         get_run_logger().info("ignored variables of another launcher: %s", ", ".join(left))
+    require_docstrings()
     check_work_directory(work_directory())
     check_temporary_folder()
     require_server(server)

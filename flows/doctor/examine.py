@@ -31,7 +31,8 @@ from flows.services.own_packages import hidden_message, hiding_packages
 from flows.services.prefect_api import known_api
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import RunConfig
-from schemas.errors import SftFlowError
+from schemas.errors import ConfigError, SftFlowError
+from schemas.rules.check_set import require_docstrings
 from tasks.engine.extras import (
     BASE,
     DISTRIBUTION,
@@ -101,13 +102,16 @@ def _guarded(examination: Callable[P, Finding], *args: P.args, **kwargs: P.kwarg
 def check_python() -> Finding:
     """Check that this Python is one that the package allows."""
     allowed = SpecifierSet(importlib.metadata.metadata(DISTRIBUTION)["Requires-Python"])
-    is_allowed = platform.python_version() in allowed
-    return Finding(
-        topic="python",
-        health=Health.OK if is_allowed else Health.PROBLEM,
-        detail=f"{platform.python_version()} at {sys.executable}",
-        fix="" if is_allowed else f"use a Python that meets {allowed}",
-    )
+    fix = ""
+    if platform.python_version() not in allowed:
+        fix = f"use a Python that meets {allowed}"
+    detail = f"{platform.python_version()} at {sys.executable}"
+    try:
+        require_docstrings()
+    except ConfigError as error:
+        detail, fix = f"{detail}: {error.what}", fix or error.fix
+    health = Health.PROBLEM if fix else Health.OK
+    return Finding(topic="python", health=health, detail=detail, fix=fix)
 
 
 def check_packages() -> Finding:

@@ -7,11 +7,12 @@ rule checks. The rules are defined in `schemas/rules/set_rules.py`.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from schemas.errors import SftFlowError
+from schemas.errors import ConfigError, SftFlowError
 from schemas.rule_ids import RuleExample, RuleResult, RuleSetting, SetRule, Severity, Verdict
 from schemas.rules._expectations import COLUMN, expectation_kinds, open_validator
 from schemas.rules.profile import DataProfile, drift
@@ -59,6 +60,22 @@ class _Outcome:
     observed: float
     limit: float | None
     detail: str = ""
+
+
+def require_docstrings() -> None:
+    """Check that great-expectations can be imported: it reads its own docstrings.
+
+    Raises:
+        ConfigError: Python leaves docstrings out.
+    """
+    if sys.flags.optimize > 1:
+        raise ConfigError(
+            "Python leaves out docstrings, which great-expectations needs",
+            where="PYTHONOPTIMIZE, or the option -OO of Python",
+            expected="0 or 1",
+            got=str(sys.flags.optimize),
+            fix="unset PYTHONOPTIMIZE, or set it to 1",
+        )
 
 
 def preload() -> None:

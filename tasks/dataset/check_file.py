@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from schemas.base import Record
 from schemas.config.run import RunConfig
 from schemas.rule_ids import RuleResult, Verdict
-from schemas.rules.check_set import preload
+from schemas.rules.check_set import preload, require_docstrings
 from schemas.rules.profile import DataProfile
 from schemas.rules.set_rules import set_rule_settings
 from tasks.dataset.profile import read_reference
@@ -147,6 +147,7 @@ def _apply_rules(
     if options.scope == Scope.ROWS:
         write(SetPass(request))
         return (check_bad_rows(tally, quality),), None, None
+    require_docstrings()
     # The library takes seconds to import: meanwhile the rows are checked in other processes.
     loading = Thread(target=preload, daemon=True)
     loading.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import multiprocessing
 import os
 from collections import Counter, deque
@@ -20,15 +21,16 @@ from schemas.errors import SftFlowError
 from schemas.rows.recognition import recognise
 from schemas.rows.repairs import repair_row
 from schemas.rows.row import RowFormat
-from schemas.rule_ids import RowRule, RuleExample, Severity, Violation
+from schemas.rule_ids import RowRule, RuleExample, Severity
 from schemas.rules.check_rows import CheckedBlock, CheckedRow, check_rows
-from schemas.texts.secrets import secret_kinds
 from tasks.engine.jsonl import json_line
 from tasks.engine.process_limits import count_processors
 from tasks.rows import near_duplicates
 from tasks.rows.features import FeatureRequest, RowFeatures, row_features
+from tasks.rows.quarantine import quarantined, reason, safe_detail
 from tasks.sources.parsing import Block, parse_block, reading_conversions
 
+LOGGER = logging.getLogger(__name__)
 MOST_EXAMPLES = 5
 MAX_PROCESSES = 8
 WORTH_BYTES = 10 << 20
@@ -36,33 +38,6 @@ WORTH_BYTES = 10 << 20
 USUAL_ROW_BYTES = 400
 PRELOADED = ("pandera.polars", __name__, near_duplicates.__name__)
 PEEK_BYTES = 1 << 16
-
-MAX_DETAIL = 200
-"""Characters of what was seen; a role or a column name may be megabytes long."""
-QUOTING_RULES = frozenset(
-    (
-        RowRule.UNKNOWN_FORMAT,
-        RowRule.PREFERENCE_ROW,
-        RowRule.MESSAGE_NOT_OBJECT,
-        RowRule.CONTENT_MISSING,
-        RowRule.CONTENT_NOT_TEXT,
-        RowRule.NO_ASSISTANT_TURN,
-        RowRule.PROMPT_EMPTY,
-        RowRule.COMPLETION_EMPTY,
-        RowRule.SYSTEM_CONFLICT,
-        RowRule.FIELD_NOT_USED,
-        RowRule.UNKNOWN_ROLE,
-        RowRule.LAST_TURN_NOT_ASSISTANT,
-        RowRule.ROLES_NOT_ALTERNATING,
-        RowRule.TOOL_CALL_INVALID,
-        RowRule.TOOL_RESULT_UNMATCHED,
-        RowRule.WEIGHT_INVALID,
-        RowRule.SPECIAL_TOKEN_INJECTION,
-        RowRule.UNRENDERED_PLACEHOLDER,
-        RowRule.ENCODING_DAMAGE,
-    )
-)
-"""Rules that quote the data in their detail."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +167,9 @@ def check_blocks(
         n_bytes += len(block.lines) + USUAL_ROW_BYTES * len(block.rows or ())
     if n_bytes < WORTH_BYTES:
         processes = 1
+    if processes > 1 and not _can_share():
+        LOGGER.warning("checking in one process: this system has no semaphores (/dev/shm)")
+        processes = 1
     if processes > 1:
         _start_server()
     rest: Iterator[Block] = chain(first, waiting)
@@ -221,6 +199,15 @@ def _first_format(block: Block) -> RowFormat | None:
         if conversation:
             return conversation.format
     return None
+
+
+def _can_share() -> bool:
+    """Return whether processes can share semaphores, which some containers and serverless systems lack."""
+    try:
+        multiprocessing.get_context("forkserver").Lock()
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _start_server() -> None:
@@ -271,28 +258,3 @@ def _check_in_worker(block: Block) -> BlockOutcome:
     if outcome.n_broken:
         gc.collect()  # pandera's errors keep frames in cycles
     return outcome
-
-
-def reason(row: CheckedRow) -> str:
-    """List every rule that a row breaks, with what was seen."""
-    return "; ".join(f"{v.rule}: {safe_detail(v)}" for v in row.violations)
-
-
-def safe_detail(violation: Violation) -> str:
-    """Shorten what was seen, and hide it where it quotes a secret of the data."""
-    if violation.rule in QUOTING_RULES:
-        kinds = secret_kinds(violation.detail)
-        if kinds:
-            return f"(hidden: {', '.join(kinds)})"
-    return violation.detail[:MAX_DETAIL]
-
-
-def quarantined(row: CheckedRow) -> dict[str, Any]:
-    """Make a line of `quarantine.jsonl`: place, broken rules, reason, and the row as it was."""
-    return {
-        "file": row.source.file,
-        "line": row.source.line,
-        "rules": [str(violation.rule) for violation in row.violations],
-        "reason": reason(row),
-        "row": row.source.row,
-    }

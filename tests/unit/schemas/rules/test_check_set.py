@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy
@@ -292,6 +295,21 @@ def test_figure_that_is_no_number_is_no_answer() -> None:
     found = columns(assistant_share=numpy.full(100, math.nan, dtype="float32"))
     with pytest.raises(SftFlowError, match="no result for rule role_mix"):
         judge(found)
+
+
+def test_python_without_docstrings_is_refused_in_plain_words() -> None:
+    """great-expectations reads its own."""
+    program = "from schemas.rules.check_set import require_docstrings as check; check()"
+    for level, code in (("1", 0), ("2", 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONOPTIMIZE": level},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code
+    assert "unset PYTHONOPTIMIZE" in done.stderr
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:

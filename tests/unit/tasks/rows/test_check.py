@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.synchronize import SemLock
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +15,16 @@ import pytest
 import tasks.rows.check
 import tasks.sources._line_blocks
 from schemas.errors import ConfigError, SftFlowError
-from schemas.rows.row import RowFormat, SourceRow
-from schemas.rule_ids import RowRule, RuleExample, Severity, Violation
-from schemas.rules.check_rows import CheckedRow
+from schemas.rows.row import RowFormat
+from schemas.rule_ids import RowRule, RuleExample, Severity
 from schemas.rules.row_rules import row_severities
 from tasks.rows.check import (
-    MAX_DETAIL,
     MAX_PROCESSES,
     BlockOutcome,
     CheckRequest,
     check_block,
     check_blocks,
     n_processes,
-    quarantined,
-    reason,
-    safe_detail,
 )
 from tasks.rows.features import FeatureRequest
 from tasks.sources._compression import DataFile
@@ -96,22 +93,6 @@ def test_row_set_aside_is_written_with_its_place_rules_reason_and_content() -> N
         "reason": "mixed_format: messages, the first row is prompt_completion; "
         "no_assistant_turn: no assistant turn; the roles are user",
         "row": BAD,
-    }
-
-
-def test_reason_and_line_of_a_row_name_every_rule() -> None:
-    violations = (
-        Violation(RowRule.CONTENT_EMPTY, "message 1"),
-        Violation(RowRule.NO_ASSISTANT_TURN, "no assistant turn"),
-    )
-    row = CheckedRow(SourceRow("b.csv", 3, {"a": "å"}), None, None, violations)
-    assert reason(row) == "content_empty: message 1; no_assistant_turn: no assistant turn"
-    assert quarantined(row) == {
-        "file": "b.csv",
-        "line": 3,
-        "rules": ["content_empty", "no_assistant_turn"],
-        "reason": reason(row),
-        "row": {"a": "å"},
     }
 
 
@@ -361,28 +342,15 @@ def test_processes_are_as_many_as_processors_but_no_more_than_eight(
     assert n_processes() == MAX_PROCESSES == 8
 
 
-def test_secret_in_a_quoted_detail_is_hidden() -> None:
-    assert safe_detail(Violation(RowRule.UNKNOWN_FORMAT, f"columns: {KEY}")) == (
-        "(hidden: GitHub token)"
-    )
-    assert safe_detail(Violation(RowRule.UNKNOWN_ROLE, "critic in message 1")) == (
-        "critic in message 1"
-    )
+@pytest.mark.usefixtures("is_eager")
+def test_without_semaphores_rows_are_checked_in_one_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
 
-
-def test_detail_is_cut() -> None:
-    found = safe_detail(Violation(RowRule.UNKNOWN_ROLE, "x" * 1000))
-    assert found == "x" * MAX_DETAIL
-
-
-def test_quarantined_row_says_where_and_why() -> None:
-    row = CheckedRow(
-        SourceRow("a.jsonl", 7, {"x": 1}), None, None, (Violation(RowRule.UNKNOWN_FORMAT, KEY),)
-    )
-    assert quarantined(row) == {
-        "file": "a.jsonl",
-        "line": 7,
-        "rules": ["unknown_format"],
-        "reason": "unknown_format: (hidden: GitHub token)",
-        "row": {"x": 1},
-    }
+    monkeypatch.setattr(SemLock, "__init__", refuse)
+    monkeypatch.setattr(tasks.rows.check, "_in_processes", None)
+    blocks = [block_of(*toy_rows(50)), block_of(*toy_rows(9), first_line=51)]
+    assert [outcome.n_rows for outcome in check_blocks(blocks, REQUEST, processes=2)] == [50, 9]
+    assert "in one process" in caplog.text
