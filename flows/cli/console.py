@@ -51,14 +51,14 @@ class GuardedGroup(click.Group):
             echo("Interrupted. Finished work is kept; the next run resumes here.", err=True)
             ctx.exit(EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED)
         except BrokenPipeError:
-            # `sft-flow … | head`: the reader has closed the pipe. Write nothing more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # `sft-flow … | head`: the reader has closed the pipe.
+            _discard_output()
             ctx.exit(EXIT_BROKEN_PIPE)
         except Exception as found:
             cleanse(found)
             if is_debug(ctx):
                 traceback.print_exc()
-            shown = _missing_extra(ctx, found) or _full_disk(found) or found
+            shown = _missing_extra(ctx, found) or _full_disk(found) or _full_memory(found) or found
             echo(describe(shown), err=True)
             ctx.exit(shown.exit_code if isinstance(shown, SftFlowError) else EXIT_FAILED)
 
@@ -79,6 +79,18 @@ def _full_disk(error: Exception) -> SftFlowError | None:
     from tasks.engine.full_disk import name_full_disk
 
     return name_full_disk(error)
+
+
+def _full_memory(error: Exception) -> SftFlowError | None:
+    """Make the error for memory that ran out; None for other errors."""
+    if not isinstance(error, MemoryError):
+        return None
+    return SftFlowError(
+        "memory ran out",
+        where="this process",
+        fix="end other programs, raise the limit (ulimit -v, or that of the container), or use a machine "
+        "with more; finished work is kept",
+    )
 
 
 def describe(error: Exception) -> str:
@@ -117,8 +129,53 @@ def keep_stdout_clean() -> Iterator[None]:
 
 
 def echo(text: str = "", *, err: bool = False) -> None:
-    """Print text whose names come from data and files: nothing in it is obeyed by a terminal."""
-    click.echo(visible(text), err=err)  # noqa: TID251 - the one place
+    """Print text whose names come from data and files: nothing in it is obeyed by a terminal.
+
+    Args:
+        text: The text.
+        err: Print on standard error; what cannot be written there is lost.
+
+    Raises:
+        SftFlowError: Standard output cannot be written, for instance on a full disk.
+    """
+    try:
+        click.echo(visible(text), err=err)  # noqa: TID251 - the one place
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if err:
+            return
+        _discard_output()
+        raise SftFlowError(
+            "the output cannot be written",
+            where="standard output",
+            got=error.strerror or str(error),
+            fix="write it to a disk with space; finished work is kept",
+        ) from error
+
+
+def open_standard_streams() -> None:
+    """Replace streams that the caller has closed, as daemons do, by ones that lead nowhere.
+
+    A file that is opened later would get the number of a closed one, and what is printed.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        setattr(sys, name, os.fdopen(nowhere, "r" if number == 0 else "w", encoding="utf-8"))
+
+
+def _discard_output() -> None:
+    """Write nothing more to standard output, also at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(document: Any) -> None:

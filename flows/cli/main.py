@@ -9,7 +9,7 @@ import click
 
 from flows.cli.check import check
 from flows.cli.clean import clean
-from flows.cli.console import GuardedGroup
+from flows.cli.console import GuardedGroup, open_standard_streams
 from flows.cli.doctor import doctor
 from flows.cli.export import export
 from flows.cli.history import history
@@ -56,6 +56,7 @@ def main() -> None:
     Exit codes: 0 done, accepted or promoted; 1 data rejected or model refused; 2 wrong usage,
     configuration or unreadable input; 3 the run failed; 130 or 143 interrupted.
     """
+    open_standard_streams()
     prepare_environment()
     # The default, every 700 new objects and once more at exit, takes a fifth of the time of a
     # cached run.

@@ -104,6 +104,7 @@ def test_configuration_error_says_where_expected_got_and_fix() -> None:
         (DataRejected("no", fix="correct it"), 1),
         (TrainingError("no", fix="correct it"), 3),
         (RuntimeError("odd\nsecond line"), 3),
+        (MemoryError(), 3),
         (KeyboardInterrupt(), 130),
         (Terminated(), 143),
         (TrainingInterrupted("stopped"), 130),
@@ -115,6 +116,10 @@ def test_exit_codes_of_errors(error: BaseException, code: int) -> None:
     result = fail_with(error)
     assert result.exit_code == code
     assert "Traceback" not in result.stderr
+
+
+def test_memory_that_ran_out_is_named() -> None:
+    assert "memory ran out" in fail_with(MemoryError()).stderr
 
 
 def test_interrupted_run_says_that_the_next_one_picks_up() -> None:
@@ -355,3 +360,44 @@ def test_json_with_written_out_characters_is_the_same_document(
     printed = capsys.readouterr().out
     assert json.loads(printed) == document
     assert not set("\x1b\x9b\u202e\U000e0041\udcff") & set(printed)
+
+
+def run_with_output(redirection: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Check ten rows with standard output redirected as a shell does it."""
+    rows = write_jsonl(tmp_path / "rows.jsonl", ordinary_rows(10))
+    program = "from flows.cli.main import main; main()"
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "check",
+        str(rows),
+        "--only",
+        "rows",
+        "--output",
+        "out",
+    ]
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *command],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[4])},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_output_on_a_full_disk_is_named_and_not_the_work_directory(tmp_path: Path) -> None:
+    done = run_with_output("> /dev/full", tmp_path)
+    assert done.returncode == 3
+    assert "standard output" in done.stderr
+    assert "SFT_HOME" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("redirection", [">&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_no_result(redirection: str, tmp_path: Path) -> None:
+    done = run_with_output(redirection, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.json").is_file()
