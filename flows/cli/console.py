@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from flows.services.prefect_settings import settings_error
 from flows.services.signals import Terminated
 from schemas.errors import SftFlowError, TrainingInterrupted, is_disk_full, restored_interruption
 from schemas.redaction import cleanse, redact, visible
@@ -58,9 +59,15 @@ class GuardedGroup(click.Group):
             cleanse(found)
             if is_debug(ctx):
                 traceback.print_exc()
-            shown = _missing_extra(ctx, found) or _full_disk(found) or _full_memory(found) or found
+            shown = _named(ctx, found) or found
             echo(describe(shown), err=True)
             ctx.exit(shown.exit_code if isinstance(shown, SftFlowError) else EXIT_FAILED)
+
+
+def _named(context: click.Context, error: Exception) -> SftFlowError | None:
+    """Make the error for what a library raised; None where it is not known."""
+    known = _missing_extra(context, error) or _full_disk(error) or _full_memory(error)
+    return known or settings_error(error)
 
 
 def _missing_extra(context: click.Context, error: Exception) -> SftFlowError | None:

@@ -29,6 +29,7 @@ from flows.doctor._servers import (
 from flows.doctor.finding import Finding, Health
 from flows.services.own_packages import hidden_message, hiding_packages
 from flows.services.prefect_api import known_api
+from flows.services.prefect_settings import settings_error
 from schemas.config.registry import RegistryConfig
 from schemas.config.run import RunConfig
 from schemas.errors import ConfigError, SftFlowError
@@ -94,7 +95,10 @@ def _guarded(examination: Callable[P, Finding], *args: P.args, **kwargs: P.kwarg
         absent = missing_extra(error.name or "", "this check")
         detail, fix = (absent.what, absent.fix) if absent else (str(error), FIX_INSTALL)
     except Exception as error:
+        named = settings_error(error)
         detail, fix = f"{type(error).__name__}: {error}".splitlines()[0], FIX_INSTALL
+        if named:
+            detail, fix = f"{named.what}: {named.where}={named.got}", named.fix
     topic = examination.__name__.removeprefix("check_").replace("_", " ")
     return Finding(topic=topic, health=Health.PROBLEM, detail=detail, fix=fix)
 
