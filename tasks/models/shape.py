@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from schemas.base import Record
 from schemas.errors import ModelSourceError
@@ -59,8 +59,7 @@ def read_model_shape(folder: Path) -> ModelShape | None:
 
     None for an architecture with other names for them.
     """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config = config.get("text_config", config)
+    config = _text_settings(folder)
     try:
         hidden, n_heads = int(config["hidden_size"]), int(config["num_attention_heads"])
         n_layers, vocabulary = int(config["num_hidden_layers"]), int(config["vocab_size"])
@@ -109,8 +108,7 @@ def stored_dtypes(folder: Path) -> tuple[str, dict[str, str]]:
 
 def read_position_limit(folder: Path) -> int | None:
     """Read how many tokens a model has positions for from `config.json`; None for any number."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config = config.get("text_config", config)
+    config = _text_settings(folder)
     limits = [config[name] for name in POSITION_FIELDS if isinstance(config.get(name), int)]
     if not limits or config.get("alibi"):
         return None
@@ -134,8 +132,7 @@ def check_weights(folder: Path) -> None:
         ModelSourceError: They are not.
     """
     n_tensors = sum(len(_header(path)) for path in folder.glob("*.safetensors"))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config = config.get("text_config", config)
+    config = _text_settings(folder)
     layers = [config[name] for name in LAYER_FIELDS if isinstance(config.get(name), int)]
     if n_tensors and max(layers, default=0) > n_tensors:
         raise ModelSourceError(
@@ -145,6 +142,13 @@ def check_weights(folder: Path) -> None:
             got=f"{max(layers):,}",
             fix="take config.json and the weights from one save_pretrained",
         )
+
+
+def _text_settings(folder: Path) -> dict[str, Any]:
+    """Read the settings of the language model, which may be a part of a larger one."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    part = config.get("text_config")
+    return part if isinstance(part, dict) else config
 
 
 def _header(path: Path) -> dict[str, Tensor]:

@@ -231,7 +231,9 @@ def test_links_within_a_model_and_of_the_hubs_cache_are_read(folder: Path, tmp_p
     assert load_model(config_of(linked))[1].eos_token == "<|im_end|>"
 
 
-@pytest.mark.parametrize("text", ["[]", '"text"', "[" * 100_000, "\xff", '{"hidden_size": -1}'])
+@pytest.mark.parametrize(
+    "text", ["[]", '"text"', "[" * 100_000, "\xff", '{"hidden_size": -1}', '{"text_config": []}']
+)
 def test_settings_that_no_model_has_are_refused(folder: Path, text: str) -> None:
     (folder / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ModelSourceError, match="cannot be loaded"):
