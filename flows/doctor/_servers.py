@@ -96,12 +96,12 @@ def check_pools(api: str | None) -> Finding:
         )
     with api_client(api) as client:
         found = [describe_pool(client, name) for name in names]
-    mends = [fix for _, fix in found if fix]
+    fixes = [fix for _, fix in found if fix]
     return Finding(
         topic=topic,
-        health=Health.NOTE if mends else Health.OK,
+        health=Health.NOTE if fixes else Health.OK,
         detail="; ".join(detail for detail, _ in found),
-        fix="; ".join(mends),
+        fix="; ".join(fixes),
     )
 
 

@@ -16,7 +16,6 @@ COVERED_BY = {
     "flows/_one_at_a_time.py": "integration/test_scheduled_retrains.py",
     "flows/_private_parameters.py": "integration/test_secrets.py",
     "flows/_rejections.py": "unit/flows/test_retrain_model.py",
-    "flows/cli/console.py": "unit/flows/cli/test_main.py",
     "flows/cli/doctor.py": "integration/test_local_services.py",
     "flows/cli/notify.py": "integration/test_notifications.py",
     "flows/cli/promote.py": "integration/test_by_hand.py",
