@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 import traceback
 
-from schemas.errors import RegistryError, RegistryForbidden, ServiceUnreachable, SftFlowError
+from schemas.errors import (
+    RegistryBusy,
+    RegistryError,
+    RegistryForbidden,
+    ServiceUnreachable,
+    SftFlowError,
+)
 from tasks.engine.home import tracking_uri
 from tasks.engine.proxies import is_untrusted
 
@@ -14,6 +20,12 @@ FORBIDDEN_TEXT = re.compile(r"(?i)readonly database|permission denied for")
 """Of databases."""
 STATUS = re.compile(r"failed with error code (\d{3})")
 FORBIDDEN_STATUSES = (401, 403, 407)
+SIMULTANEOUS_TEXT = re.compile(
+    r"(?i)unique constraint|duplicate (?:key|entry)"
+    r"|statement on table '\w+' expected to (?:update|delete)"
+)
+"""Of SQLite, PostgreSQL, MySQL and SQLAlchemy, also through a server: two processes wrote or deleted
+the same tag or alias."""
 HOST_TEXT = "Invalid Host header"
 """Of an MLflow server that is called by a name it does not know."""
 TRANSIENT_STATUSES = (408, 425, 429)
@@ -26,6 +38,14 @@ def store_fault(error: Exception) -> SftFlowError | None:
     has_code = "error_code" in (getattr(error, "json", None) or {"error_code": ""})
     if status in FORBIDDEN_STATUSES or code in FORBIDDEN_CODES or FORBIDDEN_TEXT.search(text):
         return forbidden(tracking_uri(), error)
+    if is_simultaneous(error):
+        return RegistryBusy(
+            "another process wrote the same to the MLflow store at the same moment",
+            where=tracking_uri(),
+            expected="one of them at a time",
+            got=text.partition("\n")[0],
+            fix="none needed in a run, which tries again; else repeat the command",
+        )
     is_unknown = code == "ENDPOINT_NOT_FOUND" or (status == 404 and not has_code)
     if is_unknown or "not in a valid JSON format" in text:
         return RegistryError(
@@ -50,6 +70,11 @@ def store_fault(error: Exception) -> SftFlowError | None:
         )
     is_lost = code in ("", "TEMPORARILY_UNAVAILABLE") or "API request to" in text or not has_code
     return unreachable(tracking_uri(), error) if is_lost else None
+
+
+def is_simultaneous(error: Exception) -> bool:
+    """Return whether a write failed because another process wrote the same at the same moment."""
+    return bool(SIMULTANEOUS_TEXT.search(str(error)))
 
 
 def _status_of(error: Exception) -> int | None:

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from schemas.errors import RegistryBusy
 from tasks.engine.files import write_atomic
 from tasks.engine.home import sqlite_file, tracking_uri, work_directory
+from tasks.registry._faults import is_simultaneous
 from tasks.registry.tags import LEASE_TAG
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ def _acquire(client: MlflowClient, name: str, note: Path, deadline: float) -> Le
         is_dead = time.monotonic() - seen_at > LEASE_SECONDS or _token(text) == _noted(note)
         if not text or is_dead:
             write_atomic(note, token)
-            _write(client, name, token)
-            time.sleep(settle_seconds())
-            if _token(_read(client, name)) == token:
-                return Lease(client, name, token)
+            if _write_first(client, name, token):
+                time.sleep(settle_seconds())
+                if _token(_read(client, name)) == token:
+                    return Lease(client, name, token)
         if time.monotonic() > deadline:
             raise _busy(name, "another machine does not finish")
         time.sleep(POLL_SECONDS)
@@ -154,6 +155,19 @@ def _read(client: MlflowClient, name: str) -> str:
 def _write(client: MlflowClient, name: str, token: str) -> None:
     lease = {"token": token, "renewed_at": f"{time.time():.3f}"}
     client.set_registered_model_tag(name, LEASE_TAG, json.dumps(lease))
+
+
+def _write_first(client: MlflowClient, name: str, token: str) -> bool:
+    """Write a token where there may be none; False if another process did so at the same moment."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _write(client, name, token)
+    except MlflowException as error:
+        if not is_simultaneous(error):
+            raise
+        return False
+    return True
 
 
 def _token(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from schemas.config.registry import RegistryConfig
 from schemas.errors import RegistryError, RegistryForbidden, SftFlowError
 from tasks.engine.home import tracking_uri
+from tasks.registry._faults import is_simultaneous
 from tasks.registry.store import connect, experiment_id, store_errors
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def _try_tags(
     """Set and delete a tag of the experiment, and one of the registered model."""
     from mlflow.exceptions import MlflowException
 
-    client.set_experiment_tag(experiment.experiment_id, PROBE, PROBE_TEXT)
+    with _passing():
+        client.set_experiment_tag(experiment.experiment_id, PROBE, PROBE_TEXT)
     with _passing("RESOURCE_DOES_NOT_EXIST", "ENDPOINT_NOT_FOUND"):  # of another run; old servers
         client.delete_experiment_tag(experiment.experiment_id, PROBE)
     try:
@@ -63,20 +65,21 @@ def _try_tags(
             return
         with _passing("RESOURCE_ALREADY_EXISTS"):
             client.create_registered_model(name)
-    client.set_registered_model_tag(name, PROBE, PROBE_TEXT)
+    with _passing():
+        client.set_registered_model_tag(name, PROBE, PROBE_TEXT)
     with _passing("RESOURCE_DOES_NOT_EXIST"):
         client.delete_registered_model_tag(name, PROBE)
 
 
 @contextlib.contextmanager
 def _passing(*codes: str) -> Iterator[None]:
-    """Pass over errors of MLflow with these codes."""
+    """Pass over errors of MLflow with these codes, and over what another check wrote meanwhile."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as error:
-        if error.error_code not in codes:
+        if error.error_code not in codes and not is_simultaneous(error):
             raise
 
 

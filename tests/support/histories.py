@@ -21,7 +21,7 @@ from schemas.records.references import DecisionReference
 from tasks import promote_model as stage
 from tasks.registry import lease
 from tasks.registry.champion import find_opponent
-from tasks.registry.store import connect
+from tasks.registry.store import connect, store_errors
 from tasks.registry.tags import (
     CHAMPION_TAG,
     DECISION_SHA256_TAG,
@@ -104,7 +104,7 @@ def work(name: str, experiment: str, seed: int) -> None:
     registry = RegistryConfig(name=name, keep_rejected=1)
     print(READY, flush=True)  # noqa: T201
     while True:
-        with contextlib.suppress(ChampionChanged, RegistryBusy, RegistryError):
+        with contextlib.suppress(ChampionChanged, RegistryBusy, RegistryError), store_errors():
             act(registry, experiment, choose)
 
 
