@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.errors import TemplateError
 from schemas.small_files import read_small_text
+from tasks.engine.scratch import scratch_folder
 from tasks.models.source import load_tokenizer
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def clone_template(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n
             fix="use another tokenizer, or set template.kind=chatml",
         )
     source.chat_template = own_template(source)
-    with (
-        tempfile.TemporaryDirectory() as folder
-    ):  # without code, and of the commit that was looked at
+    with scratch_folder() as folder:  # without code, and of the commit that was looked at
         source.save_pretrained(folder)
-        clone_chat_template(model, tokenizer, folder, resize_to_multiple_of=VOCABULARY_MULTIPLE)
+        clone_chat_template(
+            model, tokenizer, str(folder), resize_to_multiple_of=VOCABULARY_MULTIPLE
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from schemas.rules.set_rules import set_rule_settings
 from tasks.dataset.profile import read_reference
 from tasks.dataset.row_pass import SetPass, plan_features, start_pass, watch_source, write_rows
 from tasks.dataset.set_gate import CheckedRows, apply_set_rules, check_bad_rows
+from tasks.engine.scratch import scratch_folder
 from tasks.rows.check import CheckRequest
 from tasks.rows.feature_table import FeatureTable
 from tasks.rows.tally import RowTally
@@ -95,8 +95,8 @@ def check_file(
     if isinstance(source, str):
         source = config.data.source.model_copy(update={"source": source})
     tally = RowTally(config.data.rules)
-    with tempfile.TemporaryDirectory(prefix="sft-check-") as folder:
-        results, profile, tokens = _apply_rules(source, config, options, tally, Path(folder))
+    with scratch_folder() as folder:
+        results, profile, tokens = _apply_rules(source, config, options, tally, folder)
     is_rejected = (
         tally.n_kept_rows == 0
         or bool(tally.exceeded())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tasks.dataset.row_pass import SetPass, plan_features
 from tasks.dataset.set_gate import join_columns, order_by_split
 from tasks.dataset.split_rows import Split
 from tasks.engine.cache import locate
+from tasks.engine.scratch import scratch_folder
 from tasks.rows.check import CheckRequest
 from tasks.rows.feature_table import DTYPES, FeatureTable
 from tasks.rows.features import FeatureRequest
@@ -55,8 +55,8 @@ def find_benchmark_rows(split: SplitReference, quality: QualityConfig) -> SetCol
     benchmark = plan_features(quality, settings).benchmark
     if benchmark is None:
         return found
-    with tempfile.TemporaryDirectory() as folder:
-        table = FeatureTable(Path(folder))
+    with scratch_folder() as folder:
+        table = FeatureTable(folder)
         request = CheckRequest(
             dict.fromkeys(RowRule, Severity.OFF), features=FeatureRequest(benchmark=benchmark)
         )

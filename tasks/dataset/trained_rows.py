@@ -6,7 +6,6 @@ or a version that training continues from can have trained on rows that are held
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from schemas.records.references import SplitReference, TemplateReference
 from tasks.dataset.split_rows import Split
 from tasks.engine.cache import locate
 from tasks.engine.jsonl import read_jsonl
+from tasks.engine.scratch import scratch_folder
 from tasks.registry.store import connect, has_artifact, store_errors
 from tasks.registry.versions import REGISTRY_SCHEME, find_registered
 from tasks.rows.feature_table import FeatureTable
@@ -82,11 +82,13 @@ def read_trained_rows(address: str) -> TrainedRows | None:
     except ModelSourceError:
         return None  # the version was deleted
     stored = f"{FOLDER}/{TRAINED_ROWS}"
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         with store_errors():
             if not run_id or not has_artifact(connect(), run_id, stored):
                 return None
-            path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{stored}", dst_path=scratch)
+            path = mlflow.artifacts.download_artifacts(
+                f"runs:/{run_id}/{stored}", dst_path=str(scratch)
+            )
         return _load(Path(path))
 
 

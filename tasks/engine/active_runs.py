@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from tasks.engine.files import modified_at
 from tasks.engine.home import work_directory
+from tasks.engine.scratch import remove_abandoned
 
 CLOCK_SECONDS = 2.0
 """File systems keep times less exactly than clocks do."""
@@ -30,6 +31,7 @@ def active_run() -> Iterator[None]:
     The start is that of the clock that the times of outputs have, which is a file server's on a
     shared folder. It is in the name, because locking a file writes it again.
     """
+    remove_abandoned()
     folder = markers_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".partial") as stamp:

@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from schemas.config.evaluation import ServerConfig
 from schemas.errors import ConfigError, ServiceUnreachable, SftFlowError
 from tasks.engine.home import work_directory
 from tasks.engine.local_server import free_port, local_url, start_guarded, stop_guarded
+from tasks.engine.scratch import scratch_folder
 from tasks.evaluation.openai_client import Client, Service, open_client
 
 SETTING = "evaluation.server"
@@ -87,8 +87,8 @@ def serve_model(
         parallel_requests=server.parallel_requests,
         fix=f"see {log}; correct {SETTING}.command, model_name, endpoint or timeout_seconds",
     )
-    with tempfile.TemporaryDirectory(prefix="sft-flow-served-") as scratch:
-        model = _one_folder(folders, Path(scratch))
+    with scratch_folder() as scratch:
+        model = _one_folder(folders, scratch)
         name = server.model_name.replace("{model}", str(model))
         process = start_guarded(command_line(server, model, port), log, os.environ)
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ModelSourceError
+from tasks.engine.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -67,10 +67,10 @@ def _alone(path: Path) -> Iterator[dict[str, Any]]:
 
     That would read settings, templates, adapters and code next to the file, which are no part of it.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, path.name).symlink_to(path.absolute())
+    with scratch_folder() as folder:
+        (folder / path.name).symlink_to(path.absolute())
         yield {
-            "pretrained_model_name_or_path": folder,
+            "pretrained_model_name_or_path": str(folder),
             "gguf_file": path.name,
             "trust_remote_code": False,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from schemas.config.run import ModelConfig
 from schemas.errors import ModelSourceError
 from tasks.engine.keys import file_sha256
+from tasks.engine.scratch import scratch_folder
 from tasks.models.bundled import BUNDLED_NAME, bundled_file
 from tasks.models.entries import refuse_other_entries
 from tasks.models.files import (
@@ -168,8 +168,8 @@ def load_model(config: ModelConfig) -> tuple[PreTrainedModel, PreTrainedTokenize
         case SourceKind.HUB:
             return _load_hub_model(source.name, config)
         case SourceKind.REGISTRY:
-            with tempfile.TemporaryDirectory() as scratch:
-                model, tokenizer = fetch_registered(find_registered(source.name), Path(scratch))
+            with scratch_folder() as scratch:
+                model, tokenizer = fetch_registered(find_registered(source.name), scratch)
                 return _load_folder(model, tokenizer, config)
 
 

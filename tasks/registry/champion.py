@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from schemas.errors import ModelSourceError
 from schemas.rules.profile import DataProfile, parse_profile
 from tasks.engine.home import has_store, tracking_uri
 from tasks.engine.redaction import without_secrets
+from tasks.engine.scratch import scratch_folder
 from tasks.registry.aliases import settle_aliases, version_exists
 from tasks.registry.store import alias_holder, connect, has_artifact, has_model_files, store_errors
 from tasks.registry.tags import (
@@ -132,8 +132,8 @@ def fetch_opponent(opponent: Opponent) -> Iterator[tuple[Path, Path]]:
         ModelSourceError: The files are missing or are not a model.
     """
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            yield fetch_registered(find_registered(opponent.address), Path(scratch))
+        with scratch_folder() as scratch:
+            yield fetch_registered(find_registered(opponent.address), scratch)
     except ModelSourceError as error:
         raise ModelSourceError(
             "the champion cannot be loaded, so the challenger cannot be compared with it",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from schemas.config.registry import RegistryConfig
 from schemas.errors import RegistryError, RegistryForbidden, SftFlowError
 from tasks.engine.home import tracking_uri
+from tasks.engine.scratch import scratch_folder
 from tasks.registry._faults import is_simultaneous
 from tasks.registry.store import connect, experiment_id, store_errors
 
@@ -141,12 +141,12 @@ def write_read_delete(place: str) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     repository = get_artifact_repository(place)
-    with tempfile.TemporaryDirectory(prefix=PROBE) as scratch:
-        probe = Path(scratch) / f"{PROBE}-{uuid.uuid4().hex[:8]}"
+    with scratch_folder() as scratch:
+        probe = scratch / f"{PROBE}-{uuid.uuid4().hex[:8]}"
         probe.write_text(PROBE_TEXT, encoding="utf-8")
         repository.log_artifact(str(probe))
         try:
-            back = Path(scratch) / "back"
+            back = scratch / "back"
             back.mkdir()
             found = repository.download_artifacts(probe.name, str(back))
             if Path(found).read_text(encoding="utf-8") != PROBE_TEXT:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.engine.scratch import libraries_in_scratch, scratch_folder
 from tasks.registry.store import FoundVersion, model_id_of
 
 if TYPE_CHECKING:
@@ -76,14 +76,15 @@ def log_chat_model(config: RunConfig, folder: Path) -> str:
     """Log the merged model so that `mlflow.pyfunc.load_model` answers chat messages; return its address."""
     from mlflow.models import Model
 
-    info = Model.log(
-        None,
-        name="model",
-        flavor=ChatFlavor,
-        flavor_name="mlflow.transformers",
-        config=config,
-        folder=folder,
-    )
+    with libraries_in_scratch():  # MLflow copies the weights there
+        info = Model.log(
+            None,
+            name="model",
+            flavor=ChatFlavor,
+            flavor_name="mlflow.transformers",
+            config=config,
+            folder=folder,
+        )
     return str(info.model_uri)
 
 
@@ -95,8 +96,8 @@ def put_back_files(
 
     model_id = model_id_of(version.model_uri)
     description = Model(run_id=version.run_id, model_id=model_id, model_uuid=model_id)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model"
+    with scratch_folder() as scratch:
+        path = scratch / "model"
         ChatFlavor.save_model(str(path), description, config, folder)
         client.log_model_artifacts(model_id, str(path))
 

@@ -7,13 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ConfigError, RegistryError, ServiceUnreachable
 from tasks.engine.redaction import without_folders
+from tasks.engine.scratch import scratch_folder
 from tasks.models.files import remove_paths
 from tasks.registry.store import connect, store_errors
 from tasks.registry.tags import ADAPTER_TAG
@@ -57,9 +57,9 @@ def export_version(address: str, target: Path, *, is_overwriting: bool) -> dict[
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
-        with store_errors(), tempfile.TemporaryDirectory(prefix="sft-flow-export-") as scratch:
+        with store_errors(), scratch_folder() as scratch:
             version = client.get_model_version(model.name, str(model.version))
-            _copy_files(model, aside, Path(scratch))
+            _copy_files(model, aside, scratch)
             _add_adapter(version, aside)
             (aside / "README.md").write_text(_card(client, version), encoding="utf-8")
         tags = {tag: without_folders(text) for tag, text in version.tags.items()}

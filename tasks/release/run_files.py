@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.config.run import RunConfig
@@ -14,6 +12,7 @@ from schemas.records.references import Evidence, TrainedReference
 from tasks.dataset.trained_rows import collect_trained_rows, write_trained_rows
 from tasks.engine.cache import locate
 from tasks.engine.redaction import public_settings
+from tasks.engine.scratch import scratch_folder
 from tasks.models.files import remove_paths
 from tasks.registry.lineage import config_text, lineage_tags, metrics_by_role
 from tasks.registry.store import flatten
@@ -96,8 +95,8 @@ def log_adapter(client: MlflowClient, run_id: str, trained: TrainedReference) ->
     adapter = locate(trained, "adapter")
     if not adapter.is_dir():
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / "adapter"
+    with scratch_folder() as scratch:
+        copy = scratch / "adapter"
         shutil.copytree(adapter, copy, ignore=shutil.ignore_patterns(PEFT_CARD))
         remove_paths(copy)
         client.log_artifacts(run_id, str(copy), ADAPTER_FOLDER)
@@ -120,12 +119,12 @@ def log_decision(
     client.log_text(run_id, config_text(config), "config.yaml")
     client.log_text(run_id, readme(card), f"{CARD_FOLDER}/README.md")
     client.log_text(run_id, json.dumps(dict(card), indent=1), f"{CARD_FOLDER}/facts.json")
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         rows = collect_trained_rows(evidence.split, evidence.template)
-        client.log_artifact(run_id, str(write_trained_rows(rows, Path(scratch))), DATA_FOLDER)
-    with tempfile.TemporaryDirectory() as scratch:
-        write_evaluated(config, evidence, Path(scratch))
-        client.log_artifacts(run_id, scratch, EVALUATION_FOLDER)
+        client.log_artifact(run_id, str(write_trained_rows(rows, scratch)), DATA_FOLDER)
+    with scratch_folder() as scratch:
+        write_evaluated(config, evidence, scratch)
+        client.log_artifacts(run_id, str(scratch), EVALUATION_FOLDER)
 
 
 def version_tags(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from schemas.config.run import DataSource
@@ -17,6 +16,7 @@ from schemas.rows.row import SourceRow
 from tasks.engine.extras import require
 from tasks.engine.progress import progress_bar
 from tasks.engine.redaction import without_secrets
+from tasks.engine.scratch import scratch_folder
 from tasks.sources._files import file_labels
 from tasks.sources._kinds import KINDS, data_ending, is_data
 from tasks.sources._line_blocks import pack_rows
@@ -176,9 +176,9 @@ def _remote_files(store: Any, path: str, address: str) -> dict[str, str]:
 
 def read_address(address: str, encoding: str = "") -> Iterator[Block]:
     """Download and read the files at an fsspec address one by one, in order of their names."""
-    with _addressed(address) as (store, path), tempfile.TemporaryDirectory() as folder:
+    with _addressed(address) as (store, path), scratch_folder() as folder:
         for remote, label in _remote_files(store, path, address).items():
-            local = Path(folder) / os.path.basename(label)
+            local = folder / os.path.basename(label)
             size = store.info(remote).get("size")
             with (
                 progress_bar(total=size, label=f"download {label}", unit="B") as bar,

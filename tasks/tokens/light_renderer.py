@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.config.run import ModelConfig, RunConfig
 from tasks.chat_template.setup import set_up_template
+from tasks.engine.scratch import scratch_folder
 from tasks.models.files import check_folders, unloadable
 from tasks.models.gguf import load_gguf_tokenizer
 from tasks.models.prepared import PreparedFacts, write_facts
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
 def load_check_renderer(config: RunConfig) -> Renderer:
     """Set tokenizer and templates up as `prepare_template` does, without a flow."""
-    with tempfile.TemporaryDirectory(prefix="sft-check-") as scratch, quiet_transformers():
-        folder = Path(scratch)
+    with scratch_folder() as folder, quiet_transformers():
         tokenizer, model_config, generation = _load_parts(
             choose_start(config.start).model, folder / "download"
         )

@@ -14,11 +14,12 @@ from schemas.errors import ModelSourceError, ServiceUnreachable
 from schemas.records.references import TemplateReference
 from tasks.engine.cache import OutputFolder, locate
 from tasks.engine.keys import stage_key
+from tasks.engine.scratch import PREFIX
 from tasks.models.source import choose_start, load_model, model_fingerprint
 from tasks.prepare_template import prepare_template
 from tasks.registry.store import connect, experiment_id
 from tasks.registry.versions import find_registered
-from tasks.release.chat_model import log_chat_model
+from tasks.release.chat_model import ChatFlavor, log_chat_model
 from tests.support.evidence import CONFIG
 from tests.support.toy import make_toy_model
 
@@ -60,6 +61,21 @@ def test_registered_model_loads_as_it_was_logged(store: tuple[str, Path], addres
     assert torch.equal(model.lm_head.weight, original.lm_head.weight)
     assert tokenizer.eos_token == "<|im_end|>"
     assert tokenizer.chat_template
+
+
+def test_weights_are_copied_where_a_killed_run_leaves_nothing(
+    store: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = []
+
+    def fail(path: str, *_: object, **__: object) -> None:
+        places.append(Path(path))
+        raise OSError("stopped before weights are written")
+
+    monkeypatch.setattr(ChatFlavor, "save_model", fail)
+    with pytest.raises(OSError, match="stopped"):
+        log_chat_model(CONFIG, store[1] / "toy")
+    assert any(parent.name.startswith(PREFIX) for parent in places[0].parents)
 
 
 def test_fingerprint_is_version_and_run(store: tuple[str, Path]) -> None:

@@ -7,7 +7,6 @@ import math
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from schemas.base import Record
 from schemas.errors import RegistryError, ReloadInterrupted, ReloadMismatch, SftFlowError
 from tasks.engine.home import python_path
 from tasks.engine.jsonl import read_jsonl
+from tasks.engine.scratch import scratch_folder
 from tasks.registry.store import connect, store_errors
 from tasks.registry.tags import WEIGHTS_TAG
 from tasks.release.reload import run
@@ -70,8 +70,8 @@ def check_reload(name: str, version: int, n_prompts: int) -> ReloadFacts:
         ServiceUnreachable: The store does not answer.
     """
     address = f"models:/{name}/{version}"
-    with tempfile.TemporaryDirectory(prefix="sft-flow-reload-") as scratch:
-        folder = fetch_evaluated(name, version, Path(scratch))
+    with scratch_folder() as scratch:
+        folder = fetch_evaluated(name, version, scratch)
         settings = read_settings(folder, address)
         spec = ReloadSpec(
             address=address, folder=str(folder), n_prompts=n_prompts, settings=settings
