@@ -13,7 +13,9 @@ from filelock import FileLock, Timeout
 
 PREFIX = "sft-flow-"
 LOCK = ".lock"
-"""In the folder; held as long as its process lives."""
+"""Held as long as the process lives."""
+FILES = "files"
+"""The folder that is given out, so that no library finds the lock in it."""
 
 
 @contextmanager
@@ -33,7 +35,8 @@ def scratch_folder() -> Iterator[Path]:
         with suppress(OSError, NotImplementedError):  # a file system without locks
             lock.acquire()
             folder = folder.rename(folder.with_name(folder.name.removeprefix(".")))
-        yield folder
+        (folder / FILES).mkdir()
+        yield folder / FILES
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()

@@ -34,7 +34,8 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_folder_is_there_for_the_block_only(temporary: Path) -> None:
     with pytest.raises(FileExistsError), scratch_folder() as folder:  # noqa: PT012
-        assert folder.parent == temporary
+        assert folder.parent.parent == temporary
+        assert not list(folder.iterdir())
         (folder / "part").mkdir()
         (folder / "part").mkdir()
     assert not list(temporary.iterdir())
@@ -52,7 +53,7 @@ def test_folder_of_a_living_process_stays_and_that_of_a_killed_one_goes(temporar
         child.wait()
         assert (folder / "weights").is_file()
         with scratch_folder():
-            assert not folder.exists()
+            assert not folder.parent.exists()
     assert not list(temporary.iterdir())
 
 
@@ -97,7 +98,7 @@ def test_nothing_fails_without_a_folder_for_temporary_files(
 def test_libraries_write_into_a_scratch_folder_for_the_block_only(temporary: Path) -> None:
     with libraries_in_scratch():
         inner = Path(tempfile.mkdtemp())
-        assert inner.parent.parent == temporary
+        assert inner.parent.parent.parent == temporary
     assert not inner.exists()
     assert Path(tempfile.gettempdir()) == temporary
     assert not list(temporary.iterdir())

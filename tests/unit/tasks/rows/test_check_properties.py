@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,9 +20,6 @@ from tasks.rows.tally import RowTally
 from tasks.sources._compression import DataFile
 from tasks.sources._line_blocks import read_line_blocks
 from tasks.sources.parsing import Block, parse_block
-
-# A thread that an earlier test of the same process left draws random numbers of its own.
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 
 PROFILE = settings(
     derandomize=True,
