@@ -86,7 +86,7 @@ def try_fault(number: int, seed: int, world: World, expected: Outcome) -> Trial:
     with world.stack:
         try:
             done = FAULTS[name](world, random.Random(f"{seed}-{number}"))
-            problems += leftovers(world)
+            problems += leftovers(world, is_cleaned=False)
             is_wrong = any(map(is_bad_champion, world.versions()))
             code = wait_for_end(world.start())
             if code:
@@ -95,10 +95,10 @@ def try_fault(number: int, seed: int, world: World, expected: Outcome) -> Trial:
                 versions = world.versions()
                 problems += compare(world.outcome(versions), expected)
                 is_wrong |= any(map(is_bad_champion, versions))
-            problems += leftovers(world)
+            problems += leftovers(world, is_cleaned=True)
         except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
             problems.append(f"{type(error).__name__}: {error} {traceback.format_exc()[-400:]}")
-            leftovers(world)
+            leftovers(world, is_cleaned=False)
     if not problems and not is_wrong:
         shutil.rmtree(world.folder)
     return Trial(number, name, done, tuple(problems), is_wrong)

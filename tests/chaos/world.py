@@ -21,6 +21,7 @@ import psutil
 
 from flows.cli.project_files import CONFIGURATION, PROJECT, PROJECT_TEXT
 from tasks.engine.local_server import free_port, local_url, loopback
+from tasks.engine.scratch import PREFIX
 from tests.support.processes import clean_environment
 
 ROOT = Path(__file__).parents[2]
@@ -330,18 +331,24 @@ def wait_for_end(run: subprocess.Popen[bytes]) -> int:
     return run.wait(RUN_SECONDS)
 
 
-def leftovers(world: World) -> list[str]:
-    """Wait for the processes of a world to end, and return those that do not, and temporary files."""
+def leftovers(world: World, *, is_cleaned: bool) -> list[str]:
+    """Wait for the processes of a world to end, and return those that do not, and temporary files.
+
+    Scratch folders of a killed process count only after the next run, which removes them.
+    """
     deadline = time.monotonic() + LINGER_SECONDS
     while (alive := world.processes()) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-    found = []
+    found: list[str] = []
     for process in alive:
         with suppress(psutil.Error):
             found.append("process " + " ".join(process.cmdline())[:120])
             process.kill()
     names = sorted(path.name for path in world.temporary.glob("*"))
-    return found + [f"temporary file {name}" for name in names if not OTHERS_FILES.fullmatch(name)]
+    kept = [name for name in names if not OTHERS_FILES.fullmatch(name)]
+    if not is_cleaned:
+        kept = [name for name in kept if not name.startswith(PREFIX)]
+    return found + [f"temporary file {name}" for name in kept]
 
 
 def mount(*words: str) -> None:

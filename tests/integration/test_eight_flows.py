@@ -150,7 +150,7 @@ def test_equal_work_is_done_once(flows: Flows) -> None:
 
 def test_outputs_are_whole_and_nothing_else_is_left(flows: Flows) -> None:
     world = next(iter(flows.worlds.values()))
-    assert leftovers(world) == []
+    assert leftovers(world, is_cleaned=True) == []
     manifests = list((world.home / "stages").rglob(MANIFEST))
     assert {path.parent.parent.name for path in manifests} >= set(Stage)
     for path in manifests:
