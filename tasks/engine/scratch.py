@@ -11,9 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-PREFIX = "sft-flow-"
-LOCK = ".lock"
-"""Held as long as the process lives."""
+PREFIX = "sft-flow-scratch-"
+LOCK = "sft-flow-scratch.lock"
+"""Held as long as the process lives. No folder but ours has this file: others have names like ours."""
 FILES = "files"
 """The folder that is given out, so that no library finds the lock in it."""
 

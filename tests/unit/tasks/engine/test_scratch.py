@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tasks.engine.scratch import LOCK, libraries_in_scratch, remove_abandoned, scratch_folder
+from tasks.engine.scratch import (
+    LOCK,
+    PREFIX,
+    libraries_in_scratch,
+    remove_abandoned,
+    scratch_folder,
+)
 
 CHILD = """
 import time
@@ -60,19 +66,20 @@ def test_folder_of_a_living_process_stays_and_that_of_a_killed_one_goes(temporar
 def test_only_abandoned_folders_of_ours_are_removed(
     temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("sft-flow-without-lock", "sft-flow-abandoned", "others"):
+    for name in (f"{PREFIX}venv", f"{PREFIX}abandoned", "sft-flow-others"):
         (temporary / name).mkdir()
-    for name in ("sft-flow-abandoned", "others"):
+    for name in (f"{PREFIX}abandoned", "sft-flow-others"):
         (temporary / name / LOCK).touch()
-    (temporary / "sft-flow-file").touch()
-    (temporary / "sft-flow-link").symlink_to(temporary / "others")
+    (temporary / f"{PREFIX}venv" / ".lock").touch()  # as uv makes it
+    (temporary / f"{PREFIX}file").touch()
+    (temporary / f"{PREFIX}link").symlink_to(temporary / "sft-flow-others")
     with monkeypatch.context() as patch:
         patch.setattr(os, "getuid", lambda: 12345)
         remove_abandoned()
-    assert (temporary / "sft-flow-abandoned").is_dir()
+    assert (temporary / f"{PREFIX}abandoned").is_dir()
     remove_abandoned()
     left = {path.name for path in temporary.iterdir()}
-    assert left == {"sft-flow-without-lock", "others", "sft-flow-file", "sft-flow-link"}
+    assert left == {f"{PREFIX}venv", "sft-flow-others", f"{PREFIX}file", f"{PREFIX}link"}
 
 
 def test_file_system_without_locks_does(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,11 +95,16 @@ def test_file_system_without_locks_does(temporary: Path, monkeypatch: pytest.Mon
 def test_nothing_fails_without_a_folder_for_temporary_files(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    n_asked = 0
+
     def refuse() -> str:
+        nonlocal n_asked
+        n_asked += 1
         raise FileNotFoundError("No usable temporary directory found")
 
     monkeypatch.setattr(tempfile, "gettempdir", refuse)
     remove_abandoned()
+    assert n_asked == 1
 
 
 def test_libraries_write_into_a_scratch_folder_for_the_block_only(temporary: Path) -> None:
