@@ -16,6 +16,7 @@ from schemas.config.run import RunConfig
 from schemas.records.references import ReportReference, StageReference
 from tasks.engine.keys import StageDefinition
 from tasks.engine.stage import PLAN, Plan
+from tasks.registry import lease
 from tasks.registry.store import connect
 from tasks.release import promotion
 from tasks.release.reload import check
@@ -158,6 +159,16 @@ def mlflow_home(work_folder: Path, empty_mlflow_db: Path, monkeypatch: pytest.Mo
     work_folder.mkdir()
     shutil.copy(empty_mlflow_db, work_folder)
     return work_folder
+
+
+@pytest.fixture
+def toy_client(mlflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Open a store with the name "toy", whose lease is quick to take."""
+    monkeypatch.setattr(lease, "SQLITE_SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "POLL_SECONDS", 0.05)
+    client = connect()
+    client.create_registered_model("toy")
+    return client
 
 
 @pytest.fixture(scope="session")

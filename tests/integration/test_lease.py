@@ -21,31 +21,22 @@ from tasks.registry.tags import LEASE_TAG
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-def client(mlflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(lease, "SQLITE_SETTLE_SECONDS", 0.05)
-    monkeypatch.setattr(lease, "POLL_SECONDS", 0.05)
-    client = connect()
-    client.create_registered_model("toy")
-    return client
-
-
-def token_in(client: Any) -> str | None:
-    text = client.get_registered_model("toy").tags.get(LEASE_TAG)
+def token_in(toy_client: Any) -> str | None:
+    text = toy_client.get_registered_model("toy").tags.get(LEASE_TAG)
     return None if text is None else json.loads(text)["token"]
 
 
-def test_lease_is_written_and_given_back(client: Any) -> None:
-    with promotion_lease(client, "toy") as held:
-        assert token_in(client) == held.token
+def test_lease_is_written_and_given_back(toy_client: Any) -> None:
+    with promotion_lease(toy_client, "toy") as held:
+        assert token_in(toy_client) == held.token
         held.require()
-    assert token_in(client) is None
+    assert token_in(toy_client) is None
 
 
 def test_other_spelling_of_the_store_does_not_let_a_second_one_in(
-    client: Any, mlflow_home: Path, monkeypatch: pytest.MonkeyPatch
+    toy_client: Any, mlflow_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with promotion_lease(client, "toy"):
+    with promotion_lease(toy_client, "toy"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{mlflow_home}/./mlflow.db")
         other = connect()
         with (
@@ -57,14 +48,14 @@ def test_other_spelling_of_the_store_does_not_let_a_second_one_in(
 
 @pytest.mark.parametrize("host", ["worker", "another"])
 def test_other_work_directory_does_not_enter_whatever_the_host_name(
-    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+    toy_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: host)
-    with promotion_lease(client, "toy"):
+    with promotion_lease(toy_client, "toy"):
         monkeypatch.setenv("SFT_HOME", str(tmp_path / "other"))
         with (
             pytest.raises(RegistryBusy, match="another machine"),
-            promotion_lease(client, "toy", 0.2),
+            promotion_lease(toy_client, "toy", 0.2),
         ):
             pass
 
@@ -77,7 +68,7 @@ def hold_and_die(home: str) -> None:
 
 
 def test_lease_of_a_dead_process_of_the_same_folder_is_free_at_once(
-    client: Any, mlflow_home: Path
+    toy_client: Any, mlflow_home: Path
 ) -> None:
     process = multiprocessing.get_context("spawn").Process(
         target=hold_and_die, args=(str(mlflow_home),)
@@ -85,53 +76,53 @@ def test_lease_of_a_dead_process_of_the_same_folder_is_free_at_once(
     process.start()
     process.join(120)
     assert process.exitcode == 9
-    assert token_in(client)
-    with promotion_lease(client, "toy", wait_seconds=0.2) as held:
-        assert token_in(client) == held.token
+    assert token_in(toy_client)
+    with promotion_lease(toy_client, "toy", wait_seconds=0.2) as held:
+        assert token_in(toy_client) == held.token
 
 
 def test_lease_that_is_not_renewed_is_taken_over_whatever_the_clock_of_its_holder(
-    client: Any, monkeypatch: pytest.MonkeyPatch
+    toy_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = {"token": "t", "renewed_at": f"{time.time() + 9999}"}
-    client.set_registered_model_tag("toy", LEASE_TAG, json.dumps(gone))
-    with pytest.raises(RegistryBusy), promotion_lease(client, "toy", wait_seconds=0.2):
+    toy_client.set_registered_model_tag("toy", LEASE_TAG, json.dumps(gone))
+    with pytest.raises(RegistryBusy), promotion_lease(toy_client, "toy", wait_seconds=0.2):
         pass
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0.3)
-    with promotion_lease(client, "toy", wait_seconds=5) as held:
-        assert token_in(client) == held.token
+    with promotion_lease(toy_client, "toy", wait_seconds=5) as held:
+        assert token_in(toy_client) == held.token
 
 
 def test_living_holder_renews_its_lease(
-    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.05)
     monkeypatch.setattr(lease, "LEASE_SECONDS", 1.0)
-    with promotion_lease(client, "toy") as held:
+    with promotion_lease(toy_client, "toy") as held:
         monkeypatch.setenv("SFT_HOME", str(tmp_path / "other"))
-        with pytest.raises(RegistryBusy), promotion_lease(client, "toy", wait_seconds=2.5):
+        with pytest.raises(RegistryBusy), promotion_lease(toy_client, "toy", wait_seconds=2.5):
             pass
         held.require()
 
 
-def test_lost_lease_is_noticed_and_not_given_back(client: Any) -> None:
-    with promotion_lease(client, "toy") as held:
-        client.set_registered_model_tag("toy", LEASE_TAG, json.dumps({"token": "other"}))
+def test_lost_lease_is_noticed_and_not_given_back(toy_client: Any) -> None:
+    with promotion_lease(toy_client, "toy") as held:
+        toy_client.set_registered_model_tag("toy", LEASE_TAG, json.dumps({"token": "other"}))
         with pytest.raises(RegistryBusy, match="another process took the lease"):
             held.require()
-    assert token_in(client) == "other"
+    assert token_in(toy_client) == "other"
 
 
 def test_lease_tag_edited_by_hand_is_overwritten_in_the_end(
-    client: Any, monkeypatch: pytest.MonkeyPatch
+    toy_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0.2)
-    client.set_registered_model_tag("toy", LEASE_TAG, "not JSON")
-    with promotion_lease(client, "toy", wait_seconds=5) as held:
-        assert token_in(client) == held.token
+    toy_client.set_registered_model_tag("toy", LEASE_TAG, "not JSON")
+    with promotion_lease(toy_client, "toy", wait_seconds=5) as held:
+        assert token_in(toy_client) == held.token
 
 
-def test_threads_take_turns(client: Any) -> None:
+def test_threads_take_turns(toy_client: Any) -> None:
     inside: list[int] = []
     most: list[int] = []
 

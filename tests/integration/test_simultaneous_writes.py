@@ -16,7 +16,7 @@ from schemas.config.registry import RegistryConfig
 from schemas.errors import RegistryBusy, is_retryable
 from tasks.registry import lease
 from tasks.registry.lease import promotion_lease
-from tasks.registry.store import connect, store_errors
+from tasks.registry.store import store_errors
 from tasks.registry.tags import LEASE_TAG
 from tasks.registry.write_check import PROBE, check_writes
 
@@ -26,15 +26,6 @@ INSERT_TAG = "INSERT INTO registered_model_tags (workspace, name, key, value) VA
 INSERT_ALIAS = (
     "INSERT INTO registered_model_aliases (workspace, name, alias, version) VALUES (?, ?, ?, ?)"
 )
-
-
-@pytest.fixture
-def client(mlflow_home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(lease, "SQLITE_SETTLE_SECONDS", 0.05)
-    monkeypatch.setattr(lease, "POLL_SECONDS", 0.05)
-    client = connect()
-    client.create_registered_model("toy")
-    return client
 
 
 @contextmanager
@@ -58,31 +49,31 @@ def another_writes(home: Path, statement: str, values: tuple[str, ...]) -> Itera
 
 
 def test_second_to_ask_for_a_lease_waits_until_the_first_is_done(
-    client: Any, mlflow_home: Path, monkeypatch: pytest.MonkeyPatch
+    toy_client: Any, mlflow_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0.5)  # the first does not renew its lease
     with (
         another_writes(mlflow_home, INSERT_TAG, ("toy", LEASE_TAG, '{"token": "a"}')) as written,
-        promotion_lease(client, "toy", 30) as held,
+        promotion_lease(toy_client, "toy", 30) as held,
     ):
         assert written
         held.require()
 
 
-def test_check_of_a_run_does_not_mind_that_of_another(client: Any, mlflow_home: Path) -> None:
+def test_check_of_a_run_does_not_mind_that_of_another(toy_client: Any, mlflow_home: Path) -> None:
     with another_writes(mlflow_home, INSERT_TAG, ("toy", PROBE, "ok")) as written:
         check_writes(RegistryConfig(name="toy"), is_training=True)
     assert written
-    assert not client.get_registered_model("toy").tags
+    assert not toy_client.get_registered_model("toy").tags
 
 
-def test_alias_that_two_set_at_once_is_set_by_a_retry(client: Any, mlflow_home: Path) -> None:
-    client.create_model_version("toy", str(mlflow_home))
+def test_alias_that_two_set_at_once_is_set_by_a_retry(toy_client: Any, mlflow_home: Path) -> None:
+    toy_client.create_model_version("toy", str(mlflow_home))
     with (
         another_writes(mlflow_home, INSERT_ALIAS, ("toy", "challenger", "1")),
         pytest.raises(RegistryBusy, match="at the same moment") as caught,
         store_errors(),
     ):
-        client.set_registered_model_alias("toy", "challenger", "1")
+        toy_client.set_registered_model_alias("toy", "challenger", "1")
     assert is_retryable(caught.value)
-    client.set_registered_model_alias("toy", "challenger", "1")
+    toy_client.set_registered_model_alias("toy", "challenger", "1")
