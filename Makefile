@@ -23,7 +23,7 @@ SOURCES := flows schemas tasks tests benchmarks deploy
 FUZZ_SECONDS ?= 600
 PART ?= decision
 MUTATE := build/mutate/$(PART)
-MUTMUT = cd $(MUTATE) && PYTHONPATH="$$PWD/mutants" "$(CURDIR)/$(BIN)/mutmut"
+MUTMUT = cd "$(CURDIR)/$(MUTATE)" && PYTHONPATH="$$PWD/mutants" "$(CURDIR)/$(BIN)/mutmut"
 .PHONY: help .venv install install-demo dist sbom test test-all test-gate test-families test-services test-slow chaos endurance fuzz coverage mutate check demo bench-demo bench-check bench-train bench-busy gpu-check bench-generate bench-promotion bench-decisions bench-flow check-samples bench-install constraints docs secret-rules pictures clean
 
 help: ## List the targets.
