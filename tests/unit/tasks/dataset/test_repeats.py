@@ -70,6 +70,12 @@ def test_labels_of_one_context_count_there() -> None:
     assert not are_labels(answers, hashes(*[5] * 32)).any()
 
 
+def test_labels_of_one_context_are_not_mixed_up_with_equal_answers_of_another() -> None:
+    answers = hashes(*[1, 2, 3, 4] * 4, *[1] * 16, *range(10, 50))
+    contexts = hashes(*[5] * 16, *[6] * 16, *[7] * 40)
+    assert are_labels(answers, contexts).tolist() == [True] * 16 + [False] * 56
+
+
 @pytest.mark.parametrize(
     ("answers", "n_labels"),
     [
