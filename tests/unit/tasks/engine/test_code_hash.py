@@ -12,7 +12,12 @@ import pytest
 
 from schemas.records.stages import Stage
 from tasks.engine import _code_hash
-from tasks.engine._code_hash import CONTRACT_MODULES, code_sha256, read_code
+from tasks.engine._code_hash import (
+    CONTRACT_MODULES,
+    code_sha256,
+    imported_libraries,
+    read_code,
+)
 
 STAGE = "from tasks.toy_helper import double\n\n\ndef run(x):\n    return double(x)\n"
 
@@ -80,6 +85,20 @@ def test_contract_modules_exist() -> None:
     """A name that no longer exists leaves nothing out, without a word."""
     for name in CONTRACT_MODULES:
         assert importlib.util.find_spec(name), name
+
+
+def test_libraries_are_those_that_run_and_are_of_others(package: Path) -> None:
+    helper = (
+        "import os, numpy.linalg\n"
+        "from typing import TYPE_CHECKING\n"
+        "from schemas.errors import SftFlowError\n"
+        "if TYPE_CHECKING:\n    import pandas\nelse:\n    import scipy\n"
+        "def double(x):\n    from polars import DataFrame\n    return DataFrame(x)\n"
+    )
+    (package / "toy_helper.py").write_text(helper, encoding="utf-8")
+    forget()
+    found = imported_libraries("tasks.toy_stage") - imported_libraries("schemas.errors")
+    assert found == {"numpy", "scipy", "polars"}
 
 
 def test_a_module_that_is_not_there_is_an_error() -> None:

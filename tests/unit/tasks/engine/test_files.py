@@ -60,6 +60,8 @@ def test_new_files_are_written_into_a_folder_made_for_them(tmp_path: Path) -> No
     write_new_files(folder, {"a.yaml": "ä\n", ".b": "b"})
     found = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
     assert found == {"a.yaml": "ä\n", ".b": "b"}
+    write_new_files(folder, {"c": "c"})
+    assert len(list(folder.iterdir())) == 3
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling link", "folder"])
@@ -89,6 +91,8 @@ def test_error_names_folder_and_files(tmp_path: Path) -> None:
         write_new_files(tmp_path / "a", {"x": ""})
     assert caught.value.what == f"{tmp_path / 'a'} is not a folder"
     assert caught.value.where == str(tmp_path / "a")
+    assert caught.value.expected == "a folder, or a name that is free"
+    assert caught.value.got == "a file"
 
 
 def test_time_of_a_file_is_when_it_was_written_and_now_where_it_is_gone(tmp_path: Path) -> None:
