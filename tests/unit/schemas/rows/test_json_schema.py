@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +103,7 @@ REFUSED: list[Any] = [
     chat({"role": "user", "content": [{"type": "image_url"}]}, ANSWER),
     chat({"role": "user", "content": [{"type": "text", "text": " "}]}, ANSWER),
     chat({"role": "user", "content": []}, ANSWER),
+    chat({"role": "user", "content": [{"text": "How tall?", "url": "a.png"}]}, ANSWER),
     chat({**USER, "weight": 1}, ANSWER),
     chat({**USER, "train": True}, ANSWER),
     chat(USER, {**ANSWER, "loss": "no"}),
@@ -128,6 +128,7 @@ REFUSED: list[Any] = [
     said(HUMAN, {**GPT, "weight": 2}),
     said(HUMAN, {"from": "function_call", "value": "measure the wall"}),
     said(HUMAN, GPT, system=3),
+    said(HUMAN, GPT, tools=3),
     {"instruction": "Name the colour."},
     {**ALPACA, "output": ""},
     {**ALPACA, "instruction": "", "input": ""},
@@ -137,7 +138,7 @@ REFUSED: list[Any] = [
 ]
 
 
-@cache
+@pytest.fixture(scope="module")
 def validator() -> Draft202012Validator:
     return Draft202012Validator(accepted_formats_schema())
 
@@ -158,13 +159,15 @@ def test_every_definition_is_used_and_every_reference_leads_somewhere() -> None:
 
 
 @pytest.mark.parametrize(("_", "row"), ACCEPTED)
-def test_schema_accepts_every_format(_: RowFormat, row: dict[str, Any]) -> None:
-    assert [error.message for error in validator().iter_errors(row)] == []
+def test_schema_accepts_every_format(
+    _: RowFormat, row: dict[str, Any], validator: Draft202012Validator
+) -> None:
+    assert [error.message for error in validator.iter_errors(row)] == []
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=repr)
-def test_schema_refuses_near_misses(row: Any) -> None:
-    assert not validator().is_valid(row)
+def test_schema_refuses_near_misses(row: Any, validator: Draft202012Validator) -> None:
+    assert not validator.is_valid(row)
 
 
 @pytest.mark.parametrize(("row_format", "row"), ACCEPTED)
@@ -175,12 +178,14 @@ def test_what_the_schema_accepts_is_recognised(row_format: RowFormat, row: dict[
     assert conversation.format == row_format
 
 
-def test_the_examples_in_the_schema_are_accepted_and_recognised() -> None:
+def test_the_examples_in_the_schema_are_accepted_and_recognised(
+    validator: Draft202012Validator,
+) -> None:
     schema = accepted_formats_schema()
     for reference in schema["anyOf"]:
         name = reference["$ref"].rsplit("/", 1)[-1]
         for row in schema["$defs"][name]["examples"]:
-            assert validator().is_valid(row)
+            assert validator.is_valid(row)
             assert recognise(SourceRow("a.jsonl", 1, row))[2] == []
 
 
@@ -192,7 +197,9 @@ def test_the_examples_in_the_schema_are_accepted_and_recognised() -> None:
         ("faq-en-alpaca.jsonl", {}),
     ],
 )
-def test_schema_accepts_the_construction_faq(name: str, columns: dict[str, str]) -> None:
+def test_schema_accepts_the_construction_faq(
+    name: str, columns: dict[str, str], validator: Draft202012Validator
+) -> None:
     DEMO_ROWS.require()
     spec = importlib.util.find_spec("zaragoza_construction_faq")
     assert spec is not None
@@ -201,4 +208,4 @@ def test_schema_accepts_the_construction_faq(name: str, columns: dict[str, str])
     assert len(lines) > 200
     for line in lines:
         row = {columns.get(key, key): value for key, value in json.loads(line).items()}
-        assert validator().is_valid(row)
+        assert validator.is_valid(row)

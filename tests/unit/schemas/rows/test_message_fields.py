@@ -155,6 +155,7 @@ def test_calls_under_another_name_are_read_or_named(name: str) -> None:
     found, notes = read({**ANSWER, name: [call]})
     assert found["tool_calls"] == [{"type": "function", "function": call}]
     assert (name in found, notes) == (False, [Conversion.TOOL_CALLS])
+    assert read({**ANSWER, name: found["tool_calls"]})[0] == found
     for value in ("measure(part='wall')", [{"part": "wall"}], ["measure"]):
         _, [violation, noted] = read({**ANSWER, name: value})
         assert (violation.rule, noted) == (RowRule.FIELD_NOT_USED, f"messages[].{name}")

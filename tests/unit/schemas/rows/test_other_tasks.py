@@ -22,6 +22,8 @@ BAD = {"from": "gpt", "value": "Tall."}
             {"chosen": [{"from": "human", "value": "How?"}, GPT], "rejected": [BAD]},
             "{conversations: chosen}",
         ),
+        ({"chosen": [{"from": "human", "value": "How?"}], "rejected": [BAD]},
+         "{conversations: chosen}"),
         ({"messages": [USER], "chosen": ANSWER, "rejected": ANSWER},
          "{prompt: messages, completion: chosen}"),
         ({"conversations": [BAD], "chosen": GPT, "rejected": BAD},

@@ -113,6 +113,22 @@ def test_nulls_of_a_tool_are_dropped_and_its_values_stay() -> None:
     assert found.tools == [values]
 
 
+def test_nulls_within_lists_and_maps_of_a_schema_count_as_elsewhere() -> None:
+    kept = tool(
+        {
+            "city": {"anyOf": [{"type": "null", "default": None}, TEXT]},
+            "properties": {"const": None},
+        }
+    )
+    found = conversation([kept], {"city": None})
+    assert not drop_padding(found)
+    padded = tool({"city": {"anyOf": [{"type": "string", "from": None}]}, "properties": TEXT})
+    padded["function"]["parameters"]["properties"]["enum"] = None
+    found = conversation([padded], {"city": "Oslo"})
+    assert drop_padding(found)
+    assert found.tools == [tool({"city": {"anyOf": [TEXT]}, "properties": TEXT})]
+
+
 def test_number_that_the_library_cannot_write_is_no_reason_to_fail() -> None:
     found = conversation([tool({"n": {"default": 2**70}, "from": None})], {"n": 1})
     assert drop_padding(found)

@@ -161,6 +161,15 @@ def test_turns_of_json_text_are_parsed_and_noted_beside_the_format() -> None:
     assert found.conversions == (Conversion.JSON_TEXT, Conversion.SHAREGPT)
 
 
+def test_turns_as_prompt_and_completion_are_parsed_and_their_unread_fields_named() -> None:
+    human, model = {"from": "human", "value": "How tall?"}, {"from": "gpt", "value": "Two metres."}
+    found = conversation({"prompt": json.dumps([human]), "completion": model})
+    assert found.messages == [USER, ANSWER]
+    found = conversation({"messages": [human, {**model, "mood": "glad"}]})
+    assert found.messages == [USER, ANSWER]
+    assert found.unused_fields == ("messages[].mood",)
+
+
 def test_prompt_that_begins_with_a_bracket_stays_a_text() -> None:
     found = conversation({"prompt": "[1, 2] is what?", "completion": "[]"})
     assert [message["content"] for message in found.messages] == ["[1, 2] is what?", "[]"]

@@ -21,7 +21,7 @@ from schemas.rule_ids import (
     Severity,
     Verdict,
 )
-from schemas.rules.check_set import SetContext, build_expectation, check_set
+from schemas.rules.check_set import SetContext, build_expectation, check_set, check_share
 from schemas.rules.profile import DataProfile
 from schemas.rules.set_rules import DEFAULT_LENGTH_QUANTILES, SET_RULES, set_rule_settings
 
@@ -272,6 +272,20 @@ def test_rules_without_their_column_or_with_an_empty_one_are_skipped() -> None:
         SetRule.LENGTH_QUANTILES,
     }
     assert all(not result.examples for result in results)
+    assert {result.fraction for result in results if result.id in skipped} == {0.0}
+
+
+@pytest.mark.parametrize("n_marked", [0, 5, 6])
+@pytest.mark.parametrize("severity", [None, Severity.OFF])
+def test_share_alone_is_judged_as_among_all_rules(n_marked: int, severity: Severity | None) -> None:
+    rule, place = SetRule.BAD_ROW_FRACTION, RuleExample(file="a.jsonl", line=3, detail="bad")
+    settings = set_rule_settings({rule: RuleSetting(severity=severity)}, DataGateMode.ENFORCE)
+    marks = marked(n_marked)
+    results = check_set(columns(is_bad=marks), settings, {rule: (place,)}, PROFILE)
+    [expected] = [found for found in results if found.id == rule]
+    assert check_share(rule, settings[rule], marks, (place,)) == expected
+    empty = check_share(rule, settings[rule], marked(0, n_rows=0), ())
+    assert empty.verdict is Verdict.SKIPPED
 
 
 def test_set_of_one_row_is_measured() -> None:

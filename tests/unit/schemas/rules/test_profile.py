@@ -118,11 +118,20 @@ def test_profile_is_immutable_and_takes_no_negative_counts() -> None:
         DataProfile(n_rows=1).n_rows = 2  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"n_rows": "many"}', '{"n_rows": 1, "colour": 2}'])
-def test_damaged_profile_is_refused_with_its_place(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("", "Invalid JSON"),
+        ("[]", "Input should be an object"),
+        ('{"n_rows": "many"}', "n_rows: Input should be a valid integer"),
+        ('{"n_rows": 1, "colour": 2}', "colour: Extra inputs are not permitted"),
+    ],
+)
+def test_damaged_profile_is_refused_with_its_place(text: str, got: str) -> None:
     with pytest.raises(DataSourceError) as caught:
         parse_profile(text, "run 7, data_profile.json")
     assert caught.value.where == "run 7, data_profile.json"
+    assert caught.value.got.startswith(got)
     assert caught.value.fix
 
 
@@ -187,3 +196,12 @@ def test_drift_of_many_messages_counts_rows_not_messages() -> None:
     before = DataProfile(n_rows=10, roles={"user": 5000, "tool": 5000})
     after = DataProfile(n_rows=10, roles={"user": 6000, "tool": 4000})
     assert drift(after, before) == ("roles", 0.0)
+
+
+def test_drift_of_shorter_texts_takes_the_bins_that_are_missing_for_empty() -> None:
+    before = DataProfile(n_rows=40, answer_characters=(10, 10, 10, 10))
+    shorter, padded = (
+        DataProfile(n_rows=40, answer_characters=bins) for bins in ((20, 20), (20, 20, 0, 0))
+    )
+    assert drift(shorter, before) == drift(padded, before) > ("", 0)
+    assert drift(before, shorter) == drift(before, padded)

@@ -48,6 +48,21 @@ def test_dialogues_may_not_break_off() -> None:
     assert broken("Write a dialogue.", "```\nHuman: Hi") == {RowRule.ANSWER_BOUNDARY}
 
 
+def test_code_that_the_prompt_closed_excuses_no_open_fence() -> None:
+    assert broken("Explain:\n```python\nx\n```\nHow?", " 1\n```\nThat is all.") == {
+        RowRule.ANSWER_BOUNDARY
+    }
+
+
+def test_any_earlier_turn_excuses() -> None:
+    turns = ["Something for helm", "Of what kind?", "A name.", "{{ .Values.name }}"]
+    roles = ["user", "assistant"] * 2
+    messages = [{"role": r, "content": t} for r, t in zip(roles, turns, strict=True)]
+    row = SourceRow("a.jsonl", 1, {"messages": messages})
+    (checked,) = check_rows([row], row_severities({}))
+    assert not checked.violations
+
+
 def test_rules_on_answers_do_not_count_in_prompts() -> None:
     assert broken("### Input:\nx\n\n### Response:\n", "Two metres.") == set()
 

@@ -293,6 +293,12 @@ def test_weight_problems_names_a_weight_where_nothing_is_trained(weight: int) ->
     assert found == [(RowRule.WEIGHT_INVALID, "message 1: weight on user")]
 
 
+def test_weight_problems_names_flags_that_contradict_the_weight() -> None:
+    found = weight_problems([USER, {**ANSWER, "weight": 1, "masked": True}])
+    detail = "message 2: weight 1 and masked true contradict each other"
+    assert found == [(RowRule.WEIGHT_INVALID, detail)]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
