@@ -211,4 +211,6 @@ def _clean_text(error: BaseException) -> BaseException:
     )
     clean.__cause__, clean.__context__ = error.__cause__, error.__context__
     clean.__suppress_context__ = error.__suppress_context__
+    for note in getattr(error, "__notes__", ()):
+        clean.add_note(note)
     return clean

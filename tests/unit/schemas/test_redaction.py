@@ -232,6 +232,7 @@ def test_traceback_of_chained_errors_is_clean() -> None:
     shown = "".join(traceback.format_exception(caught.value))
     assert CANARY not in shown
     assert "403, url='https://host/rows.jsonl'" in shown
+    assert "while reading https://host/rows.jsonl" in shown
     assert shown.count("https://host/rows.jsonl") >= 4
     assert "in fail" in shown
 

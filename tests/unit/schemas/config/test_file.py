@@ -84,20 +84,93 @@ def test_weight_of_one_of_several_sources_can_be_overridden(tmp_path: Path) -> N
     assert error.expected == "greater than 0"
 
 
-def test_missing_file_is_one_clear_error(tmp_path: Path) -> None:
-    error = fail(tmp_path / "no.yaml")
-    assert (error.what, error.exit_code) == ("the configuration file does not exist", 2)
-    assert error.where == str(tmp_path / "no.yaml")
+def parts(error: ConfigError) -> tuple[str, str, str, str]:
+    return error.what, error.expected, error.got, error.fix
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        (
+            "no.yaml",
+            None,
+            (
+                "the configuration file does not exist",
+                "a .yaml, .yml or .toml file",
+                "no such file",
+                "correct the path after -c; relative paths start in the current folder",
+            ),
+        ),
+        (
+            ".yaml",
+            None,
+            (
+                "the configuration file has an unknown ending",
+                ".yaml, .yml, .toml",
+                "no ending",
+                "write the configuration as YAML or TOML with one of these endings",
+            ),
+        ),
+        (
+            "a.yaml",
+            "a: [1,\nb: }\n",
+            (
+                "the configuration file is not valid YAML",
+                "keys and values, indented with spaces, each key once",
+                "expected the node content, but found '}'",
+                "fix that line",
+            ),
+        ),
+        (
+            "a.toml",
+            "seed = = 2\n",
+            (
+                "the configuration file is not valid TOML",
+                "key = value lines under [section] headings",
+                "Invalid value",
+                "fix that line",
+            ),
+        ),
+        (
+            "a.yaml",
+            "- seed\n",
+            (
+                "the configuration is not a set of keys and values",
+                "keys such as seed, data, split, model",
+                "list",
+                "write `key: value` lines, or `section:` lines with indented `key: value` lines below",
+            ),
+        ),
+        (
+            "a.toml",
+            "a = " + "[" * 60 + "]" * 60,
+            (
+                "the settings are nested too deeply",
+                "at most 50 levels",
+                "more",
+                "write the keys as docs/configuration.md lists them",
+            ),
+        ),
+    ],
+)
+def test_file_that_is_no_configuration_is_one_clear_error(
+    tmp_path: Path, name: str, text: str | None, told: tuple[str, str, str, str]
+) -> None:
+    if text is not None:
+        write(tmp_path, name, text)
+    error = fail(tmp_path / name)
+    assert (parts(error), error.exit_code) == (told, 2)
+    assert error.where.startswith(str(tmp_path / name))
 
 
 def test_folder_in_place_of_the_file_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").mkdir()
-    assert "cannot be read" in fail(tmp_path / "a.yaml").what
-
-
-def test_unknown_ending_names_the_known_ones(tmp_path: Path) -> None:
-    error = fail(write(tmp_path, "a.ini", "seed=1"))
-    assert (error.expected, error.got) == (".yaml, .yml, .toml", ".ini")
+    assert parts(fail(tmp_path / "a.yaml")) == (
+        "the configuration file cannot be read",
+        "a readable UTF-8 text file",
+        "Is a directory",
+        "check that it is a file, its permissions and its encoding",
+    )
 
 
 def test_bad_yaml_names_its_line(tmp_path: Path) -> None:
@@ -114,10 +187,6 @@ def test_repeated_yaml_key_is_refused_at_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, "a.yaml", "seed: 1\nmodel:\n  source: a\n  source: b\n")
     error = fail(path)
     assert (error.where, error.got) == (f"{path}:4", 'found duplicate key "source"')
-
-
-def test_list_in_place_of_sections_is_refused(tmp_path: Path) -> None:
-    assert fail(write(tmp_path, "a.yaml", "- seed\n")).got == "list"
 
 
 def test_unknown_key_names_the_nearest_and_its_line(tmp_path: Path) -> None:
@@ -169,8 +238,12 @@ def test_section_in_place_of_a_plain_value_is_refused() -> None:
 
 
 def test_broken_combination_says_what_goes_together() -> None:
-    error = fail(None, "template.kind=file")
-    assert error.expected == "template.path and template.kind=file require each other"
+    assert parts(fail(None, "template.kind=file")) == (
+        "template has a value that is not allowed",
+        "template.path and template.kind=file require each other",
+        "that combination",
+        "correct template in the file or with --set template=...",
+    )
 
 
 def test_unknown_scheduler_lists_the_known_ones() -> None:
@@ -189,11 +262,25 @@ def test_further_wrong_settings_are_named_too() -> None:
 
 @pytest.mark.parametrize("override", ["seed", "=1", "a..b=1", ".seed=1"])
 def test_malformed_override_is_refused(override: str) -> None:
-    assert fail(None, override).what == "an override is not of the form key=value"
+    error = fail(None, override)
+    assert error.where == f"--set {override}"
+    assert parts(error) == (
+        "an override is not of the form key=value",
+        "a dotted key and a value, e.g. training.learning_rate=1e-4",
+        override,
+        "write it as one argument: --set key.sub=value",
+    )
 
 
 def test_override_with_a_bad_value_is_refused() -> None:
-    assert fail(None, "seed=[1").what == "the value of seed cannot be read"
+    error = fail(None, "seed=[1")
+    assert error.where == "--set seed=[1"
+    assert parts(error) == (
+        "the value of seed cannot be read",
+        "a number, a word, true, false, null, [a, b] or {a: b}",
+        "'[1'",
+        "quote the value for YAML, e.g. --set 'key=\"a: b\"'",
+    )
 
 
 def test_a_saved_configuration_reads_back(tmp_path: Path) -> None:

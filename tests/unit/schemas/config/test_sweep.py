@@ -156,8 +156,26 @@ def test_missing_sweep_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["learning_rate", "lora.r=[8, 16", ""])
 def test_bad_search_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="a search is not of the form key=values") as caught:
         load_sweep(None, [text], {})
+    assert (caught.value.where, caught.value.got) == (f"--search {text}", text)
+    assert caught.value.expected.startswith("a key and low..high, low..high:log or a list")
+    assert caught.value.fix == (
+        "write it as one argument, e.g. --search learning_rate=1e-5..1e-3:log"
+    )
+
+
+def test_values_of_a_search_may_have_an_equals_sign() -> None:
+    sweep, _ = load_sweep(None, ["lr_scheduler_type=[a=1, a=2]"], {})
+    assert sweep.search == {"lr_scheduler_type": OneOf(choices=("a=1", "a=2"))}
+
+
+def test_sweep_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nothing is named to search") as caught:
+        load_sweep(None, [], {})
+    assert (caught.value.where, caught.value.got) == ("the command line", "none")
+    assert caught.value.expected == "at least one setting of the training section"
+    assert caught.value.fix == "add e.g. --search learning_rate=1e-5..1e-3:log"
 
 
 def check(config: RunConfig, *searches: str) -> None:
@@ -212,6 +230,8 @@ def test_sweep_without_validation_rows_is_refused() -> None:
     with pytest.raises(ConfigError, match="no rows are kept for validation") as caught:
         check(RunConfig(), "lora.r=4..8")
     assert caught.value.fix == "set split.validation_fraction=0.1"
+    assert (caught.value.where, caught.value.got) == ("split.validation_fraction", "0")
+    assert caught.value.expected.startswith("a share of the rows; held-out evaluation rows")
 
 
 def test_settings_are_put_beside_those_of_the_user() -> None:

@@ -51,6 +51,8 @@ LEGAL = [
     "nôž, é™, ê…, ð, å ä ö",
     "„‚Ähnlich’“",
     "你好，世界。",
+    "Â\u0085Â\u0085",  # control characters of UTF-8, and private ones
+    "î\u0080\u0080î\u0080\u0080",
 ]
 
 

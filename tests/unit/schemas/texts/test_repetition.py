@@ -19,6 +19,7 @@ LOOPS = [
     START + ("It " + "goes on and on, " * 150 + "then ends.\n\n---\n\n") * 5,
     "\n".join(f"{number}. Drink enough water every day." for number in range(1, 20)),
     START + "\n" + "\n".join(f"Step {number}: We add one to the sum." for number in range(9, 30)),
+    START + "and then (see [here: + " * 20,
     START + "a" * 300,
     START + "!" * 400,
 ]

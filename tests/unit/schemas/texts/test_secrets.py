@@ -94,6 +94,7 @@ LEGAL = [
     'password = "secret"',
     'token = "get_authentication_token_of_user"',
     "Server=db.firma.se;Uid=anna;Pwd=myPassword;",
+    "Server=127.0.0.1;Uid=anna;Pwd=Zx81-kk;",
     # published samples
     "AKIA" + "IOSFODNN7EXAMPLE",
     "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCY" + "EXAMPLEKEY",
