@@ -29,6 +29,8 @@ EXIT_TERMINATED = 143
 """128 + SIGTERM."""
 EXIT_BROKEN_PIPE = 141
 """128 + SIGPIPE."""
+PANIC = "PanicException"
+"""What a library in Rust raises where it gives up, such as polars or tokenizers; no `Exception`."""
 DEBUG = "sft_flow.debug"
 MIN_WIDTH, MAX_WIDTH = 60, 160
 LONG_WORD = 24
@@ -55,7 +57,9 @@ class GuardedGroup(click.Group):
             # `sft-flow … | head`: the reader has closed the pipe.
             _discard_output()
             ctx.exit(EXIT_BROKEN_PIPE)
-        except Exception as found:
+        except BaseException as found:
+            if not (isinstance(found, Exception) or type(found).__name__ == PANIC):
+                raise
             cleanse(found)
             if is_debug(ctx):
                 traceback.print_exc()
@@ -64,13 +68,13 @@ class GuardedGroup(click.Group):
             ctx.exit(shown.exit_code if isinstance(shown, SftFlowError) else EXIT_FAILED)
 
 
-def _named(context: click.Context, error: Exception) -> SftFlowError | None:
+def _named(context: click.Context, error: BaseException) -> SftFlowError | None:
     """Make the error for what a library raised; None where it is not known."""
     known = _missing_extra(context, error) or _full_disk(error) or _full_memory(error)
     return known or settings_error(error)
 
 
-def _missing_extra(context: click.Context, error: Exception) -> SftFlowError | None:
+def _missing_extra(context: click.Context, error: BaseException) -> SftFlowError | None:
     """Make the error for an extra that a command needs; None for other errors."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
@@ -79,7 +83,7 @@ def _missing_extra(context: click.Context, error: Exception) -> SftFlowError | N
     return missing_extra(error.name, f"`sft-flow {context.invoked_subcommand}`")
 
 
-def _full_disk(error: Exception) -> SftFlowError | None:
+def _full_disk(error: BaseException) -> SftFlowError | None:
     """Make the error for a full disk; None for other errors."""
     if isinstance(error, SftFlowError) or not is_disk_full(error):
         return None
@@ -88,7 +92,7 @@ def _full_disk(error: Exception) -> SftFlowError | None:
     return name_full_disk(error)
 
 
-def _full_memory(error: Exception) -> SftFlowError | None:
+def _full_memory(error: BaseException) -> SftFlowError | None:
     """Make the error for memory that ran out; None for other errors."""
     if not isinstance(error, MemoryError):
         return None
@@ -100,7 +104,7 @@ def _full_memory(error: Exception) -> SftFlowError | None:
     )
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Format an error: all parts of an `SftFlowError`, one line for any other."""
     if isinstance(error, SftFlowError):
         return str(error)

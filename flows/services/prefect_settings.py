@@ -7,7 +7,7 @@ import os
 from schemas.errors import ConfigError
 
 
-def settings_error(error: Exception) -> ConfigError | None:
+def settings_error(error: BaseException) -> ConfigError | None:
     """Make the error for a setting that Prefect does not accept; None for other errors.
 
     Prefect reads its settings when it is imported, and shows what pydantic says.

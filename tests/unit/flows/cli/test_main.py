@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import polars
 import pytest
 from click.testing import CliRunner, Result
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -105,6 +106,7 @@ def test_configuration_error_says_where_expected_got_and_fix() -> None:
         (TrainingError("no", fix="correct it"), 3),
         (RuntimeError("odd\nsecond line"), 3),
         (MemoryError(), 3),
+        (polars.exceptions.PanicException("index out of bounds"), 3),
         (KeyboardInterrupt(), 130),
         (Terminated(), 143),
         (TrainingInterrupted("stopped"), 130),
