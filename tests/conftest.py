@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.support import parts
 
 # Before Prefect is imported anywhere: no test touches the user's own Prefect, hub or Git files.
 _prefect = os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="sft-flow-prefect-")
+_maker = os.getpid()
 # Temporary servers share one database here: each of its own takes ten seconds to create.
 os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{_prefect}/prefect.db"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -28,6 +31,13 @@ for _name in ("PREFECT_API_URL", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_TRACKING_
     os.environ.pop(_name, None)
 
 prepare_environment()
+
+
+@atexit.register
+def _remove_folder() -> None:
+    if os.getpid() == _maker:  # forked processes have this function too
+        shutil.rmtree(_prefect, ignore_errors=True)
+
 
 LOOPBACK = ["127.0.0.1", "::1", "localhost"]
 SHARED_SERVER = {"prefect_server", "finished_run"}

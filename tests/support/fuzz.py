@@ -23,10 +23,13 @@ SLOWEST_SECONDS = 60
 """For one input, under atheris."""
 
 
-@cache
+SCRATCH = tempfile.TemporaryDirectory(prefix="sft-flow-fuzz-")
+"""For the files that targets read; removed when the process ends."""
+
+
 def scratch() -> Path:
-    """Return a folder for the files that targets read."""
-    return Path(tempfile.mkdtemp(prefix="sft-flow-fuzz-"))
+    """Return the folder for files."""
+    return Path(SCRATCH.name)
 
 
 def read_rows_of(content: bytes) -> None:
