@@ -19,6 +19,8 @@ from schemas.errors import SftFlowError
 
 SEEDS = Path(__file__).parents[1] / "data" / "fuzz"
 ENDINGS = (".jsonl", ".json", ".csv", ".tsv", ".jsonl.gz", ".zip", ".parquet", ".arrow")
+LONGEST_BYTES = {"rows": 4096, "config": 500, "template": 4096}
+"""Of an input: hundreds of brackets take ruamel a second, and would be most of what is tried."""
 SLOWEST_SECONDS = 60
 """For one input, under atheris."""
 
@@ -116,6 +118,7 @@ def main() -> None:
         f"-timeout={SLOWEST_SECONDS}",
         f"-report_slow_units={SLOWEST_SECONDS}",
         "-rss_limit_mb=4096",
+        f"-max_len={LONGEST_BYTES[name]}",
     ]
     atheris.Setup([sys.argv[0], *options, str(found), str(SEEDS / name)], TARGETS[name])
     atheris.Fuzz()
