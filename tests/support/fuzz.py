@@ -23,15 +23,9 @@ LONGEST_BYTES = {"rows": 4096, "config": 500, "template": 4096}
 """Of an input: hundreds of brackets take ruamel a second, and would be most of what is tried."""
 SLOWEST_SECONDS = 60
 """For one input, under atheris."""
-
-
-SCRATCH = tempfile.TemporaryDirectory(prefix="sft-flow-fuzz-")
-"""For the files that targets read; removed when the process ends."""
-
-
-def scratch() -> Path:
-    """Return the folder for files."""
-    return Path(SCRATCH.name)
+_SCRATCH = tempfile.TemporaryDirectory(prefix="sft-flow-fuzz-")  # removed when the process ends
+SCRATCH = Path(_SCRATCH.name)
+"""For the files that targets read."""
 
 
 def read_rows_of(content: bytes) -> None:
@@ -41,7 +35,7 @@ def read_rows_of(content: bytes) -> None:
 
     if not content:
         return
-    path = scratch() / f"rows{ENDINGS[content[0] % len(ENDINGS)]}"
+    path = SCRATCH / f"rows{ENDINGS[content[0] % len(ENDINGS)]}"
     path.write_bytes(content[1:])
     with contextlib.suppress(SftFlowError):
         for row in read_rows(DataSource(source=str(path))):
@@ -56,7 +50,7 @@ def load_config_of(content: bytes) -> None:
     from schemas.config.run import RunConfig
 
     text = content[1:].decode("utf-8", errors="ignore")
-    path = scratch() / ("c.toml" if content[:1] == b"t" else "c.yaml")
+    path = SCRATCH / ("c.toml" if content[:1] == b"t" else "c.yaml")
     path.write_text(text, encoding="utf-8")
     override, _, _ = text.partition("\n")
     for arguments in ((path, ()), (None, (override,))):
@@ -77,7 +71,7 @@ def toy_tokenizer() -> Any:
 
     from tests.support.toy import make_toy_model
 
-    return AutoTokenizer.from_pretrained(make_toy_model(scratch() / "model"))
+    return AutoTokenizer.from_pretrained(make_toy_model(SCRATCH / "model"))
 
 
 def check_template_of(content: bytes) -> None:

@@ -45,19 +45,21 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_toy_model(tmp_path_factory.mktemp("toy") / "model")
 
 
-def set_up(model_folder: Path, template: str, folder: Path) -> None:
-    """Set a template of a file up on a model, as a run does."""
+def set_up(model_folder: Path, template: str, folder: Path) -> str:
+    """Set a template of a file up on a model, as a run does, and return the one it has then."""
     path = folder / "template.jinja"
     path.write_text(template, encoding="utf-8")
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
     set_up_template(
         AutoModelForCausalLM.from_pretrained(model_folder),
-        AutoTokenizer.from_pretrained(model_folder),
+        tokenizer,
         TemplateConfig(kind=TemplateKind.FILE, path=str(path)),
     )
+    return str(tokenizer.chat_template)
 
 
 def test_template_without_harm_passes(toy: Path, tmp_path: Path) -> None:
-    set_up(toy, TURNS, tmp_path)
+    assert set_up(toy, TURNS, tmp_path) == TURNS
 
 
 @pytest.mark.parametrize("harm", HARMFUL)
