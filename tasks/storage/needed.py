@@ -13,6 +13,8 @@ from tasks.storage.outputs import INPUT, StoredOutput
 
 MODEL_PART = "config model_sha256"
 """Part of the key of stored scores: the model that has them."""
+EVAL_PART = "config eval_sha256"
+"""And the rows that it was measured on."""
 VERSION_PART = f"{INPUT}version"
 """Part of the keys of the stages after `register_model`."""
 
@@ -26,7 +28,7 @@ def needed_outputs(outputs: Sequence[StoredOutput], trainings: Iterable[Path]) -
 
     Returns:
         Folders of those to keep: everything up to a version with an alias and what was made of it,
-        stored scores of these models, and what an unfinished training reads. A version in another
+        stored scores of these models on its rows, and what an unfinished training reads. A version in another
         store than the present one counts as one with an alias, since it is not known.
 
     Raises:
@@ -41,13 +43,37 @@ def needed_outputs(outputs: Sequence[StoredOutput], trainings: Iterable[Path]) -
     ]
     versions = {one.sha256 for one in kept}
     kept += [one for one in outputs if one.key.get(VERSION_PART) in versions]
-    paths = {one.path for one in kept}
     wanted = {sha256 for one in kept for sha256 in one.inputs} | _read_by(trainings)
-    while found := [one for one in outputs if one.sha256 in wanted and one.path not in paths]:
-        paths |= {one.path for one in found}
-        wanted |= {sha256 for one in found for sha256 in one.inputs}
-    models = {f'"{sha256}"' for sha256 in wanted}
-    return paths | {one.path for one in outputs if one.key.get(MODEL_PART) in models}
+    kept += _made_of(outputs, wanted)
+    models = {f'"{sha256}"' for one in kept for sha256 in (one.sha256, *one.inputs)}
+    held_out = {f'"{one.result.get("eval_sha256")}"' for one in kept}
+    kept += [
+        one
+        for one in outputs
+        if one.key.get(MODEL_PART) in models and one.key.get(EVAL_PART) in held_out
+    ]
+    return {one.path for one in kept}
+
+
+def _made_of(outputs: Sequence[StoredOutput], wanted: set[str]) -> list[StoredOutput]:
+    """Find one output for each content that is wanted, and for all that these were made of.
+
+    Of equal content, such as the answers of one base model to rows that stay the same, the output is
+    taken that shares most of what it was made of with the others, and then the one used last.
+    """
+    by_content: dict[str, list[StoredOutput]] = {}
+    for one in outputs:
+        by_content.setdefault(one.sha256, []).append(one)
+    wanted, found = set(wanted), dict[str, StoredOutput]()
+    while open_ones := [sha256 for sha256 in wanted & by_content.keys() if sha256 not in found]:
+        # What there is only one of tells which of the others belong to it.
+        clear = [sha256 for sha256 in open_ones if len(by_content[sha256]) == 1]
+        for sha256 in clear or [min(open_ones)]:
+            found[sha256] = max(
+                by_content[sha256], key=lambda one: (len(one.inputs & wanted), one.used_at)
+            )
+        wanted |= {sha256 for one in found.values() for sha256 in one.inputs}
+    return list(found.values())
 
 
 def versions_with_alias(names: Iterable[str]) -> set[tuple[str, int]]:
