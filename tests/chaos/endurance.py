@@ -80,8 +80,8 @@ class Limit:
 
     each_run: float = 0.0
     """In its unit, for each run."""
-    share: float = 0.0
-    """Of its median, over the whole second half."""
+    times_first: float = 0.0
+    """It may come and go below so many times the first value."""
 
 
 @dataclass(frozen=True)
@@ -108,16 +108,17 @@ LIMITS = {
     "open_files": Limit(),
     "threads": Limit(),
     "processes": Limit(),
-    "output_bytes": Limit(share=0.2),
-    "output_files": Limit(share=0.2),
+    "output_bytes": Limit(times_first=8),
+    "output_files": Limit(times_first=8),
     "other_bytes": Limit(),
     "other_files": Limit(),
-    "weight_bytes": Limit(share=0.2),
+    "weight_bytes": Limit(times_first=5),
     "temporary_files": Limit(),
     "registry_bytes": Limit(each_run=400e3),
     "prefect_bytes": Limit(each_run=1e6),
 }
-"""Of retrains. Output that is removed by age comes and goes with the speed of the machine."""
+"""Of retrains. Outputs come and go with the speed of the machine: there are those of the last three or four retrains, by size,
+and of three versions with an alias; weights are those of these, of one refused version and of the run's own."""
 CHECK_LIMITS = {name: Limit() for name in LIMITS} | {"memory_bytes": Limit(each_run=5e3)}
 
 
@@ -172,9 +173,9 @@ def growths(samples: Sequence[Sample], limits: dict[str, Limit]) -> list[Growth]
     for name, limit in limits.items():
         values = [getattr(sample, name) for sample in samples]
         late = values[middle:]
-        share = limit.share * sorted(late)[len(late) // 2] / len(late)
         slope = float(theilslopes(late).slope)
-        allowed = limit.each_run + share
+        is_bounded = max(late) <= limit.times_first * values[0]
+        allowed = max(limit.each_run, slope) if is_bounded else limit.each_run
         found.append(Growth(name, values[0], values[middle], values[-1], slope, allowed))
     return found
 

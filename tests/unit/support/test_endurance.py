@@ -70,7 +70,7 @@ def test_warming_up_is_no_growth() -> None:
 @pytest.mark.parametrize("quantity", sorted(LIMITS))
 def test_each_quantity_that_grows_is_named(quantity: str) -> None:
     steps = {name: int(2 * limit.each_run) for name, limit in LIMITS.items() if limit.each_run}
-    step = steps.get(quantity, max(1, getattr(STEADY, quantity) // 50))
+    step = steps.get(quantity, max(1, getattr(STEADY, quantity) // 4))
     samples = [
         replace(STEADY, **{quantity: getattr(STEADY, quantity) + step * number})
         for number in range(N_RUNS)
