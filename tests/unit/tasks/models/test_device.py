@@ -8,7 +8,9 @@ import weakref
 import pytest
 import torch
 
+from schemas.config.training import Device
 from tasks.models.device import (
+    choose_device,
     emptiest_gpus,
     gpu_variable,
     is_out_of_memory,
@@ -24,6 +26,19 @@ def test_memory_that_ran_out_is_told_from_other_faults() -> None:
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
     assert not is_out_of_memory(RuntimeError("size mismatch"))
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+@pytest.mark.parametrize(
+    ("has_cuda", "has_mps", "device"),
+    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_device_is_the_one_that_is_wanted_or_the_best_there_is(
+    monkeypatch: pytest.MonkeyPatch, has_cuda: bool, has_mps: bool, device: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
+    assert choose_device(Device.AUTO) == device
+    assert choose_device(Device.MPS) == "mps"
 
 
 @pytest.mark.parametrize(
