@@ -56,24 +56,25 @@ def needed_outputs(outputs: Sequence[StoredOutput], trainings: Iterable[Path]) -
 
 
 def _made_of(outputs: Sequence[StoredOutput], wanted: set[str]) -> list[StoredOutput]:
-    """Find one output for each content that is wanted, and for all that these were made of.
+    """Find the outputs whose content is wanted, and all that these were made of.
 
-    Of equal content, such as the answers of one base model to rows that stay the same, the output is
-    taken that shares most of what it was made of with the others, and then the one used last.
+    Of equal content, such as the answers of one base model to rows that stay the same, those are
+    taken that were made of what is wanted, too; without such, the one that shares most of it, and
+    then the one used last.
     """
     by_content: dict[str, list[StoredOutput]] = {}
     for one in outputs:
         by_content.setdefault(one.sha256, []).append(one)
-    wanted, found = set(wanted), dict[str, StoredOutput]()
+    wanted, found = set(wanted), dict[str, list[StoredOutput]]()
     while open_ones := [sha256 for sha256 in wanted & by_content.keys() if sha256 not in found]:
         # What there is only one of tells which of the others belong to it.
         clear = [sha256 for sha256 in open_ones if len(by_content[sha256]) == 1]
         for sha256 in clear or [min(open_ones)]:
-            found[sha256] = max(
-                by_content[sha256], key=lambda one: (len(one.inputs & wanted), one.used_at)
-            )
-        wanted |= {sha256 for one in found.values() for sha256 in one.inputs}
-    return list(found.values())
+            same = by_content[sha256]
+            nearest = max(same, key=lambda one: (len(one.inputs & wanted), one.used_at))
+            found[sha256] = [one for one in same if one.inputs <= wanted] or [nearest]
+        wanted |= {sha256 for some in found.values() for one in some for sha256 in one.inputs}
+    return [one for some in found.values() for one in some]
 
 
 def versions_with_alias(names: Iterable[str]) -> set[tuple[str, int]]:
