@@ -28,8 +28,8 @@ def needed_outputs(outputs: Sequence[StoredOutput], trainings: Iterable[Path]) -
 
     Returns:
         Folders of those to keep: everything up to a version with an alias and what was made of it,
-        stored scores of these models on its rows, and what an unfinished training reads. A version in another
-        store than the present one counts as one with an alias, since it is not known.
+        stored scores of these models on its rows, and what an unfinished training reads. A version
+        in another store than the present one counts as one with an alias, since it is not known.
 
     Raises:
         ServiceUnreachable: The registry does not answer, so that it is not known what it needs.
